@@ -1,0 +1,1 @@
+//! Wires probes to signals to exporters: start, tick, stop.

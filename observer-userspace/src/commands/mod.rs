@@ -1,0 +1,1 @@
+//! The subcommands: each a short story in terms of the other modules.

@@ -1,0 +1,1 @@
+//! Where signals go: OTLP, files, the terminal.

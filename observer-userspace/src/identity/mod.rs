@@ -1,0 +1,1 @@
+//! From the integer that the kernel stamps to the attributes that people know.

@@ -1,0 +1,1 @@
+//! The running kernel: its BTF, features, clock; loading and reading BPF.

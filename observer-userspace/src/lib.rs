@@ -1,0 +1,16 @@
+//! Observer's userspace half: loads the kernel half, joins what it sees, and
+//! exports it as metrics, spans and profiles.
+//!
+//! `docs/architecture.md` has the map of the house; arrows between these
+//! modules run one way: commands → agent → probes → (stacks) → identity,
+//! kernel, signals ← export.
+
+pub mod agent;
+pub mod commands;
+pub mod config;
+pub mod export;
+pub mod identity;
+pub mod kernel;
+pub mod probes;
+pub mod signals;
+pub mod stacks;

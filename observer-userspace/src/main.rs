@@ -1,0 +1,3 @@
+//! The `observer` binary; everything is in the library.
+
+fn main() {}

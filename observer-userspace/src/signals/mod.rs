@@ -1,0 +1,17 @@
+//! Plain data: what Observer knows, before anybody decides where it goes.
+//!
+//! Nothing in here does I/O, knows a kernel or a network. Probes make signals,
+//! exporters consume them.
+
+pub mod attribute;
+pub mod metric;
+pub mod profile;
+pub mod span;
+
+pub use attribute::{Attribute, Resource, Value};
+pub use metric::{Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue};
+pub use profile::Profile;
+pub use span::{Span, SpanEvent, SpanKind, SpanStatus};
+
+/// Nanoseconds since the Unix epoch (wall clock), as OTLP's `*_unix_nano`.
+pub type UnixNanos = u64;

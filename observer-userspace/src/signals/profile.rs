@@ -1,0 +1,155 @@
+//! Profiles: counted, symbolized stacks in tables named after their data.
+//!
+//! A [`Profile`] is what `stacks::interner` makes and what pprof, folded, SVG
+//! and OTLP are written from; because all four read these same tables they
+//! always agree. In every table entry 0 is the zero value ("none"), as OTLP's
+//! dictionary demands.
+//!
+//! Stacks are leaf first: `stack_table[s][0]` is where the CPU was.
+
+use super::UnixNanos;
+use super::attribute::SharedResource;
+
+/// Index into [`Profile::string_table`]; 0 is `""`.
+pub type StringId = u32;
+/// Index into [`Profile::mapping_table`]; 0 is none.
+pub type MappingId = u32;
+/// Index into [`Profile::function_table`]; 0 is none.
+pub type FunctionId = u32;
+/// Index into [`Profile::frame_table`]; 0 is none.
+pub type FrameId = u32;
+/// Index into [`Profile::stack_table`]; 0 is the empty stack.
+pub type StackId = u32;
+
+/// What kind of code a frame is (`profile.frame.type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FrameKind {
+    /// Compiled user code.
+    #[default]
+    Native,
+    /// The kernel or one of its modules.
+    Kernel,
+    /// Code made at run time, named by a perf map or jitdump.
+    Jit,
+    /// A CPython frame.
+    CPython,
+}
+
+impl FrameKind {
+    /// The semantic convention's value of `profile.frame.type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Kernel => "kernel",
+            Self::Jit => "jit",
+            Self::CPython => "cpython",
+        }
+    }
+}
+
+/// A file (or the kernel) mapped into memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Mapping {
+    /// First address of the mapping.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// Offset of `start` in the file.
+    pub file_offset: u64,
+    /// Path as the process sees it, `[kernel.kallsyms]`, `[vdso]`, …
+    pub path: StringId,
+    /// GNU build id, lower-case hex; 0 when unknown.
+    pub build_id: StringId,
+}
+
+/// A function, named for people and for linkers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Function {
+    /// Demangled name.
+    pub name: StringId,
+    /// Name as in the symbol table; 0 when the same.
+    pub system_name: StringId,
+    /// Source file; 0 when unknown.
+    pub file: StringId,
+}
+
+/// One line of a frame: the innermost inlined function comes first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// The function.
+    pub function: FunctionId,
+    /// Source line, 0 when unknown.
+    pub line: u32,
+}
+
+/// A place in code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// What kind of code.
+    pub kind: FrameKind,
+    /// Where it is mapped; 0 when unknown.
+    pub mapping: MappingId,
+    /// Address: for mapped files, the address in the file's own address space
+    /// (what `addr2line` takes); else the runtime address.
+    pub address: u64,
+    /// Innermost inlined function first; empty when it couldn't be named.
+    pub lines: Vec<Line>,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProfileKind {
+    /// Samples on CPU; a sample stands for one period of CPU time.
+    #[default]
+    OnCpu,
+    /// Nanoseconds blocked.
+    OffCpu,
+}
+
+/// One stack of one thread and how often (or long) it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The stack.
+    pub stack: StackId,
+    /// Process id in the host's PID namespace.
+    pub pid: u32,
+    /// Thread id in the host's PID namespace.
+    pub tid: u32,
+    /// The thread's name.
+    pub thread: StringId,
+    /// The process's (thread-group leader's) name.
+    pub process: StringId,
+    /// Whom it belongs to: index into [`Profile::resources`].
+    pub resource: u32,
+    /// Count for [`ProfileKind::OnCpu`], nanoseconds for [`ProfileKind::OffCpu`].
+    pub value: u64,
+    /// Trace and span that the thread was serving, if known.
+    pub link: Option<([u8; 16], [u8; 8])>,
+}
+
+/// All that was sampled in one interval.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profile {
+    /// What was counted.
+    pub kind: ProfileKind,
+    /// Begin of the interval.
+    pub start: UnixNanos,
+    /// Its length in nanoseconds.
+    pub duration: u64,
+    /// Nanoseconds of CPU time that one sample stands for (never 0 for on-CPU).
+    pub period: u64,
+    /// Interned strings.
+    pub string_table: Vec<String>,
+    /// Interned mappings.
+    pub mapping_table: Vec<Mapping>,
+    /// Interned functions.
+    pub function_table: Vec<Function>,
+    /// Interned frames.
+    pub frame_table: Vec<Frame>,
+    /// Interned stacks, leaf first.
+    pub stack_table: Vec<Vec<FrameId>>,
+    /// The workloads' resources.
+    pub resources: Vec<SharedResource>,
+    /// The samples.
+    pub samples: Vec<Sample>,
+}

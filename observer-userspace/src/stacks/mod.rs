@@ -1,0 +1,1 @@
+//! From addresses to named stacks: mappings, symbols, the interner.

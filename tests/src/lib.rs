@@ -1,0 +1,1 @@
+//! Support for the integration tests: guards that clean up, receivers, workloads.
