@@ -1,1 +1,2 @@
 //! The running kernel: its BTF, features, clock; loading and reading BPF.
+pub mod perf;
