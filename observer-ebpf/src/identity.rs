@@ -203,7 +203,7 @@ fn cgroup_id(cgroup: *const u8) -> u64 {
 fn trim(comm: &mut [u8; 16]) {
     let mut cut = false;
     for byte in comm.iter_mut() {
-        cut |= matches!(*byte, b'/' | b':' | b'-' | b'0'..=b'9');
+        cut |= matches!(*byte, b'/' | b':' | b'-' | b'.' | b'0'..=b'9');
         if cut {
             *byte = 0;
         }
