@@ -7,10 +7,11 @@ mod builder;
 
 pub use builder::MetricBuilder;
 
-use crate::kernel::ProbeSpec;
 use crate::kernel::cells::Tallies;
 use crate::kernel::clock::Clock;
-use crate::signals::MetricDef;
+use crate::kernel::{Kernel, ProbeSpec};
+use crate::signals::attribute::SharedResource;
+use crate::signals::{MetricDef, Span};
 
 /// What a family's collector gets at each tick.
 pub struct Tick<'a> {
@@ -20,7 +21,18 @@ pub struct Tick<'a> {
     pub clock: Clock,
 }
 
-/// A probe family as the agent sees it.
+/// Where a family's records go.
+pub struct Sink<'a> {
+    /// For timestamps.
+    pub clock: Clock,
+    /// Names a workload's resource.
+    pub resource: &'a mut dyn FnMut(u16) -> SharedResource,
+    /// Finished spans with the workload that each belongs to; the agent keeps
+    /// to the rate limit and counts what that drops.
+    pub spans: Vec<(u16, Span)>,
+}
+
+/// A probe family as the agent sees it. All methods run on the agent's thread.
 pub trait Probe {
     /// What it needs from the kernel.
     fn spec(&self) -> &'static ProbeSpec;
@@ -28,8 +40,28 @@ pub trait Probe {
     /// Every metric it can emit.
     fn metrics(&self) -> &'static [&'static MetricDef];
 
+    /// Called once when its programs are attached, e.g. to take stock of what
+    /// is older than the daemon. An error is logged and the rest goes on.
+    fn start(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Called at each tick before the tallies are read, e.g. to have an
+    /// iterator bring them up to date.
+    fn before_tick(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Adds the points of this tick.
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder);
+
+    /// The ring buffer of its records, if it has one.
+    fn ring(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Takes one record of its ring buffer.
+    fn record(&mut self, _record: &[u8], _sink: &mut Sink<'_>) {}
 }
 
 /// All families with their documentation, for `check` and `docs/metrics.md`.
