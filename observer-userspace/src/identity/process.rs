@@ -83,10 +83,11 @@ pub fn comm_from_bytes(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// `kworker/0:1H-kblockd` → `kworker`, `ksoftirqd/1` → `ksoftirqd`: kernel
-/// threads that differ only in their CPU or number are one thing to a person.
+/// `kworker/0:1H-kblockd` → `kworker`, `jbd2/vda1-8` → `jbd2`: kernel threads
+/// that differ only in their CPU, device or number are one thing to a person.
+/// The kernel half cuts their names at the same characters.
 pub fn worker_pool(comm: &str) -> &str {
-    comm.split('/').next().unwrap_or(comm)
+    comm.split(['/', ':', '-']).next().unwrap_or(comm)
 }
 
 fn executable_name(target: &str) -> String {
