@@ -14,7 +14,12 @@ use crate::config::layer::{FilterLayer, Layer, LogLayer, RecordLayer};
 /// kernel (eBPF, read-only) and exports metrics, spans and profiles over OTLP;
 /// without an endpoint it prints a summary.
 #[derive(Debug, Parser)]
-#[command(name = "observer", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "observer",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -41,7 +46,12 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Read options from this TOML file; flags and environment win over it
-    #[arg(long, value_name = "FILE", env = "OBSERVER_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_CONFIG",
+        hide_env_values = true
+    )]
     pub config: Option<PathBuf>,
     /// All else is a layer of the configuration.
     #[command(flatten)]
@@ -62,7 +72,12 @@ impl RunArgs {
 #[derive(Args, Debug)]
 pub struct RecordArgs {
     /// Read options from this TOML file; flags and environment win over it
-    #[arg(long, value_name = "FILE", env = "OBSERVER_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_CONFIG",
+        hide_env_values = true
+    )]
     pub config: Option<PathBuf>,
     /// What to record.
     #[command(flatten)]

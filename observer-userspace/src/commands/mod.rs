@@ -72,13 +72,17 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Check(args) => Ok(check::execute(&args)),
         Command::Run(args) => {
-            let config = Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
+            let config =
+                Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
             run::execute(config)
         }
         Command::Record(args) => {
-            let config = Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
+            let config =
+                Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
             run::prepare(&config)?;
-            Err(usage(anyhow::anyhow!("recording is not part of this build")))
+            Err(usage(anyhow::anyhow!(
+                "recording is not part of this build"
+            )))
         }
     }
 }
@@ -86,6 +90,10 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
 /// One line to standard error; if that is closed there is nobody to tell.
 fn complain(message: impl Display) {
     let message = message.to_string();
-    let lines: Vec<&str> = message.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let lines: Vec<&str> = message
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
     let _ = writeln!(std::io::stderr(), "observer: {}", lines.join("; "));
 }

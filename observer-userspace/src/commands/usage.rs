@@ -23,7 +23,11 @@ pub fn one_line(error: &clap::Error) -> String {
         message.push_str(separator);
         message.push_str(line);
     }
-    if error.context().all(|(kind, _)| kind != ContextKind::SuggestedArg) && is_unknown(error) {
+    if error
+        .context()
+        .all(|(kind, _)| kind != ContextKind::SuggestedArg)
+        && is_unknown(error)
+    {
         message.push_str("; see `observer --help`");
     }
     message

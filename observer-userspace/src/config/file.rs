@@ -40,9 +40,9 @@ fn explain(message: &str) -> String {
         let rest = unknown.strip_prefix(name)?.strip_prefix(['-', '.', '_'])?;
         Some(format!("did you mean `{rest}` in section [{name}]?"))
     });
-    let hint = did_you_mean(unknown, known)
-        .map(|word| format!("did you mean `{word}`?"))
-        .or(section)
+    let similar = || did_you_mean(unknown, known).map(|word| format!("did you mean `{word}`?"));
+    let hint = section
+        .or_else(similar)
         .unwrap_or_else(|| format!("there are {}", known.join(", ")));
     format!("unknown key `{unknown}`; {hint}")
 }
@@ -90,7 +90,10 @@ output = ["a.svg"]
         assert_eq!(layer.interval.map(|p| p.0), Some(Duration::from_secs(5)));
         assert_eq!(layer.probes.map(|p| p.len()), Some(2));
         assert_eq!(layer.otlp.queue_size.map(|s| s.0), Some(8 << 20));
-        assert_eq!(layer.otlp.headers.map(|h| h[0].name.clone()).as_deref(), Some("authorization"));
+        assert_eq!(
+            layer.otlp.headers.map(|h| h[0].name.clone()).as_deref(),
+            Some("authorization")
+        );
         assert_eq!(layer.tables.workloads.map(|n| n.0), Some(64));
         assert_eq!(layer.spans.tcp, None);
     }
@@ -99,12 +102,32 @@ output = ["a.svg"]
     #[test]
     fn errors_name_the_line() {
         let table = [
-            ("interval = \"1s\"\nintreval = \"5s\"\n", 2, "unknown key `intreval`; did you mean `interval`?"),
-            ("[otlp]\n\n# c\nend_point = \"x\"\n", 4, "unknown key `end_point`; did you mean `endpoint`?"),
-            ("otlp-endpoint = \"x\"\n", 1, "unknown key `otlp-endpoint`; did you mean `endpoint` in section [otlp]?"),
-            ("\n[colours]\na = 1\n", 2, "unknown key `colours`; there are interval"),
+            (
+                "interval = \"1s\"\nintreval = \"5s\"\n",
+                2,
+                "unknown key `intreval`; did you mean `interval`?",
+            ),
+            (
+                "[otlp]\n\n# c\nend_point = \"x\"\n",
+                4,
+                "unknown key `end_point`; did you mean `endpoint`?",
+            ),
+            (
+                "otlp-endpoint = \"x\"\n",
+                1,
+                "unknown key `otlp-endpoint`; did you mean `endpoint` in section [otlp]?",
+            ),
+            (
+                "\n[colours]\na = 1\n",
+                2,
+                "unknown key `colours`; there are interval",
+            ),
             ("\ninterval = 10\n", 2, "`10` is not a duration"),
-            ("probes = [\"tcp\",\n \"syscal\"]\n", 2, "there is no probe `syscal`; did you mean `syscalls`?"),
+            (
+                "probes = [\"tcp\",\n \"syscal\"]\n",
+                2,
+                "there is no probe `syscal`; did you mean `syscalls`?",
+            ),
             ("[tables]\nring = \"lots\"\n", 2, "`lots` is not a size"),
             ("own-telemetry = \"yes\"\n", 1, "expected a boolean"),
             ("a = 1\ninterval = \n", 2, ""),

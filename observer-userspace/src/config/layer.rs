@@ -9,7 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Deserializer};
 
 use super::units::{Frequency, Period, Positive, Size};
-use super::values::{Header, LogFilter, LogFormat, Probe};
+use super::values::{Family, Header, LogFilter, LogFormat};
 
 /// Everything that a configuration file can say.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Layer {
     pub duration: Option<Period>,
     /// What to observe, separated by commas [default: all of syscalls,tcp,block,cpu,sched]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1)]
-    pub probes: Option<Vec<Probe>>,
+    pub probes: Option<Vec<Family>>,
     /// Stack samples per second and CPU [default: 49]
     #[arg(long, value_name = "HZ")]
     pub frequency: Option<Frequency>,
@@ -56,7 +56,9 @@ pub struct Layer {
 /// Whom to observe.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[command(next_help_heading = "Filters (different kinds narrow each other, several of one kind add up)")]
+#[command(
+    next_help_heading = "Filters (different kinds narrow each other, several of one kind add up)"
+)]
 pub struct FilterLayer {
     /// Only this process; may be repeated
     #[arg(long, value_name = "N")]
@@ -85,22 +87,38 @@ pub struct OtlpLayer {
     #[serde(deserialize_with = "headers_from_table")]
     pub headers: Option<Vec<Header>>,
     /// gzip or none [default: none]
-    #[arg(long = "otlp-compression", id = "otlp-compression", value_name = "NAME")]
+    #[arg(
+        long = "otlp-compression",
+        id = "otlp-compression",
+        value_name = "NAME"
+    )]
     pub compression: Option<String>,
     /// How long one request may take [default: 10s]
     #[arg(long = "otlp-timeout", id = "otlp-timeout", value_name = "DURATION")]
     pub timeout: Option<Period>,
     /// Trust this CA (PEM) instead of the system's
-    #[arg(long = "otlp-certificate", id = "otlp-certificate", value_name = "FILE")]
+    #[arg(
+        long = "otlp-certificate",
+        id = "otlp-certificate",
+        value_name = "FILE"
+    )]
     pub certificate: Option<PathBuf>,
     /// Present this certificate (PEM) to the endpoint
-    #[arg(long = "otlp-client-certificate", id = "otlp-client-certificate", value_name = "FILE")]
+    #[arg(
+        long = "otlp-client-certificate",
+        id = "otlp-client-certificate",
+        value_name = "FILE"
+    )]
     pub client_certificate: Option<PathBuf>,
     /// The key (PEM) of the client certificate
     #[arg(long = "otlp-client-key", id = "otlp-client-key", value_name = "FILE")]
     pub client_key: Option<PathBuf>,
     /// cumulative, delta or lowmemory [default: cumulative]
-    #[arg(long = "otlp-temporality", id = "otlp-temporality", value_name = "NAME")]
+    #[arg(
+        long = "otlp-temporality",
+        id = "otlp-temporality",
+        value_name = "NAME"
+    )]
     pub temporality: Option<String>,
     /// Export metrics [default: true]
     #[arg(long = "otlp-metrics", id = "otlp-metrics", value_name = "BOOL")]
@@ -160,10 +178,22 @@ pub struct TableLayer {
 #[command(next_help_heading = "Log (standard error)")]
 pub struct LogLayer {
     /// error, warn, info, debug, trace or directives like `warn,observer_userspace=debug`
-    #[arg(long = "log-level", id = "log-level", value_name = "LEVEL", env = "OBSERVER_LOG", global = true, hide_env_values = true)]
+    #[arg(
+        long = "log-level",
+        id = "log-level",
+        value_name = "LEVEL",
+        env = "OBSERVER_LOG",
+        global = true,
+        hide_env_values = true
+    )]
     pub level: Option<LogFilter>,
     /// text, json, or auto: text on a terminal, else json
-    #[arg(long = "log-format", id = "log-format", value_name = "FORMAT", global = true)]
+    #[arg(
+        long = "log-format",
+        id = "log-format",
+        value_name = "FORMAT",
+        global = true
+    )]
     pub format: Option<LogFormat>,
 }
 
@@ -189,7 +219,9 @@ where
     D: Deserializer<'de>,
 {
     let table = std::collections::BTreeMap::<String, String>::deserialize(deserializer)?;
-    let headers = table.into_iter().map(|(name, value)| Header { name, value });
+    let headers = table
+        .into_iter()
+        .map(|(name, value)| Header { name, value });
     Ok(Some(headers.collect()))
 }
 
@@ -212,10 +244,35 @@ layered!(Layer { interval, duration, probes, frequency, kernel_debug, own_teleme
     { filter, otlp, spans, tables, log, record });
 layered!(FilterLayer { pid, comm, cgroup });
 layered!(OtlpLayer {
-    endpoint, protocol, headers, compression, timeout, certificate, client_certificate,
-    client_key, temporality, metrics, traces, profiles, queue_size
+    endpoint,
+    protocol,
+    headers,
+    compression,
+    timeout,
+    certificate,
+    client_certificate,
+    client_key,
+    temporality,
+    metrics,
+    traces,
+    profiles,
+    queue_size
 });
-layered!(SpanLayer { tcp, block, slow_io, rate, burst });
-layered!(TableLayer { workloads, cells, ring });
+layered!(SpanLayer {
+    tcp,
+    block,
+    slow_io,
+    rate,
+    burst
+});
+layered!(TableLayer {
+    workloads,
+    cells,
+    ring
+});
 layered!(LogLayer { level, format });
-layered!(RecordLayer { duration, frequency, output });
+layered!(RecordLayer {
+    duration,
+    frequency,
+    output
+});

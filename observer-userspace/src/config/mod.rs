@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
 use units::Period;
-use values::{LogFilter, LogFormat, Probe};
+use values::{Family, LogFilter, LogFormat};
 
 /// Longest name that the kernel keeps of a thread (`TASK_COMM_LEN` - 1).
 const COMM_LIMIT: usize = 15;
@@ -29,8 +29,8 @@ pub struct Config {
     pub interval: Duration,
     /// End after this time; `None`: run until interrupted.
     pub duration: Option<Duration>,
-    /// What to observe, each once, in the order of [`Probe::ALL`].
-    pub probes: Vec<Probe>,
+    /// What to observe, each once, in the order of [`Family::ALL`].
+    pub probes: Vec<Family>,
     /// Stack samples per second and CPU.
     pub frequency: u32,
     /// Whether the kernel half's diagnostics (aya-log) are compiled in.
@@ -131,7 +131,12 @@ impl From<FilterLayer> for Filter {
         };
         Self {
             pids: layer.pid.unwrap_or_default().iter().map(|n| n.0).collect(),
-            comms: layer.comm.unwrap_or_default().into_iter().map(cut).collect(),
+            comms: layer
+                .comm
+                .unwrap_or_default()
+                .into_iter()
+                .map(cut)
+                .collect(),
             cgroups: layer.cgroup.unwrap_or_default(),
         }
     }
@@ -163,9 +168,12 @@ impl Config {
         let all = flags.over(environment).over(file);
 
         let probes = match all.probes {
-            None => Probe::ALL.to_vec(),
+            None => Family::ALL.to_vec(),
             Some(mut chosen) => {
-                anyhow::ensure!(!chosen.is_empty(), "no probe is chosen; leave `probes` out for all");
+                anyhow::ensure!(
+                    !chosen.is_empty(),
+                    "no probe is chosen; leave `probes` out for all"
+                );
                 chosen.sort_unstable();
                 chosen.dedup();
                 chosen
@@ -175,7 +183,11 @@ impl Config {
         let ring_bytes = u32::try_from(ring)
             .ok()
             .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
-            .ok_or_else(|| anyhow::anyhow!("ring buffers have a power of two of bytes, from 4KiB to 1GiB, not {ring}"))?;
+            .ok_or_else(|| {
+                anyhow::anyhow!(
+                    "ring buffers have a power of two of bytes, from 4KiB to 1GiB, not {ring}"
+                )
+            })?;
         Ok(Self {
             interval: all.interval.map_or(Duration::from_secs(10), |p| p.0),
             duration: all.duration.map(|p| p.0),
@@ -206,10 +218,7 @@ impl Config {
 
 /// What the environment says outside of OTLP. A wrong value is ignored with a
 /// warning, as the OpenTelemetry specification asks for.
-fn environment_layer(
-    get: impl Fn(&str) -> Option<String>,
-    warnings: &mut Vec<String>,
-) -> Layer {
+fn environment_layer(get: impl Fn(&str) -> Option<String>, warnings: &mut Vec<String>) -> Layer {
     let mut layer = Layer::default();
     let key = "OTEL_METRIC_EXPORT_INTERVAL";
     if let Some(text) = get(key).filter(|text| !text.is_empty()) {
@@ -264,13 +273,19 @@ mod tests {
             assert_eq!(config.interval.as_secs(), 10);
             assert_eq!(config.warnings.len(), 1, "{wrong}");
         }
-        assert!(resolve("", Some(""), "").expect("unset").warnings.is_empty());
+        assert!(
+            resolve("", Some(""), "")
+                .expect("unset")
+                .warnings
+                .is_empty()
+        );
     }
 
     /// Checks that OTLP settings stay apart, so that the environment fits between.
     #[test]
     fn otlp_layers_stay_apart() {
-        let config = resolve("[otlp]\nendpoint='a'", None, "[otlp]\nprotocol='grpc'").expect("correct");
+        let config =
+            resolve("[otlp]\nendpoint='a'", None, "[otlp]\nprotocol='grpc'").expect("correct");
         assert_eq!(config.otlp.file.endpoint.as_deref(), Some("a"));
         assert_eq!(config.otlp.flags.endpoint, None);
         assert_eq!(config.otlp.flags.protocol.as_deref(), Some("grpc"));
@@ -282,11 +297,14 @@ mod tests {
     fn values_are_normalized() {
         let config = resolve("probes=['tcp','syscalls','tcp']\n[filter]\ncomm=['a-very-long-program', 'aaaaaaaaaaaaaaé']", None, "")
             .expect("correct");
-        assert_eq!(config.probes, [Probe::Syscalls, Probe::Tcp]);
+        assert_eq!(config.probes, [Family::Syscalls, Family::Tcp]);
         assert_eq!(config.filter.comms, ["a-very-long-pro", "aaaaaaaaaaaaaa"]);
         assert!(resolve("probes=[]", None, "").is_err());
         for ring in ["3000", "1KiB", "5000000", "8GiB"] {
-            assert!(resolve(&format!("[tables]\nring='{ring}'"), None, "").is_err(), "{ring}");
+            assert!(
+                resolve(&format!("[tables]\nring='{ring}'"), None, "").is_err(),
+                "{ring}"
+            );
         }
     }
 }

@@ -41,20 +41,44 @@ impl OtlpLayer {
         let timeout = self
             .timeout
             .map(|p| p.0.as_nanos().div_ceil(1_000_000).to_string());
-        let headers_key = if prefix.starts_with('-') { "header" } else { "headers" };
+        let headers_key = if prefix.starts_with('-') {
+            "header"
+        } else {
+            "headers"
+        };
 
-        add("OTEL_EXPORTER_OTLP_ENDPOINT", self.endpoint.clone(), "endpoint");
-        add("OTEL_EXPORTER_OTLP_PROTOCOL", self.protocol.clone(), "protocol");
+        add(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            self.endpoint.clone(),
+            "endpoint",
+        );
+        add(
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            self.protocol.clone(),
+            "protocol",
+        );
         add("OTEL_EXPORTER_OTLP_HEADERS", headers, headers_key);
-        add("OTEL_EXPORTER_OTLP_COMPRESSION", self.compression.clone(), "compression");
+        add(
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+            self.compression.clone(),
+            "compression",
+        );
         add("OTEL_EXPORTER_OTLP_TIMEOUT", timeout, "timeout");
-        add("OTEL_EXPORTER_OTLP_CERTIFICATE", path(&self.certificate), "certificate");
+        add(
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            path(&self.certificate),
+            "certificate",
+        );
         add(
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
             path(&self.client_certificate),
             "client-certificate",
         );
-        add("OTEL_EXPORTER_OTLP_CLIENT_KEY", path(&self.client_key), "client-key");
+        add(
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+            path(&self.client_key),
+            "client-key",
+        );
         add(
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
             self.temporality.clone(),
@@ -62,7 +86,11 @@ impl OtlpLayer {
         );
         add("OTEL_METRICS_EXPORTER", exporter(self.metrics), "metrics");
         add("OTEL_TRACES_EXPORTER", exporter(self.traces), "traces");
-        add("OTEL_PROFILES_EXPORTER", exporter(self.profiles), "profiles");
+        add(
+            "OTEL_PROFILES_EXPORTER",
+            exporter(self.profiles),
+            "profiles",
+        );
         given
     }
 }
@@ -91,7 +119,10 @@ mod tests {
         assert!(OtlpLayer::default().flag_variables().is_empty());
         let layer = OtlpLayer {
             endpoint: Some("http://x:4317".to_owned()),
-            headers: Some(vec![Header { name: "a".to_owned(), value: "b,c=d é".to_owned() }]),
+            headers: Some(vec![Header {
+                name: "a".to_owned(),
+                value: "b,c=d é".to_owned(),
+            }]),
             timeout: "1500us".parse().ok(),
             profiles: Some(false),
             ..OtlpLayer::default()
@@ -102,8 +133,16 @@ mod tests {
         assert_eq!(
             layer.flag_variables(),
             [
-                own("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x:4317", "--otlp-endpoint"),
-                own("OTEL_EXPORTER_OTLP_HEADERS", "a=b%2Cc%3Dd%20%C3%A9", "--otlp-header"),
+                own(
+                    "OTEL_EXPORTER_OTLP_ENDPOINT",
+                    "http://x:4317",
+                    "--otlp-endpoint"
+                ),
+                own(
+                    "OTEL_EXPORTER_OTLP_HEADERS",
+                    "a=b%2Cc%3Dd%20%C3%A9",
+                    "--otlp-header"
+                ),
                 own("OTEL_EXPORTER_OTLP_TIMEOUT", "2", "--otlp-timeout"),
                 own("OTEL_PROFILES_EXPORTER", "none", "--otlp-profiles"),
             ]

@@ -55,7 +55,9 @@ impl FromStr for Size {
             .and_then(|(number, factor)| number.checked_mul(factor))
             .map(Self)
             .ok_or_else(|| {
-                format!("`{text}` is not a size; write a whole number and a unit, like 32MiB or 64KiB")
+                format!(
+                    "`{text}` is not a size; write a whole number and a unit, like 32MiB or 64KiB"
+                )
             })
     }
 }

@@ -10,7 +10,7 @@ use super::units::deserialize_from_str;
 
 /// A probe family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Probe {
+pub enum Family {
     /// System calls.
     Syscalls,
     /// TCP connections.
@@ -23,7 +23,7 @@ pub enum Probe {
     Sched,
 }
 
-impl Probe {
+impl Family {
     /// All families, in the order in which they are shown.
     pub const ALL: [Self; 5] = [
         Self::Syscalls,
@@ -45,13 +45,13 @@ impl Probe {
     }
 }
 
-impl fmt::Display for Probe {
+impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Probe {
+impl FromStr for Family {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -75,7 +75,11 @@ impl FromStr for LogFormat {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let names = [("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+        let names = [
+            ("auto", Self::Auto),
+            ("text", Self::Text),
+            ("json", Self::Json),
+        ];
         one_of(text, "log format", &names)
     }
 }
@@ -163,7 +167,7 @@ impl FromStr for Header {
     }
 }
 
-deserialize_from_str!(Probe, LogFormat, LogFilter);
+deserialize_from_str!(Family, LogFormat, LogFilter);
 
 fn one_of<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
@@ -185,13 +189,19 @@ mod tests {
     /// Checks that each family is found under its word, and others get a hint.
     #[test]
     fn probes_have_one_name() {
-        for probe in Probe::ALL {
+        for probe in Family::ALL {
             assert_eq!(probe.as_str().parse(), Ok(probe));
         }
-        let error = "syscall".parse::<Probe>().expect_err("not a probe");
-        assert_eq!(error, "there is no probe `syscall`; did you mean `syscalls`?");
-        let error = "xyz".parse::<Probe>().expect_err("not a probe");
-        assert!(error.contains("there are syscalls, tcp, block, cpu, sched"), "{error}");
+        let error = "syscall".parse::<Family>().expect_err("not a probe");
+        assert_eq!(
+            error,
+            "there is no probe `syscall`; did you mean `syscalls`?"
+        );
+        let error = "xyz".parse::<Family>().expect_err("not a probe");
+        assert!(
+            error.contains("there are syscalls, tcp, block, cpu, sched"),
+            "{error}"
+        );
     }
 
     /// Checks levels and directives of the log filter.

@@ -333,7 +333,75 @@ impl Hierarchies {
     }
 }
 
-/// The kernel's id of the cgroup directory at `path` (v1 or v2), for filters.
+/// A cgroup that somebody asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundCgroup {
+    /// Whether it is in the v2 hierarchy, else in that of [`v1_controller`].
+    /// Ids of different hierarchies may be equal.
+    pub is_v2: bool,
+    /// The kernel's id.
+    pub id: u64,
+    /// Its directory.
+    pub directory: PathBuf,
+}
+
+/// The cgroup that a user means by `path`: a directory of a cgroup file
+/// system, or a path as `/proc/PID/cgroup` shows it, which may then exist in
+/// both hierarchies.
+///
+/// # Errors
+/// There is no such cgroup, or it is in a hierarchy that doesn't identify
+/// workloads.
+pub fn find_cgroup(path: &Path) -> anyhow::Result<Vec<FoundCgroup>> {
+    let hierarchies = Hierarchies::open();
+    let mounts = [
+        (true, hierarchies.v2_mount()),
+        (false, hierarchies.v1_mount()),
+    ];
+    let mounts = || {
+        mounts
+            .iter()
+            .filter_map(|(is_v2, point)| Some((*is_v2, (*point)?)))
+    };
+    let found = |is_v2, directory: PathBuf| {
+        let id = cgroup_id(&directory)?;
+        anyhow::Ok(FoundCgroup {
+            is_v2,
+            id,
+            directory,
+        })
+    };
+    if let Ok(directory) = path.canonicalize()
+        && cgroup_id(&directory).is_ok()
+    {
+        let (is_v2, _) = mounts()
+            .find(|(_, point)| directory.starts_with(point))
+            .ok_or_else(|| {
+                let names: Vec<String> =
+                    mounts().map(|(_, point)| point.display().to_string()).collect();
+                anyhow::anyhow!(
+                    "cgroup {} is in a hierarchy that isn't used to tell workloads apart; use one below {}",
+                    path.display(),
+                    names.join(" or ")
+                )
+            })?;
+        return Ok(vec![found(is_v2, directory)?]);
+    }
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let all: Vec<FoundCgroup> = mounts()
+        .map(|(is_v2, point)| (is_v2, point.join(relative)))
+        .filter(|(_, directory)| directory.is_dir())
+        .map(|(is_v2, directory)| found(is_v2, directory))
+        .collect::<anyhow::Result<_>>()?;
+    anyhow::ensure!(
+        !all.is_empty(),
+        "there is no cgroup {}; give a directory below /sys/fs/cgroup or a path as in /proc/PID/cgroup",
+        path.display()
+    );
+    Ok(all)
+}
+
+/// The kernel's id of the cgroup directory at `path` (v1 or v2).
 ///
 /// # Errors
 /// The path doesn't exist, or isn't a directory of a cgroup hierarchy.

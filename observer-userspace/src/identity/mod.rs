@@ -20,6 +20,6 @@ pub mod host;
 pub mod process;
 pub mod workload;
 
-pub use hierarchy::{cgroup_id, subsys_enum_name, v1_controller};
+pub use hierarchy::{FoundCgroup, find_cgroup, subsys_enum_name, v1_controller};
 pub use host::Host;
-pub use workload::{Resolver, WorkloadKey};
+pub use workload::Resolver;

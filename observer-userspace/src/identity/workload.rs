@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use observer_common::workload::{NewWorkload, OTHER};
+
 use super::cgroup::{CgroupIdentity, parse_path};
 use super::hierarchy::Hierarchies;
 use super::host::Host;
-use super::process::{Process, worker_pool};
+use super::process::{Process, comm_from_bytes, worker_pool};
 use crate::signals::attribute::SharedResource;
 use crate::signals::{Attribute, Resource};
 
@@ -16,19 +18,6 @@ const SHORT_ID: usize = 12;
 
 /// Linux cuts comms to this many bytes (`TASK_COMM_LEN` without the NUL).
 const COMM_LIMIT: usize = 15;
-
-/// What the kernel half tells workloads apart by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct WorkloadKey {
-    /// Id of the cgroup in the v1 hierarchy of
-    /// [`v1_controller`](super::v1_controller); 0 where there is none.
-    pub v1_cgroup: u64,
-    /// Id of the cgroup in the v2 hierarchy; 0 where there is none.
-    pub v2_cgroup: u64,
-    /// The thread-group leader's name
-    /// (see [`comm_from_bytes`](super::process::comm_from_bytes)).
-    pub comm: String,
-}
 
 /// Resolves workloads at first sight and remembers them.
 ///
@@ -49,26 +38,27 @@ impl Resolver {
         let mut other = host.attributes.clone();
         other.push(Attribute::new("service.name", "other"));
         other.push(Attribute::new("otel.metric.overflow", true));
+        let other = Arc::new(Resource { attributes: other });
         Self {
             host: host.attributes.clone(),
             hierarchies: Hierarchies::open(),
-            known: HashMap::new(),
-            other: Arc::new(Resource { attributes: other }),
+            known: HashMap::from([(OTHER, Arc::clone(&other))]),
+            other,
         }
     }
 
-    /// The resource of workload `id`; looks it up at first sight, with process
-    /// `tgid` to represent it, dead or alive.
-    pub fn resolve(&mut self, id: u32, key: &WorkloadKey, tgid: u32) -> SharedResource {
-        if let Some(known) = self.known.get(&id) {
+    /// The resource of a workload; looks it up at first sight, with the process
+    /// that the kernel half names to represent it, dead or alive.
+    pub fn resolve(&mut self, new: &NewWorkload) -> SharedResource {
+        if let Some(known) = self.known.get(&new.id) {
             return Arc::clone(known);
         }
-        let v2_path = self.hierarchies.v2_path(key.v2_cgroup);
-        let v1_path = self.hierarchies.v1_path(key.v1_cgroup);
+        let comm = comm_from_bytes(&new.key.comm);
+        let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
+        let v1_path = self.hierarchies.v1_path(new.key.cgroup_v1);
         // The pid may be another program's by now.
-        let process = Process::read(tgid).filter(|p| {
-            p.is_named(&key.comm) && stands_in(p, v2_path.as_deref(), v1_path.as_deref())
-        });
+        let process = Process::read(new.tgid)
+            .filter(|p| p.is_named(&comm) && stands_in(p, v2_path.as_deref(), v1_path.as_deref()));
         let cgroup = [v2_path, v1_path]
             .into_iter()
             .flatten()
@@ -81,13 +71,14 @@ impl Resolver {
                 known.or(parse_path(&path))
             });
         let mut attributes = self.host.clone();
-        attributes.extend(workload_attributes(&key.comm, process.as_ref(), &cgroup));
+        attributes.extend(workload_attributes(&comm, process.as_ref(), &cgroup));
         let resource = self.interned(Resource { attributes });
-        self.known.insert(id, Arc::clone(&resource));
+        self.known.insert(new.id, Arc::clone(&resource));
         resource
     }
 
-    /// The resource of a workload that was resolved before.
+    /// The resource of a workload that was resolved before;
+    /// of [`OTHER`](observer_common::workload::OTHER) always.
     pub fn get(&self, id: u32) -> Option<SharedResource> {
         self.known.get(&id).cloned()
     }
@@ -99,7 +90,9 @@ impl Resolver {
 
     /// Forgets a workload whose integer will be given to another one.
     pub fn forget(&mut self, id: u32) {
-        self.known.remove(&id);
+        if id != OTHER {
+            self.known.remove(&id);
+        }
     }
 
     /// An equal resource that is already known, or this one. Linear, but only
@@ -141,7 +134,7 @@ fn workload_attributes(
     let is_kernel_thread = match process {
         Some(process) => process.is_kernel_thread,
         // Workers come and go; their names are their own kind.
-        None => comm.starts_with("kworker/"),
+        None => comm == "kworker" || comm.starts_with("kworker/"),
     };
     let name = if is_kernel_thread {
         worker_pool(comm)
@@ -199,6 +192,8 @@ fn short_id(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use observer_common::workload::WorkloadKey;
+
     use super::super::environment::Declared;
     use super::*;
 
@@ -279,20 +274,25 @@ mod tests {
     #[test]
     fn equal_resources_are_one() {
         let mut resolver = Resolver::new(&Host::detect());
-        let gone = 1 << 30;
-        let key = |comm: &str| WorkloadKey {
-            comm: comm.to_owned(),
-            ..WorkloadKey::default()
+        let gone = |id, name: u8| {
+            let mut key = WorkloadKey::default();
+            key.comm[0] = name;
+            NewWorkload {
+                key,
+                id,
+                tgid: 1 << 30,
+            }
         };
-        let a = resolver.resolve(1, &key("a"), gone);
-        let b = resolver.resolve(2, &key("b"), gone);
-        let again = resolver.resolve(3, &key("a"), gone);
+        let a = resolver.resolve(&gone(1, b'a'));
+        let b = resolver.resolve(&gone(2, b'b'));
+        let again = resolver.resolve(&gone(3, b'a'));
         assert!(Arc::ptr_eq(&a, &again));
         assert!(!Arc::ptr_eq(&a, &b));
         assert_eq!(resolver.get(2), Some(b));
         resolver.forget(2);
         assert_eq!(resolver.get(2), None);
-        let overflow = resolver.other();
+        resolver.forget(OTHER);
+        let overflow = resolver.get(OTHER).expect("always there");
         assert_eq!(overflow.get("otel.metric.overflow"), Some(&true.into()));
     }
 }

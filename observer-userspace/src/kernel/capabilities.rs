@@ -78,7 +78,7 @@ pub const ALL: [&Capability; 7] = [
 ];
 
 /// The effective capabilities of this process: a bit set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effective(u64);
 
 impl Effective {
@@ -142,8 +142,16 @@ mod tests {
         let of = |hex: &str| parse(&format!("Name:\tx\nCapEff:\t{hex}\n")).expect("a line");
         assert!(of("000001ffffffffff").ensure_required().is_ok());
         let none = of("0000000000000000");
-        let error = none.ensure_required().expect_err("nothing is there").to_string();
-        for name in ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"] {
+        let error = none
+            .ensure_required()
+            .expect_err("nothing is there")
+            .to_string();
+        for name in [
+            "CAP_BPF",
+            "CAP_PERFMON",
+            "CAP_SYS_PTRACE",
+            "CAP_DAC_READ_SEARCH",
+        ] {
             assert!(error.contains(name), "{error}");
         }
         let admin = Effective(1 << SYS_ADMIN.bit);
@@ -151,7 +159,10 @@ mod tests {
         assert!(!admin.has(&SYS_PTRACE));
         let bpf_only = Effective(1 << BPF.bit);
         let error = bpf_only.ensure_required().expect_err("half").to_string();
-        assert!(!error.contains("CAP_BPF") && error.contains("CAP_PERFMON"), "{error}");
+        assert!(
+            !error.contains("CAP_BPF") && error.contains("CAP_PERFMON"),
+            "{error}"
+        );
         assert_eq!(parse("Name:\tx\n"), None);
     }
 }

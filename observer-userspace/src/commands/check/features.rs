@@ -10,6 +10,7 @@ use nix::errno::Errno;
 
 use super::report::{Item, Report, Status};
 use super::trial;
+use crate::kernel::btf::VMLINUX;
 
 /// Since which kernel ring buffers (5.8), sleepable iterators and the rest of
 /// what Observer builds on are all there.
@@ -42,12 +43,19 @@ pub fn kernel(report: &mut Report) {
         item.worse(
             Status::Missing,
             "everything: hooks and maps that Observer builds on are newer",
-            format!("boot Linux {}.{} or newer", OLDEST_KERNEL.0, OLDEST_KERNEL.1),
+            format!(
+                "boot Linux {}.{} or newer",
+                OLDEST_KERNEL.0, OLDEST_KERNEL.1
+            ),
         )
     });
 
-    let vmlinux = Path::new("/sys/kernel/btf/vmlinux");
-    let item = Item::ok(group, "type information (BTF)", vmlinux.display().to_string());
+    let vmlinux = Path::new(VMLINUX);
+    let item = Item::ok(
+        group,
+        "type information (BTF)",
+        vmlinux.display().to_string(),
+    );
     report.add(if fs::File::open(vmlinux).is_ok() {
         item
     } else {
@@ -82,12 +90,42 @@ pub fn kernel(report: &mut Report) {
 pub fn bpf(report: &mut Report) {
     let group = "bpf";
     let maps = [
-        (MapType::RingBuf, "ring buffer", Status::Missing, "everything: workloads are reported through it"),
-        (MapType::PerCpuArray, "per-CPU array", Status::Missing, "everything: counters live in it"),
-        (MapType::Queue, "queue", Status::Missing, "everything: free cells of the tables are kept in it"),
-        (MapType::TaskStorage, "task storage", Status::Missing, "everything: what a thread is doing is kept in it"),
-        (MapType::SkStorage, "socket storage", Status::Degraded, "TCP connections with their owner and times"),
-        (MapType::StackTrace, "stack trace", Status::Degraded, "profiles"),
+        (
+            MapType::RingBuf,
+            "ring buffer",
+            Status::Missing,
+            "everything: workloads are reported through it",
+        ),
+        (
+            MapType::PerCpuArray,
+            "per-CPU array",
+            Status::Missing,
+            "everything: counters live in it",
+        ),
+        (
+            MapType::Queue,
+            "queue",
+            Status::Missing,
+            "everything: free cells of the tables are kept in it",
+        ),
+        (
+            MapType::TaskStorage,
+            "task storage",
+            Status::Missing,
+            "everything: what a thread is doing is kept in it",
+        ),
+        (
+            MapType::SkStorage,
+            "socket storage",
+            Status::Degraded,
+            "TCP connections with their owner and times",
+        ),
+        (
+            MapType::StackTrace,
+            "stack trace",
+            Status::Degraded,
+            "profiles",
+        ),
     ];
     for (map, name, status, lost) in maps {
         let tried = is_map_supported(map).map_err(|error| errno(&error));
@@ -95,10 +133,16 @@ pub fn bpf(report: &mut Report) {
     }
 
     let tried = is_program_supported(ProgramType::PerfEvent).map_err(|error| errno(&error));
-    report.add(judge(Item::ok(group, "perf event", "program"), tried, Status::Degraded, "profiles"));
+    report.add(judge(
+        Item::ok(group, "perf event", "program"),
+        tried,
+        Status::Degraded,
+        "profiles",
+    ));
 
     let read = BpfHelper::BPF_FUNC_probe_read_kernel;
-    let tried = is_helper_supported(ProgramType::RawTracePoint, read).map_err(|error| errno(&error));
+    let tried =
+        is_helper_supported(ProgramType::RawTracePoint, read).map_err(|error| errno(&error));
     report.add(judge(
         Item::ok(group, "bpf_probe_read_kernel", "helper"),
         tried,
@@ -113,7 +157,11 @@ pub fn bpf(report: &mut Report) {
         "everything: probes attach to these",
     ));
     report.add(judge(
-        Item::ok(group, "perf event on all processes", "software clock, opened for a moment"),
+        Item::ok(
+            group,
+            "perf event on all processes",
+            "software clock, opened for a moment",
+        ),
         outcome(trial::open_perf_event()),
         Status::Degraded,
         "profiles",
@@ -137,12 +185,7 @@ fn outcome(tried: Result<(), Errno>) -> Result<bool, Option<Errno>> {
     tried.map(|()| true).map_err(Some)
 }
 
-fn judge(
-    item: Item,
-    tried: Result<bool, Option<Errno>>,
-    status: Status,
-    lost: &str,
-) -> Item {
+fn judge(item: Item, tried: Result<bool, Option<Errno>>, status: Status, lost: &str) -> Item {
     match tried {
         Ok(true) => item,
         Ok(false) => item.worse(status, lost, UPGRADE),

@@ -75,12 +75,7 @@ impl Item {
     }
 
     /// The same item in a worse state, with what that costs and what mends it.
-    pub fn worse(
-        self,
-        status: Status,
-        lost: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    pub fn worse(self, status: Status, lost: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             status,
             lost: Some(lost.into()),
@@ -159,7 +154,12 @@ impl Report {
                 text.to_owned()
             }
         };
-        let width = self.items.iter().map(|item| item.name.chars().count()).max().unwrap_or(0);
+        let width = self
+            .items
+            .iter()
+            .map(|item| item.name.chars().count())
+            .max()
+            .unwrap_or(0);
         let mut out = String::new();
         let mut group = "";
         for item in &self.items {
@@ -235,7 +235,10 @@ mod tests {
     fn text_says_what_is_lost() {
         let report = report(&[Status::Ok, Status::Degraded]);
         let plain = report.text(false);
-        assert!(plain.contains("lost  this") && plain.contains("mend  do that"), "{plain}");
+        assert!(
+            plain.contains("lost  this") && plain.contains("mend  do that"),
+            "{plain}"
+        );
         assert!(!plain.contains('\x1b'));
         assert!(report.text(true).contains("\x1b[33mdegraded"));
     }

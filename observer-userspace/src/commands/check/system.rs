@@ -103,7 +103,11 @@ pub fn procfs(report: &mut Report) {
     let group = "procfs";
     // Process 1 is somebody else's unless we are root, which is the question.
     let readable = fs::read_link("/proc/1/exe").is_ok();
-    let item = Item::ok(group, "/proc/PID of others", if readable { "readable" } else { "hidden" });
+    let item = Item::ok(
+        group,
+        "/proc/PID of others",
+        if readable { "readable" } else { "hidden" },
+    );
     report.add(if readable {
         item
     } else {
