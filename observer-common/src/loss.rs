@@ -34,6 +34,8 @@ losses! {
     CounterTableFull = "counter_table_full", "A count was not added: no counter cell was free.";
     ThreadStateFailed = "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
     SyscallUnmatched = "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+    SampleTableFull = "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
+    StackRingFull = "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
 }
 
 /// Number of causes.

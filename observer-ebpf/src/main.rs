@@ -6,6 +6,8 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod floor;
+mod cpu;
 mod identity;
 mod kernel;
 mod loss;

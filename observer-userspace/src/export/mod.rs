@@ -3,3 +3,5 @@ pub mod flamegraph;
 pub mod folded;
 pub mod pprof;
 pub mod profile_file;
+
+pub mod terminal;
