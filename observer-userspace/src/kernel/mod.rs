@@ -1,5 +1,6 @@
 //! The running kernel: its BTF, features, clock; loading and reading BPF.
 
+pub mod batch;
 pub mod btf;
 pub mod capabilities;
 pub mod cells;
