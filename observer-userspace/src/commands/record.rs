@@ -137,20 +137,18 @@ pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
         output.write(&result.profile)?;
     }
     super::record_summary::print(&options, &result, &recording.losses()?);
-    let Some(child) = child else {
-        return Ok(0);
-    };
-    // The time was over before the command: its status is still wanted.
-    while !matches!(end, End::Interrupted) {
-        if let Some(status) = end.status().or_else(|| child.status()) {
-            return Ok(status);
-        }
-        std::thread::sleep(TICK);
-    }
-    Ok(end
-        .status()
-        .or_else(|| child.status())
-        .unwrap_or(INTERRUPTED))
+    Ok(match (end, child) {
+        (_, None) => 0,
+        (End::Command(status), _) => status,
+        (End::Interrupted, Some(child)) => child.status().unwrap_or(INTERRUPTED),
+        // The time was over before the command: its status is still wanted.
+        (End::Time, Some(child)) => loop {
+            if let Some(status) = child.status() {
+                break status;
+            }
+            std::thread::sleep(TICK);
+        },
+    })
 }
 
 /// Why a recording ended.
@@ -162,15 +160,6 @@ enum End {
     Command(u8),
     /// Somebody interrupted it.
     Interrupted,
-}
-
-impl End {
-    fn status(self) -> Option<u8> {
-        match self {
-            Self::Command(status) => Some(status),
-            Self::Time | Self::Interrupted => None,
-        }
-    }
 }
 
 /// What makes two samples of one recording one.

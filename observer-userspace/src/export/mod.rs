@@ -1,4 +1,3 @@
-//! Where signals go: OTLP, files, the terminal.
 //! Where signals go: OTLP through one bounded queue, and files and terminals.
 //!
 //! [`Exporter`] is the way to a collector. It encodes on the caller's side,

@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use pprof::protos::{self, Message as _};
 
 use crate::signals::Profile;
-use crate::signals::profile::ProfileKind;
+use crate::signals::profile::{Mapping, ProfileKind};
 
 /// Writes `profile`, gzipped.
 ///
@@ -93,9 +93,32 @@ pub fn message(profile: &Profile) -> protos::Profile {
     }
 }
 
+/// The mappings. Readers call the first one the profile's main program, so the
+/// file that is no library and has most samples goes first; ids don't change.
 fn mappings(profile: &Profile) -> Vec<protos::Mapping> {
-    let numbered = profile.mapping_table.iter().enumerate().skip(1);
+    let mut values = vec![0_u64; profile.mapping_table.len()];
+    for sample in &profile.samples {
+        let stack = profile.stack_table.get(sample.stack as usize);
+        let mut seen: Vec<u32> = stack
+            .into_iter()
+            .flatten()
+            .filter_map(|frame| Some(profile.frame_table.get(*frame as usize)?.mapping))
+            .collect();
+        seen.sort_unstable();
+        seen.dedup();
+        for mapping in seen {
+            values[mapping as usize] += sample.value;
+        }
+    }
+    let rank = |(id, mapping): &(usize, &Mapping)| {
+        let path = profile.text(mapping.path);
+        let program = path.starts_with('/') && !path.contains(".so");
+        (program, values[*id])
+    };
+    let mut numbered: Vec<_> = profile.mapping_table.iter().enumerate().skip(1).collect();
+    numbered.sort_by_key(|entry| std::cmp::Reverse(rank(entry)));
     numbered
+        .into_iter()
         .map(|(id, m)| protos::Mapping {
             id: id as u64,
             memory_start: m.start,
