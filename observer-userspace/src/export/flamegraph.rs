@@ -67,7 +67,9 @@ pub fn write(profile: &Profile, mut out: impl Write) -> io::Result<()> {
             colors.insert(name, hue.color(shade(name)));
         }
     }
-    colors.insert("all", Hue::Process.color(255));
+    for root in ["all", ""] {
+        colors.insert(root, Hue::Process.color(255));
+    }
     let mut lines: Vec<String> = stacks
         .iter()
         .map(|(stack, value)| format!("{stack} {value}"))

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::signals::Profile;
+use crate::signals::profile::FrameId;
 
 /// A workload and where its CPU time went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,23 @@ pub struct Hot {
     pub functions: Vec<(String, u64)>,
 }
 
+/// The function that `frame` is in; those of a file without symbols together,
+/// because single addresses tell people nothing.
+fn function(profile: &Profile, frame: FrameId) -> String {
+    let place = profile.frame_table.get(frame as usize);
+    let mapping = place.and_then(|f| profile.mapping_table.get(f.mapping as usize));
+    match (place, mapping) {
+        (Some(place), Some(mapping)) if place.lines.is_empty() && mapping.path != 0 => {
+            let path = profile.text(mapping.path);
+            format!("{} (no symbols)", path.rsplit('/').next().unwrap_or(path))
+        }
+        _ => match profile.calls(frame).next() {
+            Some(call) => call.name.into_owned(),
+            None => String::new(),
+        },
+    }
+}
+
 /// The `functions` hottest functions of each workload, busiest workload first.
 pub fn hottest(profile: &Profile, functions: usize) -> Vec<Hot> {
     let mut by_resource: HashMap<u32, HashMap<String, u64>> = HashMap::new();
@@ -24,9 +42,7 @@ pub fn hottest(profile: &Profile, functions: usize) -> Vec<Hot> {
             .stack_table
             .get(sample.stack as usize)
             .and_then(|s| s.first());
-        let name = leaf
-            .and_then(|f| profile.calls(*f).next())
-            .map_or_else(|| "[no stack]".to_owned(), |c| c.name.into_owned());
+        let name = leaf.map_or_else(|| "[no stack]".to_owned(), |f| function(profile, *f));
         let functions = by_resource.entry(sample.resource).or_default();
         *functions.entry(name).or_default() += sample.value;
     }
@@ -46,4 +62,62 @@ pub fn hottest(profile: &Profile, functions: usize) -> Vec<Hot> {
         .collect();
     hot.sort_by(|a, b| b.total.cmp(&a.total).then(a.resource.cmp(&b.resource)));
     hot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::attribute::SharedResource;
+    use crate::signals::profile::{Frame, Function, Line, Mapping, Sample};
+    use crate::stacks::interner::Interner;
+
+    /// Checks that only the leaf is charged, per workload, and that addresses
+    /// of a file without symbols count together.
+    #[test]
+    fn self_time_by_workload() {
+        let mut i = Interner::new(Profile::default());
+        let path = i.string("/usr/bin/gzip");
+        let mapping = i.mapping(Mapping {
+            path,
+            ..Mapping::default()
+        });
+        let name = i.string("main");
+        let function = i.function(Function {
+            name,
+            ..Function::default()
+        });
+        let main = i.frame(Frame {
+            lines: vec![Line { function, line: 1 }],
+            ..Frame::default()
+        });
+        let mut bare = |address| {
+            i.frame(Frame {
+                mapping,
+                address,
+                ..Frame::default()
+            })
+        };
+        let stacks = [vec![bare(1), main], vec![bare(2), main], vec![main]];
+        let resource = i.resource(&SharedResource::default());
+        for (n, frames) in stacks.into_iter().enumerate() {
+            let stack = i.stack(frames);
+            i.sample(Sample {
+                stack,
+                pid: 1,
+                tid: 1,
+                thread: 0,
+                process: 0,
+                resource,
+                value: n as u64 + 1,
+                link: None,
+            });
+        }
+        let hot = hottest(&i.finish(), 5);
+        let expected = [("gzip (no symbols)".to_owned(), 3), ("main".to_owned(), 3)];
+        assert_eq!(hot.len(), 1);
+        assert_eq!(
+            (hot[0].total, hot[0].functions.as_slice()),
+            (6, &expected[..])
+        );
+    }
 }

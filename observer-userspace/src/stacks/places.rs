@@ -139,11 +139,11 @@ pub fn place_stack(
     if addresses.is_empty() {
         return Vec::new();
     }
-    let holds_leaf = |image: &Image| image.find(addresses[0]).is_some();
+    let holds_all = |image: &Image| addresses.iter().all(|a| image.find(*a).is_some());
     let known = processes
         .get(sample.pid)
         .and_then(|p| p.image(&sample.process, &addresses))
-        .is_some_and(holds_leaf);
+        .is_some_and(holds_all);
     if !known {
         processes.refresh(sample.pid);
     }
@@ -170,5 +170,14 @@ pub fn place_stack(
             None => Place::Lost { offset, map },
         }
     };
-    addresses.into_iter().map(place).collect()
+    let mut places: Vec<Place> = addresses.into_iter().map(place).collect();
+    if image.is_some() {
+        // Code built without frame pointers uses that register for data. An
+        // address where nothing executable is mapped was never a return
+        // address, and what seems to follow it isn't a stack.
+        let real = |place: &Place| !matches!(place, Place::Unknown { .. });
+        let end = places.iter().skip(1).position(|place| !real(place));
+        places.truncate(end.map_or(places.len(), |end| end + 1));
+    }
+    places
 }

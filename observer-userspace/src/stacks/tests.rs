@@ -75,15 +75,16 @@ fn names_of_known_addresses() {
     let profile = symbolize(
         &stacks,
         vec![
-            // Return addresses point behind the call.
-            sample(pid, &[], &[own, qsort + 5, 0x10]),
+            // Return addresses point behind the call. Nothing is mapped at
+            // 0x10, so what follows it can't be a stack.
+            sample(pid, &[], &[own, qsort + 5, 0x10, qsort + 5]),
             sample(pid, &[schedule.unwrap_or(0) + 4], &[]),
         ],
     );
     let user = calls(&profile, 0);
-    assert_eq!(user[0], (FrameKind::Native, "0xf".to_owned()));
-    assert!(user[1].1.contains("qsort"), "{user:?}");
-    assert!(user[2].1.ends_with("a_function_of_the_test"), "{user:?}");
+    assert_eq!(user.len(), 2, "{user:?}");
+    assert!(user[0].1.contains("qsort"), "{user:?}");
+    assert!(user[1].1.ends_with("a_function_of_the_test"), "{user:?}");
     assert!(a_function_of_the_test() == 1);
     let leaf = profile.stack_table[profile.samples[0].stack as usize][0];
     let frame = &profile.frame_table[leaf as usize];
@@ -175,7 +176,12 @@ fn deleted_program_is_named() {
     std::fs::copy("/bin/sleep", &program).expect("copied");
     let child = Guard(Command::new(&program).arg("60").spawn().expect("started"));
     std::fs::remove_file(&program).expect("deleted");
-    let code = mapped(&child.0, "deleted-sleep").expect("mapped");
+    // The new program's mappings appear a moment after the start.
+    let code = (0..500).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        mapped(&child.0, "deleted-sleep")
+    });
+    let code = code.expect("mapped");
     let stacks = Stacks::start(SymbolOptions::default()).expect("started");
     let profile = symbolize(&stacks, vec![sample(child.0.id(), &[], &[code.0 + 64])]);
     let frame = &profile.frame_table[profile.stack_table[1][0] as usize];
