@@ -76,7 +76,8 @@ fn perf_report(data: &Path, comm: &str) -> Vec<String> {
     let lines = report.lines().map(str::trim);
     lines
         .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| Some(line.split_once(']')?.1.trim().to_owned()))
+        .filter_map(|line| line.split_once(']')?.1.split_whitespace().next())
+        .map(str::to_owned)
         .collect()
 }
 
@@ -96,7 +97,9 @@ fn perf_agrees() {
     let data = folder.path().join("perf.data");
     let data = data.to_str().expect("UTF-8");
     let program = program.to_str().expect("UTF-8");
-    let perf = ["perf", "record", "-q", "-F", "99", "-g", "-e", "cpu-clock"];
+    // Without build ids: collecting them takes perf many seconds.
+    let perf = ["perf", "record", "-q", "-B", "-N", "-F", "99", "-g"];
+    let perf = [&perf[..], &["-e", "cpu-clock"]].concat();
     let stacks = record(&[&["--"], &perf[..], &["-o", data, "--", program, "3"]].concat());
     let mut own: HashMap<&str, f64> = HashMap::new();
     for line in stacks.lines().filter(|l| l.starts_with("compared;")) {

@@ -64,12 +64,17 @@ impl Output {
         let Self::File(path, _) = self else {
             return Ok(());
         };
-        anyhow::ensure!(!path.is_dir(), "{} is a folder", path.display());
+        let name = path.display();
+        anyhow::ensure!(!path.is_dir(), "can't write {name}: it is a folder");
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        anyhow::ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+        let shown = folder.display();
+        anyhow::ensure!(
+            folder.is_dir(),
+            "can't write {name}: there is no folder {shown}"
+        );
         Ok(())
     }
 

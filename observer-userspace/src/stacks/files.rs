@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::rc::{Rc, Weak};
 
-use super::elf::{ElfInfo, hex};
+use super::elf::ElfInfo;
 use super::mappings::{Map, Process};
 use super::sideband::FileIdentity;
 
@@ -30,7 +30,7 @@ pub struct Root {
 pub struct MapFile {
     /// Path as the process sees it.
     pub path: String,
-    /// What else is known.
+    /// Which file it is.
     pub identity: FileIdentity,
     module: RefCell<Option<Rc<Module>>>,
 }
@@ -213,19 +213,13 @@ fn find(pid: u32, process: &Process, map: &Map) -> Option<File> {
     paths.extend(candidates(pid, process, &map.file.path));
     paths.iter().find_map(|path| {
         let file = open_regular(path)?;
-        same_file(&file, &map.file.identity).then_some(file)
+        same_file(&file, map.file.identity).then_some(file)
     })
 }
 
 /// Whether `file` can be the one that was mapped.
-fn same_file(file: &File, identity: &FileIdentity) -> bool {
-    if let Some((id, length)) = &identity.build_id {
-        let found = ElfInfo::read(file).ok().and_then(|info| info.build_id);
-        // The kernel keeps the first 20 bytes.
-        let wanted = hex(&id[..usize::from(*length).min(20)]);
-        return found.is_some_and(|found| found.starts_with(&wanted));
-    }
-    let (Some((major, minor, inode)), Ok(meta)) = (identity.inode, file.metadata()) else {
+fn same_file(file: &File, identity: FileIdentity) -> bool {
+    let (Some((major, minor, inode)), Ok(meta)) = (identity, file.metadata()) else {
         return true;
     };
     // On overlayfs and btrfs the mapping names another device than stat(2)

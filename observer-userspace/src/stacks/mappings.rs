@@ -383,11 +383,11 @@ fn parse_maps_line(line: &str) -> Option<MapsLine> {
     let (major, minor) = field().split_once(':')?;
     let inode: u64 = field().parse().ok()?;
     let path = rest.trim_start();
-    let mut identity = FileIdentity::default();
-    if inode != 0 {
-        let hex = |digits| u32::from_str_radix(digits, 16).ok();
-        identity.inode = Some((hex(major)?, hex(minor)?, inode));
-    }
+    let hex = |digits| u32::from_str_radix(digits, 16).ok();
+    let identity = match inode {
+        0 => None,
+        inode => Some((hex(major)?, hex(minor)?, inode)),
+    };
     Some((
         u64::from_str_radix(start, 16).ok()?,
         u64::from_str_radix(end, 16).ok()?,
@@ -408,7 +408,7 @@ mod tests {
             end,
             offset,
             path: path.to_owned(),
-            identity: FileIdentity::default(),
+            identity: None,
         }
     }
 
@@ -471,7 +471,7 @@ mod tests {
                 start,
                 end,
                 offset,
-                file: Rc::new(MapFile::new(format!("{turn}"), FileIdentity::default())),
+                file: Rc::new(MapFile::new(format!("{turn}"), None)),
             });
             for page in start..end {
                 model[page as usize] = Some((format!("{turn}"), offset + page - start));

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use super::RawSample;
-use super::elf::hex;
 use super::files::{Module, Modules};
 use super::mappings::{Image, Map, Processes};
 use super::symbols::call_sites;
@@ -96,11 +95,7 @@ impl Place {
                     module.build_id().unwrap_or_default().to_owned(),
                 )
             }
-            Self::Lost { map, .. } => {
-                let id = map.file.identity.build_id;
-                let id = id.map(|(id, length)| hex(&id[..usize::from(length).min(20)]));
-                (by_offset(map), map, id.unwrap_or_default())
-            }
+            Self::Lost { map, .. } => (by_offset(map), map, String::new()),
             Self::Memory { map, .. } => {
                 let mapping = Mapping {
                     start: map.start,

@@ -24,16 +24,9 @@ const RECORD_EXIT: u32 = 4;
 const RECORD_FORK: u32 = 7;
 const RECORD_MMAP2: u32 = 10;
 const MISC_COMM_EXEC: u16 = 1 << 13;
-const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
 
-/// What identifies a mapped file, besides its path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct FileIdentity {
-    /// `(major, minor, inode)` when known.
-    pub inode: Option<(u32, u32, u64)>,
-    /// The first 20 bytes of the GNU build id, and how many count.
-    pub build_id: Option<([u8; 20], u8)>,
-}
+/// Device (major, minor) and inode of a mapped file; none of other mappings.
+pub type FileIdentity = Option<(u32, u32, u64)>;
 
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +43,7 @@ pub enum Event {
         offset: u64,
         /// Path as the process sees it, `//anon`, `[vdso]`, …
         path: String,
-        /// What else is known of the file.
+        /// Which file it is.
         identity: FileIdentity,
     },
     /// A thread got a name; `exec` when by starting another program.
@@ -262,17 +255,11 @@ fn parse(record: &[u8]) -> Option<(u64, Event)> {
     let event = match kind {
         RECORD_MMAP2 => {
             let start = u64_at(body, 16)?;
-            let mut identity = FileIdentity::default();
-            if misc & MISC_MMAP_BUILD_ID != 0 {
-                let length = (*body.get(40)?).min(20);
-                let id = body.get(44..64)?.try_into().ok()?;
-                identity.build_id = Some((id, length));
-            } else {
-                let inode = u64_at(body, 48)?;
-                if inode != 0 {
-                    identity.inode = Some((u32_at(body, 40)?, u32_at(body, 44)?, inode));
-                }
-            }
+            // Whatever `misc` says (see `PerfEvent::side_band`): no event of
+            // ours asks for build ids, so this is an inode.
+            let inode = u64_at(body, 48)?;
+            let (major, minor) = (u32_at(body, 40)?, u32_at(body, 44)?);
+            let identity = (inode != 0).then_some((major, minor, inode));
             Event::Mmap {
                 pid: u32_at(body, 8)?,
                 start,
