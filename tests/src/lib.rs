@@ -1,1 +1,4 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
+
+pub mod kernel;
+pub mod workload;
