@@ -14,9 +14,9 @@ use observer_common::cpu::{
     MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
 };
 use observer_common::loss::Loss;
-use observer_common::workload::TRACED;
+use observer_common::workload::{TRACED, Workload};
 
-use crate::identity::identify;
+use crate::identity::look_up;
 use crate::kernel::{current, read};
 use crate::loss::lost;
 use crate::slot::slot;
@@ -53,21 +53,18 @@ const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_AVAIL_DATA`: how much waits to be read.
 const AVAILABLE_DATA: u64 = 0;
 
-/// Workload and flags of the current thread; none when its state can't be had.
+/// Workload and flags of the current thread.
 #[inline(always)]
-fn who(tid: u32) -> Option<(u32, u32)> {
+fn who(tid: u32) -> Workload {
     if let Some(slot) = slot()
         && slot.tid == tid
     {
-        return Some((slot.workload, slot.flags));
+        return Workload {
+            id: slot.workload,
+            flags: slot.flags,
+        };
     }
-    // SAFETY: the current task is trusted.
-    let state = unsafe { identify(current()) };
-    if state.is_null() {
-        return None;
-    }
-    // SAFETY: not null, so a storage value.
-    Some(unsafe { ((*state).workload, (*state).flags) })
+    look_up(current())
 }
 
 #[perf_event]
@@ -78,10 +75,8 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
     if tid == 0 {
         return 0; // idle
     }
-    let Some((workload, flags)) = who(tid) else {
-        return 0;
-    };
-    if flags & TRACED == 0 {
+    let workload = who(tid);
+    if workload.flags & TRACED == 0 {
         return 0;
     }
     let Some(scratch) = STACK_SCRATCH.get_ptr_mut(0) else {
@@ -106,7 +101,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
         check,
         tgid: (pid_tgid >> 32) as u32,
         tid,
-        workload,
+        workload: workload.id,
         kernel_frames: kernel as u16,
         user_frames: user as u16,
     };
@@ -130,7 +125,11 @@ fn walk(ctx: &PerfEventContext, scratch: &mut Scratch, before: u32, flags: u64) 
         bpf_get_stack(ctx.as_ptr(), to.cast(), HALF_BYTES, flags)
     };
     // Negative: there is no such half (a kernel thread has no user stack).
-    if bytes <= 0 { 0 } else { (bytes as u32 / 8) & MAX_FRAMES as u32 }
+    if bytes <= 0 {
+        0
+    } else {
+        (bytes as u32 / 8) & MAX_FRAMES as u32
+    }
 }
 
 /// Counts one sample. The key names the thread, so no other CPU is at it.

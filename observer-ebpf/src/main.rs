@@ -6,8 +6,8 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-mod floor;
 mod cpu;
+mod floor;
 mod identity;
 mod kernel;
 mod loss;

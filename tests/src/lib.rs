@@ -2,5 +2,7 @@
 
 pub mod binary;
 pub mod busy;
+pub mod kernel;
+pub mod workload;
 
 pub use binary::observer_bin;
