@@ -1,1 +1,6 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
+
+pub mod binary;
+pub mod cgroup;
+
+pub use binary::observer_bin;
