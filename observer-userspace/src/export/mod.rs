@@ -1,1 +1,3 @@
 //! Where signals go: OTLP, files, the terminal.
+
+pub mod terminal;
