@@ -10,7 +10,11 @@ use std::path::PathBuf;
 pub fn observer_bin() -> PathBuf {
     if let Some(path) = std::env::var_os("OBSERVER_BIN") {
         let path = PathBuf::from(path);
-        assert!(path.is_file(), "OBSERVER_BIN={} is not a file", path.display());
+        assert!(
+            path.is_file(),
+            "OBSERVER_BIN={} is not a file",
+            path.display()
+        );
         return path;
     }
     let test = std::env::current_exe().expect("the test's own path");

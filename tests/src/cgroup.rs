@@ -58,7 +58,8 @@ impl Drop for Cgroup {
         for directory in self.created.iter().rev() {
             // Killed processes leave their cgroup a moment later.
             for _ in 0..100 {
-                let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+                let members =
+                    fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
                 for pid in members.lines().filter_map(|line| line.parse().ok()) {
                     let pid = nix::unistd::Pid::from_raw(pid);
                     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);

@@ -54,7 +54,10 @@ fn wrong_arguments_are_one_line() {
         (&["run", "--frequency", "0"], &["--frequency", "10000"]),
         (&["run", "--pid", "0"], &["--pid"]),
         (&["run", "--pid", "1073741824"], &["no process 1073741824"]),
-        (&["run", "--cgroup", "/no/such/cgroup"], &["/no/such/cgroup"]),
+        (
+            &["run", "--cgroup", "/no/such/cgroup"],
+            &["/no/such/cgroup"],
+        ),
         (&["run", "--cgroup", "/proc"], &["/proc"]),
         (&["run", "--log-format", "yaml"], &["yaml", "json"]),
         (&["run", "--log-level", "loud"], &["loud", "debug"]),
@@ -75,7 +78,13 @@ fn wrong_arguments_are_one_line() {
 /// Checks that endpoints that can't be one are refused, wherever they come from.
 #[test]
 fn wrong_endpoints_are_one_line() {
-    for url in ["localhost:4317", "ftp://localhost:4317", "http://", "http://a b", "http://x:99999"] {
+    for url in [
+        "localhost:4317",
+        "ftp://localhost:4317",
+        "http://",
+        "http://a b",
+        "http://x:99999",
+    ] {
         let line = refused(&["run", "--otlp-endpoint", url]);
         assert!(line.contains("--otlp-endpoint"), "{line}");
         let output = observer(&["run"])
@@ -85,14 +94,25 @@ fn wrong_endpoints_are_one_line() {
         let line = complaint(&output);
         assert!(line.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{line}");
     }
-    let line = refused(&["run", "--otlp-endpoint", "http://x:4318", "--otlp-protocol", "grcp"]);
+    let line = refused(&[
+        "run",
+        "--otlp-endpoint",
+        "http://x:4318",
+        "--otlp-protocol",
+        "grcp",
+    ]);
     assert!(line.contains("grcp"), "{line}");
 }
 
 /// Checks that output files of an unknown kind, or in no folder, are refused.
 #[test]
 fn wrong_outputs_are_one_line() {
-    for file in ["profile.png", "profile", "profile.pb", "/no/such/folder/a.svg"] {
+    for file in [
+        "profile.png",
+        "profile",
+        "profile.pb",
+        "/no/such/folder/a.svg",
+    ] {
         let line = refused(&["record", "-o", file]);
         assert!(line.contains(file), "{line}");
     }
@@ -106,7 +126,7 @@ fn wrong_files_name_the_line() {
     let table = [
         ("interval = '5s'\nintreval = '1s'\n", ":2: ", "`interval`"),
         ("[otlp]\nendpint = 'x'\n", ":2: ", "`endpoint`"),
-        ("[otlp\n", ":1: ", "otlp"),
+        ("[otlp\n", ":1: ", "unclosed table"),
         ("\n\n[tables]\nring = 'much'\n", ":4: ", "not a size"),
         ("interval = 5\n", ":1: ", "not a duration"),
         ("[otlp]\nendpoint = 'nonsense'\n", "", "otlp.endpoint"),
@@ -139,7 +159,11 @@ fn without_privileges_capabilities_are_named() {
         }
         command
     };
-    for arguments in [&["run"][..], &["record", "-o", "-"], &["run", "--duration", "1s"]] {
+    for arguments in [
+        &["run"][..],
+        &["record", "-o", "-"],
+        &["run", "--duration", "1s"],
+    ] {
         let mut command = unprivileged(arguments);
         let output = command.env("OBSERVER_CONFIG", &config).output();
         let line = complaint(&output.expect("observer starts"));
@@ -152,10 +176,15 @@ fn without_privileges_capabilities_are_named() {
     let output = unprivileged(&["check"]).output().expect("observer starts");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("missing") && text.contains("CAP_BPF"), "{text}");
+    assert!(
+        text.contains("missing") && text.contains("CAP_BPF"),
+        "{text}"
+    );
     assert!(!text.contains('\x1b'), "no colours without a terminal");
 
-    let output = unprivileged(&["check", "--json"]).output().expect("observer starts");
+    let output = unprivileged(&["check", "--json"])
+        .output()
+        .expect("observer starts");
     assert_eq!(output.status.code(), Some(2));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(json["status"], "missing");
@@ -164,14 +193,20 @@ fn without_privileges_capabilities_are_named() {
         .and_then(|items| items.iter().find(|item| item["name"] == "CAP_BPF"))
         .expect("an item for CAP_BPF");
     assert_eq!(bpf["status"], "missing");
-    assert!(bpf["remedy"].as_str().is_some_and(|r| r.contains("cap_bpf")));
+    assert!(
+        bpf["remedy"]
+            .as_str()
+            .is_some_and(|r| r.contains("cap_bpf"))
+    );
 }
 
 /// Checks that `check`'s status agrees with what it lists, and that the list
 /// has the kernel's own figures.
 #[test]
 fn check_agrees_with_itself() {
-    let output = observer(&["check", "--json"]).output().expect("observer starts");
+    let output = observer(&["check", "--json"])
+        .output()
+        .expect("observer starts");
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let items = json["items"].as_array().expect("a list");
     let has = |status| items.iter().any(|item| item["status"] == status);
@@ -185,13 +220,26 @@ fn check_agrees_with_itself() {
     assert_eq!(output.status.code(), Some(expected));
     assert_eq!(json["exit_code"], expected);
     for item in items.iter().filter(|item| item["status"] != "ok") {
-        assert!(item["lost"].is_string() && item["remedy"].is_string(), "{item}");
+        assert!(
+            item["lost"].is_string() && item["remedy"].is_string(),
+            "{item}"
+        );
     }
     let found = |name: &str| {
-        items.iter().find(|item| item["name"] == name).map(|item| item["detail"].clone())
+        items
+            .iter()
+            .find(|item| item["name"] == name)
+            .map(|item| item["detail"].clone())
     };
-    let read = |path| fs::read_to_string(path).map(|text| text.trim().to_owned()).expect("procfs");
-    assert_eq!(found("version"), Some(read("/proc/sys/kernel/osrelease").into()));
+    let read = |path| {
+        fs::read_to_string(path)
+            .map(|text| text.trim().to_owned())
+            .expect("procfs")
+    };
+    assert_eq!(
+        found("version"),
+        Some(read("/proc/sys/kernel/osrelease").into())
+    );
     assert_eq!(
         found("kernel.perf_event_paranoid"),
         Some(read("/proc/sys/kernel/perf_event_paranoid").into())
@@ -201,7 +249,13 @@ fn check_agrees_with_itself() {
 /// Checks that help and version go to standard output with status 0.
 #[test]
 fn help_and_version_succeed() {
-    for arguments in [&["--help"][..], &["run", "--help"], &["record", "-h"], &["check", "--help"], &["--version"]] {
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["record", "-h"],
+        &["check", "--help"],
+        &["--version"],
+    ] {
         let output = observer(arguments).output().expect("observer starts");
         assert!(output.status.success(), "{arguments:?}");
         assert!(output.stderr.is_empty(), "{arguments:?}");

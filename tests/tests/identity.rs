@@ -58,7 +58,8 @@ fn mounts() -> Vec<(bool, PathBuf)> {
         let fields: Vec<&str> = line.split(' ').collect();
         let is_v2 = fields[2] == "cgroup2";
         let is_v1 = fields[2] == "cgroup"
-            && v1_controller().is_some_and(|name| fields[3].split(',').any(|option| option == name));
+            && v1_controller()
+                .is_some_and(|name| fields[3].split(',').any(|option| option == name));
         if (is_v2 || is_v1) && !found.iter().any(|(v2, _)| *v2 == is_v2) {
             found.push((is_v2, PathBuf::from(fields[1])));
         }
@@ -97,13 +98,55 @@ fn workloads_in_real_cgroups_are_resolved() {
     // path, container, pod, unit, service
     let table = [
         (format!("docker/{ID}"), Some(ID), None, None, &ID[..12]),
-        (format!("docker-{ID}.scope"), Some(ID), None, None, &ID[..12]),
-        (format!("docker/{OUTER}/kubepods/pod{POD}/{ID}"), Some(ID), Some(POD), None, &ID[..12]),
-        (format!("{pod_slice}/cri-containerd-{ID}.scope"), Some(ID), Some(POD), None, &ID[..12]),
-        (format!("{pod_slice}/crio-{ID}.scope/container"), Some(ID), Some(POD), None, &ID[..12]),
-        (format!("libpod-{ID}.scope"), Some(ID), None, None, &ID[..12]),
-        ("web.service".to_owned(), None, None, Some("web.service"), "web"),
-        ("session-7.scope".to_owned(), None, None, Some("session-7.scope"), "session-7"),
+        (
+            format!("docker-{ID}.scope"),
+            Some(ID),
+            None,
+            None,
+            &ID[..12],
+        ),
+        (
+            format!("docker/{OUTER}/kubepods/pod{POD}/{ID}"),
+            Some(ID),
+            Some(POD),
+            None,
+            &ID[..12],
+        ),
+        (
+            format!("{pod_slice}/cri-containerd-{ID}.scope"),
+            Some(ID),
+            Some(POD),
+            None,
+            &ID[..12],
+        ),
+        (
+            format!("{pod_slice}/crio-{ID}.scope/container"),
+            Some(ID),
+            Some(POD),
+            None,
+            &ID[..12],
+        ),
+        (
+            format!("libpod-{ID}.scope"),
+            Some(ID),
+            None,
+            None,
+            &ID[..12],
+        ),
+        (
+            "web.service".to_owned(),
+            None,
+            None,
+            Some("web.service"),
+            "web",
+        ),
+        (
+            "session-7.scope".to_owned(),
+            None,
+            None,
+            Some("session-7.scope"),
+            "session-7",
+        ),
         ("anything".to_owned(), None, None, None, "sleep"),
     ];
     for (is_v2, mount) in mounts() {
@@ -123,7 +166,11 @@ fn workloads_in_real_cgroups_are_resolved() {
                 assert_eq!(text(resource, "k8s.pod.uid"), *pod, "{path}");
                 assert_eq!(text(resource, "systemd.unit.name"), *unit, "{path}");
                 assert_eq!(text(resource, "service.name"), Some(*service), "{path}");
-                assert_eq!(text(resource, "process.executable.name"), Some("sleep"), "{path}");
+                assert_eq!(
+                    text(resource, "process.executable.name"),
+                    Some("sleep"),
+                    "{path}"
+                );
             }
         }
     }
@@ -134,11 +181,15 @@ fn workloads_in_real_cgroups_are_resolved() {
 #[test]
 fn declared_names_win_but_only_of_the_right_process() {
     let (is_v2, mount) = mounts().remove(0);
-    let cgroup = Cgroup::create(&mount, &format!("{}/db.service", unique("declared"))).expect("a cgroup");
+    let cgroup =
+        Cgroup::create(&mount, &format!("{}/db.service", unique("declared"))).expect("a cgroup");
     let elsewhere = Cgroup::create(&mount, &unique("elsewhere")).expect("a cgroup");
     let variables = [
         ("OTEL_SERVICE_NAME", "shop"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=x,service.namespace=eu"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.name=x,service.namespace=eu",
+        ),
     ];
     let sleeper = Sleeper::start(&variables);
     let pid = sleeper.0.id();
@@ -169,7 +220,11 @@ fn cgroup_ids_become_paths() {
         let root = fs::metadata(&mount).expect("a mount").ino();
         let mut hierarchies = Hierarchies::open();
         let mut path_of = |id| {
-            if is_v2 { hierarchies.v2_path(id) } else { hierarchies.v1_path(id) }
+            if is_v2 {
+                hierarchies.v2_path(id)
+            } else {
+                hierarchies.v1_path(id)
+            }
         };
         assert_eq!(path_of(inode), Some(format!("/{path}")));
         assert_eq!(path_of(root).as_deref(), Some("/"));

@@ -494,4 +494,32 @@ mod tests {
         assert_eq!(subsys_enum_name("memory"), "memory_cgrp_id");
         assert_eq!(subsys_enum_name("blkio"), "io_cgrp_id");
     }
+
+    /// Checks that our own cgroup is found by its inode number, by handle (where
+    /// we may) and by walking, at the path that the kernel reports.
+    #[test]
+    fn handles_and_walking_agree() {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
+        let own = fs::read_to_string("/proc/self/cgroup").expect("procfs");
+        let own = parse_proc_cgroup(&own);
+        let mut compared = 0;
+        for mount in parse_mountinfo(&mountinfo) {
+            let Some(membership) = own.iter().find(|m| m.controllers == mount.controllers) else {
+                continue;
+            };
+            let path = membership.path.trim_start_matches('/');
+            // A namespace or bind mount may hide where we really are.
+            let Ok(meta) = fs::metadata(mount.point.join(path)) else {
+                continue;
+            };
+            let mut hierarchy = Hierarchy::open(mount);
+            let expected = Some(membership.path.clone());
+            assert_eq!(hierarchy.path_of(meta.ino()), expected);
+            hierarchy.handles_work = false;
+            assert_eq!(hierarchy.path_of(meta.ino()), expected);
+            assert_eq!(hierarchy.path_of(u64::MAX), None);
+            compared += 1;
+        }
+        assert!(compared > 0, "no cgroup hierarchy is mounted");
+    }
 }

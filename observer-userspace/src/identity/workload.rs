@@ -28,6 +28,8 @@ const COMM_LIMIT: usize = 15;
 pub struct Resolver {
     host: Vec<Attribute>,
     hierarchies: Hierarchies,
+    /// See [`v1_controller`](super::v1_controller).
+    controller: Option<&'static str>,
     known: HashMap<u32, SharedResource>,
     other: SharedResource,
 }
@@ -42,6 +44,7 @@ impl Resolver {
         Self {
             host: host.attributes.clone(),
             hierarchies: Hierarchies::open(),
+            controller: super::v1_controller(),
             known: HashMap::from([(OTHER, Arc::clone(&other))]),
             other,
         }
@@ -57,8 +60,10 @@ impl Resolver {
         let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
         let v1_path = self.hierarchies.v1_path(new.key.cgroup_v1);
         // The pid may be another program's by now.
-        let process = Process::read(new.tgid)
-            .filter(|p| p.is_named(&comm) && stands_in(p, v2_path.as_deref(), v1_path.as_deref()));
+        let process = Process::read(new.tgid).filter(|p| {
+            p.is_named(&comm)
+                && stands_in(p, v2_path.as_deref(), v1_path.as_deref(), self.controller)
+        });
         let cgroup = [v2_path, v1_path]
             .into_iter()
             .flatten()
@@ -107,8 +112,12 @@ impl Resolver {
 
 /// Whether the process is (still) in the cgroups of the key, as far as that
 /// can be compared: paths seen through a cgroup namespace can't.
-fn stands_in(process: &Process, v2: Option<&str>, v1: Option<&str>) -> bool {
-    let controller = super::v1_controller();
+fn stands_in(
+    process: &Process,
+    v2: Option<&str>,
+    v1: Option<&str>,
+    controller: Option<&str>,
+) -> bool {
     process.cgroups.iter().all(|membership| {
         let expected = if membership.controllers.is_empty() {
             v2

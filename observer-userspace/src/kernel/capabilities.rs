@@ -77,6 +77,10 @@ pub const ALL: [&Capability; 7] = [
     &SYS_ADMIN,
 ];
 
+/// What a user other than root should be given for a full view of the
+/// applications.
+pub const UNPRIVILEGED: [&Capability; 5] = [&BPF, &PERFMON, &SYS_PTRACE, &DAC_READ_SEARCH, &SYSLOG];
+
 /// The effective capabilities of this process: a bit set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effective(u64);
@@ -115,7 +119,7 @@ impl Effective {
             return Ok(());
         }
         // If some are asked for, then all that a full view needs.
-        let names: Vec<&str> = [&BPF, &PERFMON, &SYS_PTRACE, &DAC_READ_SEARCH, &SYSLOG]
+        let names: Vec<&str> = UNPRIVILEGED
             .into_iter()
             .filter(|c| !self.has(c))
             .map(|c| c.name)

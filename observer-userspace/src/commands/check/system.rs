@@ -6,7 +6,7 @@ use std::path::Path;
 use super::report::{Item, Report, Status};
 use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
-use crate::kernel::capabilities::{self, Effective};
+use crate::kernel::capabilities::{self, Capability, Effective};
 
 /// Inode numbers of the initial namespaces, fixed in the kernel's
 /// `include/linux/proc_ns.h`.
@@ -16,28 +16,43 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// What this process may do.
 pub fn capabilities(report: &mut Report, held: Effective) {
     let group = "capabilities";
-    let charges_memlock = super::features::kernel_version() < (5, 11);
+    let charges_memlock = super::features::kernel_version() < (5, 11) && memlock_is_limited();
     for capability in capabilities::ALL {
         let needed = *capability != capabilities::SYS_RESOURCE || charges_memlock;
         let item = Item::ok(group, capability.name, "");
         report.add(if held.has(capability) {
             item
         } else if !needed {
-            Item::ok(group, capability.name, "absent, and not needed on this kernel")
+            Item::ok(group, capability.name, "absent, and not needed here")
         } else {
             let status = if capability.required {
                 Status::Missing
             } else {
                 Status::Degraded
             };
-            let remedy = format!(
-                "run it as root, or: setcap {}+ep $(command -v observer) (containers: --cap-add {})",
-                capability.name.to_ascii_lowercase(),
-                capability.name.trim_start_matches("CAP_"),
-            );
-            item.worse(status, capability.lost, remedy)
+            item.worse(status, capability.lost, remedy(capability))
         });
     }
+}
+
+/// setcap replaces the whole set, so the command has to name all of it.
+fn remedy(missing: &Capability) -> String {
+    let names: Vec<String> = capabilities::UNPRIVILEGED
+        .iter()
+        .chain((!capabilities::UNPRIVILEGED.contains(&missing)).then_some(&missing))
+        .map(|capability| capability.name.to_ascii_lowercase())
+        .collect();
+    format!(
+        "run it as root, or: setcap {}+ep $(command -v observer) (containers: --cap-add {})",
+        names.join(","),
+        missing.name.trim_start_matches("CAP_"),
+    )
+}
+
+/// Whether locked memory, to which old kernels charge maps, has a limit.
+fn memlock_is_limited() -> bool {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft != RLIM_INFINITY)
 }
 
 /// Whether what the kernel calls a process is what we call it.
@@ -118,7 +133,10 @@ pub fn procfs(report: &mut Report) {
         .iter()
         .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok())
         .count();
-    let detail = format!("executables of {readable} out of {} are readable", processes.len());
+    let detail = format!(
+        "executables of {readable} out of {} are readable",
+        processes.len()
+    );
     let item = Item::ok(group, "/proc/PID of others", detail);
     // At least the daemon sees itself; with hidepid that is all.
     report.add(if readable > 1 && readable * 2 > processes.len() {
