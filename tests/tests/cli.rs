@@ -79,7 +79,7 @@ fn wrong_arguments_are_one_line() {
 #[test]
 fn wrong_endpoints_are_one_line() {
     for url in [
-        "localhost:4317",
+        "localhost:4318",
         "ftp://localhost:4317",
         "http://",
         "http://a b",
