@@ -116,6 +116,10 @@ impl Effective {
     /// In one line: what is missing and what to do.
     pub fn ensure_required(self) -> anyhow::Result<()> {
         if self.missing_required().is_empty() {
+            anyhow::ensure!(
+                in_initial_user_namespace(),
+                "capabilities in a user namespace don't count for BPF; start it outside (containers: --userns=host)"
+            );
             return Ok(());
         }
         // If some are asked for, then all that a full view needs.
@@ -129,6 +133,17 @@ impl Effective {
             names.join(", ")
         )
     }
+}
+
+/// The namespace in which capabilities count for BPF; its inode number is fixed
+/// in the kernel's `include/linux/proc_ns.h`.
+const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
+
+/// Whether capabilities mean what they say. Where procfs doesn't show it, they
+/// are believed.
+pub fn in_initial_user_namespace() -> bool {
+    fs::read_link("/proc/self/ns/user")
+        .map_or(true, |target| target.as_os_str() == INITIAL_USER_NAMESPACE)
 }
 
 fn parse(status: &str) -> Option<Effective> {

@@ -8,9 +8,7 @@ use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
 use crate::kernel::capabilities::{self, Capability, Effective};
 
-/// Inode numbers of the initial namespaces, fixed in the kernel's
-/// `include/linux/proc_ns.h`.
-const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
+/// Its inode number is fixed in the kernel's `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// What this process may do.
@@ -63,9 +61,8 @@ pub fn namespaces(report: &mut Report) {
             .map(|target| target.to_string_lossy().into_owned())
             .unwrap_or_default()
     };
-    let user = read("user");
-    let item = Item::ok(group, "user namespace", user.clone());
-    report.add(if user == INITIAL_USER_NAMESPACE {
+    let item = Item::ok(group, "user namespace", read("user"));
+    report.add(if capabilities::in_initial_user_namespace() {
         item
     } else {
         item.worse(
