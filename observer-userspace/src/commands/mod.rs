@@ -79,8 +79,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Record(args) => {
             let config =
                 Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
-            crate::logging::init(&config.log)?;
-            run::check_target(&config.filter)?;
+            run::prepare(&config)?;
             Err(usage(anyhow::anyhow!(
                 "recording is not part of this build"
             )))
