@@ -239,3 +239,38 @@ fn cgroup_ids_become_paths() {
         assert!(find_cgroup(Path::new(&path)).is_err());
     }
 }
+
+/// Checks that a process that ended is described by another one of the same name
+/// and cgroup: its executable's full name, which the kernel's comm cuts.
+#[test]
+fn the_dead_are_described_by_their_siblings() {
+    let (is_v2, mount) = mounts().remove(0);
+    let cgroup = Cgroup::create(&mount, &unique("siblings")).expect("a cgroup");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = folder.path().join("sleeper-with-a-long-name");
+    fs::copy("/bin/sleep", &program).expect("a copy of sleep");
+    let start = || {
+        let child = Command::new(&program)
+            .arg("60")
+            .stdin(Stdio::null())
+            .spawn();
+        let sleeper = Sleeper(child.expect("a program starts"));
+        cgroup.add(sleeper.0.id()).expect("our child can be moved");
+        sleeper
+    };
+    let (gone, sibling) = (start(), start());
+    let comm = gone.comm();
+    let new = workload(1, is_v2, cgroup.directory(), &comm, gone.0.id());
+    drop(gone);
+
+    let described = Resolver::new(&Host::detect()).resolve(&new);
+    let executable = text(&described, "process.executable.name");
+    assert_eq!(executable, Some("sleeper-with-a-long-name"));
+
+    drop(sibling);
+    let alone = Resolver::new(&Host::detect()).resolve(&new);
+    assert_eq!(
+        text(&alone, "process.executable.name"),
+        Some("sleeper-with-a-")
+    );
+}

@@ -4,12 +4,16 @@ use std::fs::{self, File};
 use std::io::Read;
 
 use super::environment::Declared;
-use super::hierarchy::{Membership, parse_proc_cgroup};
+use super::mounts::{Membership, parse_proc_cgroup};
 
 /// The most that is read of a process's environment, in bytes. It can be
 /// megabytes; what matters is usually near the top, and the daemon's memory
 /// must not depend on its neighbours.
 const ENVIRON_LIMIT: u64 = 256 * 1024;
+
+/// How many processes of a cgroup are asked for their name: a root cgroup can
+/// have tens of thousands.
+const SIBLING_LIMIT: usize = 256;
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, as in field 9 of
 /// `/proc/PID/stat`.
@@ -62,6 +66,18 @@ impl Process {
         // An exec in the meantime would have mixed two programs.
         let unchanged = read_comm().is_some_and(|now| process.is_named(&now));
         unchanged.then_some(process)
+    }
+
+    /// The first of `candidates` that lives under the name `comm`.
+    pub fn find(candidates: &[u32], comm: &str) -> Option<Self> {
+        candidates.iter().take(SIBLING_LIMIT).find_map(|tgid| {
+            // One small file tells most of them off.
+            let bytes = fs::read(format!("/proc/{tgid}/comm")).ok()?;
+            if worker_pool(&comm_from_bytes(&bytes)) != worker_pool(comm) {
+                return None;
+            }
+            Self::read(*tgid).filter(|process| process.is_named(comm))
+        })
     }
 
     /// Whether `comm`, as the kernel half saw it, is this process's name.

@@ -59,10 +59,17 @@ impl Resolver {
         let comm = comm_from_bytes(&new.key.comm);
         let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
         let v1_path = self.hierarchies.v1_path(new.key.cgroup_v1);
-        // The pid may be another program's by now.
-        let process = Process::read(new.tgid).filter(|p| {
-            p.is_named(&comm)
-                && stands_in(p, v2_path.as_deref(), v1_path.as_deref(), self.controller)
+        let belongs = |process: &Process| {
+            let (v2, v1) = (v2_path.as_deref(), v1_path.as_deref());
+            process.is_named(&comm) && stands_in(process, v2, v1, self.controller)
+        };
+        // The pid may be another program's by now; if so, any other process of
+        // the same name and cgroup is as good.
+        let process = Process::read(new.tgid).filter(&belongs).or_else(|| {
+            let siblings = self
+                .hierarchies
+                .members(v2_path.as_deref(), v1_path.as_deref());
+            Process::find(&siblings, &comm).filter(&belongs)
         });
         let cgroup = [v2_path, v1_path]
             .into_iter()
