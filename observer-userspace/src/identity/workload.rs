@@ -90,7 +90,7 @@ impl Resolver {
     }
 
     /// The resource of a workload that was resolved before;
-    /// of [`OTHER`](observer_common::workload::OTHER) always.
+    /// of [`OTHER`] always.
     pub fn get(&self, id: u32) -> Option<SharedResource> {
         self.known.get(&id).cloned()
     }
