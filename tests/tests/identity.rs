@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use observer_common::workload::{NewWorkload, WorkloadKey};
 use observer_tests::cgroup::Cgroup;
@@ -22,16 +23,24 @@ struct Sleeper(Child);
 
 impl Sleeper {
     fn start(variables: &[(&str, &str)]) -> Self {
-        let child = Command::new("sleep")
+        let mut command = Command::new("sleep");
+        command
             .arg("60")
             .env_clear()
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("sleep starts");
-        let sleeper = Self(child);
-        // `spawn` returns after exec, so comm and environment are sleep's own.
-        assert_eq!(sleeper.comm(), "sleep");
+            .envs(variables.iter().copied());
+        Self::spawn(&mut command, "sleep")
+    }
+
+    /// Starts a command and waits until it has its own name: `spawn` may return
+    /// while exec is still on its way.
+    fn spawn(command: &mut Command, comm: &str) -> Self {
+        let child = command.stdin(Stdio::null()).spawn();
+        let sleeper = Self(child.expect("a program starts"));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while sleeper.comm() != comm {
+            assert!(Instant::now() < deadline, "still {}", sleeper.comm());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         sleeper
     }
 
@@ -250,11 +259,7 @@ fn the_dead_are_described_by_their_siblings() {
     let program = folder.path().join("sleeper-with-a-long-name");
     fs::copy("/bin/sleep", &program).expect("a copy of sleep");
     let start = || {
-        let child = Command::new(&program)
-            .arg("60")
-            .stdin(Stdio::null())
-            .spawn();
-        let sleeper = Sleeper(child.expect("a program starts"));
+        let sleeper = Sleeper::spawn(Command::new(&program).arg("60"), "sleeper-with-a-");
         cgroup.add(sleeper.0.id()).expect("our child can be moved");
         sleeper
     };
