@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use observer_common::workload::{NewWorkload, WorkloadKey};
 use observer_tests::cgroup::Cgroup;
 use observer_userspace::identity::hierarchy::Hierarchies;
+use observer_userspace::identity::process::Process;
 use observer_userspace::identity::{Host, Resolver, find_cgroup, v1_controller};
 use observer_userspace::signals::Resource;
 
@@ -278,4 +279,31 @@ fn the_dead_are_described_by_their_siblings() {
         text(&alone, "process.executable.name"),
         Some("sleeper-with-a-")
     );
+}
+
+/// Checks that a process that is looked at in the middle of exec is never
+/// described by halves: its name, executable and environment belong together.
+#[test]
+fn exec_is_not_seen_by_halves() {
+    let mut seen = 0;
+    for _ in 0..300 {
+        let child = Command::new("sleep")
+            .arg("60")
+            .env("OTEL_SERVICE_NAME", "shop")
+            .stdin(Stdio::null())
+            .spawn();
+        let sleeper = Sleeper(child.expect("sleep starts"));
+        // `None` is an answer: it changed while we looked.
+        let Some(process) = Process::read(sleeper.0.id()) else {
+            continue;
+        };
+        let executable = process.executable.as_deref();
+        assert_eq!(
+            (process.comm.as_str(), executable),
+            ("sleep", Some("sleep"))
+        );
+        assert_eq!(process.declared.service_name.as_deref(), Some("shop"));
+        seen += 1;
+    }
+    assert!(seen > 0, "no process was described at all");
 }
