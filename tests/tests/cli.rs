@@ -247,6 +247,25 @@ fn check_agrees_with_itself() {
     );
 }
 
+/// Checks that variables are checked like flags, and that an empty one is unset.
+#[test]
+fn variables_are_checked() {
+    let with = |key: &str, value: &str| {
+        let mut command = observer(&["run", "--pid", "1073741824"]);
+        complaint(&command.env(key, value).output().expect("observer starts"))
+    };
+    for key in [
+        "OBSERVER_LOG",
+        "OBSERVER_CONFIG",
+        "OTEL_METRIC_EXPORT_INTERVAL",
+    ] {
+        let line = with(key, "nonsense");
+        assert!(line.contains("nonsense"), "{line}");
+        let line = with(key, "");
+        assert!(line.contains("no process 1073741824"), "{line}");
+    }
+}
+
 /// Checks that help and version go to standard output with status 0.
 #[test]
 fn help_and_version_succeed() {

@@ -141,14 +141,20 @@ impl From<FilterLayer> for Filter {
 }
 
 impl Config {
-    /// The settings that result from a file and flags, with the process's
-    /// environment between them.
+    /// The settings that result from a file (`path`, else `OBSERVER_CONFIG`) and
+    /// flags, with the process's environment between them.
     ///
     /// # Errors
     /// The file can't be read or says something wrong; the environment does;
     /// values contradict each other.
     pub fn load(path: Option<&std::path::Path>, flags: Layer) -> anyhow::Result<Self> {
-        let file = path.map(file::read).transpose()?.unwrap_or_default();
+        // Not clap's business: an empty variable means unset, as with OTEL_*.
+        let variable = std::env::var_os("OBSERVER_CONFIG").filter(|path| !path.is_empty());
+        let file = path
+            .or(variable.as_deref().map(std::path::Path::new))
+            .map(file::read)
+            .transpose()?
+            .unwrap_or_default();
         Self::resolve(file, |key| std::env::var(key).ok(), flags)
     }
 
@@ -215,6 +221,13 @@ impl Config {
 /// What the environment says outside of OTLP.
 fn environment_layer(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Layer> {
     let mut layer = Layer::default();
+    let key = "OBSERVER_LOG";
+    if let Some(text) = get(key).filter(|text| !text.trim().is_empty()) {
+        let filter = text
+            .parse()
+            .map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
+        layer.log.level = Some(filter);
+    }
     let key = "OTEL_METRIC_EXPORT_INTERVAL";
     if let Some(text) = get(key).filter(|text| !text.trim().is_empty()) {
         let millis: u64 = text
