@@ -47,9 +47,7 @@ pub fn resolve(
     if authority.as_str().contains('@') {
         return bad("user and password belong into a header (OTEL_EXPORTER_OTLP_HEADERS)");
     }
-    // `port_u16` is silent about what doesn't fit.
-    let behind_host = authority.as_str().strip_prefix(authority.host());
-    if behind_host != Some("") && authority.port_u16().is_none_or(|port| port == 0) {
+    if authority.as_str().ends_with(':') || authority.port().is_some_and(|p| port(&p) == 0) {
         return bad("the port is not a number from 1 to 65535");
     }
     let authority =
@@ -88,6 +86,10 @@ pub fn explicit_port(text: &str) -> Option<u16> {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let authority: Authority = rest.split(['/', '?']).next()?.parse().ok()?;
     authority.port_u16()
+}
+
+fn port(port: &hyper::http::uri::Port<&str>) -> u16 {
+    port.as_str().parse().unwrap_or(0)
 }
 
 #[cfg(test)]
