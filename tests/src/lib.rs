@@ -1,4 +1,8 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
 
+pub mod binary;
+pub mod cgroup;
 pub mod kernel;
 pub mod workload;
+
+pub use binary::observer_bin;
