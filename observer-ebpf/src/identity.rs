@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{HashMap, Queue, RingBuf};
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
-use observer_common::config::{FILTER_CGROUP, FILTER_COMM, FILTER_PID};
+use observer_common::config::{FILTER_CGROUP, FILTER_COMM, FILTER_PID, FILTER_V1};
 use observer_common::loss::Loss;
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 use observer_common::workload::{
@@ -225,23 +225,23 @@ fn passes_filters(key: &WorkloadKey, cgroup_v2: *const u8, css_set: *const u8) -
             return false;
         }
     }
-    if filters & FILTER_CGROUP != 0 && !below_filtered(cgroup_v2) {
+    if filters & FILTER_CGROUP != 0 && !below_filtered(cgroup_v2, 0) {
         if setting!(cgroup_v1) == 0 {
             return false;
         }
         let css = read!(css_set, css_set_subsys, *const u8);
-        return below_filtered(read!(css, css_cgroup, *const u8));
+        return below_filtered(read!(css, css_cgroup, *const u8), FILTER_V1);
     }
     true
 }
 
-/// Is this cgroup, or one above it, wanted?
+/// Is this cgroup, or one above it, wanted? `hierarchy` is 0 or [`FILTER_V1`].
 #[inline(always)]
-fn below_filtered(cgroup: *const u8) -> bool {
+fn below_filtered(cgroup: *const u8, hierarchy: u64) -> bool {
     let mut cgroup = cgroup;
     for _ in 0..MAX_CGROUP_DEPTH {
         // SAFETY: not kept.
-        if unsafe { FILTER_CGROUPS.get(&cgroup_id(cgroup)) }.is_some() {
+        if unsafe { FILTER_CGROUPS.get(&(cgroup_id(cgroup) | hierarchy)) }.is_some() {
             return true;
         }
         // A cgroup's own css comes with the offset of `self` in it.

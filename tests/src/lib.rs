@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod busy;
+pub mod cgroup;
 pub mod kernel;
 pub mod workload;
 

@@ -81,13 +81,12 @@ impl Profiler {
         !self.waiting.is_empty()
     }
 
-    /// Losses of the symbolizer's own since the start: `(cause, count)`.
-    pub fn losses(&self) -> [(&'static str, u64); 3] {
-        [
-            ("side_band_ring_full", self.losses.records),
-            ("mapping_table_full", self.losses.limits),
-            ("symbolizer_too_slow", self.unnamed),
-        ]
+    /// Losses of the symbolizer's own since the start: cause and count.
+    pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
+        mappings
+            .into_iter()
+            .chain([("symbolizer_too_slow", self.unnamed)])
     }
 
     fn report(&mut self, now: MappingLosses) {

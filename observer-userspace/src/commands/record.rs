@@ -185,6 +185,8 @@ impl Recording {
             filters: options.filters.clone(),
             histogram_cells: FEW_CELLS,
             counter_cells: FEW_CELLS,
+            // Twice, because taking over may be late.
+            sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2),
             v1_controller: v1_controller().map(str::to_owned),
             ..LoadOptions::default()
         })?;

@@ -47,19 +47,7 @@ fn summary(options: &RecordOptions, result: &Symbolized, losses: &[(Loss, u64)])
         lost = true;
         let _ = writeln!(out, "lost: {count} {} ({})", cause.name(), cause.meaning());
     }
-    let mappings = result.losses;
-    for (count, cause, meaning) in [
-        (
-            mappings.records,
-            "side_band_ring_full",
-            "News of mappings were missed; some frames may lack a symbol.",
-        ),
-        (
-            mappings.limits,
-            "mapping_table_full",
-            "More processes or mappings than are kept; their frames lack symbols.",
-        ),
-    ] {
+    for (cause, meaning, count) in result.losses.causes() {
         if count > 0 {
             lost = true;
             let _ = writeln!(out, "lost: {count} {cause} ({meaning})");

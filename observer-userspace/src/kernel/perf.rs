@@ -36,6 +36,7 @@ mod flag {
     pub(super) const MMAP2: u64 = 1 << 23;
     pub(super) const COMM_EXEC: u64 = 1 << 24;
     pub(super) const USE_CLOCKID: u64 = 1 << 25;
+    pub(super) const KSYMBOL: u64 = 1 << 29;
 }
 
 /// `struct perf_event_attr` up to `PERF_ATTR_SIZE_VER5` (112 bytes), which
@@ -92,8 +93,8 @@ impl PerfEvent {
         )
     }
 
-    /// A side-band event on `cpu`: executable mappings, names, forks and exits,
-    /// with CLOCK_MONOTONIC times. `watermark` is how many bytes wait in the ring
+    /// A side-band event on `cpu`: executable mappings, names, forks, exits and
+    /// new kernel symbols, with CLOCK_MONOTONIC times. `watermark` is how many bytes wait in the ring
     /// before a reader is woken. It is not enabled yet.
     ///
     /// Build ids (`attr.build_id`, since 5.12) are not asked for: while one
@@ -113,6 +114,7 @@ impl PerfEvent {
                 | flag::MMAP2
                 | flag::COMM
                 | flag::COMM_EXEC
+                | flag::KSYMBOL
                 | flag::TASK
                 | flag::WATERMARK
                 | flag::SAMPLE_ID_ALL

@@ -250,6 +250,16 @@ impl Sampler {
     }
 }
 
+/// Entries that the tables of samples need so that none is lost even if every
+/// sample of an interval has a stack of its own; within reason.
+pub fn entries(frequency: u32, interval: Duration) -> u32 {
+    /// About 6 MiB of kernel memory for each table.
+    const MOST: u32 = 64 * 1024;
+    let cpus = aya::util::online_cpus().map_or(1, |cpus| cpus.len());
+    let samples = f64::from(frequency) * cpus as f64 * interval.as_secs_f64();
+    (samples.min(f64::from(MOST)) as u32).clamp(1024, MOST)
+}
+
 fn hash_map(map: Map) -> anyhow::Result<MapData> {
     match map {
         Map::HashMap(data) => Ok(data),

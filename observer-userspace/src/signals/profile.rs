@@ -210,6 +210,28 @@ impl Profile {
         frames.iter().rev().flat_map(|f| self.calls(*f).rev())
     }
 
+    /// The function of a stack's leaf, for lists of the hottest: those of a file
+    /// without symbols together, because single addresses tell people nothing.
+    pub fn leaf(&self, stack: StackId) -> String {
+        let frames = self.stack_table.get(stack as usize);
+        let Some(&frame) = frames.and_then(|frames| frames.first()) else {
+            return "[no stack]".to_owned();
+        };
+        let place = self.frame_table.get(frame as usize);
+        let mapping = place.and_then(|f| self.mapping_table.get(f.mapping as usize));
+        match (place, mapping) {
+            (Some(place), Some(mapping)) if place.lines.is_empty() && mapping.path != 0 => {
+                let path = self.text(mapping.path);
+                format!("{} (no symbols)", path.rsplit('/').next().unwrap_or(path))
+            }
+            (Some(place), _) if place.lines.is_empty() => "[unknown]".to_owned(),
+            _ => match self.calls(frame).next() {
+                Some(call) => call.name.into_owned(),
+                None => "[unknown]".to_owned(),
+            },
+        }
+    }
+
     /// `libc.so.6+0x1234`, or only the address where nothing is mapped.
     fn label_by_address(&self, frame: &Frame) -> String {
         let mapping = self.mapping_table.get(frame.mapping as usize);

@@ -19,6 +19,9 @@ use super::sideband::FileIdentity;
 /// Files kept open at once; more are opened again when needed.
 const MAX_OPEN: usize = 256;
 
+/// Names kept per file; beyond, they are looked up again.
+const MAX_NAMES: usize = 16_384;
+
 /// A process's root directory, open as a path only.
 #[derive(Debug)]
 pub struct Root {
@@ -140,8 +143,13 @@ impl Modules {
     pub fn trim(&mut self) {
         self.by_key.retain(|_, module| module.strong_count() > 0);
         let modules = self.by_key.values().filter_map(Weak::upgrade);
-        for module in modules.skip(MAX_OPEN) {
-            *module.file.borrow_mut() = None;
+        for (n, module) in modules.enumerate() {
+            if n >= MAX_OPEN {
+                *module.file.borrow_mut() = None;
+            }
+            if module.names.borrow().len() > MAX_NAMES {
+                module.names.borrow_mut().clear();
+            }
         }
     }
 

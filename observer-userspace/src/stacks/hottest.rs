@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use crate::signals::Profile;
-use crate::signals::profile::FrameId;
 
 /// A workload and where its CPU time went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,32 +16,11 @@ pub struct Hot {
     pub functions: Vec<(String, u64)>,
 }
 
-/// The function that `frame` is in; those of a file without symbols together,
-/// because single addresses tell people nothing.
-fn function(profile: &Profile, frame: FrameId) -> String {
-    let place = profile.frame_table.get(frame as usize);
-    let mapping = place.and_then(|f| profile.mapping_table.get(f.mapping as usize));
-    match (place, mapping) {
-        (Some(place), Some(mapping)) if place.lines.is_empty() && mapping.path != 0 => {
-            let path = profile.text(mapping.path);
-            format!("{} (no symbols)", path.rsplit('/').next().unwrap_or(path))
-        }
-        _ => match profile.calls(frame).next() {
-            Some(call) => call.name.into_owned(),
-            None => String::new(),
-        },
-    }
-}
-
 /// The `functions` hottest functions of each workload, busiest workload first.
 pub fn hottest(profile: &Profile, functions: usize) -> Vec<Hot> {
     let mut by_resource: HashMap<u32, HashMap<String, u64>> = HashMap::new();
     for sample in &profile.samples {
-        let leaf = profile
-            .stack_table
-            .get(sample.stack as usize)
-            .and_then(|s| s.first());
-        let name = leaf.map_or_else(|| "[no stack]".to_owned(), |f| function(profile, *f));
+        let name = profile.leaf(sample.stack);
         let functions = by_resource.entry(sample.resource).or_default();
         *functions.entry(name).or_default() += sample.value;
     }

@@ -134,6 +134,24 @@ pub struct MappingLosses {
     pub limits: u64,
 }
 
+impl MappingLosses {
+    /// `(cause, what it means, count)` of each.
+    pub fn causes(&self) -> [(&'static str, &'static str, u64); 2] {
+        [
+            (
+                "side_band_ring_full",
+                "News of mappings were missed; some frames may lack a symbol.",
+                self.records,
+            ),
+            (
+                "mapping_table_full",
+                "More processes or mappings than are kept; their frames lack symbols.",
+                self.limits,
+            ),
+        ]
+    }
+}
+
 /// All processes.
 #[derive(Debug, Default)]
 pub struct Processes {
@@ -232,6 +250,7 @@ impl Processes {
                     process.ended = true;
                 }
             }
+            Event::KernelSymbols => {} // the symbolizer's business
             Event::Lost(records) => self.losses.records += records,
         }
     }

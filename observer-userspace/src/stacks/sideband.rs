@@ -23,6 +23,7 @@ const RECORD_COMM: u32 = 3;
 const RECORD_EXIT: u32 = 4;
 const RECORD_FORK: u32 = 7;
 const RECORD_MMAP2: u32 = 10;
+const RECORD_KSYMBOL: u32 = 17;
 const MISC_COMM_EXEC: u16 = 1 << 13;
 
 /// Device (major, minor) and inode of a mapped file; none of other mappings.
@@ -69,6 +70,8 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
+    /// The kernel got or lost symbols (BPF programs, trampolines).
+    KernelSymbols,
     /// The ring was full and this many records are lost.
     Lost(u64),
 }
@@ -289,6 +292,7 @@ fn parse(record: &[u8]) -> Option<(u64, Event)> {
             }
             Event::Exit { pid }
         }
+        RECORD_KSYMBOL => Event::KernelSymbols,
         RECORD_LOST => Event::Lost(u64_at(body, 16)?),
         _ => return None,
     };

@@ -19,6 +19,7 @@ use super::files::{Lines, Modules, NamedLine};
 use super::mappings::Processes;
 use super::perf_map;
 use super::places::{Place, place_stack};
+use super::sideband::Event;
 use super::{RawProfile, RawSample};
 use crate::signals::Profile;
 use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, Sample};
@@ -52,6 +53,8 @@ pub struct Symbols {
     options: SymbolOptions,
     kernel: Option<Symbolizer>,
     kernel_names: HashMap<u64, Lines>,
+    /// The kernel's symbols changed since they were read.
+    kernel_changed: bool,
     kernel_build_id: String,
     modules: Modules,
     /// What is mapped where.
@@ -69,10 +72,17 @@ impl Symbols {
             options,
             kernel: None,
             kernel_names: HashMap::new(),
+            kernel_changed: false,
             kernel_build_id: build_id_in_notes(&notes).unwrap_or_default(),
             modules: Modules::default(),
             processes: Processes::default(),
         }
+    }
+
+    /// Takes one piece of news in.
+    pub fn apply(&mut self, event: Event) {
+        self.kernel_changed |= event == Event::KernelSymbols;
+        self.processes.apply(event);
     }
 
     /// Names everything in `raw`; then lets go of what ended.
@@ -96,6 +106,11 @@ impl Symbols {
     }
 
     fn name_kernel(&mut self, samples: &[RawSample]) {
+        if std::mem::take(&mut self.kernel_changed) {
+            // A BPF program may have come where another one was.
+            self.kernel = None;
+            self.kernel_names.clear();
+        }
         let unknown: HashSet<u64> = samples
             .iter()
             .flat_map(|s| call_sites(&s.stack.kernel))

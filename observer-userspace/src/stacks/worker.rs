@@ -35,6 +35,9 @@ pub struct Stacks {
     thread: Option<JoinHandle<()>>,
 }
 
+/// See [`wait`].
+const MAX_SLEEP_MILLIS: libc::c_int = 1000;
+
 type Request = (RawProfile, oneshot::Sender<Symbolized>);
 
 impl Stacks {
@@ -122,7 +125,7 @@ fn run(
     loop {
         wait(&wake, band.as_ref());
         if let Some(band) = &mut band {
-            band.drain(|event| symbols.processes.apply(event));
+            band.drain(|event| symbols.apply(event));
         }
         loop {
             match requests.try_recv() {
@@ -147,7 +150,8 @@ fn run(
     }
 }
 
-/// Sleeps until the pipe or a ring has something.
+/// Sleeps until the pipe or a ring has something, or a little while is over:
+/// what a process's root directory is can only be asked while it lives.
 fn wait(wake: &PipeReader, band: Option<&SideBand>) {
     let rings = band.into_iter().flat_map(SideBand::fds);
     let mut fds: Vec<libc::pollfd> = std::iter::once(wake.as_fd())
@@ -161,7 +165,11 @@ fn wait(wake: &PipeReader, band: Option<&SideBand>) {
     // SAFETY: `fds` is a live array of that many entries, and the descriptors
     // outlive the call.
     unsafe {
-        libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, -1);
+        libc::poll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            MAX_SLEEP_MILLIS,
+        );
     }
 }
 
