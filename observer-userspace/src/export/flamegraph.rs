@@ -10,6 +10,9 @@ use super::folded::{annotation, clean, collapse};
 use crate::signals::Profile;
 use crate::signals::profile::ProfileKind;
 
+const HIDDEN_SEARCH: &str = "text-anchor:end; opacity:0.1;";
+const VISIBLE_SEARCH: &str = "text-anchor:end; opacity:0.8;";
+
 /// What a colour stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hue {
@@ -94,7 +97,8 @@ pub fn write(profile: &Profile, mut out: impl Write) -> io::Result<()> {
     options.text_truncate_direction = TextTruncateDirection::Right;
     let mut svg = Vec::new();
     from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
-    let svg = String::from_utf8_lossy(&svg);
+    // inferno hides the way to search until the mouse is on it.
+    let svg = String::from_utf8_lossy(&svg).replace(HIDDEN_SEARCH, VISIBLE_SEARCH);
     let (body, end) = svg.rsplit_once("</svg>").unwrap_or((&svg, ""));
     write!(out, "{body}{}</svg>{end}", legend())
 }

@@ -143,11 +143,9 @@ fn functions_and_locations(
         .map(|(id, f)| protos::Function {
             id: id as u64,
             name: i64::from(f.name),
-            system_name: i64::from(if f.system_name == 0 {
-                f.name
-            } else {
-                f.system_name
-            }),
+            // Not the name again: `go tool pprof` would take that for a mangled
+            // one and cut out everything between < and >.
+            system_name: i64::from(f.system_name),
             filename: i64::from(f.file),
             ..protos::Function::default()
         })
@@ -169,7 +167,6 @@ fn functions_and_locations(
             functions.push(protos::Function {
                 id: next_id,
                 name,
-                system_name: name,
                 ..protos::Function::default()
             });
             lines.push(protos::Line {

@@ -266,11 +266,13 @@ mod tests {
                 *per_name.entry(name.to_owned()).or_default() += count;
             }
         }
-        let svg = read("p.svg");
-        assert_eq!(
-            from_svg(std::str::from_utf8(&svg).expect("UTF-8")),
-            per_name
+        let svg = String::from_utf8(read("p.svg")).expect("UTF-8");
+        assert_eq!(from_svg(&svg), per_name);
+        assert!(
+            svg.contains("text-anchor:end; opacity:0.8;"),
+            "search is hidden"
         );
+        assert!(svg.contains("id=\"legend\""));
     }
 
     /// Checks that a profile without samples is still a readable file in every

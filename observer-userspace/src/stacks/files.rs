@@ -22,10 +22,13 @@ const MAX_OPEN: usize = 256;
 /// Names kept per file; beyond, they are looked up again.
 const MAX_NAMES: usize = 16_384;
 
-/// A process's root directory, open as a path only.
+/// A process's root directory, open as a path only, with the mount namespace
+/// that it is in: without that, its mounts would go with its last process. Held
+/// until the interval in which that process ended is symbolized.
 #[derive(Debug)]
 pub struct Root {
     pub(super) fd: OwnedFd,
+    pub(super) _namespace: File,
 }
 
 /// What a mapping shows, as the kernel described it.

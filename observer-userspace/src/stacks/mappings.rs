@@ -367,14 +367,18 @@ impl Processes {
     fn open_root(&mut self, pid: u32) -> Option<Rc<Root>> {
         let path = format!("/proc/{pid}/root");
         let meta = std::fs::metadata(&path).ok()?;
-        let namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
-        let key = (namespace.ino(), meta.dev(), meta.ino());
+        let namespace = format!("/proc/{pid}/ns/mnt");
+        let number = std::fs::metadata(&namespace).ok()?.ino();
+        let key = (number, meta.dev(), meta.ino());
         if let Some(root) = self.roots.get(&key).and_then(Weak::upgrade) {
             return Some(root);
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd: OwnedFd = open(path.as_str(), flags, Mode::empty()).ok()?;
-        let root = Rc::new(Root { fd });
+        let root = Rc::new(Root {
+            fd,
+            _namespace: std::fs::File::open(namespace).ok()?,
+        });
         self.roots.insert(key, Rc::downgrade(&root));
         Some(root)
     }

@@ -190,3 +190,74 @@ fn deleted_program_is_named() {
     let opened = !profile.text(mapping.build_id).is_empty();
     assert!(opened || !nix::unistd::geteuid().is_root());
 }
+
+/// Removes a file when the test is over.
+struct Remove(std::path::PathBuf);
+
+impl Drop for Remove {
+    fn drop(&mut self) {
+        // It may not have been written.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Checks that code made at run time has the name that its maker wrote to the
+/// perf map, and without one the name of nothing.
+#[test]
+fn run_time_code_is_named_by_its_perf_map() {
+    const PAGE: usize = 4096;
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let code = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0) };
+    assert_ne!(code, libc::MAP_FAILED);
+    let code = code as u64;
+    let pid = std::process::id();
+    let map = Remove(format!("/tmp/perf-{pid}.map").into());
+    let text = format!("{code:x} 80 LazyCompile:~answer app.js:42\n");
+    std::fs::write(&map.0, text).expect("written");
+    let stacks = Stacks::start(SymbolOptions::default()).expect("started");
+    let samples = [code + 0x10, code + 0x90].map(|address| sample(pid, &[], &[address]));
+    let profile = symbolize(&stacks, samples.to_vec());
+    let expected = "LazyCompile:~answer app.js:42".to_owned();
+    assert_eq!(calls(&profile, 0), [(FrameKind::Jit, expected)]);
+    let unnamed = calls(&profile, 1);
+    assert_eq!(unnamed[0].0, FrameKind::Jit);
+    assert!(unnamed[0].1.starts_with("[anon]+0x"), "{unnamed:?}");
+    // SAFETY: mapped above; nothing refers to it any more.
+    unsafe { libc::munmap(code as *mut libc::c_void, PAGE) };
+}
+
+/// Checks that a program which only exists in another mount namespace is found
+/// there, also when its process ended.
+#[test]
+fn other_mount_namespace() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let stacks = Stacks::start(SymbolOptions::default()).expect("started");
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().display();
+    let script = format!(
+        "mount -t tmpfs none {path} && cp /bin/sleep {path}/hidden && exec {path}/hidden 3"
+    );
+    let mut child = Guard(
+        Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .spawn()
+            .expect("unshare"),
+    );
+    let code = (0..500).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        mapped(&child.0, "/hidden")
+    });
+    let (start, _) = code.expect("it runs");
+    assert!(!folder.path().join("hidden").exists(), "another namespace");
+    child.0.wait().expect("ended");
+    let profile = symbolize(&stacks, vec![sample(child.0.id(), &[], &[start + 64])]);
+    let frame = &profile.frame_table[profile.stack_table[1][0] as usize];
+    let mapping = &profile.mapping_table[frame.mapping as usize];
+    assert!(profile.text(mapping.path).ends_with("/hidden"));
+    assert!(!profile.text(mapping.build_id).is_empty(), "it was opened");
+}
