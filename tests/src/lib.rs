@@ -1,1 +1,5 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
+
+pub mod otlp_samples;
+pub mod python;
+pub mod receiver;
