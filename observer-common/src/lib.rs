@@ -1,2 +1,15 @@
 #![no_std]
 //! What both halves of Observer must agree on, one file per concept.
+//!
+//! Everything here is plain data with a fixed layout, or pure integer
+//! arithmetic: it compiles for the kernel's BPF machine and for the host, and
+//! is tested on the host.
+
+pub mod config;
+pub mod histogram;
+pub mod loss;
+pub mod offsets;
+pub mod slot;
+pub mod syscalls;
+pub mod tally;
+pub mod workload;

@@ -1,1 +1,55 @@
-fn main() {}
+//! Everything that is done to Observer from a checkout: `cargo xtask`.
+
+mod ebpf;
+mod root;
+mod run;
+mod test;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Builds, runs, tests and measures Observer from a checkout"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the kernel object and its lock file; --check compares instead.
+    Ebpf(ebpf::Options),
+    /// Builds Observer and runs `observer run ARGS` as root.
+    Run {
+        /// Options of `observer run`, after `--`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Runs all tests, those that need a kernel as root.
+    Test(test::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Ebpf(options) => ebpf::main(&options),
+        Command::Run { args } => run::main(&args),
+        Command::Test(options) => test::main(&options),
+    }
+}
+
+/// The root of the checkout.
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
+
+/// Where builds go: the target folder of the running build.
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from)
+}

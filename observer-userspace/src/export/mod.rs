@@ -13,6 +13,7 @@ pub mod self_stats;
 mod sender;
 pub mod signal;
 pub mod telemetry;
+pub mod terminal;
 
 pub use exporter::{Exporter, RawMetrics};
 pub use otlp::settings::OtlpSettings;

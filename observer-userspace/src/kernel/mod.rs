@@ -1,1 +1,13 @@
 //! The running kernel: its BTF, features, clock; loading and reading BPF.
+
+pub mod btf;
+pub mod capabilities;
+pub mod cells;
+pub mod clock;
+pub mod object;
+pub mod ring;
+pub mod spec;
+pub mod stats;
+
+pub use object::{Kernel, LoadOptions};
+pub use spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

@@ -1,1 +1,70 @@
 //! One file per probe family: attach it, read it, make signals of it.
+
+pub mod sched;
+pub mod syscalls;
+
+mod builder;
+
+pub use builder::MetricBuilder;
+
+use crate::kernel::cells::Tallies;
+use crate::kernel::clock::Clock;
+use crate::kernel::{Kernel, ProbeSpec};
+use crate::signals::attribute::SharedResource;
+use crate::signals::{MetricDef, Span};
+
+/// What a family's collector gets at each tick.
+pub struct Tick<'a> {
+    /// Everything counted since the start.
+    pub tallies: &'a Tallies,
+    /// For timestamps.
+    pub clock: Clock,
+}
+
+/// Where a family's records go.
+pub struct Sink<'a> {
+    /// For timestamps.
+    pub clock: Clock,
+    /// Names a workload's resource.
+    pub resource: &'a mut dyn FnMut(u16) -> SharedResource,
+    /// Finished spans with the workload that each belongs to; the agent keeps
+    /// to the rate limit and counts what that drops.
+    pub spans: Vec<(u16, Span)>,
+}
+
+/// A probe family as the agent sees it. All methods run on the agent's thread.
+pub trait Probe {
+    /// What it needs from the kernel.
+    fn spec(&self) -> &'static ProbeSpec;
+
+    /// Every metric it can emit.
+    fn metrics(&self) -> &'static [&'static MetricDef];
+
+    /// Called once when its programs are attached, e.g. to take stock of what
+    /// is older than the daemon. An error is logged and the rest goes on.
+    fn start(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Called at each tick before the tallies are read, e.g. to have an
+    /// iterator bring them up to date.
+    fn before_tick(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Adds the points of this tick.
+    fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder);
+
+    /// The ring buffer of its records, if it has one.
+    fn ring(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Takes one record of its ring buffer.
+    fn record(&mut self, _record: &[u8], _sink: &mut Sink<'_>) {}
+}
+
+/// All families with their documentation, for `check` and `docs/metrics.md`.
+pub fn all() -> Vec<Box<dyn Probe>> {
+    vec![Box::new(sched::Sched), Box::new(syscalls::Syscalls)]
+}

@@ -1,0 +1,24 @@
+//! What the daemon tells the kernel half once, at load: a read-only global, so
+//! the verifier removes every branch that a setting turns off.
+
+/// Only threads whose process is in `FILTER_PIDS` are traced.
+pub const FILTER_PID: u32 = 1;
+/// Only workloads whose comm is in `FILTER_COMMS` are traced.
+pub const FILTER_COMM: u32 = 2;
+/// Only workloads whose cgroup, or one above it, is in `FILTER_CGROUPS` are traced.
+pub const FILTER_CGROUP: u32 = 4;
+
+/// Settings of the kernel half.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Config {
+    /// `FILTER_*` that are in force; kinds narrow each other, entries of one
+    /// kind add up.
+    pub filters: u32,
+    /// 1 = aya-log diagnostics are on.
+    pub diagnostics: u32,
+    /// 1 = there is a v1 cgroup hierarchy that tells workloads apart.
+    pub cgroup_v1: u32,
+    /// Block I/O slower than this many nanoseconds is reported one by one.
+    pub slow_block_ns: u64,
+}

@@ -1,0 +1,40 @@
+//! Every way in which something can be lost, named once.
+//!
+//! The kernel counts each in a per-CPU array; the name is what users see in
+//! metrics, logs and summaries.
+
+macro_rules! losses {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $meaning:literal;)*) => {
+        /// A cause of loss; the discriminant indexes the kernel's array.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Loss { $(#[doc = $meaning] $variant,)* }
+
+        impl Loss {
+            /// All causes, in the order of their discriminants.
+            pub const ALL: &'static [Loss] = &[$(Loss::$variant,)*];
+
+            /// The name, as in the attribute `observer.loss.cause`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Loss::$variant => $name,)* }
+            }
+
+            /// What exactly was lost.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Loss::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+losses! {
+    WorkloadTableFull = "workload_table_full", "A workload found the table full and is counted as `other`.";
+    WorkloadRingFull = "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
+    HistogramTableFull = "histogram_table_full", "A duration was not counted: no histogram cell was free.";
+    CounterTableFull = "counter_table_full", "A count was not added: no counter cell was free.";
+    ThreadStateFailed = "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
+    SyscallUnmatched = "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+}
+
+/// Number of causes.
+pub const LOSSES: u32 = Loss::ALL.len() as u32;

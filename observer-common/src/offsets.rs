@@ -1,0 +1,71 @@
+//! Where the running kernel keeps the fields that the probes read.
+//!
+//! The daemon looks them up in the kernel's BTF and hands them over as one
+//! read-only global.
+
+/// An offset of a field that this kernel doesn't have.
+pub const MISSING: u32 = u32::MAX;
+
+macro_rules! offsets {
+    ($($field:ident: $ty:literal . $($path:literal)|+ ;)*) => {
+        /// Byte offsets, by structure and field; [`MISSING`] where absent.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug)]
+        pub struct Offsets {
+            $(#[doc = concat!("`", $ty, "`: ", $($path, " "),+)] pub $field: u32,)*
+        }
+
+        impl Offsets {
+            /// Nothing found.
+            pub const MISSING: Self = Self { $($field: MISSING,)* };
+
+            /// What to look up: name of the field in [`Offsets`], structure,
+            /// member paths (dots go into nested structures; the first that
+            /// exists counts).
+            pub const SPECS: &'static [Spec] = &[
+                $(Spec { name: stringify!($field), structure: $ty, paths: &[$($path),+] },)*
+            ];
+
+            /// The offsets in the order of [`Self::SPECS`].
+            pub fn from_slice(values: &[u32]) -> Self {
+                let mut values = values.iter().copied();
+                Self { $($field: values.next().unwrap_or(MISSING),)* }
+            }
+
+            /// The offset called `name`.
+            pub fn get(&self, name: &str) -> Option<u32> {
+                match name { $(stringify!($field) => Some(self.$field),)* _ => None }
+            }
+        }
+    };
+}
+
+/// One field to look up.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Name of the field in [`Offsets`].
+    pub name: &'static str,
+    /// The kernel's structure.
+    pub structure: &'static str,
+    /// Member paths over kernel versions, newest first.
+    pub paths: &'static [&'static str],
+}
+
+offsets! {
+    task_pid: "task_struct" . "pid";
+    task_tgid: "task_struct" . "tgid";
+    task_flags: "task_struct" . "flags";
+    task_comm: "task_struct" . "comm";
+    task_state: "task_struct" . "__state" | "state";
+    task_group_leader: "task_struct" . "group_leader";
+    task_cgroups: "task_struct" . "cgroups";
+    // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.
+    task_thread_status: "task_struct" . "thread_info.status";
+    css_set_dfl_cgrp: "css_set" . "dfl_cgrp";
+    css_set_subsys: "css_set" . "subsys";
+    css_cgroup: "cgroup_subsys_state" . "cgroup";
+    css_parent: "cgroup_subsys_state" . "parent";
+    cgroup_self: "cgroup" . "self";
+    cgroup_kn: "cgroup" . "kn";
+    kernfs_node_id: "kernfs_node" . "id";
+}

@@ -1,0 +1,113 @@
+//! Tallies: histograms and counters that the kernel keeps and never resets.
+//!
+//! All families share two tables of cells, one of histograms and one of
+//! counters. A cell belongs to one CPU, so it is written without contention
+//! and memory is used only for what really happens on that CPU: a host with
+//! many CPUs pays for the (CPU, workload, label) triples that occur, not for
+//! their product. The daemon maps both tables into its memory and reads them
+//! without a system call.
+
+use crate::histogram::BUCKETS;
+
+/// What a cell counts. 0 is a cell that nobody uses yet.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Histogram: duration of a syscall; the label is [`crate::syscalls::label`].
+    SyscallDuration = 1,
+    /// Counter: failed syscalls; the label is [`crate::syscalls::error_label`].
+    SyscallErrors = 2,
+    /// Counter: syscalls that never return (exit, exit_group); label as for durations.
+    SyscallNoReturn = 3,
+    /// Histogram: time from runnable to running; no label.
+    RunQueue = 16,
+    /// Counter: nanoseconds on CPU; no label.
+    CpuTime = 17,
+    /// Counter: times switched out; label 0 = voluntary, 1 = involuntary.
+    ContextSwitches = 18,
+}
+
+/// Which series on which CPU a cell belongs to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// [`Kind`] in bits 0..8, workload in bits 16..32, CPU in bits 32..48.
+    pub series: u64,
+    /// Family-specific: syscall number, device and operation, …
+    pub label: u64,
+}
+
+impl Key {
+    /// The key of `kind`'s cell of a workload on a CPU.
+    #[inline(always)]
+    pub const fn new(kind: Kind, workload: u32, cpu: u32, label: u64) -> Self {
+        Self {
+            series: kind as u64
+                | ((workload as u64 & 0xffff) << 16)
+                | ((cpu as u64 & 0xffff) << 32),
+            label,
+        }
+    }
+
+    /// The kind's number; compare with `Kind::X as u8`.
+    pub const fn kind(self) -> u8 {
+        self.series as u8
+    }
+
+    /// The workload's id.
+    pub const fn workload(self) -> u16 {
+        (self.series >> 16) as u16
+    }
+
+    /// The CPU.
+    pub const fn cpu(self) -> u16 {
+        (self.series >> 32) as u16
+    }
+}
+
+/// One histogram. `count` isn't stored: it is the sum of all buckets.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HistogramCell {
+    /// Whose it is.
+    pub key: Key,
+    /// Kernel time (`bpf_ktime_get_ns`) when the cell was taken into use.
+    pub since: u64,
+    /// Sum of all values in nanoseconds.
+    pub sum: u64,
+    /// Values of at most [`crate::histogram::ZERO_MAX_NS`].
+    pub zero: u64,
+    /// The buckets, see [`crate::histogram`].
+    pub buckets: [u64; BUCKETS],
+}
+
+/// One counter.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CounterCell {
+    /// Whose it is.
+    pub key: Key,
+    /// Kernel time when the cell was taken into use.
+    pub since: u64,
+    /// The count.
+    pub value: u64,
+}
+
+/// Slots of the per-CPU cache that maps a key to its cell. A power of two.
+pub const CACHE_SLOTS: usize = 64;
+
+/// Per-CPU memory of where this CPU's cells are. A hint only: the cell's own
+/// key decides, so a torn or stale entry costs a look-up, never a wrong count.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Cache {
+    /// Cell index by hash of the key.
+    pub cells: [u32; CACHE_SLOTS],
+}
+
+/// Default number of histogram cells (1.4 KiB each).
+pub const HISTOGRAM_CELLS: u32 = 8192;
+/// Default number of counter cells (32 B each).
+pub const COUNTER_CELLS: u32 = 16384;
+/// Cells kept back for the workload `other`, into which a full table folds.
+pub const RESERVED_CELLS: u32 = 512;

@@ -1,0 +1,297 @@
+//! From a task to its workload.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::btf_maps::{HashMap, Queue, RingBuf};
+use aya_ebpf::macros::{btf_map, btf_tracepoint};
+use aya_ebpf::programs::BtfTracePointContext;
+use observer_common::config::{FILTER_CGROUP, FILTER_COMM, FILTER_PID};
+use observer_common::loss::Loss;
+use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
+use observer_common::workload::{
+    DEFAULT_WORKLOADS, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload, WorkloadKey,
+};
+
+use crate::kernel::{current, diagnostic, now, offset, read, read_at, setting};
+use crate::loss::lost;
+use crate::sched::park;
+use crate::slot::{slot, thread};
+
+/// `PF_KTHREAD` of include/linux/sched.h.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// How far up a cgroup filter looks.
+const MAX_CGROUP_DEPTH: u32 = 16;
+
+#[btf_map]
+static WORKLOADS: HashMap<WorkloadKey, Workload, { DEFAULT_WORKLOADS as usize }> = HashMap::new();
+/// Ids that are free; filled by the daemon.
+#[btf_map]
+static WORKLOAD_IDS: Queue<u32, { DEFAULT_WORKLOADS as usize }> = Queue::new();
+#[btf_map]
+static WORKLOAD_RING: RingBuf<NewWorkload, { 64 * 1024 }> = RingBuf::new();
+
+/// Process → 1 if its children are meant too.
+#[btf_map]
+static FILTER_PIDS: HashMap<u32, u32, 16384> = HashMap::new();
+#[btf_map]
+static FILTER_COMMS: HashMap<[u8; 16], u32, 256> = HashMap::new();
+#[btf_map]
+static FILTER_CGROUPS: HashMap<u64, u32, 1024> = HashMap::new();
+
+/// The inputs from which a workload is derived.
+struct Sight {
+    comm: [u64; 2],
+    css_set: *const u8,
+}
+
+#[inline(always)]
+fn sight(task: *const u8) -> Sight {
+    let leader = read!(task, task_group_leader, *const u8);
+    Sight {
+        comm: read!(leader, task_comm, [u64; 2]),
+        css_set: read!(task, task_cgroups, *const u8),
+    }
+}
+
+/// The state of `task` with its workload up to date; null when the kernel has
+/// no memory for one (counted).
+///
+/// # Safety
+///
+/// `task` must be a task pointer that the verifier trusts.
+#[inline(always)]
+pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
+    // SAFETY: the caller's promise.
+    let state = unsafe { thread(task, true) };
+    if state.is_null() {
+        lost(Loss::ThreadStateFailed);
+        return state;
+    }
+    let seen = sight(task);
+    // SAFETY: not null, so a storage value.
+    let known = unsafe { &mut *state };
+    if known.css_set != seen.css_set as u64
+        || known.comm[0] != seen.comm[0]
+        || known.comm[1] != seen.comm[1]
+    {
+        if known.css_set == 0 {
+            known.syscall = NO_SYSCALL;
+        }
+        known.comm = seen.comm;
+        known.css_set = seen.css_set as u64;
+        let workload = derive(task, &seen);
+        known.workload = workload.id;
+        known.flags = workload.flags;
+    }
+    state
+}
+
+/// Fills an empty slot with the current task, and says whether that worked.
+/// Needed when a thread was already running before sched_switch was attached,
+/// or changed its identity while running.
+#[inline(always)]
+pub fn refresh(slot: &mut Slot) -> bool {
+    let task = current();
+    // SAFETY: the current task is trusted.
+    let state = unsafe { identify(task) };
+    if state.is_null() {
+        return false;
+    }
+    // SAFETY: not null, so a storage value.
+    let state = unsafe { &*state };
+    slot.tgid = read!(task, task_tgid, u32);
+    slot.workload = state.workload;
+    slot.flags = state.flags;
+    slot.syscall = state.syscall;
+    slot.syscall_start = state.syscall_start;
+    slot.syscall_workload = state.syscall_workload;
+    slot.running_since = now();
+    slot.tid = read!(task, task_pid, u32);
+    true
+}
+
+/// Looks a workload up by its inputs, or makes it known.
+#[inline(always)]
+fn derive(task: *const u8, seen: &Sight) -> Workload {
+    let mut key = WorkloadKey {
+        cgroup_v1: 0,
+        cgroup_v2: 0,
+        comm: [0; 16],
+    };
+    // SAFETY: both are 16 bytes.
+    key.comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(seen.comm) };
+    let kernel_thread = read!(task, task_flags, u32) & PF_KTHREAD != 0;
+    if kernel_thread {
+        trim(&mut key.comm);
+    }
+    let cgroup_v2 = read!(seen.css_set, css_set_dfl_cgrp, *const u8);
+    key.cgroup_v2 = cgroup_id(cgroup_v2);
+    if setting!(cgroup_v1) != 0 {
+        let css = read!(seen.css_set, css_set_subsys, *const u8);
+        key.cgroup_v1 = cgroup_id(read!(css, css_cgroup, *const u8));
+    }
+    let tgid = read!(task, task_tgid, u32);
+
+    // SAFETY: copied at once.
+    let mut workload = match unsafe { WORKLOADS.get(&key) } {
+        Some(known) => *known,
+        None => {
+            let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
+            if passes_filters(&key, cgroup_v2, seen.css_set) {
+                flags |= TRACED;
+            }
+            create(&key, flags, tgid)
+        }
+    };
+    if setting!(filters) & FILTER_PID != 0 {
+        // SAFETY: copied at once.
+        if unsafe { FILTER_PIDS.get(&tgid) }.is_none() {
+            workload.flags &= !TRACED;
+        }
+    }
+    workload
+}
+
+#[inline(always)]
+fn create(key: &WorkloadKey, flags: u32, tgid: u32) -> Workload {
+    let Ok(Some(id)) = WORKLOAD_IDS.pop() else {
+        lost(Loss::WorkloadTableFull);
+        return Workload { id: OTHER, flags };
+    };
+    let workload = Workload { id, flags };
+    if WORKLOADS
+        .insert(key, &workload, BPF_NOEXIST as u64)
+        .is_err()
+    {
+        // Another CPU made it at the same moment (or the table is full).
+        let _ = WORKLOAD_IDS.push(&id, 0);
+        // SAFETY: copied at once.
+        return match unsafe { WORKLOADS.get(key) } {
+            Some(known) => *known,
+            None => {
+                lost(Loss::WorkloadTableFull);
+                Workload { id: OTHER, flags }
+            }
+        };
+    }
+    if WORKLOAD_RING
+        .output(
+            &NewWorkload {
+                key: *key,
+                id,
+                tgid,
+            },
+            0,
+        )
+        .is_err()
+    {
+        lost(Loss::WorkloadRingFull);
+    }
+    workload
+}
+
+/// kernfs id of a cgroup.
+#[inline(always)]
+fn cgroup_id(cgroup: *const u8) -> u64 {
+    let node = read!(cgroup, cgroup_kn, *const u8);
+    read!(node, kernfs_node_id, u64)
+}
+
+/// Cuts a kernel thread's comm at its number: `kworker/3:1` → `kworker`.
+#[inline(always)]
+fn trim(comm: &mut [u8; 16]) {
+    let mut cut = false;
+    for byte in comm.iter_mut() {
+        cut |= matches!(*byte, b'/' | b':' | b'-' | b'.' | b'0'..=b'9');
+        if cut {
+            *byte = 0;
+        }
+    }
+}
+
+#[inline(always)]
+fn passes_filters(key: &WorkloadKey, cgroup_v2: *const u8, css_set: *const u8) -> bool {
+    let filters = setting!(filters);
+    if filters & FILTER_COMM != 0 {
+        // SAFETY: not kept.
+        if unsafe { FILTER_COMMS.get(&key.comm) }.is_none() {
+            return false;
+        }
+    }
+    if filters & FILTER_CGROUP != 0 && !below_filtered(cgroup_v2) {
+        if setting!(cgroup_v1) == 0 {
+            return false;
+        }
+        let css = read!(css_set, css_set_subsys, *const u8);
+        return below_filtered(read!(css, css_cgroup, *const u8));
+    }
+    true
+}
+
+/// Is this cgroup, or one above it, wanted?
+#[inline(always)]
+fn below_filtered(cgroup: *const u8) -> bool {
+    let mut cgroup = cgroup;
+    for _ in 0..MAX_CGROUP_DEPTH {
+        // SAFETY: not kept.
+        if unsafe { FILTER_CGROUPS.get(&cgroup_id(cgroup)) }.is_some() {
+            return true;
+        }
+        // A cgroup's own css comes with the offset of `self` in it.
+        let up = offset!(cgroup_self) + offset!(css_parent);
+        // SAFETY: the verifier checks the access.
+        let parent: *const u8 = unsafe { read_at(cgroup, up) };
+        if parent.is_null() {
+            return false;
+        }
+        cgroup = read!(parent, css_cgroup, *const u8);
+        if cgroup.is_null() {
+            return false;
+        }
+    }
+    false
+}
+
+/// A thread is renamed, also by exec: if it is the one running here, its
+/// workload is looked up again at its next event. Others are looked up when
+/// they get a CPU.
+#[btf_tracepoint(function = "task_rename")]
+pub fn identity_rename(ctx: BtfTracePointContext) -> i32 {
+    let Some(slot) = slot() else { return 0 };
+    let task: *const u8 = ctx.arg(0);
+    if slot.tid != 0 && slot.tid == read!(task, task_pid, u32) {
+        // SAFETY: a tracepoint's argument is trusted.
+        unsafe { park(slot, task, now()) };
+        diagnostic!(&ctx, "thread {} is renamed", slot.tid);
+        slot.tid = 0;
+    }
+    0
+}
+
+/// A process with a followed parent is followed too (`record -- CMD`).
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn identity_fork(ctx: BtfTracePointContext) -> i32 {
+    let parent: *const u8 = ctx.arg(0);
+    let child: *const u8 = ctx.arg(1);
+    let (parent, child) = (read!(parent, task_tgid, u32), read!(child, task_tgid, u32));
+    if parent != child {
+        // SAFETY: copied at once.
+        if let Some(&inherit) = unsafe { FILTER_PIDS.get(&parent) }
+            && inherit != 0
+        {
+            let _ = FILTER_PIDS.insert(&child, &inherit, 0);
+        }
+    }
+    0
+}
+
+/// A followed process is forgotten when its leader ends: its id may be reused.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn identity_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: *const u8 = ctx.arg(0);
+    let tgid = read!(task, task_tgid, u32);
+    if read!(task, task_pid, u32) == tgid {
+        let _ = FILTER_PIDS.remove(&tgid);
+    }
+    0
+}

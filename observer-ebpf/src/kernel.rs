@@ -1,0 +1,100 @@
+//! Reading the running kernel: settings, offsets, fields.
+
+use core::ptr::{addr_of, read_volatile};
+
+use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_ktime_get_ns};
+use observer_common::config::Config;
+use observer_common::offsets::Offsets;
+
+/// Filled in by the daemon before the load and frozen then: to the verifier
+/// every field is a known number, so it removes what a setting turns off and
+/// accepts direct reads of kernel structures at these offsets.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::MISSING;
+
+/// See [`OFFSETS`].
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config {
+    filters: 0,
+    diagnostics: 0,
+    cgroup_v1: 0,
+    slow_block_ns: 0,
+};
+
+/// The offsets; read single fields with [`offset!`].
+#[inline(always)]
+pub fn offsets() -> *const Offsets {
+    addr_of!(OFFSETS)
+}
+
+/// The settings; read single fields with [`setting!`].
+#[inline(always)]
+pub fn config() -> *const Config {
+    addr_of!(CONFIG)
+}
+
+/// One offset, read in a way the compiler can't replace by the placeholder.
+macro_rules! offset {
+    ($field:ident) => {{
+        // SAFETY: points into a static; volatile because the loader patches it.
+        unsafe {
+            core::ptr::read_volatile(core::ptr::addr_of!((*$crate::kernel::offsets()).$field))
+        }
+    }};
+}
+
+/// One setting, likewise.
+macro_rules! setting {
+    ($field:ident) => {{
+        // SAFETY: points into a static; volatile because the loader patches it.
+        unsafe { core::ptr::read_volatile(core::ptr::addr_of!((*$crate::kernel::config()).$field)) }
+    }};
+}
+
+/// Reads the field of a kernel structure: `read!(task, task_pid, u32)`. The
+/// verifier checks that pointer, offset and size fit the kernel's own types,
+/// and a pointer that went stale reads as zero instead of faulting.
+macro_rules! read {
+    ($pointer:expr, $field:ident, $ty:ty) => {{
+        let offset = $crate::kernel::offset!($field);
+        // SAFETY: see the macro's documentation.
+        unsafe { $crate::kernel::read_at::<$ty>($pointer, offset) }
+    }};
+}
+
+/// A diagnostic line through aya-log; removed by the verifier when off.
+macro_rules! diagnostic {
+    ($ctx:expr, $($arg:tt)*) => {
+        if $crate::kernel::setting!(diagnostics) != 0 {
+            aya_log_ebpf::debug!($ctx, $($arg)*);
+        }
+    };
+}
+
+pub(crate) use {diagnostic, offset, read, setting};
+
+/// See [`read!`].
+///
+/// # Safety
+///
+/// `pointer` must come from a tracepoint's argument, a helper or another such
+/// read, so that the verifier knows its type.
+#[inline(always)]
+pub unsafe fn read_at<T: Copy>(pointer: *const u8, offset: u32) -> T {
+    // SAFETY: the verifier checks the access.
+    unsafe { read_volatile(pointer.add(offset as usize).cast::<T>()) }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: has no preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The current task.
+#[inline(always)]
+pub fn current() -> *const u8 {
+    // SAFETY: has no preconditions.
+    unsafe { bpf_get_current_task_btf() }.cast()
+}

@@ -1,0 +1,227 @@
+//! Histograms and counters: find this CPU's cell, add to it.
+//!
+//! The way from a key to its cell is a small per-CPU cache of cell indices,
+//! checked against the key in the cell itself; only a miss asks the hash, and
+//! only a series' first event on a CPU takes a cell from the free list.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, Queue};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::macros::btf_map;
+use observer_common::histogram::{BUCKETS, Bucket, bucket};
+use observer_common::loss::Loss;
+use observer_common::tally::{
+    CACHE_SLOTS, COUNTER_CELLS, Cache, CounterCell, HISTOGRAM_CELLS, HistogramCell, Key, Kind,
+    RESERVED_CELLS,
+};
+use observer_common::workload::OTHER;
+
+use crate::kernel::now;
+use crate::loss::lost;
+
+/// Written here, mapped and read by the daemon. Sizes are defaults: the loader
+/// sets them.
+#[btf_map]
+static HISTOGRAMS: Array<HistogramCell, { HISTOGRAM_CELLS as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+#[btf_map]
+static HISTOGRAM_INDEX: HashMap<Key, u32, { HISTOGRAM_CELLS as usize }> = HashMap::new();
+#[btf_map]
+static HISTOGRAM_FREE: Queue<u32, { HISTOGRAM_CELLS as usize }> = Queue::new();
+#[btf_map]
+static HISTOGRAM_RESERVE: Queue<u32, { RESERVED_CELLS as usize }> = Queue::new();
+#[btf_map]
+static HISTOGRAM_CACHE: PerCpuArray<Cache, 1> = PerCpuArray::new();
+
+#[btf_map]
+static COUNTERS: Array<CounterCell, { COUNTER_CELLS as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+#[btf_map]
+static COUNTER_INDEX: HashMap<Key, u32, { COUNTER_CELLS as usize }> = HashMap::new();
+#[btf_map]
+static COUNTER_FREE: Queue<u32, { COUNTER_CELLS as usize }> = Queue::new();
+#[btf_map]
+static COUNTER_RESERVE: Queue<u32, { RESERVED_CELLS as usize }> = Queue::new();
+#[btf_map]
+static COUNTER_CACHE: PerCpuArray<Cache, 1> = PerCpuArray::new();
+
+/// Adds atomically: a softirq on the same CPU may hit the same cell between
+/// load and store.
+#[inline(always)]
+pub fn add(to: *mut u64, value: u64) {
+    // SAFETY: callers pass a pointer into a map value. `core` has no atomic
+    // read-modify-write for BPF, the machine does.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({to} + 0) += {value}",
+            to = in(reg) to,
+            value = in(reg) value,
+        );
+    }
+}
+
+/// Adds without a lock: for cells that only one context of a CPU writes.
+#[inline(always)]
+fn add_local(to: *mut u64, value: u64) {
+    // SAFETY: callers pass a pointer into a map value.
+    unsafe { *to = (*to).wrapping_add(value) };
+}
+
+#[inline(always)]
+fn slot_of(key: &Key) -> usize {
+    let mixed = key.series ^ (key.series >> 16) ^ key.label ^ (key.label >> 32);
+    // Odd multiplier from splitmix64: neighbours (syscall numbers) spread.
+    ((mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize) & (CACHE_SLOTS - 1)
+}
+
+/// Makes the look-ups of one table; the tables differ in the cell's type only.
+macro_rules! table {
+    ($find:ident, $find_slow:ident, $create:ident, $cell:ty, $cells:ident, $index:ident, $free:ident, $reserve:ident, $cache:ident, $full:expr) => {
+        /// This CPU's cell of a series; null when the table is full (counted).
+        #[inline(always)]
+        fn $find(kind: Kind, workload: u32, label: u64) -> *mut $cell {
+            // SAFETY: has no preconditions.
+            let cpu = unsafe { bpf_get_smp_processor_id() };
+            let key = Key::new(kind, workload, cpu, label);
+            let Some(cache) = $cache.get_ptr_mut(0) else {
+                return core::ptr::null_mut();
+            };
+            let slot = slot_of(&key);
+            // SAFETY: `slot` is below CACHE_SLOTS, the pointer a map value's.
+            let hint = unsafe { &raw mut (*cache).cells[slot] };
+            // SAFETY: as above.
+            if let Some(cell) = $cells.get_ptr_mut(unsafe { *hint }) {
+                // SAFETY: a map value.
+                if unsafe { (*cell).key.series == key.series && (*cell).key.label == key.label } {
+                    return cell;
+                }
+            }
+            let index = $find_slow(&key);
+            if index == u32::MAX {
+                return core::ptr::null_mut();
+            }
+            // SAFETY: as above.
+            unsafe { *hint = index };
+            $cells.get_ptr_mut(index).unwrap_or(core::ptr::null_mut())
+        }
+
+        /// The index of a series' cell by hash, taking one if it has none.
+        #[inline(never)]
+        fn $find_slow(key: &Key) -> u32 {
+            // SAFETY: entries are never removed, the reference can't dangle.
+            if let Some(index) = unsafe { $index.get(key) } {
+                return *index;
+            }
+            if let Ok(Some(index)) = $free.pop() {
+                return $create(key, index);
+            }
+            // No cell left: the series folds into that of `other`.
+            let folded = Key {
+                series: key.series & !0xffff_0000 | (OTHER as u64) << 16,
+                label: key.label,
+            };
+            // SAFETY: as above.
+            if let Some(index) = unsafe { $index.get(&folded) } {
+                return *index;
+            }
+            if let Ok(Some(index)) = $reserve.pop() {
+                return $create(&folded, index);
+            }
+            lost($full);
+            u32::MAX
+        }
+
+        #[inline(always)]
+        fn $create(key: &Key, index: u32) -> u32 {
+            if $index.insert(key, &index, BPF_NOEXIST as u64).is_err() {
+                // An interrupt on this CPU was faster: use its cell.
+                let _ = $free.push(&index, 0);
+                // SAFETY: entries are never removed, the reference can't dangle.
+                return unsafe { $index.get(key) }.copied().unwrap_or(u32::MAX);
+            }
+            let Some(cell) = $cells.get_ptr_mut(index) else {
+                return u32::MAX;
+            };
+            // SAFETY: a map value. The series (never 0) goes last: it tells
+            // the daemon that the rest is there.
+            unsafe {
+                (*cell).since = now();
+                (*cell).key.label = key.label;
+                core::ptr::write_volatile(&raw mut (*cell).key.series, key.series);
+            }
+            index
+        }
+    };
+}
+
+table!(
+    histogram,
+    histogram_slow,
+    create_histogram,
+    HistogramCell,
+    HISTOGRAMS,
+    HISTOGRAM_INDEX,
+    HISTOGRAM_FREE,
+    HISTOGRAM_RESERVE,
+    HISTOGRAM_CACHE,
+    Loss::HistogramTableFull
+);
+table!(
+    counter,
+    counter_slow,
+    create_counter,
+    CounterCell,
+    COUNTERS,
+    COUNTER_INDEX,
+    COUNTER_FREE,
+    COUNTER_RESERVE,
+    COUNTER_CACHE,
+    Loss::CounterTableFull
+);
+
+/// Adds a duration to a histogram whose family may be interrupted by itself
+/// (softirq above process context).
+#[inline(always)]
+#[expect(dead_code, reason = "for the families that count in softirq")]
+pub fn record(kind: Kind, workload: u32, label: u64, ns: u64) {
+    record_with(kind, workload, label, ns, add);
+}
+
+/// Adds a duration to a histogram that is only ever written with preemption
+/// off and never from an interrupt: no lock needed.
+#[inline(always)]
+pub fn record_local(kind: Kind, workload: u32, label: u64, ns: u64) {
+    record_with(kind, workload, label, ns, add_local);
+}
+
+#[inline(always)]
+fn record_with(kind: Kind, workload: u32, label: u64, ns: u64, add: impl Fn(*mut u64, u64)) {
+    let cell = histogram(kind, workload, label);
+    if cell.is_null() {
+        return;
+    }
+    // SAFETY: a map value; the index is checked against the array's length.
+    unsafe {
+        add(&raw mut (*cell).sum, ns);
+        match bucket(ns) {
+            Bucket::Zero => add(&raw mut (*cell).zero, 1),
+            Bucket::At(index) if (index as usize) < BUCKETS => {
+                add(
+                    (&raw mut (*cell).buckets).cast::<u64>().add(index as usize),
+                    1,
+                );
+            }
+            Bucket::At(_) => {}
+        }
+    }
+}
+
+/// Adds to a counter.
+#[inline(always)]
+pub fn count(kind: Kind, workload: u32, label: u64, value: u64) {
+    let cell = counter(kind, workload, label);
+    if !cell.is_null() {
+        // SAFETY: a map value.
+        unsafe { add(&raw mut (*cell).value, value) };
+    }
+}

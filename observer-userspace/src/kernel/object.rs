@@ -1,0 +1,365 @@
+//! Loading the kernel object, attaching its programs.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
+use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program};
+use aya::{Btf, Ebpf, EbpfLoader, Pod};
+use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
+use observer_common::loss::{LOSSES, Loss};
+use observer_common::offsets::{MISSING, Offsets};
+use observer_common::tally::{COUNTER_CELLS, HISTOGRAM_CELLS, RESERVED_CELLS};
+use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, WorkloadKey};
+
+use super::btf::KernelBtf;
+use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
+
+/// The committed kernel object.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
+
+/// Which threads are traced. Entries of one kind add up, kinds narrow each
+/// other; no entry at all means everything.
+#[derive(Clone, Debug, Default)]
+pub struct Filters {
+    /// Processes (thread-group ids).
+    pub pids: Vec<u32>,
+    /// Are later children of `pids` meant too?
+    pub with_children: bool,
+    /// Names of processes (comm of the thread-group leader, 15 bytes count).
+    pub comms: Vec<String>,
+    /// kernfs ids of cgroups, v1 or v2; what lies below counts too.
+    pub cgroups: Vec<u64>,
+}
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Who is traced.
+    pub filters: Filters,
+    /// Entries of the workload table.
+    pub workloads: u32,
+    /// Histogram cells.
+    pub histogram_cells: u32,
+    /// Counter cells.
+    pub counter_cells: u32,
+    /// The v1 controller whose hierarchy tells workloads apart, e.g. `memory`.
+    pub v1_controller: Option<String>,
+    /// Block I/O slower than this many nanoseconds is reported one by one.
+    pub slow_block_ns: u64,
+    /// The kernel half's own log lines.
+    pub diagnostics: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            filters: Filters::default(),
+            workloads: DEFAULT_WORKLOADS,
+            histogram_cells: HISTOGRAM_CELLS,
+            counter_cells: COUNTER_CELLS,
+            v1_controller: None,
+            slow_block_ns: 50_000_000,
+            diagnostics: false,
+        }
+    }
+}
+
+/// Types that are handed to the kernel byte by byte.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Bytes<T: Copy + 'static>(pub T);
+
+// SAFETY: the common crate's types are repr(C), Copy, without references and
+// without padding that anybody reads.
+unsafe impl<T: Copy + 'static> Pod for Bytes<T> {}
+
+/// The loaded kernel half.
+pub struct Kernel {
+    ebpf: Ebpf,
+    /// Needed as long as programs are attached; see [`Kernel::forget_types`].
+    btf: Option<Btf>,
+    offsets: Offsets,
+    states: Vec<ProbeState>,
+}
+
+impl Kernel {
+    /// Loads the kernel object: maps are made, nothing is attached yet.
+    ///
+    /// # Errors
+    ///
+    /// Without BTF, without privileges, or when a map can't be made.
+    pub fn load(options: &LoadOptions) -> Result<Self> {
+        let types = KernelBtf::load()?;
+        let mut offsets = types.offsets();
+        let filters = &options.filters;
+        let mut config = Config {
+            filters: 0,
+            diagnostics: options.diagnostics.into(),
+            cgroup_v1: 0,
+            slow_block_ns: options.slow_block_ns,
+        };
+        for (present, flag) in [
+            (!filters.pids.is_empty(), FILTER_PID),
+            (!filters.comms.is_empty(), FILTER_COMM),
+            (!filters.cgroups.is_empty(), FILTER_CGROUP),
+        ] {
+            if present {
+                config.filters |= flag;
+            }
+        }
+        if let Some(controller) = &options.v1_controller
+            && let Some(index) =
+                types.enumerator("cgroup_subsys_id", &format!("{controller}_cgrp_id"))
+            && offsets.css_set_subsys != MISSING
+        {
+            // The kernel half reads `subsys[index]` as if it were a field.
+            offsets.css_set_subsys += index * size_of::<u64>() as u32;
+            config.cgroup_v1 = 1;
+        }
+        drop(types);
+
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+        let (offset_bytes, config_bytes) = (Bytes(offsets), Bytes(config));
+        let ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .allow_unsupported_maps()
+            .override_global("OFFSETS", &offset_bytes, true)
+            .override_global("CONFIG", &config_bytes, true)
+            .map_max_entries("WORKLOADS", options.workloads)
+            .map_max_entries("WORKLOAD_IDS", options.workloads)
+            .map_max_entries("HISTOGRAMS", options.histogram_cells)
+            .map_max_entries("HISTOGRAM_INDEX", options.histogram_cells)
+            .map_max_entries("HISTOGRAM_FREE", options.histogram_cells)
+            .map_max_entries("COUNTERS", options.counter_cells)
+            .map_max_entries("COUNTER_INDEX", options.counter_cells)
+            .map_max_entries("COUNTER_FREE", options.counter_cells)
+            .load(OBJECT)
+            .context("cannot load the kernel object")?;
+        let mut kernel = Self {
+            ebpf,
+            btf: Some(btf),
+            offsets,
+            states: Vec::new(),
+        };
+        kernel.fill_free_lists(options)?;
+        kernel.fill_filters(filters)?;
+        Ok(kernel)
+    }
+
+    fn fill_free_lists(&mut self, options: &LoadOptions) -> Result<()> {
+        let reserved = RESERVED_CELLS;
+        for (free, reserve, cells) in [
+            (
+                "HISTOGRAM_FREE",
+                "HISTOGRAM_RESERVE",
+                options.histogram_cells,
+            ),
+            ("COUNTER_FREE", "COUNTER_RESERVE", options.counter_cells),
+        ] {
+            if cells <= reserved {
+                bail!(
+                    "{cells} cells are too few: at least {} are needed",
+                    reserved + 1
+                );
+            }
+            self.fill_queue(free, 0..cells - reserved)?;
+            self.fill_queue(reserve, cells - reserved..cells)?;
+        }
+        // OTHER is nobody's own.
+        self.fill_queue("WORKLOAD_IDS", OTHER + 1..options.workloads)
+    }
+
+    fn fill_queue(&mut self, name: &'static str, values: std::ops::Range<u32>) -> Result<()> {
+        let mut queue: Queue<_, u32> = Queue::try_from(self.map_mut(name)?)?;
+        for value in values {
+            queue
+                .push(value, 0)
+                .with_context(|| format!("cannot fill the map {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn fill_filters(&mut self, filters: &Filters) -> Result<()> {
+        let mut pids: BpfHashMap<_, u32, u32> = BpfHashMap::try_from(self.map_mut("FILTER_PIDS")?)?;
+        for pid in &filters.pids {
+            pids.insert(pid, u32::from(filters.with_children), 0)
+                .context("too many --pid")?;
+        }
+        let mut comms: BpfHashMap<_, [u8; 16], u32> =
+            BpfHashMap::try_from(self.map_mut("FILTER_COMMS")?)?;
+        for comm in &filters.comms {
+            // The kernel keeps 15 bytes and a NUL (TASK_COMM_LEN).
+            let mut key = [0; 16];
+            for (to, from) in key[..15].iter_mut().zip(comm.bytes()) {
+                *to = from;
+            }
+            comms.insert(key, 1, 0).context("too many --comm")?;
+        }
+        let mut cgroups: BpfHashMap<_, u64, u32> =
+            BpfHashMap::try_from(self.map_mut("FILTER_CGROUPS")?)?;
+        for cgroup in &filters.cgroups {
+            cgroups.insert(cgroup, 1, 0).context("too many --cgroup")?;
+        }
+        Ok(())
+    }
+
+    /// Attaches a family's programs, each for itself: what fails is remembered
+    /// with its reason ([`Kernel::states`]) and the others go on. True if any
+    /// is attached.
+    pub fn attach(&mut self, spec: &ProbeSpec) -> bool {
+        let mut any = false;
+        for program in spec.programs {
+            let result = self.attach_program(program);
+            any |= result.is_ok();
+            self.states.push(ProbeState {
+                family: spec.family,
+                program: *program,
+                failure: result.err().map(|error| format!("{error:#}")),
+            });
+        }
+        any
+    }
+
+    fn attach_program(&mut self, spec: &ProgramSpec) -> Result<()> {
+        for need in spec.needs {
+            if self
+                .offsets
+                .get(need)
+                .is_none_or(|offset| offset == MISSING)
+            {
+                bail!("this kernel's BTF has no field {}", field_name(need));
+            }
+        }
+        let Self { ebpf, btf, .. } = self;
+        let btf = btf
+            .as_ref()
+            .ok_or_else(|| anyhow!("attached after the types were dropped"))?;
+        let program = ebpf
+            .program_mut(spec.name)
+            .ok_or_else(|| anyhow!("the kernel object has no program {}", spec.name))?;
+        match spec.attach {
+            Attach::Tracepoint(tracepoint) => {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                program
+                    .load(tracepoint, btf)
+                    .with_context(|| format!("cannot load {}", spec.name))?;
+                program
+                    .attach()
+                    .with_context(|| format!("cannot attach to {tracepoint}"))?;
+            }
+            Attach::Iterator(kind) => {
+                let program: &mut Iter = program.try_into()?;
+                program
+                    .load(kind, btf)
+                    .with_context(|| format!("cannot load {}", spec.name))?;
+            }
+            Attach::Manual => {
+                let program: &mut PerfEvent = program.try_into()?;
+                program
+                    .load()
+                    .with_context(|| format!("cannot load {}", spec.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees the memory of the kernel's types: nothing can be attached after.
+    pub fn forget_types(&mut self) {
+        self.btf = None;
+        // SAFETY: has no preconditions. The types are tens of megabytes in small
+        // pieces, which glibc would otherwise keep.
+        unsafe { libc::malloc_trim(0) };
+    }
+
+    /// What became of every program that was to be attached.
+    pub fn states(&self) -> &[ProbeState] {
+        &self.states
+    }
+
+    /// The offsets that were found.
+    pub fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
+    /// A map of the kernel object.
+    pub fn map_mut(&mut self, name: &'static str) -> Result<&mut Map> {
+        self.ebpf
+            .map_mut(name)
+            .ok_or_else(|| anyhow!("the kernel object has no map {name}"))
+    }
+
+    /// Takes a map out of the kernel object, for somebody to own.
+    pub fn take_map(&mut self, name: &'static str) -> Result<Map> {
+        self.ebpf
+            .take_map(name)
+            .ok_or_else(|| anyhow!("the kernel object has no map {name} (left)"))
+    }
+
+    /// A program of the kernel object.
+    pub fn program_mut(&mut self, name: &str) -> Option<&mut Program> {
+        self.ebpf.program_mut(name)
+    }
+
+    /// All loaded programs by name.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
+        self.ebpf.programs()
+    }
+
+    /// All maps by name.
+    pub fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
+        self.ebpf.maps()
+    }
+
+    /// For aya-log, which finds its own map.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// What the kernel half lost since the start, by cause.
+    pub fn losses(&mut self) -> Result<Vec<(Loss, u64)>> {
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map_mut("LOSS")?)?;
+        let mut losses = Vec::with_capacity(LOSSES as usize);
+        for cause in Loss::ALL {
+            let values = map
+                .get(&(*cause as u32), 0)
+                .context("cannot read the map LOSS")?;
+            losses.push((*cause, values.iter().sum()));
+        }
+        Ok(losses)
+    }
+
+    /// All workloads that the kernel assigned an id so far.
+    pub fn workloads(&mut self) -> Result<Vec<(WorkloadKey, u32)>> {
+        let map: BpfHashMap<_, Bytes<WorkloadKey>, u64> =
+            BpfHashMap::try_from(self.map_mut("WORKLOADS")?)?;
+        // The value is `Workload { id, flags }`: the id is the low half.
+        Ok(map
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(key, value)| (key.0, value as u32))
+            .collect())
+    }
+}
+
+/// The descriptor of a map that is an array.
+pub fn array_fd(map: &Map) -> Result<BorrowedFd<'_>> {
+    match map {
+        Map::Array(data) => Ok(fd(data)),
+        _ => bail!("not an array map"),
+    }
+}
+
+fn fd(data: &MapData) -> BorrowedFd<'_> {
+    data.fd().as_fd()
+}
+
+fn field_name(need: &str) -> String {
+    Offsets::SPECS
+        .iter()
+        .find(|spec| spec.name == need)
+        .map_or_else(
+            || need.to_string(),
+            |spec| format!("{}.{}", spec.structure, spec.paths[0]),
+        )
+}

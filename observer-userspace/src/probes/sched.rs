@@ -1,0 +1,158 @@
+//! Scheduling: run-queue latency, context switches and CPU time by workload;
+//! and the identity of whoever runs, on which all families build.
+
+use observer_common::tally::Kind;
+
+use super::{MetricBuilder, Probe, Tick};
+use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
+use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
+
+/// The fields from which a task's workload is derived.
+pub const IDENTITY_FIELDS: &[&str] = &[
+    "task_pid",
+    "task_tgid",
+    "task_flags",
+    "task_comm",
+    "task_group_leader",
+    "task_cgroups",
+    "css_set_dfl_cgrp",
+    "css_cgroup",
+    "css_parent",
+    "cgroup_self",
+    "cgroup_kn",
+    "kernfs_node_id",
+];
+
+/// The identity programs: always attached.
+pub static IDENTITY: ProbeSpec = ProbeSpec {
+    family: "identity",
+    observes: "which workload runs",
+    programs: &[ProgramSpec {
+        name: "identity_rename",
+        attach: Attach::Tracepoint("task_rename"),
+        needs: &["task_pid"],
+        lost_without: "a running thread's new workload until its next context switch",
+    }],
+};
+
+/// Attached when a filter follows a process and its children.
+pub static FOLLOW: ProbeSpec = ProbeSpec {
+    family: "identity",
+    observes: "children of filtered processes",
+    programs: &[
+        ProgramSpec {
+            name: "identity_fork",
+            attach: Attach::Tracepoint("sched_process_fork"),
+            needs: &["task_tgid"],
+            lost_without: "children of the recorded command",
+        },
+        ProgramSpec {
+            name: "identity_exit",
+            attach: Attach::Tracepoint("sched_process_exit"),
+            needs: &["task_tgid", "task_pid"],
+            lost_without: "the end of recorded processes",
+        },
+    ],
+};
+
+/// What the family needs.
+pub static SPEC: ProbeSpec = ProbeSpec {
+    family: "sched",
+    observes: "run-queue latency, context switches, CPU time",
+    programs: &[
+        ProgramSpec {
+            name: "sched_switch",
+            attach: Attach::Tracepoint("sched_switch"),
+            needs: IDENTITY_FIELDS,
+            lost_without: "CPU time, context switches, and the duration of syscalls that wait",
+        },
+        ProgramSpec {
+            name: "sched_wakeup",
+            attach: Attach::Tracepoint("sched_wakeup"),
+            needs: &[],
+            lost_without: "run-queue latency",
+        },
+        ProgramSpec {
+            name: "sched_wakeup_new",
+            attach: Attach::Tracepoint("sched_wakeup_new"),
+            needs: &[],
+            lost_without: "run-queue latency of new threads",
+        },
+    ],
+};
+
+/// Run-queue latency.
+pub static RUN_QUEUE: MetricDef = MetricDef {
+    name: "observer.cpu.run_queue.duration",
+    unit: "s",
+    instrument: Instrument::Histogram,
+    description: "Time that a runnable thread waited for a CPU.",
+    attributes: &[],
+};
+
+/// CPU time.
+pub static CPU_TIME: MetricDef = MetricDef {
+    name: "observer.cpu.time",
+    unit: "s",
+    instrument: Instrument::Counter,
+    description: "CPU time of the workload's threads, user and kernel together, from one context switch to the next.",
+    attributes: &[],
+};
+
+/// Context switches.
+pub static CONTEXT_SWITCHES: MetricDef = MetricDef {
+    name: "observer.cpu.context_switches",
+    unit: "{switch}",
+    instrument: Instrument::Counter,
+    description: "Times that a thread of the workload gave up its CPU or lost it.",
+    attributes: &[(
+        "process.context_switch.type",
+        "`voluntary` when the thread went to wait, `involuntary` when it could have gone on",
+    )],
+};
+
+static METRICS: &[&MetricDef] = &[&RUN_QUEUE, &CPU_TIME, &CONTEXT_SWITCHES];
+
+/// The family.
+pub struct Sched;
+
+impl Probe for Sched {
+    fn spec(&self) -> &'static ProbeSpec {
+        &SPEC
+    }
+
+    fn metrics(&self) -> &'static [&'static MetricDef] {
+        METRICS
+    }
+
+    fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        for (series, tally) in &tick.tallies.histograms {
+            if series.kind == Kind::RunQueue as u8 {
+                let value = PointValue::Histogram(tally.to_histogram());
+                out.workload(
+                    series.workload,
+                    &RUN_QUEUE,
+                    vec![],
+                    tick.clock.wall(tally.since),
+                    value,
+                );
+            }
+        }
+        for (series, tally) in &tick.tallies.counters {
+            let start = tick.clock.wall(tally.since);
+            if series.kind == Kind::CpuTime as u8 {
+                let value = PointValue::Double(tally.value as f64 / 1e9);
+                out.workload(series.workload, &CPU_TIME, vec![], start, value);
+            } else if series.kind == Kind::ContextSwitches as u8 {
+                let how = if series.label == 0 {
+                    "voluntary"
+                } else {
+                    "involuntary"
+                };
+                let attributes = vec![Attribute::new("process.context_switch.type", how)];
+                let value = PointValue::Int(i64::try_from(tally.value).unwrap_or(i64::MAX));
+                out.workload(series.workload, &CONTEXT_SWITCHES, attributes, start, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Running a command as root, through sudo when we aren't.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+/// A command that runs `program` as root and keeps the environment's `keep`.
+pub fn command(program: impl AsRef<OsStr>, keep: &[&str]) -> anyhow::Result<Command> {
+    if is_root()? {
+        return Ok(Command::new(program));
+    }
+    let mut sudo = Command::new("sudo");
+    if !keep.is_empty() {
+        sudo.arg(format!("--preserve-env={}", keep.join(",")));
+    }
+    sudo.arg("--").arg(program);
+    Ok(sudo)
+}
+
+fn is_root() -> anyhow::Result<bool> {
+    // The effective user id is the second of four in `Uid:` (proc(5)).
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let uid = status
+        .lines()
+        .find_map(|l| l.strip_prefix("Uid:"))
+        .and_then(|l| l.split_whitespace().nth(1));
+    Ok(uid == Some("0"))
+}

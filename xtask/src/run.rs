@@ -1,0 +1,50 @@
+//! `cargo xtask run`: build with stable Rust, run as root.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+/// The variables that Observer reads and sudo would drop.
+const ENVIRONMENT: &[&str] = &["OBSERVER_LOG", "NO_COLOR", "TERM"];
+
+/// Builds the release binary and returns its path.
+pub fn build() -> anyhow::Result<PathBuf> {
+    let status = Command::new(env!("CARGO"))
+        .current_dir(crate::checkout())
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "observer-userspace",
+            "--bin",
+            "observer",
+        ])
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("the build of observer failed; its messages are above");
+    }
+    Ok(crate::target_dir().join("release/observer"))
+}
+
+/// Replaces this process by `observer run ARGS`, so that signals and the exit
+/// status are the daemon's own.
+pub fn main(args: &[String]) -> anyhow::Result<()> {
+    let observer = build()?;
+    let otel: Vec<String> = std::env::vars()
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("OTEL_"))
+        .collect();
+    let keep: Vec<&str> = otel
+        .iter()
+        .map(String::as_str)
+        .chain(ENVIRONMENT.iter().copied())
+        .collect();
+    let error = crate::root::command(&observer, &keep)?
+        .arg("run")
+        .args(args)
+        .exec();
+    Err(error).with_context(|| format!("cannot run {}", observer.display()))
+}
