@@ -2,7 +2,6 @@
 //! specification's tables.
 
 use super::*;
-use crate::export::otlp::variables::OtlpOptions;
 
 fn read(variables: &[(&str, &str)]) -> Result<OtlpSettings, SettingError> {
     OtlpSettings::from_environment(|name| {
@@ -195,12 +194,9 @@ fn bad_values() {
 /// variable, and the environment over a file, and that errors name them.
 #[test]
 fn layers() {
-    let given = |endpoint: &str, name: &'static str| {
-        let options = OtlpOptions {
-            endpoint: Some(endpoint.to_owned()),
-            ..Default::default()
-        };
-        options.layer(move |field| format!("{name}{field}"))
+    let given = |value: &str, from: &str| {
+        let variable = "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned();
+        Layer::given(vec![(variable, value.to_owned(), from.to_owned())])
     };
     let environment = |name: &str| match name {
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some("http://env/traces".to_owned()),
@@ -213,7 +209,7 @@ fn layers() {
         )
     };
     let [metrics, traces, _] = resolve(vec![
-        given("http://flag", "--otlp-"),
+        given("http://flag", "--otlp-endpoint"),
         Layer::environment(environment),
     ])
     .expect("valid");
@@ -221,45 +217,12 @@ fn layers() {
     assert_eq!(traces.as_deref(), Some("http://flag/v1/traces"));
     let [metrics, traces, _] = resolve(vec![
         Layer::environment(environment),
-        given("http://file", "otlp."),
+        given("http://file", "otlp.endpoint"),
     ])
     .expect("valid");
     assert_eq!(metrics.as_deref(), Some("http://file/v1/metrics"));
     assert_eq!(traces.as_deref(), Some("http://env/traces"));
-    let error = resolve(vec![given("nonsense", "--otlp-")]);
+    let error = resolve(vec![given("nonsense", "--otlp-endpoint")]);
     let error = error.expect_err("no URL").to_string();
     assert!(error.starts_with("--otlp-endpoint: "), "{error}");
-}
-
-/// Checks that every option has the effect of its variable.
-#[test]
-fn options() {
-    let options = OtlpOptions {
-        endpoint: Some("c:1".into()),
-        protocol: Some("grpc".into()),
-        headers: Some("a=1".into()),
-        compression: Some("gzip".into()),
-        timeout: Some(Duration::from_secs(3)),
-        certificate: Some("/ca".into()),
-        client_certificate: Some("/cert".into()),
-        client_key: Some("/key".into()),
-        insecure: Some(true),
-        temporality: Some("delta".into()),
-        signals: [None, Some(true), Some(false)],
-    };
-    let layers = Layers(vec![options.layer(str::to_owned)]);
-    let settings = OtlpSettings::from_layers(&layers).expect("valid");
-    let variables = good(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3000"),
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca"),
-        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/cert"),
-        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key"),
-        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
-        ("OTEL_PROFILES_EXPORTER", "none"),
-    ]);
-    assert_eq!(settings, variables);
 }

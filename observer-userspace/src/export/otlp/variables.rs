@@ -6,8 +6,6 @@
 //! lower one as a whole: `--otlp-endpoint` wins over
 //! `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
 
-use std::time::Duration;
-
 use crate::export::Signal;
 
 /// A value and how its giver named it.
@@ -71,79 +69,6 @@ impl<'a> Layer<'a> {
         let (value, from) = (self.0)(name)?;
         let value = value.trim().to_owned();
         (!value.is_empty()).then_some(Setting { value, from, own })
-    }
-}
-
-/// What a command line or a file may say about OTLP; all signals alike.
-/// Values are checked later, together with those of the environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OtlpOptions {
-    /// Base endpoint.
-    pub endpoint: Option<String>,
-    /// `grpc` or `http/protobuf`.
-    pub protocol: Option<String>,
-    /// `key=value,key2=value2`, percent-encoded.
-    pub headers: Option<String>,
-    /// `gzip` or `none`.
-    pub compression: Option<String>,
-    /// For one attempt.
-    pub timeout: Option<Duration>,
-    /// Path of a CA file.
-    pub certificate: Option<String>,
-    /// Path of the client's certificate.
-    pub client_certificate: Option<String>,
-    /// Path of the client's key.
-    pub client_key: Option<String>,
-    /// Plaintext for gRPC endpoints without a scheme.
-    pub insecure: Option<bool>,
-    /// `cumulative`, `delta` or `lowmemory`.
-    pub temporality: Option<String>,
-    /// Whether each signal is exported, by [`Signal::index`].
-    pub signals: [Option<bool>; Signal::ALL.len()],
-}
-
-impl OtlpOptions {
-    /// A layer of these options. `name` tells how the user calls a field:
-    /// `|field| format!("--otlp-{}", field.replace('_', "-"))` or
-    /// `|field| format!("otlp.{field} in {path}")`.
-    pub fn layer(&self, name: impl Fn(&str) -> String) -> Layer<'static> {
-        let otlp = |suffix: &str| format!("OTEL_EXPORTER_OTLP_{suffix}");
-        let timeout = self.timeout.map(|t| t.as_millis().to_string());
-        let insecure = self.insecure.map(|b| b.to_string());
-        let mut fields = vec![
-            (otlp("ENDPOINT"), self.endpoint.clone(), "endpoint"),
-            (otlp("PROTOCOL"), self.protocol.clone(), "protocol"),
-            (otlp("HEADERS"), self.headers.clone(), "headers"),
-            (otlp("COMPRESSION"), self.compression.clone(), "compression"),
-            (otlp("TIMEOUT"), timeout, "timeout"),
-            (otlp("CERTIFICATE"), self.certificate.clone(), "certificate"),
-            (
-                otlp("CLIENT_CERTIFICATE"),
-                self.client_certificate.clone(),
-                "client_certificate",
-            ),
-            (otlp("CLIENT_KEY"), self.client_key.clone(), "client_key"),
-            (otlp("INSECURE"), insecure, "insecure"),
-            (
-                otlp("METRICS_TEMPORALITY_PREFERENCE"),
-                self.temporality.clone(),
-                "temporality",
-            ),
-        ];
-        for signal in Signal::ALL {
-            let value = self.signals[signal.index()].map(|on| if on { "otlp" } else { "none" });
-            fields.push((
-                format!("OTEL_{}_EXPORTER", signal.variable()),
-                value.map(str::to_owned),
-                signal.as_str(),
-            ));
-        }
-        Layer::given(
-            fields
-                .into_iter()
-                .filter_map(|(variable, value, field)| Some((variable, value?, name(field))))
-                .collect(),
-        )
     }
 }
 
