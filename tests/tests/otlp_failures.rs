@@ -186,6 +186,24 @@ async fn waits_as_long_as_asked() -> Result<()> {
     Ok(())
 }
 
+/// Checks that an endpoint that asks for more patience than there's time left
+/// doesn't keep Observer from ending, however absurd its wish.
+#[tokio::test]
+async fn shutdown_does_not_wait_for_a_wish() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    receiver.answer_with(|_| Answer::Http(503, Some("18446744073709551615")));
+    let exporter = Exporter::start(&settings(&receiver.endpoint(), "http/protobuf")?)?;
+    exporter.export_spans(&spans(0, 3));
+    receiver.wait_until(|r| r.len() == 1).await?;
+    exporter.export_metrics(&metrics(1, 1, 1));
+    let minutes = Duration::from_secs(600);
+    let stats = tokio::time::timeout(LONG, exporter.shutdown(minutes)).await?;
+    let traces = stats.signal(Signal::Traces);
+    assert_eq!(traces.lost_to(DropCause::Shutdown), 3);
+    assert_eq!(receiver.received().len(), 2, "asked once per signal");
+    Ok(())
+}
+
 /// Checks that rejected items of a partial success are counted and not sent
 /// again, and that a mere warning costs nothing.
 #[tokio::test]
