@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-const PACKAGES: [&str; 2] = ["opentelemetry-proto", "rotel"];
+/// Pinned, because a test should fail for our mistakes only.
+const PACKAGES: [&str; 2] = ["opentelemetry-proto==1.45.2", "rotel==0.0.1a15"];
 
 /// The folder of a virtual environment that has the packages.
 ///
@@ -27,7 +28,8 @@ pub fn environment() -> Result<PathBuf> {
     let lock = File::create(target.join("python-for-tests.lock"))?;
     lock.lock()?;
     let ready = folder.join("ready");
-    if !ready.exists() {
+    let wanted = PACKAGES.join("\n");
+    if std::fs::read_to_string(&ready).ok() != Some(wanted.clone()) {
         run(
             Command::new("python3")
                 .args(["-m", "venv", "--clear"])
@@ -48,7 +50,7 @@ pub fn environment() -> Result<PathBuf> {
             "pip could not install opentelemetry-proto and rotel: is there a way to a Python \
              package index (PIP_INDEX_URL)?",
         )?;
-        File::create(ready)?;
+        std::fs::write(ready, wanted)?;
     }
     Ok(folder)
 }

@@ -83,6 +83,11 @@ impl Resolver {
         self.known.get(&id).cloned()
     }
 
+    /// Number of workloads that were resolved, `other` included.
+    pub fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// The resource of all workloads that had no place in the table.
     pub fn other(&self) -> SharedResource {
         Arc::clone(&self.other)
