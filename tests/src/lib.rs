@@ -3,6 +3,9 @@
 pub mod binary;
 pub mod cgroup;
 pub mod kernel;
+pub mod otlp_samples;
+pub mod python;
+pub mod receiver;
 pub mod workload;
 
 pub use binary::observer_bin;
