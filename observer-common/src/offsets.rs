@@ -57,6 +57,9 @@ offsets! {
     task_flags: "task_struct" . "flags";
     task_comm: "task_struct" . "comm";
     task_state: "task_struct" . "__state" | "state";
+    task_cpu_time: "task_struct" . "se.sum_exec_runtime";
+    task_voluntary: "task_struct" . "nvcsw";
+    task_involuntary: "task_struct" . "nivcsw";
     task_group_leader: "task_struct" . "group_leader";
     task_cgroups: "task_struct" . "cgroups";
     // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.

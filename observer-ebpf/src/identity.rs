@@ -11,9 +11,9 @@ use observer_common::workload::{
     DEFAULT_WORKLOADS, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload, WorkloadKey,
 };
 
-use crate::kernel::{current, diagnostic, now, offset, read, read_at, setting};
+use crate::kernel::{current, diagnostic, offset, read, read_at, setting};
 use crate::loss::lost;
-use crate::sched::park;
+use crate::sched::{install, park};
 use crate::slot::{slot, thread};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
@@ -76,6 +76,10 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     {
         if known.css_set == 0 {
             known.syscall = NO_SYSCALL;
+            // What is older than the state isn't this state's to charge.
+            known.cpu_time = read!(task, task_cpu_time, u64);
+            known.voluntary = read!(task, task_voluntary, u64);
+            known.involuntary = read!(task, task_involuntary, u64);
         }
         known.comm = seen.comm;
         known.css_set = seen.css_set as u64;
@@ -86,27 +90,29 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     state
 }
 
-/// Fills an empty slot with the current task, and says whether that worked.
-/// Needed when a thread was already running before sched_switch was attached,
-/// or changed its identity while running.
+/// This CPU's slot, filled with the current thread, if that is traced.
 #[inline(always)]
-pub fn refresh(slot: &mut Slot) -> bool {
+pub fn here() -> Option<&'static mut Slot> {
+    let slot = slot()?;
     let task = current();
+    // Before the first switch of this CPU, after a change of identity, and
+    // where a switch went unseen.
+    if slot.task != task as u64 && !refresh(slot, task) {
+        return None;
+    }
+    (slot.flags & TRACED != 0).then_some(slot)
+}
+
+/// Fills the slot with the current task, and says whether that worked.
+#[inline(always)]
+fn refresh(slot: &mut Slot, task: *const u8) -> bool {
     // SAFETY: the current task is trusted.
     let state = unsafe { identify(task) };
     if state.is_null() {
         return false;
     }
     // SAFETY: not null, so a storage value.
-    let state = unsafe { &*state };
-    slot.tgid = read!(task, task_tgid, u32);
-    slot.workload = state.workload;
-    slot.flags = state.flags;
-    slot.syscall = state.syscall;
-    slot.syscall_start = state.syscall_start;
-    slot.syscall_workload = state.syscall_workload;
-    slot.running_since = now();
-    slot.tid = read!(task, task_pid, u32);
+    install(slot, task, unsafe { &mut *state });
     true
 }
 
@@ -266,11 +272,15 @@ fn below_filtered(cgroup: *const u8, hierarchy: u64) -> bool {
 pub fn identity_rename(ctx: BtfTracePointContext) -> i32 {
     let Some(slot) = slot() else { return 0 };
     let task: *const u8 = ctx.arg(0);
-    if slot.tid != 0 && slot.tid == read!(task, task_pid, u32) {
+    if slot.task == task as u64 {
         // SAFETY: a tracepoint's argument is trusted.
-        unsafe { park(slot, task, now()) };
+        let state = unsafe { thread(task, false) };
+        if !state.is_null() {
+            // SAFETY: not null, so a storage value.
+            park(slot, unsafe { &mut *state });
+        }
         diagnostic!(&ctx, "thread {} is renamed", slot.tid);
-        slot.tid = 0;
+        slot.task = 0;
     }
     0
 }

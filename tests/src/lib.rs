@@ -4,6 +4,9 @@ pub mod binary;
 pub mod busy;
 pub mod cgroup;
 pub mod kernel;
+pub mod otlp_samples;
+pub mod python;
+pub mod receiver;
 pub mod workload;
 
 pub use binary::observer_bin;
