@@ -247,11 +247,11 @@ impl Recording {
                 _ = tokio::time::sleep(time_left.unwrap_or(Duration::MAX)) => {}
                 _ = interrupts.recv() => {
                     self.sampler.stop();
-                    break interrupted(child, Signal::SIGINT).await;
+                    break interrupted(child, Signal::SIGINT, &mut interrupts).await;
                 }
                 _ = terminations.recv() => {
                     self.sampler.stop();
-                    break interrupted(child, Signal::SIGTERM).await;
+                    break interrupted(child, Signal::SIGTERM, &mut interrupts).await;
                 }
                 _ = tick.tick() => {
                     bar.set_position(begin.elapsed().as_millis() as u64);
@@ -334,8 +334,13 @@ impl Recording {
     }
 }
 
-/// Lets the command know, and waits a little for it.
-async fn interrupted(child: Option<&Running>, with: Signal) -> End {
+/// Lets the command know, and waits a little for it, unless there is one more
+/// interrupt.
+async fn interrupted(
+    child: Option<&Running>,
+    with: Signal,
+    more: &mut tokio::signal::unix::Signal,
+) -> End {
     let Some(child) = child else {
         return End::Interrupted;
     };
@@ -345,7 +350,9 @@ async fn interrupted(child: Option<&Running>, with: Signal) -> End {
         if let Some(status) = child.status() {
             return End::Command(status);
         }
-        tokio::time::sleep(TICK).await;
+        if tokio::time::timeout(TICK, more.recv()).await.is_ok() {
+            break;
+        }
     }
     End::Interrupted
 }
