@@ -6,6 +6,7 @@
 //! is tested on the host.
 
 pub mod config;
+pub mod cpu;
 pub mod histogram;
 pub mod loss;
 pub mod offsets;

@@ -1,6 +1,7 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
 
 pub mod binary;
+pub mod busy;
 pub mod cgroup;
 pub mod kernel;
 pub mod otlp_samples;

@@ -7,6 +7,7 @@ use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
+use observer_common::cpu::SAMPLE_ENTRIES;
 use observer_common::loss::{LOSSES, Loss};
 use observer_common::offsets::{MISSING, Offsets};
 use observer_common::tally::{COUNTER_CELLS, HISTOGRAM_CELLS, RESERVED_CELLS};
@@ -49,6 +50,8 @@ pub struct LoadOptions {
     pub v1_controller: Option<String>,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Entries of each of the two tables of CPU samples.
+    pub sample_entries: u32,
     /// The kernel half's own log lines.
     pub diagnostics: bool,
 }
@@ -62,6 +65,7 @@ impl Default for LoadOptions {
             counter_cells: COUNTER_CELLS,
             v1_controller: None,
             slow_block_ns: 50_000_000,
+            sample_entries: SAMPLE_ENTRIES,
             diagnostics: false,
         }
     }
@@ -132,6 +136,8 @@ impl Kernel {
             .map_max_entries("HISTOGRAMS", options.histogram_cells)
             .map_max_entries("HISTOGRAM_INDEX", options.histogram_cells)
             .map_max_entries("HISTOGRAM_FREE", options.histogram_cells)
+            .map_max_entries("SAMPLES_0", options.sample_entries)
+            .map_max_entries("SAMPLES_1", options.sample_entries)
             .map_max_entries("COUNTERS", options.counter_cells)
             .map_max_entries("COUNTER_INDEX", options.counter_cells)
             .map_max_entries("COUNTER_FREE", options.counter_cells)
