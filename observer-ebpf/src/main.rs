@@ -6,6 +6,8 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod block;
+mod dirty;
 mod floor;
 mod identity;
 mod kernel;
