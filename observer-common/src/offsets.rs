@@ -89,6 +89,7 @@ offsets! {
     rqf_flush_seq: "enum rqf_flags" . "__RQF_FLUSH_SEQ";
     req_fua: "enum req_flag_bits" . "__REQ_FUA";
     req_preflush: "enum req_flag_bits" . "__REQ_PREFLUSH";
+    block_start_arguments: "arguments block_io_start" . "";
     block_insert_arguments: "arguments block_rq_insert" . "";
     block_issue_arguments: "arguments block_rq_issue" . "";
 }

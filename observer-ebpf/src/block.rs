@@ -141,6 +141,10 @@ fn begin(request: *const u8, owner: Owner, started: u64, issued: u64) {
     if let Some(state) = REQUESTS.get_ptr_mut(&key) {
         // SAFETY: a map value; a request is handled by one CPU at a time.
         let state = unsafe { &mut *state };
+        if offset!(block_start_arguments) == MISSING && state.started != 0 && state.issued != 0 {
+            // Inserted once more: the driver gave it back.
+            return;
+        }
         state.started = started;
         state.issued = issued;
         state.owner = owner;
