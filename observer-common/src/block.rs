@@ -97,8 +97,12 @@ pub struct Request {
     pub owner: Owner,
     /// Bytes that are done.
     pub bytes: u32,
+    /// Bytes when the driver took it.
+    pub size: u32,
     /// The last [`status`] that wasn't success.
     pub status: u32,
+    /// Nothing.
+    pub padding: u32,
 }
 
 /// What this CPU dirtied last, so that a run of pages of one file costs one

@@ -70,6 +70,10 @@ pub fn block_issue(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: a map value; a request is handled by one CPU at a time.
         let state = unsafe { &mut *state };
         if state.started != 0 {
+            if state.issued == 0 {
+                // Nothing is merged into it any more.
+                state.size = read!(request, request_data_len, u32);
+            }
             state.issued = now;
             return 0;
         }
@@ -92,25 +96,19 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
     let status = status(ctx.arg::<u64>(1) as u32 as i32);
     let bytes = ctx.arg::<u64>(2) as u32;
 
-    let flags = read!(request, request_rq_flags, u32);
-    let flush_sequence = flags & flag!(rqf_flush_seq, OLD_RQF_FLUSH_SEQ) != 0;
+    let Some(step) = step(request) else { return 0 };
     let operation = operation(request);
-    let cache_flush = flush_sequence && operation == FLUSH;
-    if !cache_flush
-        && (flags & flag!(rqf_io_stat, OLD_RQF_IO_STAT) == 0
-            || read!(request, request_part, u64) == 0)
-    {
-        // Not accounted: neither in /proc/diskstats nor here.
-        return 0;
-    }
     let done = if read!(request, request_bio, u64) == 0 {
         0
     } else {
         // Whole sectors.
         bytes & !511
     };
-    // A write between two cache flushes is done when the last of them is.
-    let last = cache_flush || (!flush_sequence && bytes >= read!(request, request_data_len, u32));
+    let last = match step {
+        Step::Whole => bytes >= read!(request, request_data_len, u32),
+        Step::CacheFlush => true,
+        Step::Part => false,
+    };
 
     let found = match REQUESTS.get_ptr_mut(&(request as u64)) {
         // SAFETY: a map value; a request is handled by one CPU at a time.
@@ -134,10 +132,63 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// A request is done and was accounted. Only for those whose completion was
+/// missed: the kernel doesn't run a program within itself, so when an
+/// interrupt completes a request in the middle of [`block_complete`], that one
+/// isn't seen.
+#[btf_tracepoint(function = "block_io_done")]
+pub fn block_done(ctx: BtfTracePointContext) -> i32 {
+    let request: *const u8 = ctx.arg(0);
+    let Some(state) = REQUESTS.get_ptr_mut(&(request as u64)) else {
+        return 0;
+    };
+    // SAFETY: a map value; a request is handled by one CPU at a time.
+    let state = unsafe { &mut *state };
+    if state.started == 0 {
+        return 0;
+    }
+    if !matches!(step(request), Some(Step::Whole | Step::CacheFlush)) {
+        return 0;
+    }
+    // All bytes are done, also those that failed.
+    state.bytes = state.size;
+    if state.owner.flags & TRACED != 0 {
+        finish(device_of(request), operation(request), state, now());
+    }
+    state.started = 0;
+    0
+}
+
+/// What a request is to /proc/diskstats.
+enum Step {
+    /// One operation.
+    Whole,
+    /// The data of a write between two cache flushes: it is done, and one
+    /// operation, when the last of them is.
+    Part,
+    /// A cache flush.
+    CacheFlush,
+}
+
+/// `None` when the kernel doesn't account for the request: then neither do we.
+#[inline(always)]
+fn step(request: *const u8) -> Option<Step> {
+    let flags = read!(request, request_rq_flags, u32);
+    let sequence = flags & flag!(rqf_flush_seq, OLD_RQF_FLUSH_SEQ) != 0;
+    if sequence && operation(request) == FLUSH {
+        return Some(Step::CacheFlush);
+    }
+    if flags & flag!(rqf_io_stat, OLD_RQF_IO_STAT) == 0 || read!(request, request_part, u64) == 0 {
+        return None;
+    }
+    Some(if sequence { Step::Part } else { Step::Whole })
+}
+
 /// Remembers a request that begins.
 #[inline(always)]
 fn begin(request: *const u8, owner: Owner, started: u64, issued: u64) {
     let key = request as u64;
+    let size = read!(request, request_data_len, u32);
     if let Some(state) = REQUESTS.get_ptr_mut(&key) {
         // SAFETY: a map value; a request is handled by one CPU at a time.
         let state = unsafe { &mut *state };
@@ -149,6 +200,7 @@ fn begin(request: *const u8, owner: Owner, started: u64, issued: u64) {
         state.issued = issued;
         state.owner = owner;
         state.bytes = 0;
+        state.size = size;
         state.status = 0;
         return;
     }
@@ -157,7 +209,9 @@ fn begin(request: *const u8, owner: Owner, started: u64, issued: u64) {
         issued,
         owner,
         bytes: 0,
+        size,
         status: 0,
+        padding: 0,
     };
     // A failure shows, and is counted, when the request is done.
     let _ = REQUESTS.insert(&key, &state, 0);

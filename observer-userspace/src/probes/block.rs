@@ -42,6 +42,12 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "all block metrics but the operations under way",
         },
         ProgramSpec {
+            name: "block_done",
+            attach: Attach::Tracepoint("block_io_done"),
+            needs: REQUEST_FIELDS,
+            lost_without: "operations that an interrupt completes while another is being counted (kernels 6.2 to 6.4)",
+        },
+        ProgramSpec {
             name: "block_issue",
             attach: Attach::Tracepoint("block_rq_issue"),
             needs: &[
