@@ -42,6 +42,8 @@ losses! {
     SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
     SampleTableFull = "cpu", "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
     StackRingFull = "cpu", "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
+    BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
+    BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";
 }
 
 /// Number of causes.

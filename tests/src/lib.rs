@@ -10,3 +10,7 @@ pub mod receiver;
 pub mod workload;
 
 pub use binary::observer_bin;
+pub mod diskstats;
+pub mod forked;
+pub mod loopdev;
+pub mod packages;

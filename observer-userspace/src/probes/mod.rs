@@ -1,5 +1,6 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
+pub mod block;
 pub mod cpu;
 pub mod sched;
 pub mod syscalls;
@@ -72,5 +73,6 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(sched::Sched),
         Box::new(syscalls::Syscalls),
         Box::new(cpu::Cpu),
+        Box::new(block::Block::default()),
     ]
 }
