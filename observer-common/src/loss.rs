@@ -34,6 +34,8 @@ losses! {
     CounterTableFull = "counter_table_full", "A count was not added: no counter cell was free.";
     ThreadStateFailed = "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
     SyscallUnmatched = "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+    TcpStateFailed = "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
+    TcpRingFull = "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }
 
 /// Number of causes.

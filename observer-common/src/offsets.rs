@@ -68,4 +68,25 @@ offsets! {
     cgroup_self: "cgroup" . "self";
     cgroup_kn: "cgroup" . "kn";
     kernfs_node_id: "kernfs_node" . "id";
+    sock_state: "sock_common" . "skc_state";
+    sock_family: "sock_common" . "skc_family";
+    sock_daddr: "sock_common" . "skc_daddr";
+    sock_saddr: "sock_common" . "skc_rcv_saddr";
+    sock_dport: "sock_common" . "skc_dport";
+    sock_v6_daddr: "sock_common" . "skc_v6_daddr";
+    sock_v6_saddr: "sock_common" . "skc_v6_rcv_saddr";
+    sock_flags: "sock_common" . "skc_flags";
+    sock_err: "sock" . "sk_err";
+    inet_sport: "inet_sock" . "inet_sport";
+    icsk_ca_state: "inet_connection_sock" . "icsk_ca_state";
+    icsk_pending: "inet_connection_sock" . "icsk_pending";
+    icsk_syn_queue: "inet_connection_sock" . "icsk_accept_queue.qlen.counter";
+    tcp_total_retrans: "tcp_sock" . "total_retrans";
+    tcp_srtt_us: "tcp_sock" . "srtt_us";
+    tcp_bytes_received: "tcp_sock" . "bytes_received";
+    tcp_bytes_sent: "tcp_sock" . "bytes_sent";
+    tcp_bytes_retrans: "tcp_sock" . "bytes_retrans";
+    tcp_segs_out: "tcp_sock" . "segs_out";
+    tcp_delivered: "tcp_sock" . "delivered";
+    socket_sk: "socket" . "sk";
 }

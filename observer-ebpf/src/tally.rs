@@ -182,7 +182,6 @@ table!(
 /// Adds a duration to a histogram whose family may be interrupted by itself
 /// (softirq above process context).
 #[inline(always)]
-#[expect(dead_code, reason = "for the families that count in softirq")]
 pub fn record(kind: Kind, workload: u32, label: u64, ns: u64) {
     record_with(kind, workload, label, ns, add);
 }

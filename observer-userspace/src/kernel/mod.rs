@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod cells;
 pub mod clock;
+pub mod iter;
 pub mod object;
 pub mod ring;
 pub mod spec;

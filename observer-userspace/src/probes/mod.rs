@@ -2,6 +2,7 @@
 
 pub mod sched;
 pub mod syscalls;
+pub mod tcp;
 
 mod builder;
 
@@ -66,5 +67,9 @@ pub trait Probe {
 
 /// All families with their documentation, for `check` and `docs/metrics.md`.
 pub fn all() -> Vec<Box<dyn Probe>> {
-    vec![Box::new(sched::Sched), Box::new(syscalls::Syscalls)]
+    vec![
+        Box::new(sched::Sched),
+        Box::new(syscalls::Syscalls),
+        Box::<tcp::Tcp>::default(),
+    ]
 }

@@ -1,0 +1,185 @@
+//! Iterators: who holds which socket, and how far all sockets have come.
+
+use aya_ebpf::helpers::generated::{bpf_seq_write, bpf_sock_from_file};
+use observer_common::tcp::{Connection, Counted, Role, UNOWNED, owner, phase, state};
+use observer_common::workload::TRACED;
+
+use super::account::{bytes, count_bytes, sample_rtt};
+use super::socket::{connection, family, tcp_socket};
+use crate::identity::identify;
+use crate::kernel::{now, read};
+
+/// `struct bpf_iter_meta` of include/linux/bpf.h.
+#[repr(C)]
+struct Meta {
+    seq: *mut aya_ebpf::bindings::seq_file,
+    session_id: u64,
+    seq_num: u64,
+}
+
+/// `struct bpf_iter__task_file` of kernel/bpf/task_iter.c.
+#[repr(C)]
+pub struct TaskFile {
+    meta: *const Meta,
+    task: *const u8,
+    fd: u32,
+    file: *const u8,
+}
+
+/// `struct bpf_iter__bpf_sk_storage_map` of net/core/bpf_sk_storage.c.
+#[repr(C)]
+pub struct Socket {
+    meta: *const Meta,
+    map: *const u8,
+    sk: *const u8,
+    value: *const u8,
+}
+
+/// Sees every open file of every process: finds the owners of sockets that are
+/// older than the daemon, and those of accepted ones. When several processes
+/// hold a socket the youngest has it: it got it from an older one to use it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn tcp_holders(ctx: *const TaskFile) -> i32 {
+    // SAFETY: the kernel's context.
+    let (meta, task, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).file) };
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    // SAFETY: a file, not null.
+    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }.cast();
+    if socket.is_null() {
+        return 0;
+    }
+    let sk = read!(socket, socket_sk, *const u8);
+    if sk.is_null() {
+        return 0;
+    }
+    // SAFETY: the file keeps its socket.
+    let tcp = unsafe { tcp_socket(sk) };
+    if tcp.is_null() {
+        return 0;
+    }
+    let is = read!(tcp, sock_state, u8);
+    if is == state::CLOSE {
+        return 0;
+    }
+    // SAFETY: not null.
+    let Some(connection) = (unsafe { connection(tcp, true) }) else {
+        return 0;
+    };
+    if connection.role == Role::Unknown as u8 && connection.older == 0 {
+        take_stock(connection, tcp, is);
+    }
+    // SAFETY: the kernel's structure.
+    let session = unsafe { (*meta).session_id };
+    if connection.owner == owner::SURE || (connection.session != 0 && connection.session != session)
+    {
+        return 0;
+    }
+    // SAFETY: the iterator's task is trusted.
+    let thread = unsafe { identify(task) };
+    if thread.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, so a storage value.
+    let thread = unsafe { &*thread };
+    connection.workload = thread.workload;
+    connection.traced = (thread.flags & TRACED != 0) as u8;
+    connection.tgid = read!(task, task_tgid, u32);
+    connection.owner = owner::GUESSED;
+    connection.session = session;
+    0
+}
+
+/// A socket older than the daemon: what it did before doesn't count.
+#[inline(always)]
+fn take_stock(connection: &mut Connection, tcp: *const u8, is: u8) {
+    connection.older = 1;
+    connection.owner = owner::NEW;
+    connection.started = now();
+    (connection.sent, connection.received) = bytes(tcp);
+    connection.segments = read!(tcp, tcp_total_retrans, u32);
+    connection.delivered = read!(tcp, tcp_delivered, u32);
+    match is {
+        state::LISTEN => connection.role = Role::Listener as u8,
+        state::SYN_SENT => {
+            connection.role = Role::Client as u8;
+            connection.phase = phase::OPENING;
+        }
+        _ => connection.phase = phase::OPEN,
+    }
+}
+
+/// Sees every socket that has a state, in all network namespaces: counts the
+/// bytes since the last time, samples the RTT of those that did something, and
+/// tells the daemon the state of each.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+pub extern "C" fn tcp_sockets(ctx: *const Socket) -> i32 {
+    // SAFETY: the kernel's context.
+    let (meta, sk) = unsafe { ((*ctx).meta, (*ctx).sk) };
+    if sk.is_null() {
+        return 0;
+    }
+    // SAFETY: the iterator's socket, not null.
+    let tcp = unsafe { tcp_socket(sk) };
+    if tcp.is_null() {
+        return 0;
+    }
+    let is = read!(tcp, sock_state, u8);
+    if is == state::CLOSE {
+        return 0;
+    }
+    // SAFETY: not null.
+    let Some(connection) = (unsafe { connection(tcp, false) }) else {
+        return 0;
+    };
+    let family = family(tcp);
+    let mut counted = Counted {
+        workload: connection.workload as u16,
+        state: is,
+        family,
+        count: 1,
+    };
+    if connection.owner == owner::NEW {
+        // The owner is looked for first, then we come again.
+        connection.owner = owner::GUESSED;
+        counted.count |= UNOWNED;
+    } else if is != state::LISTEN {
+        count_bytes(connection, tcp, family);
+        let delivered = read!(tcp, tcp_delivered, u32);
+        if delivered != connection.delivered {
+            connection.delivered = delivered;
+            sample_rtt(connection, tcp, family);
+        }
+    }
+    if connection.traced == 0 && counted.count & UNOWNED == 0 {
+        return 0;
+    }
+    // SAFETY: the kernel's structure.
+    let seq = unsafe { (*meta).seq };
+    write(seq, &counted);
+    if is == state::LISTEN {
+        // Half-open connections are no sockets yet; their listener counts them.
+        counted.state = state::SYN_RECV;
+        counted.count = read!(tcp, icsk_syn_queue, u32);
+        if counted.count != 0 {
+            write(seq, &counted);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn write(seq: *mut aya_ebpf::bindings::seq_file, counted: &Counted) {
+    // SAFETY: a sequence file and initialized memory of the given size. When
+    // the buffer is full the kernel empties it and comes again for this socket.
+    unsafe {
+        bpf_seq_write(
+            seq,
+            (&raw const *counted).cast_mut().cast(),
+            size_of::<Counted>() as u32,
+        )
+    };
+}
