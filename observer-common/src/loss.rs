@@ -4,7 +4,7 @@
 //! metrics, logs and summaries.
 
 macro_rules! losses {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $meaning:literal;)*) => {
+    ($($variant:ident = $family:literal, $name:literal, $meaning:literal;)*) => {
         /// A cause of loss; the discriminant indexes the kernel's array.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,11 @@ macro_rules! losses {
                 match self { $(Loss::$variant => $name,)* }
             }
 
+            /// The probe family that lost it.
+            pub const fn family(self) -> &'static str {
+                match self { $(Loss::$variant => $family,)* }
+            }
+
             /// What exactly was lost.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Loss::$variant => $meaning,)* }
@@ -28,14 +33,14 @@ macro_rules! losses {
 }
 
 losses! {
-    WorkloadTableFull = "workload_table_full", "A workload found the table full and is counted as `other`.";
-    WorkloadRingFull = "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
-    HistogramTableFull = "histogram_table_full", "A duration was not counted: no histogram cell was free.";
-    CounterTableFull = "counter_table_full", "A count was not added: no counter cell was free.";
-    ThreadStateFailed = "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
-    SyscallUnmatched = "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
-    TcpStateFailed = "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
-    TcpRingFull = "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
+    WorkloadTableFull = "identity", "workload_table_full", "A workload found the table full and is counted as `other`.";
+    WorkloadRingFull = "identity", "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
+    HistogramTableFull = "tally", "histogram_table_full", "A duration was not counted: no histogram cell was free.";
+    CounterTableFull = "tally", "counter_table_full", "A count was not added: no counter cell was free.";
+    ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
+    SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+    TcpStateFailed = "tcp", "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
+    TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }
 
 /// Number of causes.

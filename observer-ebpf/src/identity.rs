@@ -86,28 +86,27 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     state
 }
 
-/// Fills the slot with the current task, and says whether that worked. Needed
-/// when a thread was already running before sched_switch was attached, or
-/// changed its identity while running.
+/// Fills an empty slot with the current task, and says whether that worked.
+/// Needed when a thread was already running before sched_switch was attached,
+/// or changed its identity while running.
 #[inline(always)]
-pub fn refresh(slot: &mut Slot, pid_tgid: u64) -> bool {
+pub fn refresh(slot: &mut Slot) -> bool {
+    let task = current();
     // SAFETY: the current task is trusted.
-    let state = unsafe { identify(current()) };
+    let state = unsafe { identify(task) };
     if state.is_null() {
         return false;
     }
     // SAFETY: not null, so a storage value.
     let state = unsafe { &*state };
-    if slot.tid != pid_tgid as u32 {
-        slot.syscall = state.syscall;
-        slot.syscall_start = state.syscall_start;
-        slot.syscall_workload = state.syscall_workload;
-        slot.running_since = now();
-    }
-    slot.tid = pid_tgid as u32;
-    slot.tgid = (pid_tgid >> 32) as u32;
+    slot.tgid = read!(task, task_tgid, u32);
     slot.workload = state.workload;
     slot.flags = state.flags;
+    slot.syscall = state.syscall;
+    slot.syscall_start = state.syscall_start;
+    slot.syscall_workload = state.syscall_workload;
+    slot.running_since = now();
+    slot.tid = read!(task, task_pid, u32);
     true
 }
 

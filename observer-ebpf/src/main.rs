@@ -6,6 +6,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod floor;
 mod identity;
 mod kernel;
 mod loss;

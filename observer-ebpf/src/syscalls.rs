@@ -1,6 +1,5 @@
 //! Syscalls: calls, failures and durations by workload.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
@@ -22,15 +21,13 @@ const TS_COMPAT: u32 = 2;
 /// Largest errno that a syscall can return (`MAX_ERRNO`, include/linux/err.h).
 const MAX_ERRNO: i64 = 4095;
 
-/// exit and exit_group never come back; x86_64 and the table that arm64 and
-/// others share. Which one it is depends on the machine, known at build time
-/// of neither half: the daemon sorts it out by name, here both are taken.
+/// The slot, if the current thread is traced. sched_switch keeps it right; it
+/// is empty only before the first context switch of this CPU and after a
+/// change of identity, so nobody needs to ask who the current thread is.
 #[inline(always)]
 fn current_slot() -> Option<&'static mut Slot> {
     let slot = slot()?;
-    // SAFETY: has no preconditions.
-    let pid_tgid = bpf_get_current_pid_tgid();
-    if slot.tid != pid_tgid as u32 && !refresh(slot, pid_tgid) {
+    if slot.tid == 0 && !refresh(slot) {
         return None;
     }
     (slot.flags & TRACED != 0).then_some(slot)

@@ -11,6 +11,7 @@ pub mod config;
 pub mod export;
 pub mod identity;
 pub mod kernel;
+pub mod logging;
 pub mod probes;
 pub mod signals;
 pub mod stacks;

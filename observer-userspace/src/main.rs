@@ -1,3 +1,5 @@
 //! The `observer` binary; everything is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    observer_userspace::commands::main()
+}

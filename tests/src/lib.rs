@@ -1,1 +1,6 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
+
+pub mod kernel;
+pub mod netns;
+pub mod peer;
+pub mod workload;

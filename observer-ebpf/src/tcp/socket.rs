@@ -3,17 +3,15 @@
 use aya_ebpf::bindings::{
     BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type,
 };
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_sk_storage_get, bpf_skc_to_tcp_sock};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::tcp::{Connection, Family, owner};
 use observer_common::workload::{KERNEL_THREAD, TRACED};
 
-use crate::identity::refresh;
-use crate::kernel::read;
+use crate::identity::identify;
+use crate::kernel::{current, read};
 use crate::loss::lost;
-use crate::slot::slot;
 
 /// `AF_INET` of include/linux/socket.h.
 const AF_INET: u16 = 2;
@@ -90,18 +88,21 @@ pub unsafe fn connection(tcp: *const u8, create: bool) -> Option<&'static mut Co
 /// Makes the current thread the owner.
 #[inline(always)]
 pub fn adopt(connection: &mut Connection) {
-    let Some(slot) = slot() else { return };
-    let pid_tgid = bpf_get_current_pid_tgid();
-    if slot.tid != pid_tgid as u32 && !refresh(slot, pid_tgid) {
+    let task = current();
+    // SAFETY: the current task is trusted.
+    let thread = unsafe { identify(task) };
+    if thread.is_null() {
         return;
     }
+    // SAFETY: not null, so a storage value.
+    let thread = unsafe { &*thread };
     // A deferred close by a kernel worker says nothing about the owner.
-    if connection.owner != owner::SURE && slot.flags & KERNEL_THREAD != 0 {
+    if connection.owner != owner::SURE && thread.flags & KERNEL_THREAD != 0 {
         return;
     }
-    connection.workload = slot.workload;
-    connection.tgid = slot.tgid;
-    connection.traced = (slot.flags & TRACED != 0) as u8;
+    connection.workload = thread.workload;
+    connection.tgid = read!(task, task_tgid, u32);
+    connection.traced = (thread.flags & TRACED != 0) as u8;
     connection.owner = owner::SURE;
 }
 

@@ -1,1 +1,99 @@
 //! The subcommands: each a short story in terms of the other modules.
+//!
+//! What is wrong with the command line, the configuration or the privileges is
+//! said in one line on standard error, with exit status 2, before anything is
+//! attached; what goes wrong later ends with status 1.
+
+pub mod args;
+pub mod check;
+pub mod run;
+mod usage;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::Config;
+use args::{Cli, Command};
+
+/// Exit status when the user has to change something before it can work.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// Options, configuration or privileges: nothing was started.
+    Usage(anyhow::Error),
+    /// Something failed on the way.
+    Runtime(anyhow::Error),
+}
+
+/// For `map_err`: it is the user's to mend.
+pub fn usage(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Usage(error.into())
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+/// Parses the process's arguments, does what they say and returns its status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            // --help and --version; a closed pipe is nobody's mistake.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            complain(usage::one_line(&error));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match execute(cli) {
+        Ok(status) => status,
+        Err(Failure::Usage(error)) => {
+            complain(format_args!("{error:#}"));
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(Failure::Runtime(error)) => {
+            complain(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Check(args) => Ok(check::execute(&args)),
+        Command::Run(args) => {
+            let config =
+                Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
+            run::execute(config)
+        }
+        Command::Record(args) => {
+            let config =
+                Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
+            run::prepare(&config)?;
+            Err(usage(anyhow::anyhow!(
+                "recording is not part of this build"
+            )))
+        }
+    }
+}
+
+/// One line to standard error; if that is closed there is nobody to tell.
+fn complain(message: impl Display) {
+    let message = message.to_string();
+    let lines: Vec<&str> = message
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    let _ = writeln!(std::io::stderr(), "observer: {}", lines.join("; "));
+}

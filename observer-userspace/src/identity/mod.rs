@@ -1,1 +1,25 @@
 //! From the integer that the kernel stamps to the attributes that people know.
+//!
+//! The kernel half gives every (cgroup, thread-group leader's comm) a small
+//! integer. [`Resolver`] turns each, once, into a [`Resource`]: it looks at a
+//! representative process while it lives, and at the cgroup's name anyway.
+//!
+//! - [`cgroup`]: what the name of a cgroup says
+//! - [`hierarchy`]: mounts, ids, paths of cgroups
+//! - [`process`]: what `/proc/PID` says
+//! - [`environment`]: the OpenTelemetry variables that describe a resource
+//! - [`host`]: the machine, and the daemon itself
+//! - [`workload`]: all of it put together
+//!
+//! [`Resource`]: crate::signals::Resource
+
+pub mod cgroup;
+pub mod environment;
+pub mod hierarchy;
+pub mod host;
+pub mod process;
+pub mod workload;
+
+pub use hierarchy::{FoundCgroup, find_cgroup, subsys_enum_name, v1_controller};
+pub use host::Host;
+pub use workload::Resolver;

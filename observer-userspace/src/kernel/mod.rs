@@ -1,6 +1,7 @@
 //! The running kernel: its BTF, features, clock; loading and reading BPF.
 
 pub mod btf;
+pub mod capabilities;
 pub mod cells;
 pub mod clock;
 pub mod iter;

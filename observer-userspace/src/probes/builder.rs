@@ -1,16 +1,20 @@
 //! Gathers points by workload and metric.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::signals::attribute::SharedResource;
 use crate::signals::metric::ResourceMetrics;
-use crate::signals::{Attribute, Metric, MetricDef, MetricPoint, PointValue, UnixNanos};
+use crate::signals::{Attribute, Metric, MetricDef, MetricPoint, PointValue, Resource, UnixNanos};
+
+/// Metrics of one resource by name.
+type Group = HashMap<&'static str, Metric>;
 
 /// The points of one tick, grouped as OTLP wants them.
 #[derive(Default)]
 pub struct MetricBuilder {
-    workloads: HashMap<u16, HashMap<&'static str, Metric>>,
-    host: HashMap<&'static str, Metric>,
+    workloads: HashMap<u16, Group>,
+    host: Group,
 }
 
 impl MetricBuilder {
@@ -44,37 +48,65 @@ impl MetricBuilder {
     }
 
     /// The result; `resource` names a workload's resource, `host` the host's.
-    /// Workloads that resolve to one resource stay apart only if their
-    /// resources differ, so `resource` must see to that.
+    /// Workloads that share a resource (by pointer) are one to whoever reads
+    /// it, so their series are added up.
     pub fn finish(
         self,
         host: SharedResource,
         mut resource: impl FnMut(u16) -> SharedResource,
     ) -> Vec<ResourceMetrics> {
-        let mut out = Vec::with_capacity(self.workloads.len() + 1);
+        let mut groups: HashMap<*const Resource, (SharedResource, Group)> = HashMap::new();
         if !self.host.is_empty() {
-            out.push(ResourceMetrics {
-                resource: host,
-                metrics: sorted(self.host),
-            });
+            groups.insert(Arc::as_ptr(&host), (host, self.host));
         }
-        let mut ids: Vec<u16> = self.workloads.keys().copied().collect();
-        ids.sort_unstable();
-        let mut workloads = self.workloads;
-        for id in ids {
-            if let Some(metrics) = workloads.remove(&id) {
-                out.push(ResourceMetrics {
-                    resource: resource(id),
-                    metrics: sorted(metrics),
+        for (id, metrics) in self.workloads {
+            let resource = resource(id);
+            let (_, group) = groups
+                .entry(Arc::as_ptr(&resource))
+                .or_insert_with(|| (resource, Group::default()));
+            for (name, metric) in metrics {
+                let shared = group.entry(name).or_insert_with(|| Metric {
+                    def: metric.def,
+                    points: vec![],
                 });
+                for point in metric.points {
+                    add(&mut shared.points, point);
+                }
             }
         }
+        let mut out: Vec<ResourceMetrics> = groups
+            .into_values()
+            .map(|(resource, group)| ResourceMetrics {
+                resource,
+                metrics: sorted(group),
+            })
+            .collect();
+        out.sort_by(|a, b| {
+            let name = |r: &ResourceMetrics| r.resource.get_str("service.name").map(str::to_string);
+            name(a).cmp(&name(b))
+        });
         out
     }
 }
 
+/// Adds a point to the one with the same attributes, if there is one.
+fn add(points: &mut Vec<MetricPoint>, point: MetricPoint) {
+    let Some(same) = points.iter_mut().find(|p| p.attributes == point.attributes) else {
+        points.push(point);
+        return;
+    };
+    same.start = same.start.min(point.start);
+    match (&mut same.value, point.value) {
+        (PointValue::Int(sum), PointValue::Int(n)) => *sum = sum.saturating_add(n),
+        (PointValue::Double(sum), PointValue::Double(n)) => *sum += n,
+        (PointValue::Histogram(sum), PointValue::Histogram(h)) => sum.merge(&h),
+        // One metric has one type of value.
+        _ => {}
+    }
+}
+
 fn push(
-    metrics: &mut HashMap<&'static str, Metric>,
+    metrics: &mut Group,
     def: &'static MetricDef,
     attributes: Vec<Attribute>,
     start: UnixNanos,
@@ -94,7 +126,7 @@ fn push(
         });
 }
 
-fn sorted(metrics: HashMap<&'static str, Metric>) -> Vec<Metric> {
+fn sorted(metrics: Group) -> Vec<Metric> {
     let mut metrics: Vec<Metric> = metrics.into_values().collect();
     metrics.sort_by_key(|metric| metric.def.name);
     metrics

@@ -18,7 +18,8 @@ use crate::signals::{MetricDef, Span};
 pub struct Tick<'a> {
     /// Everything counted since the start.
     pub tallies: &'a Tallies,
-    /// For timestamps.
+    /// For the series' start times. Measured once: a start that wandered with
+    /// the wall clock would look like a series that begins anew.
     pub clock: Clock,
 }
 

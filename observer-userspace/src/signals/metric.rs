@@ -59,6 +59,35 @@ impl Histogram {
         self.zero_count + self.buckets.iter().sum::<u64>()
     }
 
+    /// Adds another histogram of the same scale.
+    pub fn merge(&mut self, other: &Self) {
+        if self.count() == 0 {
+            *self = other.clone();
+            return;
+        }
+        debug_assert!(other.count() == 0 || self.scale == other.scale);
+        self.zero_count += other.zero_count;
+        self.sum += other.sum;
+        if other.buckets.is_empty() {
+            return;
+        }
+        if self.buckets.is_empty() {
+            self.offset = other.offset;
+        }
+        if other.offset < self.offset {
+            let missing = (self.offset - other.offset) as usize;
+            self.buckets.splice(0..0, std::iter::repeat_n(0, missing));
+            self.offset = other.offset;
+        }
+        let begin = (other.offset - self.offset) as usize;
+        if self.buckets.len() < begin + other.buckets.len() {
+            self.buckets.resize(begin + other.buckets.len(), 0);
+        }
+        for (to, from) in self.buckets[begin..].iter_mut().zip(&other.buckets) {
+            *to += from;
+        }
+    }
+
     /// Upper bound of the bucket with absolute index `index`.
     pub fn upper_bound(&self, index: i32) -> f64 {
         let base_log2 = (-f64::from(self.scale)).exp2();
@@ -138,4 +167,66 @@ pub struct MetricBatch {
     pub time: UnixNanos,
     /// Grouped by resource.
     pub resources: Vec<ResourceMetrics>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(offset: i32, buckets: &[u64]) -> Histogram {
+        Histogram {
+            scale: 2,
+            offset,
+            buckets: buckets.to_vec(),
+            sum: 1.0,
+            ..Histogram::default()
+        }
+    }
+
+    /// Checks that merging adds bucket by bucket, whatever the offsets.
+    #[test]
+    fn merge_aligns_offsets() {
+        for (a, b) in [
+            ((0, 3), (2, 2)),
+            ((2, 2), (0, 3)),
+            ((-4, 1), (4, 1)),
+            ((0, 4), (1, 2)),
+        ] {
+            let mut merged = histogram(a.0, &vec![1; a.1]);
+            merged.merge(&histogram(b.0, &vec![10; b.1]));
+            for index in -8..8 {
+                let at = |offset: i32, len: usize, n: u64| {
+                    if (offset..offset + len as i32).contains(&index) {
+                        n
+                    } else {
+                        0
+                    }
+                };
+                let slot = usize::try_from(index - merged.offset).ok();
+                let got = slot
+                    .and_then(|i| merged.buckets.get(i))
+                    .copied()
+                    .unwrap_or(0);
+                assert_eq!(
+                    got,
+                    at(a.0, a.1, 1) + at(b.0, b.1, 10),
+                    "index {index} of {a:?} + {b:?}"
+                );
+            }
+        }
+    }
+
+    /// Checks quantiles against a distribution known by construction.
+    #[test]
+    fn quantiles() {
+        // 99 values in (1, 2^(1/4)], one in (16, 16 * 2^(1/4)].
+        let mut h = histogram(0, &[0; 17]);
+        h.buckets[0] = 99;
+        h.buckets[16] = 1;
+        let median = h.quantile(0.5).unwrap_or_default();
+        assert!(median > 1.0 && median < 1.19, "{median}");
+        let top = h.quantile(1.0).unwrap_or_default();
+        assert!(top > 16.0 && top < 19.1, "{top}");
+        assert_eq!(Histogram::default().quantile(0.5), None);
+    }
 }

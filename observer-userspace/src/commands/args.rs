@@ -1,0 +1,147 @@
+//! The command line: which commands there are and what they take. The options
+//! themselves are defined in [`crate::config::layer`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::layer::{FilterLayer, Layer, LogLayer, RecordLayer};
+
+/// See what a Linux host does, without touching its applications.
+///
+/// Observer watches syscalls, TCP, disks, scheduling and CPU from inside the
+/// kernel (eBPF, read-only) and exports metrics, spans and profiles over OTLP;
+/// without an endpoint it prints a summary.
+#[derive(Debug, Parser)]
+#[command(
+    name = "observer",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub log: LogLayer,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Observe until interrupted: export over OTLP, or print a summary each interval
+    Run(Box<RunArgs>),
+    /// Record CPU stacks once: flamegraph, pprof or folded stacks
+    Record(Box<RecordArgs>),
+    /// Say what this kernel and these privileges allow, and how to get the rest
+    ///
+    /// Exit status: 0 everything is there, 1 something is degraded, 2 it can't run.
+    Check(CheckArgs),
+}
+
+/// Arguments of `observer run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Read options from this TOML file; flags and environment win over it
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+    /// All else is a layer of the configuration.
+    #[command(flatten)]
+    pub layer: Layer,
+}
+
+impl RunArgs {
+    /// What the flags say.
+    pub fn layer(&self, log: LogLayer) -> Layer {
+        Layer {
+            log,
+            ..self.layer.clone()
+        }
+    }
+}
+
+/// Arguments of `observer record`.
+#[derive(Args, Debug)]
+pub struct RecordArgs {
+    /// Read options from this TOML file; flags and environment win over it
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+    /// What to record.
+    #[command(flatten)]
+    pub record: RecordLayer,
+    /// Whom to record.
+    #[command(flatten)]
+    pub filter: FilterLayer,
+    /// Start this command and record it and its children; exits with its status
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+impl RecordArgs {
+    /// What the flags say.
+    pub fn layer(&self, log: LogLayer) -> Layer {
+        Layer {
+            log,
+            record: self.record.clone(),
+            filter: self.filter.clone(),
+            ..Layer::default()
+        }
+    }
+}
+
+/// Arguments of `observer check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Checks that the definitions don't contradict each other.
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Checks the contract: the options that must never be renamed.
+    #[test]
+    fn contract_is_kept() {
+        let run = "observer run --config f --otlp-endpoint http://x:4317 --otlp-protocol grpc \
+            --interval 10s --duration 30s --probes syscalls,tcp,block,cpu --frequency 49 --pid 1 \
+            --pid 2 --comm a --comm b --cgroup /x --log-format json";
+        let cli = Cli::try_parse_from(run.split_whitespace()).expect("the contract");
+        let Command::Run(args) = cli.command else {
+            panic!("not run");
+        };
+        assert_eq!(args.layer.filter.pid.map(|p| p.len()), Some(2));
+        assert_eq!(args.layer.probes.map(|p| p.len()), Some(4));
+
+        let record = "observer record --duration 10s --frequency 99 --pid 1 --comm a --cgroup /x \
+            -o a.svg -o b.pb.gz -- cmd -x --duration 1";
+        let cli = Cli::try_parse_from(record.split_whitespace()).expect("the contract");
+        let Command::Record(args) = cli.command else {
+            panic!("not record");
+        };
+        assert_eq!(args.command.len(), 4);
+        assert_eq!(args.record.output.map(|o| o.len()), Some(2));
+        assert!(Cli::try_parse_from(["observer", "check", "--json"]).is_ok());
+    }
+}

@@ -1,0 +1,241 @@
+//! What the kernel can do, by trying it.
+
+use std::fs;
+use std::path::Path;
+
+use aya::maps::MapType;
+use aya::programs::ProgramType;
+use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
+use nix::errno::Errno;
+
+use super::report::{Item, Report, Status};
+use super::trial;
+use crate::kernel::btf::VMLINUX;
+
+/// Since which kernel ring buffers (5.8), sleepable iterators and the rest of
+/// what Observer builds on are all there.
+const OLDEST_KERNEL: (u32, u32) = (5, 10);
+
+const UPGRADE: &str = "boot a newer kernel, or one whose distribution enables it";
+
+/// Major and minor version of the running kernel; (0, 0) if it doesn't say.
+pub fn kernel_version() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    parse_version(&release)
+}
+
+fn parse_version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Version, type information, lockdown.
+pub fn kernel(report: &mut Report) {
+    let group = "kernel";
+    let (major, minor) = kernel_version();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let item = Item::ok(group, "version", release.trim());
+    report.add(if (major, minor) >= OLDEST_KERNEL {
+        item
+    } else {
+        item.worse(
+            Status::Missing,
+            "everything: hooks and maps that Observer builds on are newer",
+            format!(
+                "boot Linux {}.{} or newer",
+                OLDEST_KERNEL.0, OLDEST_KERNEL.1
+            ),
+        )
+    });
+
+    let vmlinux = Path::new(VMLINUX);
+    let item = Item::ok(
+        group,
+        "type information (BTF)",
+        vmlinux.display().to_string(),
+    );
+    report.add(if fs::File::open(vmlinux).is_ok() {
+        item
+    } else {
+        item.worse(
+            Status::Missing,
+            "everything: probes find the kernel's fields by its BTF",
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y, with sysfs mounted",
+        )
+    });
+
+    // Without securityfs the mode isn't shown; then only what it forbids tells
+    // (see `bpf_probe_read_kernel` below).
+    if let Ok(modes) = fs::read_to_string("/sys/kernel/security/lockdown") {
+        let mode = modes
+            .split_once('[')
+            .and_then(|(_, rest)| rest.split_once(']'))
+            .map_or("", |(mode, _)| mode);
+        let item = Item::ok(group, "lockdown", mode);
+        report.add(if mode == "confidentiality" {
+            item.worse(
+                Status::Missing,
+                "everything: programs may not read kernel memory",
+                "boot without lockdown=confidentiality (integrity is fine)",
+            )
+        } else {
+            item
+        });
+    }
+}
+
+/// Maps, programs, helpers, hooks.
+pub fn bpf(report: &mut Report) {
+    let group = "bpf";
+    let maps = [
+        (
+            MapType::RingBuf,
+            "ring buffer",
+            Status::Missing,
+            "everything: workloads are reported through it",
+        ),
+        (
+            MapType::PerCpuArray,
+            "per-CPU array",
+            Status::Missing,
+            "everything: counters live in it",
+        ),
+        (
+            MapType::Queue,
+            "queue",
+            Status::Missing,
+            "everything: free cells of the tables are kept in it",
+        ),
+        (
+            MapType::TaskStorage,
+            "task storage",
+            Status::Missing,
+            "everything: what a thread is doing is kept in it",
+        ),
+        (
+            MapType::SkStorage,
+            "socket storage",
+            Status::Degraded,
+            "TCP connections with their owner and times",
+        ),
+        (
+            MapType::StackTrace,
+            "stack trace",
+            Status::Degraded,
+            "profiles",
+        ),
+    ];
+    for (map, name, status, lost) in maps {
+        let tried = is_map_supported(map).map_err(|error| errno(&error));
+        report.add(judge(Item::ok(group, name, "map"), tried, status, lost));
+    }
+
+    let tried = is_program_supported(ProgramType::PerfEvent).map_err(|error| errno(&error));
+    report.add(judge(
+        Item::ok(group, "perf event", "program"),
+        tried,
+        Status::Degraded,
+        "profiles",
+    ));
+
+    let read = BpfHelper::BPF_FUNC_probe_read_kernel;
+    let tried =
+        is_helper_supported(ProgramType::RawTracePoint, read).map_err(|error| errno(&error));
+    report.add(judge(
+        Item::ok(group, "bpf_probe_read_kernel", "helper"),
+        tried,
+        Status::Missing,
+        "everything: lockdown forbids programs to read kernel memory",
+    ));
+
+    report.add(judge(
+        Item::ok(group, "typed raw tracepoint", "attached for a moment"),
+        outcome(trial::attach_typed_tracepoint()),
+        Status::Missing,
+        "everything: probes attach to these",
+    ));
+    report.add(judge(
+        Item::ok(
+            group,
+            "perf event on all processes",
+            "software clock, opened for a moment",
+        ),
+        outcome(trial::open_perf_event()),
+        Status::Degraded,
+        "profiles",
+    ));
+    let run_time = aya::sys::enable_stats(aya::sys::Stats::RunTime)
+        .map(drop)
+        .map_err(|error| errno(&error).unwrap_or(Errno::EINVAL));
+    let item = Item::ok(group, "run-time statistics", "enabled for a moment");
+    report.add(match run_time {
+        Ok(()) => item,
+        Err(error) => item.worse(
+            Status::Degraded,
+            format!("the CPU time of the daemon's own BPF programs ({error})"),
+            "run it as root or with CAP_SYS_ADMIN",
+        ),
+    });
+}
+
+/// What a trial that can only succeed or fail says.
+fn outcome(tried: Result<(), Errno>) -> Result<bool, Option<Errno>> {
+    tried.map(|()| true).map_err(Some)
+}
+
+fn judge(item: Item, tried: Result<bool, Option<Errno>>, status: Status, lost: &str) -> Item {
+    match tried {
+        Ok(true) => item,
+        Ok(false) => item.worse(status, lost, UPGRADE),
+        Err(Some(Errno::EPERM | Errno::EACCES)) => item.worse(
+            Status::Unknown,
+            format!("can't be tried without privileges; without it: {lost}"),
+            "run `observer check` as root",
+        ),
+        Err(Some(error)) => item.worse(status, format!("{lost} ({error})"), UPGRADE),
+        Err(None) => item.worse(status, format!("{lost} (the trial failed)"), UPGRADE),
+    }
+}
+
+/// The system call's error somewhere below.
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(code) = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error)
+        {
+            return Some(Errno::from_raw(code));
+        }
+        current = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that distributions' version strings are understood.
+    #[test]
+    fn versions_are_parsed() {
+        assert_eq!(parse_version("6.1.0-18-amd64\n"), (6, 1));
+        assert_eq!(parse_version("5.10.205"), (5, 10));
+        assert_eq!(parse_version("6.18-rc1"), (6, 18));
+        assert_eq!(parse_version(""), (0, 0));
+    }
+
+    /// Checks that "not allowed" isn't taken for "not there".
+    #[test]
+    fn forbidden_is_not_absent() {
+        let judged = |tried| judge(Item::ok("g", "n", ""), tried, Status::Missing, "x").status;
+        assert_eq!(judged(Ok(true)), Status::Ok);
+        assert_eq!(judged(Ok(false)), Status::Missing);
+        assert_eq!(judged(Err(Some(Errno::EPERM))), Status::Unknown);
+        assert_eq!(judged(Err(Some(Errno::EINVAL))), Status::Missing);
+        let wrapped = anyhow::Error::from(std::io::Error::from_raw_os_error(libc::EPERM));
+        assert_eq!(errno(wrapped.as_ref()), Some(Errno::EPERM));
+    }
+}

@@ -1,0 +1,44 @@
+//! `observer check`: what this kernel and these privileges allow, what is lost
+//! where they don't, and the one command that mends it.
+//!
+//! Features are tried, not guessed from version numbers, wherever trying is
+//! possible; nothing stays behind.
+
+mod features;
+mod probes;
+mod report;
+mod system;
+mod trial;
+
+use std::process::ExitCode;
+
+use super::args::CheckArgs;
+use crate::kernel::capabilities::Effective;
+use report::Report;
+
+/// Prints the report; the exit status is 0 when everything is there, 1 when
+/// something is degraded, 2 when Observer can't run.
+pub fn execute(args: &CheckArgs) -> ExitCode {
+    let report = inspect();
+    if args.json {
+        report.print_json();
+    } else {
+        report.print_text();
+    }
+    ExitCode::from(report.exit_code())
+}
+
+fn inspect() -> Report {
+    let mut report = Report::new();
+    // Without procfs nothing is known to be held: everything shows as missing.
+    let held = Effective::read().unwrap_or_default();
+    system::capabilities(&mut report, held);
+    system::namespaces(&mut report);
+    features::kernel(&mut report);
+    features::bpf(&mut report);
+    probes::families(&mut report);
+    system::cgroups(&mut report);
+    system::procfs(&mut report);
+    system::sysctls(&mut report, held);
+    report
+}

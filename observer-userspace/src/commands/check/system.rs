@@ -1,0 +1,171 @@
+//! Privileges, namespaces, mounts and sysctls.
+
+use std::fs;
+use std::path::Path;
+
+use super::report::{Item, Report, Status};
+use crate::identity::hierarchy::Hierarchies;
+use crate::identity::v1_controller;
+use crate::kernel::capabilities::{self, Effective};
+
+/// Inode numbers of the initial namespaces, fixed in the kernel's
+/// `include/linux/proc_ns.h`.
+const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// What this process may do.
+pub fn capabilities(report: &mut Report, held: Effective) {
+    let group = "capabilities";
+    let charges_memlock = super::features::kernel_version() < (5, 11);
+    for capability in capabilities::ALL {
+        let needed = *capability != capabilities::SYS_RESOURCE || charges_memlock;
+        let item = Item::ok(group, capability.name, "");
+        report.add(if held.has(capability) {
+            item
+        } else if !needed {
+            Item::ok(group, capability.name, "absent, and not needed on this kernel")
+        } else {
+            let status = if capability.required {
+                Status::Missing
+            } else {
+                Status::Degraded
+            };
+            let remedy = format!(
+                "run it as root, or: setcap {}+ep $(command -v observer) (containers: --cap-add {})",
+                capability.name.to_ascii_lowercase(),
+                capability.name.trim_start_matches("CAP_"),
+            );
+            item.worse(status, capability.lost, remedy)
+        });
+    }
+}
+
+/// Whether what the kernel calls a process is what we call it.
+pub fn namespaces(report: &mut Report) {
+    let group = "namespaces";
+    let read = |kind: &str| {
+        fs::read_link(format!("/proc/self/ns/{kind}"))
+            .map(|target| target.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let user = read("user");
+    let item = Item::ok(group, "user namespace", user.clone());
+    report.add(if user == INITIAL_USER_NAMESPACE {
+        item
+    } else {
+        item.worse(
+            Status::Missing,
+            "everything: capabilities in another user namespace don't count for BPF",
+            "start it outside of user namespaces (containers: --userns=host)",
+        )
+    });
+    let pid = read("pid");
+    let item = Item::ok(group, "pid namespace", pid.clone());
+    report.add(if pid == INITIAL_PID_NAMESPACE {
+        item
+    } else {
+        item.worse(
+            Status::Degraded,
+            "executables, service names and user symbols: the kernel's process ids mean others here",
+            "start it in the host's PID namespace (containers: --pid=host)",
+        )
+    });
+}
+
+/// Where cgroups are found.
+pub fn cgroups(report: &mut Report) {
+    let group = "cgroups";
+    let hierarchies = Hierarchies::open();
+    let shown = |path: Option<&Path>| path.map(|p| p.display().to_string());
+    let lost = "containers, pods and units of processes that ended before they were looked at";
+    let item = |name: &str, mount: Option<String>, remedy: &str| match mount {
+        Some(point) => Item::ok(group, name, format!("mounted at {point}")),
+        None => Item::ok(group, name, "not mounted").worse(Status::Degraded, lost, remedy),
+    };
+    report.add(item(
+        "cgroup v2",
+        shown(hierarchies.v2_mount()),
+        "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
+    ));
+    if let Some(controller) = v1_controller() {
+        report.add(item(
+            &format!("cgroup v1 ({controller})"),
+            shown(hierarchies.v1_mount()),
+            &format!(
+                "mkdir -p /sys/fs/cgroup/{controller} && mount -t cgroup -o {controller} none /sys/fs/cgroup/{controller}"
+            ),
+        ));
+    }
+}
+
+/// Whether other processes can be seen.
+pub fn procfs(report: &mut Report) {
+    let group = "procfs";
+    // Process 1 is somebody else's unless we are root, which is the question.
+    let readable = fs::read_link("/proc/1/exe").is_ok();
+    let item = Item::ok(
+        group,
+        "/proc/PID of others",
+        if readable { "readable" } else { "hidden" },
+    );
+    report.add(if readable {
+        item
+    } else {
+        item.worse(
+            Status::Degraded,
+            "executables, service names and user symbols of other users' processes",
+            "run it as root or with CAP_SYS_PTRACE, and without hidepid: mount -o remount,hidepid=0 /proc",
+        )
+    });
+}
+
+/// Settings of the kernel that change what can be seen.
+pub fn sysctls(report: &mut Report, held: Effective) {
+    let group = "sysctls";
+    let read = |name: &str| {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        fs::read_to_string(path).ok()?.trim().parse::<i64>().ok()
+    };
+    let mut add = |name: &str, good: &dyn Fn(i64) -> bool, lost: &str, value: &str| {
+        // A kernel that doesn't have the setting doesn't restrict by it.
+        let Some(found) = read(name) else { return };
+        let item = Item::ok(group, name, found.to_string());
+        report.add(if good(found) {
+            item
+        } else {
+            item.worse(Status::Degraded, lost, format!("sysctl -w {name}={value}"))
+        });
+    };
+    let perfmon = held.has(&capabilities::PERFMON);
+    add(
+        "kernel.perf_event_paranoid",
+        &|level| level < 0 || perfmon,
+        "stacks of other users' processes, and of the kernel (CAP_PERFMON gives them at any level)",
+        "-1",
+    );
+    let syslog = held.has(&capabilities::SYSLOG);
+    add(
+        "kernel.kptr_restrict",
+        &|level| level == 0 || level == 1 && syslog,
+        "kernel symbols in stacks",
+        "1",
+    );
+    add(
+        "kernel.perf_event_max_stack",
+        &|frames| frames >= 127,
+        "the outer frames of deep stacks",
+        "127",
+    );
+    add(
+        "kernel.perf_event_max_sample_rate",
+        &|rate| rate >= 99,
+        "samples: the kernel refuses the rate that `observer record` asks for",
+        "25000",
+    );
+    add(
+        "net.core.bpf_jit_enable",
+        &|enabled| enabled != 0,
+        "speed: an interpreted program costs several times a compiled one",
+        "1",
+    );
+}

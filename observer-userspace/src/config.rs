@@ -1,1 +1,0 @@
-//! Configuration: defaults < file < environment < flags, one documented struct.

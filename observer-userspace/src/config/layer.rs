@@ -1,0 +1,278 @@
+//! Options as one source gives them: all optional, to be laid over each other.
+//!
+//! Each option is defined once, here: its flag, its key in the file (the
+//! section is the struct) and its help. Defaults are in [`super`].
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+
+use super::units::{Frequency, Period, Positive, Size};
+use super::values::{Family, Header, LogFilter, LogFormat};
+
+/// Everything that a configuration file can say.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Layer {
+    /// Time between two exports or summaries [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    pub interval: Option<Period>,
+    /// End after this time [default: run until interrupted]
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<Period>,
+    /// What to observe, separated by commas [default: all of syscalls,tcp,block,cpu,sched]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1)]
+    pub probes: Option<Vec<Family>>,
+    /// Stack samples per second and CPU [default: 49]
+    #[arg(long, value_name = "HZ")]
+    pub frequency: Option<Frequency>,
+    /// Print the kernel half's own diagnostics (costs performance)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub kernel_debug: Option<bool>,
+    /// Export the daemon's own cost, fill levels and losses [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub own_telemetry: Option<bool>,
+    /// `[filter]`
+    #[command(flatten)]
+    pub filter: FilterLayer,
+    /// `[otlp]`
+    #[command(flatten)]
+    pub otlp: OtlpLayer,
+    /// `[spans]`
+    #[command(flatten)]
+    pub spans: SpanLayer,
+    /// `[tables]`
+    #[command(flatten)]
+    pub tables: TableLayer,
+    /// `[log]`; among the flags these belong to every command.
+    #[arg(skip)]
+    pub log: LogLayer,
+    /// `[record]`; the flags of another command.
+    #[arg(skip)]
+    pub record: RecordLayer,
+}
+
+/// Whom to observe.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(
+    next_help_heading = "Filters (different kinds narrow each other, several of one kind add up)"
+)]
+pub struct FilterLayer {
+    /// Only this process; may be repeated
+    #[arg(long, value_name = "N")]
+    pub pid: Option<Vec<Positive>>,
+    /// Only processes of this name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<Vec<String>>,
+    /// Only this cgroup and those below it; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<Vec<PathBuf>>,
+}
+
+/// Where to send OTLP; unset values come from the OTEL_EXPORTER_OTLP_* variables.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "OTLP export (unset: the OTEL_EXPORTER_OTLP_* variables)")]
+pub struct OtlpLayer {
+    /// Send metrics, spans and profiles there [default: print a summary instead]
+    #[arg(long = "otlp-endpoint", id = "otlp-endpoint", value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// grpc or http/protobuf [default: grpc for port 4317, else http/protobuf]
+    #[arg(long = "otlp-protocol", id = "otlp-protocol", value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// Send this header with every request; may be repeated
+    #[arg(long = "otlp-header", id = "otlp-header", value_name = "NAME=VALUE")]
+    #[serde(deserialize_with = "headers_from_table")]
+    pub headers: Option<Vec<Header>>,
+    /// gzip or none [default: none]
+    #[arg(
+        long = "otlp-compression",
+        id = "otlp-compression",
+        value_name = "NAME"
+    )]
+    pub compression: Option<String>,
+    /// How long one request may take [default: 10s]
+    #[arg(long = "otlp-timeout", id = "otlp-timeout", value_name = "DURATION")]
+    pub timeout: Option<Period>,
+    /// Trust this CA (PEM) instead of the system's
+    #[arg(
+        long = "otlp-certificate",
+        id = "otlp-certificate",
+        value_name = "FILE"
+    )]
+    pub certificate: Option<PathBuf>,
+    /// Present this certificate (PEM) to the endpoint
+    #[arg(
+        long = "otlp-client-certificate",
+        id = "otlp-client-certificate",
+        value_name = "FILE"
+    )]
+    pub client_certificate: Option<PathBuf>,
+    /// The key (PEM) of the client certificate
+    #[arg(long = "otlp-client-key", id = "otlp-client-key", value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
+    /// cumulative, delta or lowmemory [default: cumulative]
+    #[arg(
+        long = "otlp-temporality",
+        id = "otlp-temporality",
+        value_name = "NAME"
+    )]
+    pub temporality: Option<String>,
+    /// Export metrics [default: true]
+    #[arg(long = "otlp-metrics", id = "otlp-metrics", value_name = "BOOL")]
+    pub metrics: Option<bool>,
+    /// Export spans [default: true]
+    #[arg(long = "otlp-traces", id = "otlp-traces", value_name = "BOOL")]
+    pub traces: Option<bool>,
+    /// Export profiles [default: true]
+    #[arg(long = "otlp-profiles", id = "otlp-profiles", value_name = "BOOL")]
+    pub profiles: Option<bool>,
+    /// Memory for data that the endpoint hasn't taken yet [default: 32MiB]
+    #[arg(long = "otlp-queue-size", id = "otlp-queue-size", value_name = "SIZE")]
+    pub queue_size: Option<Size>,
+}
+
+/// Which spans to make.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Spans")]
+pub struct SpanLayer {
+    /// One span per TCP connection, at its end [default: true]
+    #[arg(long = "span-tcp", id = "span-tcp", value_name = "BOOL")]
+    pub tcp: Option<bool>,
+    /// One span per slow block operation [default: true]
+    #[arg(long = "span-block", id = "span-block", value_name = "BOOL")]
+    pub block: Option<bool>,
+    /// A block operation is slow from this on [default: 50ms]
+    #[arg(long = "span-slow-io", id = "span-slow-io", value_name = "DURATION")]
+    pub slow_io: Option<Period>,
+    /// At most so many spans per second and workload [default: 10]
+    #[arg(long = "span-rate", id = "span-rate", value_name = "N")]
+    pub rate: Option<Positive>,
+    /// So many spans may come at once before the rate applies [default: 50]
+    #[arg(long = "span-burst", id = "span-burst", value_name = "N")]
+    pub burst: Option<Positive>,
+}
+
+/// How much memory the tables in the kernel take.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Tables in the kernel")]
+pub struct TableLayer {
+    /// Workloads to tell apart; the rest is counted as `other` [default: 1024]
+    #[arg(long = "table-workloads", id = "table-workloads", value_name = "N")]
+    pub workloads: Option<Positive>,
+    /// Series of one probe family [default: 8192]
+    #[arg(long = "table-cells", id = "table-cells", value_name = "N")]
+    pub cells: Option<Positive>,
+    /// Ring buffer of one probe family; a power of two of at least 4KiB [default: 256KiB]
+    #[arg(long = "table-ring", id = "table-ring", value_name = "SIZE")]
+    pub ring: Option<Size>,
+}
+
+/// What to log, to standard error.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Log (standard error)")]
+pub struct LogLayer {
+    /// error, warn, info, debug, trace or directives like `warn,observer_userspace=debug`
+    #[arg(
+        long = "log-level",
+        id = "log-level",
+        value_name = "LEVEL",
+        env = "OBSERVER_LOG",
+        global = true,
+        hide_env_values = true
+    )]
+    pub level: Option<LogFilter>,
+    /// text, json, or auto: text on a terminal, else json
+    #[arg(
+        long = "log-format",
+        id = "log-format",
+        value_name = "FORMAT",
+        global = true
+    )]
+    pub format: Option<LogFormat>,
+}
+
+/// What `observer record` does differently.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RecordLayer {
+    /// How long to record [default: 10s, or until the command ends]
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<Period>,
+    /// Stack samples per second and CPU [default: 99]
+    #[arg(long, value_name = "HZ")]
+    pub frequency: Option<Frequency>,
+    /// Write there: .svg flamegraph, .pb.gz pprof, .folded or .txt stacks, - for folded on
+    /// standard output; may be repeated [default: observer.svg]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Vec<PathBuf>>,
+}
+
+/// In the file headers are a table: `headers = { authorization = "Bearer …" }`.
+fn headers_from_table<'de, D>(deserializer: D) -> Result<Option<Vec<Header>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let table = std::collections::BTreeMap::<String, String>::deserialize(deserializer)?;
+    let headers = table
+        .into_iter()
+        .map(|(name, value)| Header { name, value });
+    Ok(Some(headers.collect()))
+}
+
+/// Lays one struct over another, field by field; forgetting one doesn't compile.
+macro_rules! layered {
+    ($name:ident { $($option:ident),* } $({ $($nested:ident),* })?) => {
+        impl $name {
+            /// `self` where it says something, else `below`.
+            pub fn over(self, below: Self) -> Self {
+                Self {
+                    $($option: self.$option.or(below.$option),)*
+                    $($($nested: self.$nested.over(below.$nested),)*)?
+                }
+            }
+        }
+    };
+}
+
+layered!(Layer { interval, duration, probes, frequency, kernel_debug, own_telemetry }
+    { filter, otlp, spans, tables, log, record });
+layered!(FilterLayer { pid, comm, cgroup });
+layered!(OtlpLayer {
+    endpoint,
+    protocol,
+    headers,
+    compression,
+    timeout,
+    certificate,
+    client_certificate,
+    client_key,
+    temporality,
+    metrics,
+    traces,
+    profiles,
+    queue_size
+});
+layered!(SpanLayer {
+    tcp,
+    block,
+    slow_io,
+    rate,
+    burst
+});
+layered!(TableLayer {
+    workloads,
+    cells,
+    ring
+});
+layered!(LogLayer { level, format });
+layered!(RecordLayer {
+    duration,
+    frequency,
+    output
+});

@@ -1,0 +1,310 @@
+//! Configuration: defaults < file < environment < flags, one documented struct.
+//!
+//! [`layer`] defines every option once, as flag and as key of the file;
+//! [`Config`] is what remains when the layers lie on each other. What the
+//! OpenTelemetry specification says about `OTEL_EXPORTER_OTLP_*` belongs to
+//! the exporter, which therefore gets both layers ([`Otlp`]).
+
+pub mod file;
+pub mod layer;
+mod otlp;
+pub mod suggest;
+pub mod units;
+pub mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
+use units::Period;
+use values::{Family, LogFilter, LogFormat};
+
+/// Longest name that the kernel keeps of a thread (`TASK_COMM_LEN` - 1).
+const COMM_LIMIT: usize = 15;
+
+/// Settings of one run, complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Time between two exports or summaries.
+    pub interval: Duration,
+    /// End after this time; `None`: run until interrupted.
+    pub duration: Option<Duration>,
+    /// What to observe, each once, in the order of [`Family::ALL`].
+    pub probes: Vec<Family>,
+    /// Stack samples per second and CPU.
+    pub frequency: u32,
+    /// Whether the kernel half's diagnostics (aya-log) are compiled in.
+    pub kernel_debug: bool,
+    /// Whether the daemon exports its own cost, fill levels and losses.
+    pub own_telemetry: bool,
+    /// Whom to observe.
+    pub filter: Filter,
+    /// Where to send OTLP.
+    pub otlp: Otlp,
+    /// Which spans to make.
+    pub spans: Spans,
+    /// Sizes of the kernel's tables.
+    pub tables: Tables,
+    /// What to log, and how.
+    pub log: Log,
+    /// What `observer record` does differently.
+    pub record: RecordLayer,
+    /// What was ignored and should be logged once logging works.
+    pub warnings: Vec<String>,
+}
+
+/// Whom to observe: different kinds narrow each other, several of one kind
+/// add up, none of a kind means all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Process ids (thread-group ids) in the daemon's PID namespace.
+    pub pids: Vec<u32>,
+    /// Names of thread-group leaders, at most 15 bytes each, as the kernel
+    /// cuts them.
+    pub comms: Vec<String>,
+    /// Directories in a cgroup file system, or paths in a hierarchy.
+    pub cgroups: Vec<PathBuf>,
+}
+
+/// Two layers of OTLP settings; the environment belongs between them
+/// (see [`OtlpLayer::flag_variables`]).
+#[derive(Clone, Debug, Default)]
+pub struct Otlp {
+    /// From flags: wins over the environment.
+    pub flags: OtlpLayer,
+    /// From the file: the environment wins over it.
+    pub file: OtlpLayer,
+}
+
+/// Which spans to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spans {
+    /// One per TCP connection.
+    pub tcp: bool,
+    /// One per slow block operation.
+    pub block: bool,
+    /// A block operation (queue and device together) is slow from this on.
+    pub slow_io: Duration,
+    /// At most so many spans per second and workload.
+    pub rate: u32,
+    /// So many spans may come at once before the rate applies.
+    pub burst: u32,
+}
+
+/// Sizes of the kernel's tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Workloads to tell apart.
+    pub workloads: u32,
+    /// Series of one probe family.
+    pub cells: u32,
+    /// Bytes of one family's ring buffer: a power of two, whole pages.
+    pub ring_bytes: u32,
+}
+
+/// What to log, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Which lines.
+    pub filter: LogFilter,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+impl From<LogLayer> for Log {
+    fn from(layer: LogLayer) -> Self {
+        Self {
+            filter: layer.level.unwrap_or_default(),
+            format: layer.format.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<FilterLayer> for Filter {
+    fn from(layer: FilterLayer) -> Self {
+        let cut = |mut comm: String| {
+            let end = (0..=COMM_LIMIT.min(comm.len()))
+                .rev()
+                .find(|i| comm.is_char_boundary(*i));
+            comm.truncate(end.unwrap_or(0));
+            comm
+        };
+        Self {
+            pids: layer.pid.unwrap_or_default().iter().map(|n| n.0).collect(),
+            comms: layer
+                .comm
+                .unwrap_or_default()
+                .into_iter()
+                .map(cut)
+                .collect(),
+            cgroups: layer.cgroup.unwrap_or_default(),
+        }
+    }
+}
+
+impl Config {
+    /// The settings that result from a file and flags, with the process's
+    /// environment between them.
+    ///
+    /// # Errors
+    /// The file can't be read or says something wrong; values contradict
+    /// each other.
+    pub fn load(path: Option<&std::path::Path>, flags: Layer) -> anyhow::Result<Self> {
+        let file = path.map(file::read).transpose()?.unwrap_or_default();
+        Self::resolve(file, |key| std::env::var(key).ok(), flags)
+    }
+
+    fn resolve(
+        file: Layer,
+        environment: impl Fn(&str) -> Option<String>,
+        flags: Layer,
+    ) -> anyhow::Result<Self> {
+        let mut warnings = Vec::new();
+        let otlp = Otlp {
+            flags: flags.otlp.clone(),
+            file: file.otlp.clone(),
+        };
+        let environment = environment_layer(environment, &mut warnings);
+        let all = flags.over(environment).over(file);
+
+        let probes = match all.probes {
+            None => Family::ALL.to_vec(),
+            Some(mut chosen) => {
+                anyhow::ensure!(
+                    !chosen.is_empty(),
+                    "no probe is chosen; leave `probes` out for all"
+                );
+                chosen.sort_unstable();
+                chosen.dedup();
+                chosen
+            }
+        };
+        let ring = all.tables.ring.map_or(256 << 10, |size| size.0);
+        let ring_bytes = u32::try_from(ring)
+            .ok()
+            .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
+            .ok_or_else(|| {
+                anyhow::anyhow!(
+                    "ring buffers have a power of two of bytes, from 4KiB to 1GiB, not {ring}"
+                )
+            })?;
+        Ok(Self {
+            interval: all.interval.map_or(Duration::from_secs(10), |p| p.0),
+            duration: all.duration.map(|p| p.0),
+            probes,
+            frequency: all.frequency.map_or(49, |f| f.0),
+            kernel_debug: all.kernel_debug.unwrap_or(false),
+            own_telemetry: all.own_telemetry.unwrap_or(true),
+            filter: all.filter.into(),
+            otlp,
+            spans: Spans {
+                tcp: all.spans.tcp.unwrap_or(true),
+                block: all.spans.block.unwrap_or(true),
+                slow_io: all.spans.slow_io.map_or(Duration::from_millis(50), |p| p.0),
+                rate: all.spans.rate.map_or(10, |n| n.0),
+                burst: all.spans.burst.map_or(50, |n| n.0),
+            },
+            tables: Tables {
+                workloads: all.tables.workloads.map_or(1024, |n| n.0),
+                cells: all.tables.cells.map_or(8192, |n| n.0),
+                ring_bytes,
+            },
+            log: all.log.into(),
+            record: all.record,
+            warnings,
+        })
+    }
+}
+
+/// What the environment says outside of OTLP. A wrong value is ignored with a
+/// warning, as the OpenTelemetry specification asks for.
+fn environment_layer(get: impl Fn(&str) -> Option<String>, warnings: &mut Vec<String>) -> Layer {
+    let mut layer = Layer::default();
+    let key = "OTEL_METRIC_EXPORT_INTERVAL";
+    if let Some(text) = get(key).filter(|text| !text.is_empty()) {
+        match text.trim().parse::<u64>() {
+            Ok(millis) if millis > 0 => {
+                layer.interval = Some(Period(Duration::from_millis(millis)));
+            }
+            _ => warnings.push(format!(
+                "{key}={text} is ignored: it must be a whole number of milliseconds"
+            )),
+        }
+    }
+    layer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(text: &str) -> Layer {
+        toml::from_str(text).expect("a correct layer")
+    }
+
+    fn resolve(file: &str, interval: Option<&str>, flags: &str) -> anyhow::Result<Config> {
+        let get = |key: &str| {
+            (key == "OTEL_METRIC_EXPORT_INTERVAL")
+                .then(|| interval.map(str::to_owned))
+                .flatten()
+        };
+        Config::resolve(layer(file), get, layer(flags))
+    }
+
+    /// Checks the order: defaults < file < environment < flags.
+    #[test]
+    fn layers_lie_on_each_other() {
+        let seconds = |file, environment, flags| {
+            let config = resolve(file, environment, flags).expect("correct");
+            config.interval.as_secs()
+        };
+        let (file, flags) = ("interval='2s'", "interval='4s'");
+        assert_eq!(seconds("", None, ""), 10);
+        assert_eq!(seconds(file, None, ""), 2);
+        assert_eq!(seconds(file, Some("3000"), ""), 3);
+        assert_eq!(seconds(file, Some("3000"), flags), 4);
+    }
+
+    /// Checks that a wrong variable is ignored, and that this is said.
+    #[test]
+    fn wrong_environment_is_a_warning() {
+        for wrong in ["10s", "0", "-5"] {
+            let config = resolve("", Some(wrong), "").expect("a warning only");
+            assert_eq!(config.interval.as_secs(), 10);
+            assert_eq!(config.warnings.len(), 1, "{wrong}");
+        }
+        assert!(
+            resolve("", Some(""), "")
+                .expect("unset")
+                .warnings
+                .is_empty()
+        );
+    }
+
+    /// Checks that OTLP settings stay apart, so that the environment fits between.
+    #[test]
+    fn otlp_layers_stay_apart() {
+        let config =
+            resolve("[otlp]\nendpoint='a'", None, "[otlp]\nprotocol='grpc'").expect("correct");
+        assert_eq!(config.otlp.file.endpoint.as_deref(), Some("a"));
+        assert_eq!(config.otlp.flags.endpoint, None);
+        assert_eq!(config.otlp.flags.protocol.as_deref(), Some("grpc"));
+    }
+
+    /// Checks that probes are each there once, that names are cut as the kernel
+    /// cuts them, and that impossible sizes are refused.
+    #[test]
+    fn values_are_normalized() {
+        let config = resolve("probes=['tcp','syscalls','tcp']\n[filter]\ncomm=['a-very-long-program', 'aaaaaaaaaaaaaaé']", None, "")
+            .expect("correct");
+        assert_eq!(config.probes, [Family::Syscalls, Family::Tcp]);
+        assert_eq!(config.filter.comms, ["a-very-long-pro", "aaaaaaaaaaaaaa"]);
+        assert!(resolve("probes=[]", None, "").is_err());
+        for ring in ["3000", "1KiB", "5000000", "8GiB"] {
+            assert!(
+                resolve(&format!("[tables]\nring='{ring}'"), None, "").is_err(),
+                "{ring}"
+            );
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Options that are one of a few words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{Deserialize, Deserializer};
+
+use super::suggest::did_you_mean;
+use super::units::deserialize_from_str;
+
+/// A probe family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// System calls.
+    Syscalls,
+    /// TCP connections.
+    Tcp,
+    /// Block devices.
+    Block,
+    /// Stacks on CPU.
+    Cpu,
+    /// Run queue, context switches, CPU time.
+    Sched,
+}
+
+impl Family {
+    /// All families, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [
+        Self::Syscalls,
+        Self::Tcp,
+        Self::Block,
+        Self::Cpu,
+        Self::Sched,
+    ];
+
+    /// The one word under which the family is found everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syscalls => "syscalls",
+            Self::Tcp => "tcp",
+            Self::Block => "block",
+            Self::Cpu => "cpu",
+            Self::Sched => "sched",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Family {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        one_of(text, "probe", &Self::ALL.map(|p| (p.as_str(), p)))
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = [
+            ("auto", Self::Auto),
+            ("text", Self::Text),
+            ("json", Self::Json),
+        ];
+        one_of(text, "log format", &names)
+    }
+}
+
+/// What is logged: tracing's filter directives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// For `tracing_subscriber::EnvFilter`.
+    pub fn directives(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self::of_level("info")
+    }
+}
+
+impl LogFilter {
+    /// Observer at this level, its libraries only when they complain.
+    fn of_level(level: &str) -> Self {
+        Self(format!(
+            "warn,observer={level},observer_userspace={level},observer_ebpf={level}"
+        ))
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const LEVELS: [(&str, &str); 6] = [
+            ("off", "off"),
+            ("error", "error"),
+            ("warn", "warn"),
+            ("info", "info"),
+            ("debug", "debug"),
+            ("trace", "trace"),
+        ];
+        if text.contains(['=', ',']) {
+            return tracing_subscriber::EnvFilter::try_new(text)
+                .map(|_| Self(text.to_owned()))
+                .map_err(|error| format!("`{text}` is not a log filter: {error}"));
+        }
+        let level = one_of(&text.to_ascii_lowercase(), "log level", &LEVELS)?;
+        if level == "off" {
+            return Ok(Self("off".to_owned()));
+        }
+        Ok(Self::of_level(level))
+    }
+}
+
+/// A header of an OTLP request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// Its value; often a secret.
+    pub value: String,
+}
+
+impl fmt::Debug for Header {
+    /// Without the value: configurations end up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=…", self.name)
+    }
+}
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Never repeat the text: it may hold a secret.
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.trim().is_empty())
+            .ok_or("a header is written NAME=VALUE")?;
+        Ok(Self {
+            name: name.trim().to_owned(),
+            value: value.trim().to_owned(),
+        })
+    }
+}
+
+deserialize_from_str!(Family, LogFormat, LogFilter);
+
+fn one_of<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Result<T, String> {
+    let text = text.trim();
+    if let Some((_, value)) = names.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let words: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+    let hint = did_you_mean(text, &words).map_or_else(
+        || format!("; there are {}", words.join(", ")),
+        |word| format!("; did you mean `{word}`?"),
+    );
+    Err(format!("there is no {what} `{text}`{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that each family is found under its word, and others get a hint.
+    #[test]
+    fn probes_have_one_name() {
+        for probe in Family::ALL {
+            assert_eq!(probe.as_str().parse(), Ok(probe));
+        }
+        let error = "syscall".parse::<Family>().expect_err("not a probe");
+        assert_eq!(
+            error,
+            "there is no probe `syscall`; did you mean `syscalls`?"
+        );
+        let error = "xyz".parse::<Family>().expect_err("not a probe");
+        assert!(
+            error.contains("there are syscalls, tcp, block, cpu, sched"),
+            "{error}"
+        );
+    }
+
+    /// Checks levels and directives of the log filter.
+    #[test]
+    fn log_filters_are_levels_or_directives() {
+        let debug: LogFilter = "DEBUG".parse().expect("a level");
+        assert!(debug.directives().contains("observer_userspace=debug"));
+        assert!("hyper=trace,info".parse::<LogFilter>().is_ok());
+        assert!("verbose".parse::<LogFilter>().is_err());
+        assert!("hyper=verbose".parse::<LogFilter>().is_err());
+    }
+
+    /// Checks that a header's value isn't shown, neither in errors nor in logs.
+    #[test]
+    fn header_values_stay_secret() {
+        let header: Header = "authorization=Bearer s3cret=".parse().expect("a header");
+        assert_eq!(header.value, "Bearer s3cret=");
+        assert!(!format!("{header:?}").contains("s3cret"));
+        let error = "s3cret".parse::<Header>().expect_err("no header");
+        assert!(!error.contains("s3cret"));
+    }
+}

@@ -1,0 +1,298 @@
+//! The catalogue of the daemon's own metrics: what each is, and where its
+//! value comes from. `docs/metrics.md` and the instruments are made from it.
+
+use opentelemetry::KeyValue;
+
+use super::self_stats::{Fill, ProcessUsage, SelfStats};
+use super::signal::{DropCause, ExportStats, Signal};
+use crate::signals::{Instrument, MetricDef};
+
+/// What the values are read from.
+pub struct Snapshot<'a> {
+    /// What the agent wrote.
+    pub own: &'a SelfStats,
+    /// What the exporter did.
+    pub export: ExportStats,
+    /// Memory and CPU, if `/proc` is there.
+    pub usage: Option<ProcessUsage>,
+}
+
+/// Takes one series: its value and attributes.
+pub type Reading<'a> = dyn FnMut(f64, &[KeyValue]) + 'a;
+
+/// One metric of the daemon about itself.
+pub struct SelfMetric {
+    /// What it is.
+    pub def: &'static MetricDef,
+    /// Its values are whole numbers.
+    pub whole: bool,
+    /// Reports every series.
+    pub read: fn(&Snapshot<'_>, &mut Reading<'_>),
+}
+
+/// All of them.
+pub static CATALOGUE: &[SelfMetric] = &[
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.bpf.program.run_time",
+            unit: "s",
+            instrument: Instrument::Counter,
+            description: "Time a BPF program of Observer's ran, on all CPUs together.",
+            attributes: &[PROGRAM],
+        },
+        whole: false,
+        read: |s, into| {
+            for p in &s.own.programs {
+                into(p.run_time_ns as f64 / 1e9, &[kv(PROGRAM.0, &p.name)]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.bpf.program.run_count",
+            unit: "{run}",
+            instrument: Instrument::Counter,
+            description: "How often a BPF program of Observer's ran.",
+            attributes: &[PROGRAM],
+        },
+        whole: true,
+        read: |s, into| {
+            for p in &s.own.programs {
+                into(p.run_count as f64, &[kv(PROGRAM.0, &p.name)]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.bpf.ring.utilization",
+            unit: "1",
+            instrument: Instrument::Gauge,
+            description: "How full a ring buffer was when it was last read, from 0 to 1.",
+            attributes: &[MAP],
+        },
+        whole: false,
+        read: |s, into| fills(&s.own.rings, into),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.bpf.map.utilization",
+            unit: "1",
+            instrument: Instrument::Gauge,
+            description: "How full a BPF map of fixed size is, from 0 to 1.",
+            attributes: &[MAP],
+        },
+        whole: false,
+        read: |s, into| fills(&s.own.maps, into),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.probe.lost",
+            unit: "{event}",
+            instrument: Instrument::Counter,
+            description: "Events lost between the kernel and the export queue.",
+            attributes: &[
+                ("observer.probe", "the probe family"),
+                ("error.type", "why it was lost"),
+            ],
+        },
+        whole: true,
+        read: |s, into| {
+            for l in &s.own.losses {
+                let attributes = [kv("observer.probe", &l.probe), kv("error.type", &l.cause)];
+                into(l.count as f64, &attributes);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.export.queue.size",
+            unit: "By",
+            instrument: Instrument::UpDownCounter,
+            description: "Bytes that wait to be exported or are under way.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| into(s.export.queued_bytes as f64, &[]),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.export.queue.capacity",
+            unit: "By",
+            instrument: Instrument::UpDownCounter,
+            description: "The bound on observer.export.queue.size.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| into(s.export.limit_bytes as f64, &[]),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.export.queue.items",
+            unit: "{item}",
+            instrument: Instrument::UpDownCounter,
+            description: "Data points, spans or samples that wait to be exported.",
+            attributes: &[SIGNAL],
+        },
+        whole: true,
+        read: |s, into| {
+            for signal in Signal::ALL {
+                let items = s.export.signal(signal).queued_items;
+                into(items as f64, &[kv(SIGNAL.0, signal.as_str())]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.export.sent",
+            unit: "{item}",
+            instrument: Instrument::Counter,
+            description: "Data points, spans or samples that the OTLP endpoint took.",
+            attributes: &[SIGNAL],
+        },
+        whole: true,
+        read: |s, into| {
+            for signal in Signal::ALL {
+                let items = s.export.signal(signal).sent_items;
+                into(items as f64, &[kv(SIGNAL.0, signal.as_str())]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.export.sent.size",
+            unit: "By",
+            instrument: Instrument::Counter,
+            description: "Bytes of the messages that the OTLP endpoint took, as compressed.",
+            attributes: &[SIGNAL],
+        },
+        whole: true,
+        read: |s, into| {
+            for signal in Signal::ALL {
+                let bytes = s.export.signal(signal).sent_bytes;
+                into(bytes as f64, &[kv(SIGNAL.0, signal.as_str())]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.export.lost",
+            unit: "{item}",
+            instrument: Instrument::Counter,
+            description: "Data points, spans or samples that did not reach the OTLP endpoint.",
+            attributes: &[
+                SIGNAL,
+                (
+                    "error.type",
+                    "why: queue_full, too_large, refused, partial_success, unsupported, shutdown",
+                ),
+            ],
+        },
+        whole: true,
+        read: |s, into| {
+            for signal in Signal::ALL {
+                for cause in DropCause::ALL {
+                    let attributes = [
+                        kv(SIGNAL.0, signal.as_str()),
+                        kv("error.type", cause.as_str()),
+                    ];
+                    let items = s.export.signal(signal).lost_to(cause);
+                    into(items as f64, &attributes);
+                }
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.export.retries",
+            unit: "{attempt}",
+            instrument: Instrument::Counter,
+            description: "Attempts to export that failed and were made again.",
+            attributes: &[SIGNAL],
+        },
+        whole: true,
+        read: |s, into| {
+            for signal in Signal::ALL {
+                let retries = s.export.signal(signal).retries;
+                into(retries as f64, &[kv(SIGNAL.0, signal.as_str())]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "process.memory.usage",
+            unit: "By",
+            instrument: Instrument::UpDownCounter,
+            description: "The daemon's resident memory.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| {
+            if let Some(usage) = s.usage {
+                into(usage.rss_bytes as f64, &[]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "process.cpu.time",
+            unit: "s",
+            instrument: Instrument::Counter,
+            description: "The daemon's CPU time; its BPF programs' time is not in it.",
+            attributes: &[("cpu.mode", "user or system")],
+        },
+        whole: false,
+        read: |s, into| {
+            if let Some(usage) = s.usage {
+                into(usage.user_seconds, &[kv("cpu.mode", "user")]);
+                into(usage.system_seconds, &[kv("cpu.mode", "system")]);
+            }
+        },
+    },
+];
+
+const PROGRAM: (&str, &str) = ("observer.bpf.program.name", "the program");
+const MAP: (&str, &str) = ("observer.bpf.map.name", "the ring buffer or map");
+const SIGNAL: (&str, &str) = ("observer.signal", "metrics, traces or profiles");
+
+fn kv(key: &'static str, value: &str) -> KeyValue {
+    KeyValue::new(key, value.to_owned())
+}
+
+fn fills(fills: &[Fill], into: &mut Reading<'_>) {
+    for fill in fills {
+        into(fill.ratio, &[kv(MAP.0, &fill.name)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::self_stats::{ProbeLoss, ProgramStats};
+
+    /// Checks that every series carries exactly the attributes that the
+    /// catalogue documents, and that every metric has one.
+    #[test]
+    fn series_are_as_documented() {
+        let own = SelfStats {
+            programs: vec![ProgramStats::default()],
+            rings: vec![Fill::default()],
+            maps: vec![Fill::default()],
+            losses: vec![ProbeLoss::default()],
+        };
+        let snapshot = Snapshot {
+            own: &own,
+            export: ExportStats::default(),
+            usage: Some(ProcessUsage::default()),
+        };
+        for metric in CATALOGUE {
+            let documented: Vec<_> = metric.def.attributes.iter().map(|a| a.0).collect();
+            let mut series = 0;
+            (metric.read)(&snapshot, &mut |_, attributes| {
+                let keys: Vec<_> = attributes.iter().map(|a| a.key.as_str()).collect();
+                assert_eq!(keys, documented, "{}", metric.def.name);
+                series += 1;
+            });
+            assert!(series > 0, "{}", metric.def.name);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The summary that `observer run` prints each interval when no OTLP endpoint
+//! is configured: what a person at a terminal wants to know first.
+//!
+//! Works on the same metrics that OTLP gets, turned into what happened in the
+//! interval. Each section is a table of the busiest rows; a section without
+//! events isn't shown.
+
+mod cpu;
+mod disk;
+mod format;
+mod own;
+mod syscalls;
+mod table;
+mod tcp;
+mod view;
+
+use std::collections::BTreeMap;
+
+use crate::signals::metric::ResourceMetrics;
+use crate::signals::{Profile, UnixNanos};
+
+pub use own::OwnCost;
+use view::View;
+
+/// What one summary is made of.
+pub struct Interval<'a> {
+    /// Local time of its end, as it is to be printed.
+    pub clock: &'a str,
+    /// The host's name.
+    pub host: &'a str,
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// What was added in the interval (deltas; gauges as they are).
+    pub metrics: &'a [ResourceMetrics],
+    /// Hottest functions by workload label, best first: name and share of the
+    /// workload's samples (0..=1).
+    pub hottest: &'a [(String, Vec<(String, f64)>)],
+    /// What Observer itself cost.
+    pub own: OwnCost,
+    /// Columns of the terminal.
+    pub width: usize,
+    /// May colours be used?
+    pub colours: bool,
+}
+
+/// Rows per section.
+const ROWS: usize = 8;
+
+/// The summary as text, ending in a newline.
+pub fn render(interval: &Interval<'_>) -> String {
+    let view = View::new(interval.metrics);
+    let mut out = String::new();
+    let title = format!(
+        "observer · {} · {} · last {} · {} workloads",
+        interval.host,
+        interval.clock,
+        format::seconds(interval.seconds),
+        view.workloads()
+    );
+    out.push_str(&format::heading(&title, interval));
+    out.push('\n');
+    for section in [
+        cpu::section(&view, interval),
+        syscalls::section(&view, interval),
+        tcp::section(&view, interval),
+        disk::section(&view, interval),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        out.push('\n');
+        out.push_str(&section);
+    }
+    out.push('\n');
+    out.push_str(&own::line(interval));
+    out
+}
+
+/// The hottest functions of each workload, for [`Interval::hottest`].
+pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
+    let mut by_workload: BTreeMap<String, BTreeMap<&str, u64>> = BTreeMap::new();
+    for sample in &profile.samples {
+        let Some(resource) = profile.resources.get(sample.resource as usize) else {
+            continue;
+        };
+        let leaf = profile
+            .stack_table
+            .get(sample.stack as usize)
+            .and_then(|stack| stack.first())
+            .and_then(|frame| profile.frame_table.get(*frame as usize))
+            .and_then(|frame| frame.lines.first())
+            .and_then(|line| profile.function_table.get(line.function as usize))
+            .and_then(|function| profile.string_table.get(function.name as usize))
+            .map_or("[unknown]", String::as_str);
+        *by_workload
+            .entry(view::label(resource))
+            .or_default()
+            .entry(leaf)
+            .or_default() += sample.value;
+    }
+    by_workload
+        .into_iter()
+        .map(|(workload, functions)| {
+            let total: u64 = functions.values().sum();
+            let mut functions: Vec<_> = functions.into_iter().collect();
+            functions.sort_by_key(|(_, samples)| std::cmp::Reverse(*samples));
+            let hottest = functions
+                .into_iter()
+                .take(3)
+                .map(|(name, n)| (name.to_string(), n as f64 / total.max(1) as f64))
+                .collect();
+            (workload, hottest)
+        })
+        .collect()
+}
+
+/// Columns of the terminal on standard output, if it is one.
+pub fn width() -> Option<usize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ fills a winsize.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col >= 40).then_some(size.ws_col.into())
+}
+
+/// Local wall-clock time as `HH:MM:SS`.
+pub fn local_time(time: UnixNanos) -> String {
+    let seconds = (time / 1_000_000_000) as libc::time_t;
+    // SAFETY: a zeroed `tm` is valid, localtime_r fills it or returns null.
+    let tm = unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&raw const seconds, &raw mut tm).is_null() {
+            return String::new();
+        }
+        tm
+    };
+    format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec)
+}

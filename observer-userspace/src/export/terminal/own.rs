@@ -1,0 +1,38 @@
+//! What Observer itself cost, in one line.
+
+use super::Interval;
+use super::format::{bytes, count, percent};
+
+/// The daemon's own cost in an interval.
+#[derive(Clone, Debug, Default)]
+pub struct OwnCost {
+    /// CPU seconds of the daemon, user and system.
+    pub cpu_seconds: f64,
+    /// CPU seconds of the kernel half, estimated from a short window.
+    pub bpf_seconds: f64,
+    /// Resident memory in bytes.
+    pub rss: u64,
+    /// What was lost, by cause; empty when nothing was.
+    pub lost: Vec<(&'static str, u64)>,
+}
+
+/// The line.
+pub fn line(interval: &Interval<'_>) -> String {
+    let own = &interval.own;
+    let lost = if own.lost.is_empty() {
+        "nothing lost".to_string()
+    } else {
+        let causes: Vec<String> = own
+            .lost
+            .iter()
+            .map(|(cause, n)| format!("{} {cause}", count(*n as f64)))
+            .collect();
+        format!("LOST: {}", causes.join(", "))
+    };
+    format!(
+        "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}\n",
+        percent(own.cpu_seconds / interval.seconds),
+        percent(own.bpf_seconds / interval.seconds),
+        bytes(own.rss as f64),
+    )
+}

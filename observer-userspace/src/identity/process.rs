@@ -1,0 +1,154 @@
+//! What `/proc/PID` says about a process that may end at any moment.
+
+use std::fs::{self, File};
+use std::io::Read;
+
+use super::environment::Declared;
+use super::hierarchy::{Membership, parse_proc_cgroup};
+
+/// The most that is read of a process's environment, in bytes. It can be
+/// megabytes; what matters is usually near the top, and the daemon's memory
+/// must not depend on its neighbours.
+const ENVIRON_LIMIT: u64 = 256 * 1024;
+
+/// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, as in field 9 of
+/// `/proc/PID/stat`.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// A process as it was at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// The name of the thread-group leader. For kernel workers the kernel adds
+    /// what they are working on; see [`Process::is_named`].
+    pub comm: String,
+    /// Base name of the executable; `None` for kernel threads, and where the
+    /// daemon may not look.
+    pub executable: Option<String>,
+    /// What it says about itself.
+    pub declared: Declared,
+    /// Where it stands in each cgroup hierarchy, best first.
+    pub cgroups: Vec<Membership>,
+    /// Whether it is a thread of the kernel.
+    pub is_kernel_thread: bool,
+}
+
+impl Process {
+    /// Reads what can be read; `None` when the process is gone or changed its
+    /// program while we looked.
+    pub fn read(tgid: u32) -> Option<Self> {
+        let path = |file: &str| format!("/proc/{tgid}/{file}");
+        let read_comm = || {
+            let bytes = fs::read(path("comm")).ok()?;
+            Some(comm_from_bytes(&bytes))
+        };
+        let comm = read_comm()?;
+        let stat = fs::read(path("stat")).ok()?;
+        let cgroups = fs::read_to_string(path("cgroup")).ok()?;
+        let mut environ = Vec::new();
+        // Not allowed, or a zombie: then it declares nothing.
+        if let Ok(file) = File::open(path("environ")) {
+            let _ = file.take(ENVIRON_LIMIT).read_to_end(&mut environ);
+        }
+        let executable = fs::read_link(path("exe"))
+            .ok()
+            .map(|target| executable_name(&target.to_string_lossy()));
+        let process = Self {
+            is_kernel_thread: is_kernel_thread(&String::from_utf8_lossy(&stat)),
+            declared: Declared::from_environ(&environ),
+            cgroups: parse_proc_cgroup(&cgroups),
+            executable,
+            comm,
+        };
+        // An exec in the meantime would have mixed two programs.
+        let unchanged = read_comm().is_some_and(|now| process.is_named(&now));
+        unchanged.then_some(process)
+    }
+
+    /// Whether `comm`, as the kernel half saw it, is this process's name.
+    pub fn is_named(&self, comm: &str) -> bool {
+        if self.is_kernel_thread {
+            // /proc shows `kworker/0:1-events` for what is `kworker/0:1`.
+            return worker_pool(&self.comm) == worker_pool(comm);
+        }
+        self.comm == comm
+    }
+}
+
+/// A comm as people write it: up to the first NUL or line end, always UTF-8.
+pub fn comm_from_bytes(bytes: &[u8]) -> String {
+    let end = bytes
+        .iter()
+        .position(|b| matches!(b, 0 | b'\n'))
+        .unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// `kworker/0:1H-kblockd` → `kworker`, `jbd2/vda1-8` → `jbd2`: kernel threads
+/// that differ only in their CPU, device or number are one thing to a person.
+/// The kernel half cuts their names at the same characters.
+pub fn worker_pool(comm: &str) -> &str {
+    comm.split(['/', ':', '-']).next().unwrap_or(comm)
+}
+
+fn executable_name(target: &str) -> String {
+    // The kernel marks a file that was replaced while it runs.
+    let target = target.strip_suffix(" (deleted)").unwrap_or(target);
+    target.rsplit('/').next().unwrap_or(target).to_owned()
+}
+
+fn is_kernel_thread(stat: &str) -> bool {
+    // The name in parentheses may itself contain blanks and parentheses.
+    // Behind it: state ppid pgrp session tty tpgid flags …
+    stat.rsplit_once(") ")
+        .and_then(|(_, rest)| rest.split(' ').nth(6)?.parse::<u64>().ok())
+        .is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that our own process is described as std describes it.
+    #[test]
+    fn own_process_is_read() {
+        let process = Process::read(std::process::id()).expect("we are alive");
+        let exe = std::env::current_exe().expect("our executable");
+        let name = exe.file_name().map(|n| n.to_string_lossy().into_owned());
+        assert_eq!(process.executable, name);
+        assert!(!process.is_kernel_thread);
+        assert!(!process.cgroups.is_empty());
+    }
+
+    /// Checks that a process that doesn't exist is not described.
+    #[test]
+    fn absent_process_is_none() {
+        // Larger than the kernel's largest possible pid (2^22).
+        assert_eq!(Process::read(1 << 30), None);
+    }
+
+    /// Checks names of executables, also of deleted ones.
+    #[test]
+    fn executables_are_base_names() {
+        assert_eq!(executable_name("/usr/bin/cat"), "cat");
+        assert_eq!(executable_name("/tmp/a b (deleted)"), "a b");
+        assert_eq!(executable_name("/memfd:x (deleted)"), "memfd:x");
+    }
+
+    /// Checks that kernel threads are told by their flags, whatever their name.
+    #[test]
+    fn kernel_threads_are_told_by_flags() {
+        assert!(is_kernel_thread("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(!is_kernel_thread("9 (a) S 1 (b) S 1 9 9 0 -1 4194560 0 0"));
+        assert!(!is_kernel_thread("garbage"));
+        assert_eq!(worker_pool("kworker/0:1-events"), "kworker");
+        assert_eq!(worker_pool("kthreadd"), "kthreadd");
+    }
+
+    /// Checks that comms end at NUL or newline and are always text.
+    #[test]
+    fn comms_are_text() {
+        assert_eq!(comm_from_bytes(b"bash\0\0x"), "bash");
+        assert_eq!(comm_from_bytes(b"a b\n"), "a b");
+        assert_eq!(comm_from_bytes(b"\xff"), "\u{fffd}");
+    }
+}
