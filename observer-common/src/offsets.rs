@@ -76,6 +76,8 @@ offsets! {
     sock_v6_daddr: "sock_common" . "skc_v6_daddr";
     sock_v6_saddr: "sock_common" . "skc_v6_rcv_saddr";
     sock_flags: "sock_common" . "skc_flags";
+    sock_net: "sock_common" . "skc_net.net";
+    sock_num: "sock_common" . "skc_num";
     sock_err: "sock" . "sk_err";
     inet_sport: "inet_sock" . "inet_sport";
     icsk_ca_state: "inet_connection_sock" . "icsk_ca_state";

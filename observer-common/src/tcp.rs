@@ -248,6 +248,31 @@ pub struct Counted {
     pub count: u32,
 }
 
+/// Where a listener listens.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The network namespace, by the address of the kernel's structure.
+    pub net: u64,
+    /// The port, in the host's order.
+    pub port: u64,
+}
+
+/// Whose a listener is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// The workload.
+    pub workload: u32,
+    /// The process.
+    pub tgid: u32,
+    /// 1 = it passes the filters.
+    pub traced: u32,
+}
+
+/// Listeners that are remembered while stock is taken.
+pub const LISTENERS: usize = 4096;
+
 /// Set in [`Counted::count`] when the owner should be looked for.
 pub const UNOWNED: u32 = 1 << 31;
 

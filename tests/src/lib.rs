@@ -3,4 +3,5 @@
 pub mod kernel;
 pub mod netns;
 pub mod peer;
+pub mod tcp;
 pub mod workload;

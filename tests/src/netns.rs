@@ -51,12 +51,20 @@ impl Pair {
     /// Makes the way from left to right narrow, with a queue so short that
     /// packets are lost.
     pub fn lossy(&self) -> Result<()> {
+        self.narrow("rate 20mbit burst 3k limit 6k")
+    }
+
+    /// Makes the way from left to right so slow that each packet takes
+    /// milliseconds; none is lost.
+    pub fn slow(&self) -> Result<()> {
+        self.narrow("rate 64kbit burst 1600 limit 1m")
+    }
+
+    fn narrow(&self, how: &str) -> Result<()> {
+        let namespace = &self.left;
         run(
             "tc",
-            &format!(
-                "-n {} qdisc add dev va root tbf rate 20mbit burst 3k limit 6k",
-                self.left
-            ),
+            &format!("-n {namespace} qdisc add dev va root tbf {how}"),
         )
     }
 

@@ -1,13 +1,20 @@
 //! Iterators: who holds which socket, and how far all sockets have come.
 
+use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::generated::{bpf_seq_write, bpf_sock_from_file};
-use observer_common::tcp::{Connection, Counted, Role, UNOWNED, owner, phase, state};
-use observer_common::workload::TRACED;
+use aya_ebpf::macros::btf_map;
+use observer_common::tcp::{
+    Connection, Counted, Holder, LISTENERS, Place, Role, UNOWNED, owner, phase, state,
+};
+use observer_common::workload::{OTHER, TRACED};
 
 use super::account::{bytes, count_bytes, sample_rtt};
 use super::socket::{connection, family, tcp_socket};
 use crate::identity::identify;
-use crate::kernel::{now, read};
+use crate::kernel::{now, read, setting};
+
+#[btf_map]
+static TCP_LISTENERS: HashMap<Place, Holder, LISTENERS> = HashMap::new();
 
 /// `struct bpf_iter_meta` of include/linux/bpf.h.
 #[repr(C)]
@@ -89,7 +96,73 @@ pub extern "C" fn tcp_holders(ctx: *const TaskFile) -> i32 {
     connection.tgid = read!(task, task_tgid, u32);
     connection.owner = owner::GUESSED;
     connection.session = session;
+    if is == state::LISTEN {
+        let holder = Holder {
+            workload: connection.workload,
+            tgid: connection.tgid,
+            traced: u32::from(connection.traced),
+        };
+        // When there are too many, some connections are `other`'s.
+        let _ = TCP_LISTENERS.insert(&place(tcp), &holder, 0);
+    }
     0
+}
+
+/// `struct bpf_iter__tcp` of net/ipv4/tcp_ipv4.c.
+#[repr(C)]
+pub struct TcpSocket {
+    meta: *const Meta,
+    sk_common: *const u8,
+    uid: u32,
+}
+
+/// Sees every TCP socket of a network namespace. Those that nobody holds and
+/// that have no state yet wait for an accept, or for the end: the former
+/// belong to their listener's owner.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn tcp_orphans(ctx: *const TcpSocket) -> i32 {
+    // SAFETY: the kernel's context.
+    let sk = unsafe { (*ctx).sk_common };
+    if sk.is_null() {
+        return 0;
+    }
+    // SAFETY: the iterator's socket, not null.
+    let tcp = unsafe { tcp_socket(sk) };
+    if tcp.is_null() {
+        return 0;
+    }
+    let is = read!(tcp, sock_state, u8);
+    if is == state::CLOSE {
+        return 0;
+    }
+    // SAFETY: not null.
+    let Some(connection) = (unsafe { connection(tcp, true) }) else {
+        return 0;
+    };
+    if connection.role != Role::Unknown as u8 || connection.older != 0 {
+        return 0;
+    }
+    take_stock(connection, tcp, is);
+    // SAFETY: copied at once.
+    let holder = unsafe { TCP_LISTENERS.get(&place(tcp)) };
+    if let Some(holder) = holder {
+        connection.workload = holder.workload;
+        connection.tgid = holder.tgid;
+        connection.traced = holder.traced as u8;
+    } else {
+        connection.workload = OTHER;
+        connection.traced = (setting!(filters) == 0) as u8;
+    }
+    0
+}
+
+#[inline(always)]
+fn place(tcp: *const u8) -> Place {
+    Place {
+        net: read!(tcp, sock_net, u64),
+        port: u64::from(read!(tcp, sock_num, u16)),
+    }
 }
 
 /// A socket older than the daemon: what it did before doesn't count.

@@ -6,16 +6,18 @@
 mod metrics;
 mod span;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
 use observer_common::tcp::{Connection, Counted, UNOWNED, state};
 
 pub use self::metrics::{
     ACCEPTED, BYTES, CLOSED, CONNECTIONS, DURATION, FAILED, HANDSHAKE, OPENED, RESETS,
     RETRANSMIT_EVENTS, RETRANSMITS, RTT,
 };
-use super::sched::IDENTITY_FIELDS;
 use super::{MetricBuilder, Probe, Sink, Tick};
 use crate::kernel::clock::Clock;
 use crate::kernel::iter::Iterator;
@@ -97,6 +99,12 @@ pub static SPEC: ProbeSpec = ProbeSpec {
                            were accepted by another process than their listener's",
         },
         ProgramSpec {
+            name: "tcp_orphans",
+            attach: Attach::Iterator(ORPHANS),
+            needs: &["sock_net", "sock_num", "sock_state", "tcp_delivered"],
+            lost_without: "connections older than the daemon that no process holds",
+        },
+        ProgramSpec {
             name: "tcp_sockets",
             attach: Attach::Iterator(SOCKETS),
             needs: &["sock_state", "icsk_syn_queue", "tcp_delivered"],
@@ -107,6 +115,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
 
 /// Kinds of iterators.
 const HOLDERS: &str = "task_file";
+const ORPHANS: &str = "tcp";
 const SOCKETS: &str = "bpf_sk_storage_map";
 
 /// Which socket gauge: workload, state, family.
@@ -168,6 +177,12 @@ impl Probe for Tcp {
         // Creates the state of what is older than us.
         holders.run(|_| {})?;
         self.holders = Some(holders);
+        let orphans = Iterator::new(kernel, "tcp_orphans", None)?;
+        for namespace in namespaces() {
+            if let Err(error) = in_namespace(namespace, || orphans.run(|_| {})) {
+                tracing::warn!("some older TCP connections are not counted: {error:#}");
+            }
+        }
         self.sockets = Some(Iterator::new(kernel, "tcp_sockets", Some("TCP_SOCKETS"))?);
         Ok(())
     }
@@ -209,6 +224,37 @@ impl Probe for Tcp {
             sink.spans.push((workload, span));
         }
     }
+}
+
+/// Every network namespace in which a process lives.
+fn namespaces() -> Vec<File> {
+    let mut seen = HashSet::new();
+    let mut namespaces = Vec::new();
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return namespaces;
+    };
+    for process in processes.flatten() {
+        // What isn't a process has no such file; a process may be gone by now.
+        let Ok(file) = File::open(process.path().join("ns/net")) else {
+            continue;
+        };
+        if file.metadata().is_ok_and(|m| seen.insert(m.ino())) {
+            namespaces.push(file);
+        }
+    }
+    namespaces
+}
+
+/// Does something in a network namespace, on a thread of its own: a thread
+/// that has gone there is of no other use.
+fn in_namespace(namespace: File, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).context("cannot enter a namespace")?;
+            work()
+        });
+        worker.join().map_err(|_| anyhow!("the thread failed"))?
+    })
 }
 
 /// Connections in TIME_WAIT in our network namespace. They are no sockets any

@@ -10,8 +10,9 @@
 //! - `hold ADDRESS N`: opens N connections and keeps them.
 //! - `write BYTES`: sends on the first held connection, and waits until all of
 //!   it is acknowledged.
-//! - `read BYTES`: accepts one connection of the last `listen` and reads.
+//! - `read BYTES`: accepts one connection of the first `listen` and reads.
 //! - `reset`: ends the first held connection with a reset.
+//! - `half`: closes the first held connection for writing.
 //! - `release`: closes held connections, in order.
 //! - `fail ADDRESS MS`: a connect that fails, within a time. Answers with errno.
 //! - `syn PORT`: a SYN from 10.77.0.9 to 10.77.0.2, made by hand.
@@ -32,7 +33,7 @@ use nix::sched::{CloneFlags, setns};
 
 #[derive(Default)]
 struct Peer {
-    listener: Option<TcpListener>,
+    listeners: Vec<TcpListener>,
     held: Vec<TcpStream>,
 }
 
@@ -63,7 +64,7 @@ impl Peer {
             ["listen", address] => {
                 let listener = TcpListener::bind(address)?;
                 let address = listener.local_addr()?.to_string();
-                self.listener = Some(listener);
+                self.listeners.push(listener);
                 address
             }
             ["connect", address, n, threads] => {
@@ -78,7 +79,7 @@ impl Peer {
             }
             ["write", bytes] => write(self.held.first().context("nothing held")?, bytes.parse()?)?,
             ["read", bytes] => {
-                let listener = self.listener.as_ref().context("not listening")?;
+                let listener = self.listeners.first().context("not listening")?;
                 let (mut stream, _) = listener.accept()?;
                 let mut buffer = vec![0; bytes.parse()?];
                 stream.read_exact(&mut buffer)?;
@@ -88,6 +89,11 @@ impl Peer {
             ["reset"] => {
                 ensure!(!self.held.is_empty(), "nothing held");
                 reset(&self.held.remove(0))?;
+                "0".into()
+            }
+            ["half"] => {
+                let stream = self.held.first().context("nothing held")?;
+                stream.shutdown(std::net::Shutdown::Write)?;
                 "0".into()
             }
             ["release"] => {
