@@ -86,8 +86,10 @@ offsets! {
     tcp_total_retrans: "tcp_sock" . "total_retrans";
     tcp_srtt_us: "tcp_sock" . "srtt_us";
     tcp_bytes_received: "tcp_sock" . "bytes_received";
-    tcp_bytes_sent: "tcp_sock" . "bytes_sent";
-    tcp_bytes_retrans: "tcp_sock" . "bytes_retrans";
+    tcp_bytes_acked: "tcp_sock" . "bytes_acked";
+    tcp_snd_nxt: "tcp_sock" . "snd_nxt";
+    tcp_snd_una: "tcp_sock" . "snd_una";
+    tcp_write_seq: "tcp_sock" . "write_seq";
     tcp_segs_out: "tcp_sock" . "segs_out";
     tcp_delivered: "tcp_sock" . "delivered";
     socket_sk: "socket" . "sk";

@@ -202,6 +202,8 @@ pub struct Connection {
     pub segments: u32,
     /// `tcp_sock.delivered` when the RTT was last sampled.
     pub delivered: u32,
+    /// Sequence number of the first payload byte sent.
+    pub first_seq: u32,
     /// Smoothed RTT at the end, in microseconds.
     pub srtt_us: u32,
     /// Retransmits and resets so far, also those not in `events`.
@@ -229,9 +231,22 @@ pub struct Connection {
     /// The peer's port in network order.
     pub peer_port: u16,
     /// State before the end (`TCP_*`).
-    pub last_state: u32,
+    pub last_state: u8,
+    /// Unused.
+    pub pad: [u8; 7],
     /// The first [`EVENTS`] retransmits and resets.
     pub events: [Event; EVENTS],
+}
+
+/// Payload bytes sent: `next` is the sequence number behind the last of them,
+/// `first` that of the first. Sequence numbers have 32 bits; `acked`, a 64-bit
+/// count that is less than half their range away, says how often they wrapped.
+#[inline(always)]
+pub const fn bytes_between(first: u32, next: u32, acked: u64) -> u64 {
+    let low = next.wrapping_sub(first);
+    let ahead = low.wrapping_sub(acked as u32) as i32;
+    let bytes = acked.wrapping_add(ahead as i64 as u64);
+    if (bytes as i64) < 0 { 0 } else { bytes }
 }
 
 /// What the iterator over all sockets says: so many in this state.
@@ -278,3 +293,27 @@ pub const UNOWNED: u32 = 1 << 31;
 
 /// Bytes of the ring of ended connections.
 pub const RING_BYTES: usize = 512 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks bytes beyond the range of sequence numbers, and around a wrap.
+    #[test]
+    fn bytes_of_sequence_numbers() {
+        assert_eq!(bytes_between(1000, 1000, 0), 0);
+        // One acknowledged SYN, nothing sent.
+        assert_eq!(bytes_between(1000, 1000, 1), 0);
+        assert_eq!(bytes_between(u32::MAX - 9, 90, 40), 100);
+        let long = 7 << 32 | 12_345;
+        let first = 4_000_000_000u32;
+        let next = first.wrapping_add(long as u32);
+        for behind in [0, 1, 65_536, 1 << 30] {
+            assert_eq!(bytes_between(first, next, long - behind), long);
+        }
+        // Acknowledgements were counted after `next` was read.
+        assert_eq!(bytes_between(first, next, long + 5000), long);
+        // A reset socket: no bytes rather than 2^64 of them.
+        assert_eq!(bytes_between(1000, 999, 0), 0);
+    }
+}

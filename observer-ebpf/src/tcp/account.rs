@@ -10,7 +10,7 @@ use observer_common::loss::Loss;
 use observer_common::tally::Kind;
 use observer_common::tcp::{
     ABORTED, Connection, EVENTS, Event, NOT_SENT, RECEIVED, RING_BYTES, Retransmit, Role, SENT,
-    label, phase, state,
+    bytes_between, label, phase, state,
 };
 
 use super::socket::{family, take_addresses};
@@ -60,13 +60,35 @@ fn claim(counted: *mut u64, now: u64) -> u64 {
     0
 }
 
-/// Payload bytes that left, each once, and that came in, in order.
+/// Takes down where the payload begins. What is acknowledged by now tells;
+/// the kernel counts a client's SYN as a byte, a server's not.
 #[inline(always)]
-pub fn bytes(tcp: *const u8) -> (u64, u64) {
-    let sent = read!(tcp, tcp_bytes_sent, u64);
-    let sent = sent.saturating_sub(read!(tcp, tcp_bytes_retrans, u64));
+pub fn begin_bytes(connection: &mut Connection, tcp: *const u8) {
+    let acked = read!(tcp, tcp_bytes_acked, u64) as u32;
+    connection.first_seq = read!(tcp, tcp_snd_una, u32).wrapping_sub(acked);
+    if connection.role == Role::Client as u8 {
+        connection.first_seq = connection.first_seq.wrapping_add(1);
+    }
+}
+
+/// Payload bytes that left, each once, and that came in, in order. The kernel's
+/// own `bytes_sent` is no help: what a local queue refused is in it twice.
+#[inline(always)]
+pub fn bytes(connection: &Connection, tcp: *const u8) -> (u64, u64) {
+    let mut next = read!(tcp, tcp_snd_nxt, u32);
+    let is = read!(tcp, sock_state, u8);
+    let closing = matches!(
+        is,
+        state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING | state::TIME_WAIT | state::LAST_ACK
+    );
+    if closing && next == read!(tcp, tcp_write_seq, u32) {
+        // Our FIN, the last byte of all, is sent.
+        next = next.wrapping_sub(1);
+    }
+    let acked = read!(tcp, tcp_bytes_acked, u64);
+    let sent = bytes_between(connection.first_seq, next, acked);
     let mut received = read!(tcp, tcp_bytes_received, u64);
-    // To the kernel a FIN is a byte.
+    // The peer's FIN is counted as a byte, too.
     if received != 0 && read!(tcp, sock_flags, u64) & SOCK_DONE != 0 {
         received -= 1;
     }
@@ -76,7 +98,10 @@ pub fn bytes(tcp: *const u8) -> (u64, u64) {
 /// Counts bytes that aren't counted yet.
 #[inline(always)]
 pub fn count_bytes(connection: &mut Connection, tcp: *const u8, family: u8) {
-    let (sent, received) = bytes(tcp);
+    if connection.phase < phase::OPEN {
+        return;
+    }
+    let (sent, received) = bytes(connection, tcp);
     let sent = claim(&raw mut connection.sent, sent);
     let received = claim(&raw mut connection.received, received);
     if connection.traced == 0 {
@@ -134,6 +159,7 @@ pub fn established(connection: &mut Connection, tcp: *const u8, at: u64) {
     connection.phase = phase::OPEN;
     connection.established = at;
     let server = connection.role == Role::Server as u8;
+    begin_bytes(connection, tcp);
     if server {
         // A child begins with the SYN-ACKs that its request sent again; they
         // are counted as such.
@@ -186,7 +212,7 @@ pub fn ended(connection: &mut Connection, tcp: *const u8, was: u8) {
         };
     }
     connection.error = error;
-    connection.last_state = u32::from(was);
+    connection.last_state = was;
     connection.ended = at;
     connection.phase = phase::ENDED;
     if was_open {

@@ -8,7 +8,7 @@ use observer_common::tcp::{
 };
 use observer_common::workload::{OTHER, TRACED};
 
-use super::account::{bytes, count_bytes, sample_rtt};
+use super::account::{begin_bytes, bytes, count_bytes, sample_rtt};
 use super::socket::{connection, family, tcp_socket};
 use crate::identity::identify;
 use crate::kernel::{now, read, setting};
@@ -171,7 +171,6 @@ fn take_stock(connection: &mut Connection, tcp: *const u8, is: u8) {
     connection.older = 1;
     connection.owner = owner::NEW;
     connection.started = now();
-    (connection.sent, connection.received) = bytes(tcp);
     connection.segments = read!(tcp, tcp_total_retrans, u32);
     connection.delivered = read!(tcp, tcp_delivered, u32);
     match is {
@@ -180,7 +179,11 @@ fn take_stock(connection: &mut Connection, tcp: *const u8, is: u8) {
             connection.role = Role::Client as u8;
             connection.phase = phase::OPENING;
         }
-        _ => connection.phase = phase::OPEN,
+        _ => {
+            connection.phase = phase::OPEN;
+            begin_bytes(connection, tcp);
+            (connection.sent, connection.received) = bytes(connection, tcp);
+        }
     }
 }
 

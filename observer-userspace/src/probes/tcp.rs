@@ -39,8 +39,10 @@ const SOCKET_FIELDS: &[&str] = &[
     "tcp_total_retrans",
     "tcp_srtt_us",
     "tcp_bytes_received",
-    "tcp_bytes_sent",
-    "tcp_bytes_retrans",
+    "tcp_bytes_acked",
+    "tcp_snd_nxt",
+    "tcp_snd_una",
+    "tcp_write_seq",
     "tcp_segs_out",
 ];
 

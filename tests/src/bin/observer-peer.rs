@@ -10,7 +10,9 @@
 //! - `hold ADDRESS N`: opens N connections and keeps them.
 //! - `write BYTES`: sends on the first held connection, and waits until all of
 //!   it is acknowledged.
-//! - `read BYTES`: accepts one connection of the first `listen` and reads.
+//! - `accept BYTES`: accepts a connection of the first `listen`, reads and
+//!   keeps it.
+//! - `read BYTES`: reads from the first held connection; accepts it if need be.
 //! - `reset`: ends the first held connection with a reset.
 //! - `half`: closes the first held connection for writing.
 //! - `release`: closes held connections, in order.
@@ -79,6 +81,15 @@ impl Peer {
             }
             ["write", bytes] => write(self.held.first().context("nothing held")?, bytes.parse()?)?,
             ["read", bytes] => {
+                if self.held.is_empty() {
+                    let listener = self.listeners.first().context("not listening")?;
+                    self.held.push(listener.accept()?.0);
+                }
+                let mut buffer = vec![0; bytes.parse()?];
+                self.held[0].read_exact(&mut buffer)?;
+                buffer.len().to_string()
+            }
+            ["accept", bytes] => {
                 let listener = self.listeners.first().context("not listening")?;
                 let (mut stream, _) = listener.accept()?;
                 let mut buffer = vec![0; bytes.parse()?];
