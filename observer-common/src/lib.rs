@@ -14,4 +14,5 @@ pub mod offsets;
 pub mod slot;
 pub mod syscalls;
 pub mod tally;
+pub mod tcp;
 pub mod workload;

@@ -17,6 +17,7 @@ mod sched;
 mod slot;
 mod syscalls;
 mod tally;
+mod tcp;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -4,9 +4,12 @@ pub mod binary;
 pub mod busy;
 pub mod cgroup;
 pub mod kernel;
+pub mod netns;
 pub mod otlp_samples;
+pub mod peer;
 pub mod python;
 pub mod receiver;
+pub mod tcp;
 pub mod workload;
 
 pub use binary::observer_bin;

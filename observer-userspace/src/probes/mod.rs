@@ -4,6 +4,7 @@ pub mod block;
 pub mod cpu;
 pub mod sched;
 pub mod syscalls;
+pub mod tcp;
 
 mod builder;
 
@@ -74,5 +75,6 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(syscalls::Syscalls),
         Box::new(cpu::Cpu),
         Box::new(block::Block::default()),
+        Box::<tcp::Tcp>::default(),
     ]
 }
