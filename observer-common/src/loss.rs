@@ -38,7 +38,12 @@ losses! {
     HistogramTableFull = "tally", "histogram_table_full", "A duration was not counted: no histogram cell was free.";
     CounterTableFull = "tally", "counter_table_full", "A count was not added: no counter cell was free.";
     ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
+    SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may go unmatched.";
     SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+    SampleTableFull = "cpu", "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
+    StackRingFull = "cpu", "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
+    BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
+    BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";
 }
 
 /// Number of causes.

@@ -1,7 +1,16 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
 
+pub mod binary;
+pub mod busy;
+pub mod cgroup;
 pub mod kernel;
 pub mod otlp_samples;
 pub mod python;
 pub mod receiver;
 pub mod workload;
+
+pub use binary::observer_bin;
+pub mod diskstats;
+pub mod forked;
+pub mod loopdev;
+pub mod packages;

@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 use observer_common::loss::Loss;
 
 use super::limiter::SpanLimiter;
+use super::profiler::Profiler;
 use crate::export::self_stats::{Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats};
 use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
 use crate::kernel::stats::Estimate;
+
+/// Not worth a person's attention: exported, but not shown in the summary.
+const QUIET: [&str; 2] = [Loss::SyscallUnmatched.name(), Loss::SwitchUnseen.name()];
 
 /// Measures at each tick what was used and lost since the one before.
 pub struct Health {
@@ -50,10 +54,14 @@ impl Health {
         fills: Vec<Fill>,
         rings: Vec<Fill>,
         limiter: &SpanLimiter,
+        profiler: Option<&Profiler>,
     ) -> OwnCost {
         let usage = ProcessUsage::read().unwrap_or_default();
         let cpu = usage.user_seconds + usage.system_seconds;
-        let losses = losses(kernel, limiter);
+        let mut losses = losses(kernel, limiter);
+        for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
+            losses.push(("cpu", cause, count));
+        }
         self.programs.tick(kernel);
         let bpf = self.programs.seconds();
         let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +89,7 @@ impl Health {
         let mut lost = Vec::new();
         for (_, cause, count) in losses {
             let before = self.last_losses.insert(cause, count).unwrap_or(0);
-            if count > before && cause != Loss::SyscallUnmatched.name() {
+            if count > before && !QUIET.contains(&cause) {
                 lost.push((cause, count - before));
             }
         }

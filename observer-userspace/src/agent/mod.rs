@@ -4,9 +4,10 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
-mod health;
+pub mod health;
 mod limiter;
 pub mod outlet;
+mod profiler;
 mod rings;
 mod workloads;
 
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
+
+use observer_common::config::FILTER_V1;
 
 use crate::config::{Config, Tables};
 use crate::export::self_stats::Fill;
@@ -29,6 +32,7 @@ use crate::signals::{Span, UnixNanos};
 use health::Health;
 use limiter::SpanLimiter;
 use outlet::Outlet;
+use profiler::Profiler;
 use rings::Rings;
 use workloads::Workloads;
 
@@ -39,6 +43,9 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(250);
 /// Records taken from one ring buffer before the others get their turn.
 const DRAIN_BATCH: usize = 4096;
 
+/// How long a daemon that is told to end waits for its last profile's names.
+const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
+
 /// How long a daemon that is told to end may go on exporting.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(4500);
 
@@ -48,6 +55,8 @@ pub struct Agent {
     cells: Cells,
     probes: Vec<Box<dyn Probe>>,
     rings: Rings,
+    /// If the family cpu is chosen and could be started.
+    profiler: Option<Profiler>,
     workloads: Workloads,
     limiter: SpanLimiter,
     outlet: Outlet,
@@ -65,13 +74,9 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// When nothing at all can be attached, or the exporter can't be set up. A
-    /// probe that can't be attached is logged with its reason, and the others
+    /// When nothing at all can be attached. A probe that can't be attached is logged with its reason, and the others
     /// go on.
-    pub fn start(config: &Config) -> Result<Self> {
-        let host = Host::detect();
-        let health = Health::new();
-        let outlet = Outlet::new(config, &host, &health)?;
+    pub fn start(config: &Config, host: &Host, health: Health, outlet: Outlet) -> Result<Self> {
         let options = load_options(config)?;
         let mut kernel = Kernel::load(&options)?;
         let mut probes = chosen(config);
@@ -97,12 +102,14 @@ impl Agent {
                 );
             }
         }
+        let profiler = start_profiler(&mut kernel, &probes, config.frequency);
         kernel.forget_types();
         Ok(Self {
             cells,
             rings,
+            profiler,
             probes,
-            workloads: Workloads::new(&host),
+            workloads: Workloads::new(host),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             outlet,
             health,
@@ -128,6 +135,7 @@ impl Agent {
                 biased;
                 () = &mut end => break,
                 _ = ticks.tick() => self.tick(),
+                profile = profiler::finished(&mut self.profiler) => self.outlet.profile(&profile),
                 ready = self.rings.ready() => {
                     ready?;
                     self.drain();
@@ -139,15 +147,22 @@ impl Agent {
             }
         }
         self.tick();
+        if self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
+            let last = profiler::finished(&mut self.profiler);
+            if let Ok(profile) = tokio::time::timeout(LAST_PROFILE_LIMIT, last).await {
+                self.outlet.profile(&profile);
+            }
+        }
         // Detached here: the kernel half is gone before the network is asked.
         let Self {
             kernel,
             rings,
             cells,
+            profiler,
             outlet,
             ..
         } = self;
-        drop((rings, cells, kernel));
+        drop((rings, cells, profiler, kernel));
         outlet.shutdown(SHUTDOWN_LIMIT).await;
         Ok(())
     }
@@ -172,6 +187,9 @@ impl Agent {
             if found < DRAIN_BATCH {
                 break;
             }
+        }
+        if let Some(profiler) = &mut self.profiler {
+            profiler.drain();
         }
         let spans: Vec<Span> = spans
             .into_iter()
@@ -206,6 +224,11 @@ impl Agent {
         let workloads = &mut self.workloads;
         let resources = out.finish(workloads.host(), |id| workloads.resource(id));
         let batch = MetricBatch { time, resources };
+        if let Some(profiler) = &mut self.profiler
+            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
+        {
+            tracing::warn!(probe = "cpu", "cpu: {error:#}");
+        }
         let fills = vec![
             fill("HISTOGRAMS", tallies.histogram_cells, self.tables.cells),
             fill(
@@ -215,9 +238,13 @@ impl Agent {
             ),
             fill("WORKLOADS", self.workloads.count(), self.tables.workloads),
         ];
-        let own = self
-            .health
-            .measure(&mut self.kernel, fills, self.rings.fills(), &self.limiter);
+        let own = self.health.measure(
+            &mut self.kernel,
+            fills,
+            self.rings.fills(),
+            &self.limiter,
+            self.profiler.as_ref(),
+        );
         self.outlet.metrics(&batch, own);
         tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
     }
@@ -248,6 +275,23 @@ fn attach(kernel: &mut Kernel, spec: &'static ProbeSpec) -> bool {
     any
 }
 
+/// Starts the CPU profiler if its family was chosen and attached.
+fn start_profiler(
+    kernel: &mut Kernel,
+    probes: &[Box<dyn Probe>],
+    frequency: u32,
+) -> Option<Profiler> {
+    let family = probes::cpu::SPEC.family;
+    if !probes.iter().any(|probe| probe.spec().family == family) {
+        return None;
+    }
+    Profiler::start(kernel, frequency)
+        .inspect_err(|error| {
+            tracing::warn!(probe = family, "no CPU profiles: {error:#}");
+        })
+        .ok()
+}
+
 /// The chosen families' probes.
 fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
     let mut probes = probes::all();
@@ -265,7 +309,13 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
     let mut cgroups = Vec::new();
     for path in &config.filter.cgroups {
         let found = find_cgroup(path).with_context(|| format!("--cgroup {}", path.display()))?;
-        cgroups.extend(found.iter().map(|cgroup| cgroup.id));
+        cgroups.extend(found.iter().map(|cgroup| {
+            if cgroup.is_v2 {
+                cgroup.id
+            } else {
+                cgroup.id | FILTER_V1
+            }
+        }));
     }
     Ok(LoadOptions {
         filters: Filters {
@@ -279,6 +329,7 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         counter_cells: config.tables.cells.saturating_mul(2),
         v1_controller: v1_controller().map(str::to_string),
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
+        sample_entries: probes::cpu::entries(config.frequency, config.interval),
         diagnostics: config.kernel_debug,
     })
 }

@@ -1,10 +1,12 @@
 //! The running kernel: its BTF, features, clock; loading and reading BPF.
 
+pub mod batch;
 pub mod btf;
 pub mod capabilities;
 pub mod cells;
 pub mod clock;
 pub mod object;
+pub mod perf;
 pub mod ring;
 pub mod spec;
 pub mod stats;

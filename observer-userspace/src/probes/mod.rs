@@ -1,5 +1,7 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
+pub mod block;
+pub mod cpu;
 pub mod sched;
 pub mod syscalls;
 
@@ -67,5 +69,10 @@ pub trait Probe {
 
 /// All families with their documentation, for `check` and `docs/metrics.md`.
 pub fn all() -> Vec<Box<dyn Probe>> {
-    vec![Box::new(sched::Sched), Box::new(syscalls::Syscalls)]
+    vec![
+        Box::new(sched::Sched),
+        Box::new(syscalls::Syscalls),
+        Box::new(cpu::Cpu),
+        Box::new(block::Block::default()),
+    ]
 }
