@@ -5,6 +5,7 @@
 //! arithmetic: it compiles for the kernel's BPF machine and for the host, and
 //! is tested on the host.
 
+pub mod block;
 pub mod config;
 pub mod cpu;
 pub mod histogram;
@@ -13,4 +14,5 @@ pub mod offsets;
 pub mod slot;
 pub mod syscalls;
 pub mod tally;
+pub mod tcp;
 pub mod workload;

@@ -6,7 +6,9 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod block;
 mod cpu;
+mod dirty;
 mod floor;
 mod identity;
 mod kernel;
@@ -15,6 +17,7 @@ mod sched;
 mod slot;
 mod syscalls;
 mod tally;
+mod tcp;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

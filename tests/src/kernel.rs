@@ -64,7 +64,7 @@ impl Fixture {
             .kernel
             .workloads()?
             .into_iter()
-            .filter(|(key, _)| name(key) == comm)
+            .filter(|(key, _)| self::comm(key) == comm)
             .map(|(_, id)| id as u16)
             .collect::<Vec<_>>();
         ensure!(!ids.is_empty(), "no workload is called {comm}");
@@ -75,7 +75,8 @@ impl Fixture {
     }
 }
 
-fn name(key: &WorkloadKey) -> &str {
+/// The name of a workload's processes.
+pub fn comm(key: &WorkloadKey) -> &str {
     let end = key
         .comm
         .iter()

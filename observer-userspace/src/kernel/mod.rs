@@ -5,6 +5,7 @@ pub mod btf;
 pub mod capabilities;
 pub mod cells;
 pub mod clock;
+pub mod iter;
 pub mod object;
 pub mod perf;
 pub mod ring;

@@ -86,6 +86,8 @@ pub struct Kernel {
     /// Needed as long as programs are attached; see [`Kernel::forget_types`].
     btf: Option<Btf>,
     offsets: Offsets,
+    /// See [`Kernel::block_operations`].
+    block_operations: Vec<(String, u32)>,
     states: Vec<ProbeState>,
 }
 
@@ -122,6 +124,11 @@ impl Kernel {
             offsets.css_set_subsys += index * size_of::<u64>() as u32;
             config.cgroup_v1 = 1;
         }
+        // Called `req_opf` until 6.0.
+        let block_operations = ["req_op", "req_opf"]
+            .iter()
+            .flat_map(|name| types.enumerators(name))
+            .collect();
         drop(types);
 
         let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
@@ -147,6 +154,7 @@ impl Kernel {
             ebpf,
             btf: Some(btf),
             offsets,
+            block_operations,
             states: Vec::new(),
         };
         kernel.fill_free_lists(options)?;
@@ -246,6 +254,22 @@ impl Kernel {
             .program_mut(spec.name)
             .ok_or_else(|| anyhow!("the kernel object has no program {}", spec.name))?;
         match spec.attach {
+            Attach::FirstTracepoint(tracepoints) => {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                let mut failures = Vec::new();
+                for tracepoint in tracepoints {
+                    match program.load(tracepoint, btf) {
+                        Ok(()) => {
+                            program
+                                .attach()
+                                .with_context(|| format!("cannot attach to {tracepoint}"))?;
+                            return Ok(());
+                        }
+                        Err(error) => failures.push(format!("{:#}", anyhow!(error))),
+                    }
+                }
+                bail!("cannot load {}: {}", spec.name, failures.join("; "));
+            }
             Attach::Tracepoint(tracepoint) => {
                 let program: &mut BtfTracePoint = program.try_into()?;
                 program
@@ -287,6 +311,12 @@ impl Kernel {
     /// The offsets that were found.
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
+    }
+
+    /// This kernel's block operations: `REQ_OP_*` with its number. Those of
+    /// zones have had several.
+    pub fn block_operations(&self) -> &[(String, u32)] {
+        &self.block_operations
     }
 
     /// A map of the kernel object.

@@ -1,8 +1,10 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
+pub mod block;
 pub mod cpu;
 pub mod sched;
 pub mod syscalls;
+pub mod tcp;
 
 mod builder;
 
@@ -72,5 +74,7 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(sched::Sched),
         Box::new(syscalls::Syscalls),
         Box::new(cpu::Cpu),
+        Box::new(block::Block::default()),
+        Box::<tcp::Tcp>::default(),
     ]
 }
