@@ -35,6 +35,7 @@ losses! {
     ThreadStateFailed = "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
     SyscallUnmatched = "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
     BlockRequestUntracked = "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
+    BlockEndMissed = "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
     BlockRingFull = "block_ring_full", "A slow block operation was not reported one by one.";
 }
 

@@ -478,6 +478,17 @@ fn latency_agrees_with_fio() -> Result<()> {
         // Past the page cache, so that the disk below takes the time rather
         // than the way to it.
         let disk = LoopDevice::new(64 * MIB, true)?;
+        // What was never written is not read from the disk below either.
+        let fill = Step::Write {
+            count: 1024,
+            size: 65536,
+        };
+        forked::run(
+            "blk-fill",
+            &disk.path(),
+            libc::O_DIRECT,
+            &[fill, Step::Sync],
+        )?;
         let mut seen = Vec::new();
         // Whoever else uses the machine delays fio after the operation's end:
         // one undisturbed run is enough.
