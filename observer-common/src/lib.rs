@@ -7,10 +7,12 @@
 
 pub mod block;
 pub mod config;
+pub mod cpu;
 pub mod histogram;
 pub mod loss;
 pub mod offsets;
 pub mod slot;
 pub mod syscalls;
 pub mod tally;
+pub mod tcp;
 pub mod workload;

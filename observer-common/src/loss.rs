@@ -4,7 +4,7 @@
 //! metrics, logs and summaries.
 
 macro_rules! losses {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $meaning:literal;)*) => {
+    ($($variant:ident = $family:literal, $name:literal, $meaning:literal;)*) => {
         /// A cause of loss; the discriminant indexes the kernel's array.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,11 @@ macro_rules! losses {
                 match self { $(Loss::$variant => $name,)* }
             }
 
+            /// The probe family that lost it.
+            pub const fn family(self) -> &'static str {
+                match self { $(Loss::$variant => $family,)* }
+            }
+
             /// What exactly was lost.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Loss::$variant => $meaning,)* }
@@ -28,15 +33,20 @@ macro_rules! losses {
 }
 
 losses! {
-    WorkloadTableFull = "workload_table_full", "A workload found the table full and is counted as `other`.";
-    WorkloadRingFull = "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
-    HistogramTableFull = "histogram_table_full", "A duration was not counted: no histogram cell was free.";
-    CounterTableFull = "counter_table_full", "A count was not added: no counter cell was free.";
-    ThreadStateFailed = "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
-    SyscallUnmatched = "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
-    BlockRequestUntracked = "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
-    BlockEndMissed = "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
-    BlockRingFull = "block_ring_full", "A slow block operation was not reported one by one.";
+    WorkloadTableFull = "identity", "workload_table_full", "A workload found the table full and is counted as `other`.";
+    WorkloadRingFull = "identity", "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
+    HistogramTableFull = "tally", "histogram_table_full", "A duration was not counted: no histogram cell was free.";
+    CounterTableFull = "tally", "counter_table_full", "A count was not added: no counter cell was free.";
+    ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
+    SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may go unmatched.";
+    SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+    SampleTableFull = "cpu", "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
+    StackRingFull = "cpu", "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
+    BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
+    BlockEndMissed = "block", "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
+    BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";
+    TcpStateFailed = "tcp", "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
+    TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }
 
 /// Number of causes.

@@ -59,6 +59,9 @@ offsets! {
     task_flags: "task_struct" . "flags";
     task_comm: "task_struct" . "comm";
     task_state: "task_struct" . "__state" | "state";
+    task_cpu_time: "task_struct" . "se.sum_exec_runtime";
+    task_voluntary: "task_struct" . "nvcsw";
+    task_involuntary: "task_struct" . "nivcsw";
     task_group_leader: "task_struct" . "group_leader";
     task_cgroups: "task_struct" . "cgroups";
     // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.
@@ -92,4 +95,29 @@ offsets! {
     block_start_arguments: "arguments block_io_start" . "";
     block_insert_arguments: "arguments block_rq_insert" . "";
     block_issue_arguments: "arguments block_rq_issue" . "";
+    sock_state: "sock_common" . "skc_state";
+    sock_family: "sock_common" . "skc_family";
+    sock_daddr: "sock_common" . "skc_daddr";
+    sock_saddr: "sock_common" . "skc_rcv_saddr";
+    sock_dport: "sock_common" . "skc_dport";
+    sock_v6_daddr: "sock_common" . "skc_v6_daddr";
+    sock_v6_saddr: "sock_common" . "skc_v6_rcv_saddr";
+    sock_flags: "sock_common" . "skc_flags";
+    sock_net: "sock_common" . "skc_net.net";
+    sock_num: "sock_common" . "skc_num";
+    sock_err: "sock" . "sk_err";
+    inet_sport: "inet_sock" . "inet_sport";
+    icsk_ca_state: "inet_connection_sock" . "icsk_ca_state";
+    icsk_pending: "inet_connection_sock" . "icsk_pending";
+    icsk_syn_queue: "inet_connection_sock" . "icsk_accept_queue.qlen.counter";
+    tcp_total_retrans: "tcp_sock" . "total_retrans";
+    tcp_srtt_us: "tcp_sock" . "srtt_us";
+    tcp_bytes_received: "tcp_sock" . "bytes_received";
+    tcp_bytes_acked: "tcp_sock" . "bytes_acked";
+    tcp_snd_nxt: "tcp_sock" . "snd_nxt";
+    tcp_snd_una: "tcp_sock" . "snd_una";
+    tcp_write_seq: "tcp_sock" . "write_seq";
+    tcp_segs_out: "tcp_sock" . "segs_out";
+    tcp_delivered: "tcp_sock" . "delivered";
+    socket_sk: "socket" . "sk";
 }

@@ -39,6 +39,26 @@ pub enum Kind {
     /// Counter: block operations that couldn't be timed, on top of those in
     /// [`Self::BlockTotal`]; label as above.
     BlockUntimed = 53,
+    /// Histogram: duration of handshakes; TCP labels are [`crate::tcp::label`], here with the role.
+    TcpHandshake = 32,
+    /// Histogram: from established to closed; label with the role.
+    TcpConnection = 33,
+    /// Histogram: smoothed round-trip times.
+    TcpRtt = 34,
+    /// Counter: retransmitted segments; label with the type.
+    TcpRetransmitSegments = 35,
+    /// Counter: retransmits; label with the type.
+    TcpRetransmitEvents = 36,
+    /// Counter: resets; label with the direction.
+    TcpResets = 37,
+    /// Counter: connections that were established; label with the role.
+    TcpOpened = 38,
+    /// Counter: connections that were not; label with role and error.
+    TcpFailed = 39,
+    /// Counter: established connections that ended; label with role and error.
+    TcpClosed = 40,
+    /// Counter: payload bytes; label with the direction.
+    TcpBytes = 41,
 }
 
 /// Which series on which CPU a cell belongs to.

@@ -2,16 +2,15 @@
 //! dirtied the data, or asked for a cache flush.
 
 use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel};
+use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::block::{LastDirtied, Owner};
 use observer_common::offsets::MISSING;
-use observer_common::workload::{KERNEL_THREAD, OTHER, TRACED};
+use observer_common::workload::{KERNEL_THREAD, OTHER};
 
-use crate::identity::refresh;
+use crate::identity::{anyone_here, nobodys_flags};
 use crate::kernel::{offset, read};
-use crate::slot::slot;
 
 /// File (`address_space`) → who dirtied it last.
 #[btf_map]
@@ -23,10 +22,13 @@ static LAST_DIRTIED: PerCpuArray<LastDirtied, 1> = PerCpuArray::new();
 static FLUSHERS: LruHashMap<u64, Owner, 1024> = LruHashMap::new();
 
 /// Charged when nobody is known.
-const NOBODY: Owner = Owner {
-    workload: OTHER,
-    flags: TRACED,
-};
+#[inline(always)]
+pub fn nobody() -> Owner {
+    Owner {
+        workload: OTHER,
+        flags: nobodys_flags(),
+    }
+}
 
 /// Low bits of `page.mapping` that say that it is no file's
 /// (`PAGE_MAPPING_FLAGS`, include/linux/page-flags.h).
@@ -35,15 +37,9 @@ const NO_FILE: u64 = 3;
 /// Whoever runs.
 #[inline(always)]
 fn current_owner() -> Owner {
-    let Some(slot) = slot() else { return NOBODY };
-    let pid_tgid = bpf_get_current_pid_tgid();
-    if pid_tgid as u32 == 0 {
-        // An interrupt of an idle CPU.
-        return NOBODY;
-    }
-    if slot.tid != pid_tgid as u32 && !refresh(slot) {
-        return NOBODY;
-    }
+    let Some(slot) = anyone_here() else {
+        return nobody();
+    };
     Owner {
         workload: slot.workload,
         flags: slot.flags,
@@ -137,5 +133,5 @@ pub fn note_flusher(request: *const u8, owner: Owner) {
 pub fn flusher(request: *const u8) -> Owner {
     let queue = read!(request, request_queue, u64);
     // SAFETY: copied at once.
-    unsafe { FLUSHERS.get(&queue) }.copied().unwrap_or(NOBODY)
+    unsafe { FLUSHERS.get(&queue) }.copied().unwrap_or(nobody())
 }

@@ -7,6 +7,7 @@
 #![feature(asm_experimental_arch)]
 
 mod block;
+mod cpu;
 mod dirty;
 mod floor;
 mod identity;
@@ -16,6 +17,7 @@ mod sched;
 mod slot;
 mod syscalls;
 mod tally;
+mod tcp;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,5 +1,18 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
 
+pub mod binary;
+pub mod busy;
+pub mod cgroup;
+pub mod kernel;
+pub mod netns;
+pub mod otlp_samples;
+pub mod peer;
+pub mod python;
+pub mod receiver;
+pub mod tcp;
+pub mod workload;
+
+pub use binary::observer_bin;
 pub mod diskstats;
 pub mod forked;
 pub mod loopdev;

@@ -4,6 +4,7 @@ mod ebpf;
 mod root;
 mod run;
 mod test;
+mod tool;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,18 @@ enum Command {
     },
     /// Runs all tests, those that need a kernel as root.
     Test(test::Options),
+    /// Measures what Observer costs, beside empty programs and peers.
+    Bench {
+        /// Options of the benchmark, after `--`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Writes docs/metrics.md from the code.
+    Docs {
+        /// Compare with the committed page and change nothing.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,6 +51,8 @@ fn main() -> anyhow::Result<()> {
         Command::Ebpf(options) => ebpf::main(&options),
         Command::Run { args } => run::main(&args),
         Command::Test(options) => test::main(&options),
+        Command::Bench { args } => tool::bench(&args),
+        Command::Docs { check } => tool::docs(check),
     }
 }
 

@@ -16,7 +16,8 @@ pub fn command(program: impl AsRef<OsStr>, keep: &[&str]) -> anyhow::Result<Comm
     Ok(sudo)
 }
 
-fn is_root() -> anyhow::Result<bool> {
+/// Is the effective user root?
+pub fn is_root() -> anyhow::Result<bool> {
     // The effective user id is the second of four in `Uid:` (proc(5)).
     let status = std::fs::read_to_string("/proc/self/status")?;
     let uid = status

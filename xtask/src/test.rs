@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, those that need a kernel as root.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -9,17 +10,120 @@ use anyhow::{Context, bail};
 pub struct Options {
     /// Only tests whose name contains this.
     filter: Option<String>,
+    /// Only the tests that need neither root nor a kernel with BPF.
+    #[arg(long)]
+    unit: bool,
 }
+
+/// The Debian packages that the integration tests use, with reasons.
+const PACKAGES: &str = "tests/packages.txt";
+
+/// The user's variables that tests may need, also behind sudo.
+const ENVIRONMENT: &[&str] = &[
+    "CI",
+    "HOME",
+    "PATH",
+    "OBSERVER_BIN",
+    "CARGO_TARGET_DIR",
+    "RUST_BACKTRACE",
+];
 
 /// Runs the tests; fails if one does.
 pub fn main(options: &Options) -> anyhow::Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .current_dir(crate::checkout())
-        .args(["test", "--workspace"])
-        .args(&options.filter);
-    if !cargo.status().context("cannot start cargo")?.success() {
-        bail!("tests failed; see above");
+    let filter = options.filter.as_slice();
+    run(cargo(&["test", "--workspace", "--exclude", "observer-tests"]).args(filter))?;
+    if options.unit {
+        return Ok(());
+    }
+    install_packages()?;
+    run(&mut cargo(&[
+        "build",
+        "--package",
+        "observer-userspace",
+        "--bin",
+        "observer",
+    ]))?;
+    let observer = crate::target_dir().join("debug/observer");
+    let mut tests = cargo(&["test", "--package", "observer-tests"]);
+    tests.env("OBSERVER_BIN", &observer);
+    if !crate::root::is_root()? {
+        // cargo builds as the user and runs the tests through sudo.
+        let triple = host_triple()?;
+        let variable = format!(
+            "CARGO_TARGET_{}_RUNNER",
+            triple.to_uppercase().replace('-', "_")
+        );
+        tests.env(
+            variable,
+            format!("sudo --preserve-env={} --", ENVIRONMENT.join(",")),
+        );
+    }
+    // One at a time: they load the machine and count what happens on it.
+    run(tests.args(filter).args(["--", "--test-threads=1"]))
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(crate::checkout()).args(args);
+    command
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed ({status}); its messages are above");
     }
     Ok(())
+}
+
+/// Installs what is missing where apt-get can; elsewhere names it.
+fn install_packages() -> anyhow::Result<()> {
+    let list = std::fs::read_to_string(crate::checkout().join(PACKAGES))
+        .with_context(|| format!("cannot read {PACKAGES}"))?;
+    let missing: Vec<&str> = list
+        .lines()
+        .filter_map(|line| line.split('#').next()?.split_whitespace().next())
+        .filter(|package| !installed(package))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if !Path::new("/usr/bin/apt-get").exists() {
+        eprintln!(
+            "not installed, and there is no apt-get to do it: {names} (see {PACKAGES} for what they are)"
+        );
+        return Ok(());
+    }
+    eprintln!("installing for the tests: {names}");
+    let keep = &["DEBIAN_FRONTEND"];
+    let mut update = crate::root::command("apt-get", keep)?;
+    // A list that can't be renewed may still be good enough.
+    let _ = update.args(["update", "--quiet"]).status();
+    let mut install = crate::root::command("apt-get", keep)?;
+    install
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+        .args(&missing);
+    run(&mut install).with_context(|| format!("the tests need {names}"))
+}
+
+fn installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${Status}", package])
+        .output()
+        .is_ok_and(|out| out.stdout.ends_with(b"ok installed"))
+}
+
+fn host_triple() -> anyhow::Result<String> {
+    let out = Command::new("rustc")
+        .arg("-vV")
+        .output()
+        .context("cannot start rustc")?;
+    String::from_utf8_lossy(&out.stdout)
+        .lines()
+        .find_map(|line| line.strip_prefix("host: ").map(str::to_string))
+        .context("rustc -vV names no host")
 }

@@ -7,6 +7,7 @@ use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
+use observer_common::cpu::SAMPLE_ENTRIES;
 use observer_common::loss::{LOSSES, Loss};
 use observer_common::offsets::{MISSING, Offsets};
 use observer_common::tally::{COUNTER_CELLS, HISTOGRAM_CELLS, RESERVED_CELLS};
@@ -14,6 +15,7 @@ use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, WorkloadKey};
 
 use super::btf::KernelBtf;
 use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
+use crate::identity::subsys_enum_name;
 
 /// The committed kernel object.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
@@ -28,7 +30,8 @@ pub struct Filters {
     pub with_children: bool,
     /// Names of processes (comm of the thread-group leader, 15 bytes count).
     pub comms: Vec<String>,
-    /// kernfs ids of cgroups, v1 or v2; what lies below counts too.
+    /// kernfs ids of cgroups, those of v1 with [`observer_common::config::FILTER_V1`];
+    /// what lies below counts too.
     pub cgroups: Vec<u64>,
 }
 
@@ -47,6 +50,8 @@ pub struct LoadOptions {
     pub v1_controller: Option<String>,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Entries of each of the two tables of CPU samples.
+    pub sample_entries: u32,
     /// The kernel half's own log lines.
     pub diagnostics: bool,
 }
@@ -60,6 +65,7 @@ impl Default for LoadOptions {
             counter_cells: COUNTER_CELLS,
             v1_controller: None,
             slow_block_ns: 50_000_000,
+            sample_entries: SAMPLE_ENTRIES,
             diagnostics: false,
         }
     }
@@ -111,8 +117,7 @@ impl Kernel {
             }
         }
         if let Some(controller) = &options.v1_controller
-            && let Some(index) =
-                types.enumerator("cgroup_subsys_id", &format!("{controller}_cgrp_id"))
+            && let Some(index) = types.enumerator("cgroup_subsys_id", &subsys_enum_name(controller))
             && offsets.css_set_subsys != MISSING
         {
             // The kernel half reads `subsys[index]` as if it were a field.
@@ -138,6 +143,8 @@ impl Kernel {
             .map_max_entries("HISTOGRAMS", options.histogram_cells)
             .map_max_entries("HISTOGRAM_INDEX", options.histogram_cells)
             .map_max_entries("HISTOGRAM_FREE", options.histogram_cells)
+            .map_max_entries("SAMPLES_0", options.sample_entries)
+            .map_max_entries("SAMPLES_1", options.sample_entries)
             .map_max_entries("COUNTERS", options.counter_cells)
             .map_max_entries("COUNTER_INDEX", options.counter_cells)
             .map_max_entries("COUNTER_FREE", options.counter_cells)

@@ -6,10 +6,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::Kernel;
+
+/// A shorter window tells too little.
+const MIN_WINDOW: Duration = Duration::from_millis(100);
 
 /// Run time and number of runs of a program, as the kernel measured them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +45,100 @@ pub fn enable() -> Result<OwnedFd> {
     }
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Run times since the start, estimated from windows: in each interval the
+/// kernel measures for a while, and the rest of the interval is taken to be
+/// alike.
+#[derive(Default)]
+pub struct Estimate {
+    totals: HashMap<String, RunStats>,
+    window: Option<Window>,
+    /// What the last finished window saw, and how long it was.
+    seen: Option<(HashMap<String, RunStats>, f64)>,
+    last_tick: Option<Instant>,
+    failed: bool,
+}
+
+struct Window {
+    /// Measuring goes on while this is open.
+    _enabled: OwnedFd,
+    begin: HashMap<String, RunStats>,
+    since: Instant,
+}
+
+impl Estimate {
+    /// Nothing measured yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an interval, then opens the window of the next one.
+    pub fn tick(&mut self, kernel: &Kernel) {
+        self.end_window(kernel);
+        let now = Instant::now();
+        let interval = self
+            .last_tick
+            .replace(now)
+            .map_or(0.0, |last| (now - last).as_secs_f64());
+        if let Some((seen, length)) = self.seen.take() {
+            let factor = (interval / length).max(1.0);
+            for (name, run) in seen {
+                let total = self.totals.entry(name).or_default();
+                total.time_ns += (run.time_ns as f64 * factor) as u64;
+                total.count += (run.count as f64 * factor) as u64;
+            }
+        }
+        if self.failed {
+            return;
+        }
+        match enable() {
+            Ok(enabled) => {
+                self.window = Some(Window {
+                    _enabled: enabled,
+                    begin: read(kernel),
+                    since: now,
+                });
+            }
+            Err(error) => {
+                self.failed = true;
+                tracing::warn!("the kernel half's own cost is not known: {error:#}");
+            }
+        }
+    }
+
+    /// Ends the window, if one is open and long enough to tell anything.
+    pub fn end_window(&mut self, kernel: &Kernel) {
+        let Some(window) = self.window.take() else {
+            return;
+        };
+        let length = window.since.elapsed();
+        if length < MIN_WINDOW {
+            self.window = Some(window);
+            return;
+        }
+        let mut end = read(kernel);
+        for (name, run) in &mut end {
+            let begin = window.begin.get(name).copied().unwrap_or_default();
+            run.time_ns = run.time_ns.saturating_sub(begin.time_ns);
+            run.count = run.count.saturating_sub(begin.count);
+        }
+        self.seen = Some((end, length.as_secs_f64()));
+    }
+
+    /// Estimated totals by program.
+    pub fn totals(&self) -> impl Iterator<Item = (&str, RunStats)> {
+        self.totals.iter().map(|(name, run)| (name.as_str(), *run))
+    }
+
+    /// Estimated CPU seconds of all programs together.
+    pub fn seconds(&self) -> f64 {
+        self.totals
+            .values()
+            .map(|run| run.time_ns as f64)
+            .sum::<f64>()
+            / 1e9
+    }
 }
 
 /// The statistics of all loaded programs, by name.

@@ -1,8 +1,10 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
 pub mod block;
+pub mod cpu;
 pub mod sched;
 pub mod syscalls;
+pub mod tcp;
 
 mod builder;
 
@@ -18,7 +20,8 @@ use crate::signals::{MetricDef, Span};
 pub struct Tick<'a> {
     /// Everything counted since the start.
     pub tallies: &'a Tallies,
-    /// For timestamps.
+    /// For the series' start times. Measured once: a start that wandered with
+    /// the wall clock would look like a series that begins anew.
     pub clock: Clock,
 }
 
@@ -70,6 +73,8 @@ pub fn all() -> Vec<Box<dyn Probe>> {
     vec![
         Box::new(sched::Sched),
         Box::new(syscalls::Syscalls),
+        Box::new(cpu::Cpu),
         Box::new(block::Block::default()),
+        Box::<tcp::Tcp>::default(),
     ]
 }

@@ -54,7 +54,8 @@ pub fn bytes(value: f64) -> String {
 
 /// A share: `0.4 %`, `12 %`.
 pub fn percent(share: f64) -> String {
-    let value = share * 100.0;
+    // Not "-0.0 %" for what is nothing.
+    let value = (share * 100.0).max(0.0);
     if value < 9.95 {
         format!("{value:.1} %")
     } else {

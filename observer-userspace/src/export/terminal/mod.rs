@@ -14,7 +14,10 @@ mod table;
 mod tcp;
 mod view;
 
+use std::collections::BTreeMap;
+
 use crate::signals::metric::ResourceMetrics;
+use crate::signals::{Profile, UnixNanos};
 
 pub use own::OwnCost;
 use view::View;
@@ -71,4 +74,61 @@ pub fn render(interval: &Interval<'_>) -> String {
     out.push('\n');
     out.push_str(&own::line(interval));
     out
+}
+
+/// The hottest functions of each workload, for [`Interval::hottest`].
+pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
+    let mut by_workload: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for sample in &profile.samples {
+        let Some(resource) = profile.resources.get(sample.resource as usize) else {
+            continue;
+        };
+        let leaf = profile.leaf(sample.stack);
+        *by_workload
+            .entry(view::label(resource))
+            .or_default()
+            .entry(leaf)
+            .or_default() += sample.value;
+    }
+    by_workload
+        .into_iter()
+        .map(|(workload, functions)| {
+            let total: u64 = functions.values().sum();
+            let mut functions: Vec<_> = functions.into_iter().collect();
+            functions.sort_by_key(|(_, samples)| std::cmp::Reverse(*samples));
+            let hottest = functions
+                .into_iter()
+                .take(3)
+                .map(|(name, n)| (name, n as f64 / total.max(1) as f64))
+                .collect();
+            (workload, hottest)
+        })
+        .collect()
+}
+
+/// Columns of the terminal on standard output, if it is one.
+pub fn width() -> Option<usize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ fills a winsize.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col >= 40).then_some(size.ws_col.into())
+}
+
+/// Local wall-clock time as `HH:MM:SS`.
+pub fn local_time(time: UnixNanos) -> String {
+    let seconds = (time / 1_000_000_000) as libc::time_t;
+    // SAFETY: a zeroed `tm` is valid, localtime_r fills it or returns null.
+    let tm = unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&raw const seconds, &raw mut tm).is_null() {
+            return String::new();
+        }
+        tm
+    };
+    format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec)
 }

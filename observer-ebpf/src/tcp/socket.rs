@@ -1,0 +1,136 @@
+//! A socket: its fields, its state, its owner.
+
+use aya_ebpf::bindings::{
+    BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type,
+};
+use aya_ebpf::helpers::generated::{bpf_sk_storage_get, bpf_skc_to_tcp_sock};
+use aya_ebpf::macros::btf_map;
+use observer_common::loss::Loss;
+use observer_common::tcp::{Connection, Family, owner};
+use observer_common::workload::{KERNEL_THREAD, TRACED};
+
+use crate::identity::identify;
+use crate::kernel::{current, read};
+use crate::loss::lost;
+
+/// `AF_INET` of include/linux/socket.h.
+const AF_INET: u16 = 2;
+
+/// `::ffff:0:0/96`, the second half of the address but for the IPv4 part.
+const MAPPED: u32 = u32::from_be_bytes([0, 0, 0xff, 0xff]).to_be();
+
+/// Socket storage that a listener hands on to what it accepts. aya-ebpf's own
+/// knows neither that flag nor raw sockets; the layout is the same.
+#[repr(C)]
+pub struct SocketStorage<T> {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the fields are placeholders that only the loader reads.
+unsafe impl<T> Sync for SocketStorage<T> {}
+
+#[btf_map]
+static TCP_SOCKETS: SocketStorage<Connection> = SocketStorage {
+    r#type: core::ptr::null(),
+    key: core::ptr::null(),
+    value: core::ptr::null(),
+    max_entries: core::ptr::null(),
+    map_flags: core::ptr::null(),
+};
+
+/// The TCP socket behind `sk`; null when it is something else, or only half of
+/// a socket (a handshake under way, TIME_WAIT).
+///
+/// # Safety
+///
+/// `sk` must be a socket that the verifier trusts, and not null.
+#[inline(always)]
+pub unsafe fn tcp_socket(sk: *const u8) -> *const u8 {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
+        .cast_const()
+        .cast()
+}
+
+/// The state of a socket, made (zeroed) if `create`; null if it has none.
+///
+/// # Safety
+///
+/// `tcp` must come from [`tcp_socket`] and not be null.
+#[inline(always)]
+pub unsafe fn connection(tcp: *const u8, create: bool) -> Option<&'static mut Connection> {
+    let flags = if create {
+        u64::from(BPF_SK_STORAGE_GET_F_CREATE)
+    } else {
+        0
+    };
+    // SAFETY: the caller's promise; a null value means zeroes.
+    let found: *mut Connection = unsafe {
+        bpf_sk_storage_get(
+            (&raw const TCP_SOCKETS).cast_mut().cast(),
+            tcp.cast_mut().cast(),
+            core::ptr::null_mut(),
+            flags,
+        )
+    }
+    .cast();
+    if create && found.is_null() {
+        lost(Loss::TcpStateFailed);
+    }
+    // SAFETY: null or a storage value that lives as long as the program runs.
+    unsafe { found.as_mut() }
+}
+
+/// Makes the current thread the owner.
+#[inline(always)]
+pub fn adopt(connection: &mut Connection) {
+    let task = current();
+    // SAFETY: the current task is trusted.
+    let thread = unsafe { identify(task) };
+    if thread.is_null() {
+        return;
+    }
+    // SAFETY: not null, so a storage value.
+    let thread = unsafe { &*thread };
+    // A deferred close by a kernel worker says nothing about the owner.
+    if connection.owner != owner::SURE && thread.flags & KERNEL_THREAD != 0 {
+        return;
+    }
+    connection.workload = thread.workload;
+    connection.tgid = read!(task, task_tgid, u32);
+    connection.traced = (thread.flags & TRACED != 0) as u8;
+    connection.owner = owner::SURE;
+}
+
+/// What is on the wire.
+#[inline(always)]
+pub fn family(tcp: *const u8) -> u8 {
+    if read!(tcp, sock_family, u16) == AF_INET {
+        return Family::V4 as u8;
+    }
+    let peer = read!(tcp, sock_v6_daddr, [u64; 2]);
+    if peer[0] == 0 && peer[1] as u32 == MAPPED {
+        Family::V4 as u8
+    } else {
+        Family::V6 as u8
+    }
+}
+
+/// Takes down both addresses: they are gone when the socket is used again.
+#[inline(always)]
+pub fn take_addresses(connection: &mut Connection, tcp: *const u8) {
+    connection.family = family(tcp);
+    if connection.family == Family::V4 as u8 {
+        connection.local = [u64::from(read!(tcp, sock_saddr, u32)), 0];
+        connection.peer = [u64::from(read!(tcp, sock_daddr, u32)), 0];
+    } else {
+        connection.local = read!(tcp, sock_v6_saddr, [u64; 2]);
+        connection.peer = read!(tcp, sock_v6_daddr, [u64; 2]);
+    }
+    connection.local_port = read!(tcp, inet_sport, u16);
+    connection.peer_port = read!(tcp, sock_dport, u16);
+}

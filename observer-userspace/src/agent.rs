@@ -1,1 +1,0 @@
-//! Wires probes to signals to exporters: start, tick, stop.

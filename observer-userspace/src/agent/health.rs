@@ -1,0 +1,136 @@
+//! The daemon's and the kernel half's own cost and losses.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use observer_common::loss::Loss;
+
+use super::limiter::SpanLimiter;
+use super::profiler::Profiler;
+use crate::export::self_stats::{Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats};
+use crate::export::terminal::OwnCost;
+use crate::kernel::Kernel;
+use crate::kernel::stats::Estimate;
+
+/// Not worth a person's attention: exported, but not shown in the summary.
+const QUIET: [&str; 2] = [Loss::SyscallUnmatched.name(), Loss::SwitchUnseen.name()];
+
+/// Measures at each tick what was used and lost since the one before.
+pub struct Health {
+    shared: Arc<Mutex<SelfStats>>,
+    programs: Estimate,
+    last_cpu: f64,
+    last_bpf: f64,
+    last_losses: HashMap<&'static str, u64>,
+}
+
+impl Health {
+    /// Nothing measured yet.
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::default(),
+            programs: Estimate::new(),
+            last_cpu: ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds),
+            last_bpf: 0.0,
+            last_losses: HashMap::new(),
+        }
+    }
+
+    /// The figures, for the daemon's own telemetry.
+    pub fn shared(&self) -> Arc<Mutex<SelfStats>> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Between ticks: ends the window in which the kernel measures run times.
+    pub fn end_window(&mut self, kernel: &Kernel) {
+        self.programs.end_window(kernel);
+    }
+
+    /// At a tick: what the interval cost.
+    pub fn measure(
+        &mut self,
+        kernel: &mut Kernel,
+        fills: Vec<Fill>,
+        rings: Vec<Fill>,
+        limiter: &SpanLimiter,
+        profiler: Option<&Profiler>,
+    ) -> OwnCost {
+        let usage = ProcessUsage::read().unwrap_or_default();
+        let cpu = usage.user_seconds + usage.system_seconds;
+        let mut losses = losses(kernel, limiter);
+        for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
+            losses.push(("cpu", cause, count));
+        }
+        self.programs.tick(kernel);
+        let bpf = self.programs.seconds();
+        let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.programs = self
+            .programs
+            .totals()
+            .map(|(name, run)| ProgramStats {
+                name: name.to_string(),
+                run_time_ns: run.time_ns,
+                run_count: run.count,
+            })
+            .collect();
+        stats.rings = rings;
+        stats.maps = fills;
+        stats.losses = losses
+            .iter()
+            .map(|(probe, cause, count)| ProbeLoss {
+                probe: (*probe).to_string(),
+                cause: (*cause).to_string(),
+                count: *count,
+            })
+            .collect();
+        drop(stats);
+
+        let mut lost = Vec::new();
+        for (_, cause, count) in losses {
+            let before = self.last_losses.insert(cause, count).unwrap_or(0);
+            if count > before && !QUIET.contains(&cause) {
+                lost.push((cause, count - before));
+            }
+        }
+        OwnCost {
+            cpu_seconds: cpu - std::mem::replace(&mut self.last_cpu, cpu),
+            bpf_seconds: bpf - std::mem::replace(&mut self.last_bpf, bpf),
+            rss: usage.rss_bytes,
+            lost,
+        }
+    }
+}
+
+/// Probe, cause and count of everything that was ever lost.
+fn losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<(&'static str, &'static str, u64)> {
+    let mut all = match kernel.losses() {
+        Ok(losses) => losses
+            .into_iter()
+            .map(|(cause, count)| (cause.family(), cause.name(), count))
+            .collect(),
+        Err(error) => {
+            tracing::warn!("losses can't be read: {error:#}");
+            Vec::new()
+        }
+    };
+    all.push(("spans", "span_rate_limited", limiter.dropped()));
+    all
+}
+
+/// Wall time between two moments, for rates.
+#[derive(Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start or the last lap.
+    pub fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.0, now)
+    }
+}

@@ -1,0 +1,79 @@
+//! A bound on spans per workload, by token bucket.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Lets each workload make so many spans a second, with bursts.
+pub struct SpanLimiter {
+    rate: f64,
+    burst: f64,
+    buckets: HashMap<u16, Bucket>,
+    dropped: u64,
+}
+
+struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl SpanLimiter {
+    /// `rate` spans per second and workload, `burst` at once.
+    pub fn new(rate: u32, burst: u32) -> Self {
+        Self {
+            rate: rate.into(),
+            burst: burst.max(1).into(),
+            buckets: HashMap::new(),
+            dropped: 0,
+        }
+    }
+
+    /// May this workload make one more span now? A "no" is counted.
+    pub fn admits(&mut self, workload: u16) -> bool {
+        let now = Instant::now();
+        self.admits_at(workload, now)
+    }
+
+    fn admits_at(&mut self, workload: u16, now: Instant) -> bool {
+        let bucket = self.buckets.entry(workload).or_insert(Bucket {
+            tokens: self.burst,
+            filled: now,
+        });
+        let passed = now.saturating_duration_since(bucket.filled).as_secs_f64();
+        bucket.tokens = (bucket.tokens + passed * self.rate).min(self.burst);
+        bucket.filled = now;
+        if bucket.tokens < 1.0 {
+            self.dropped += 1;
+            return false;
+        }
+        bucket.tokens -= 1.0;
+        true
+    }
+
+    /// Spans dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Checks burst, refill and that workloads don't share.
+    #[test]
+    fn bounds_each_workload() {
+        let start = Instant::now();
+        let mut limiter = SpanLimiter::new(10, 5);
+        let admitted = |limiter: &mut SpanLimiter, workload, at| {
+            (0..20).filter(|_| limiter.admits_at(workload, at)).count()
+        };
+        assert_eq!(admitted(&mut limiter, 1, start), 5);
+        assert_eq!(admitted(&mut limiter, 2, start), 5);
+        assert_eq!(
+            admitted(&mut limiter, 1, start + Duration::from_millis(250)),
+            2
+        );
+        assert_eq!(limiter.dropped(), 15 + 15 + 18);
+    }
+}

@@ -1,0 +1,335 @@
+//! The agent: wires probes to signals to exporters; start, tick, stop.
+//!
+//! Everything here runs on one thread. The kernel half never waits for it:
+//! tallies stay where they are until they are read, records wait in their ring
+//! buffers, and what finds no place is counted there.
+
+pub mod health;
+mod limiter;
+pub mod outlet;
+mod profiler;
+mod rings;
+mod workloads;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use observer_common::config::FILTER_V1;
+
+use crate::config::{Config, Tables};
+use crate::export::self_stats::Fill;
+use crate::identity::{Host, find_cgroup, v1_controller};
+use crate::kernel::cells::Cells;
+use crate::kernel::clock::Clock;
+use crate::kernel::object::Filters;
+use crate::kernel::{Kernel, LoadOptions, ProbeSpec};
+use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
+use crate::signals::metric::MetricBatch;
+use crate::signals::{Span, UnixNanos};
+
+use health::Health;
+use limiter::SpanLimiter;
+use outlet::Outlet;
+use profiler::Profiler;
+use rings::Rings;
+use workloads::Workloads;
+
+/// How often ring buffers are emptied even if nothing announces records: the
+/// kernel half announces only what can't wait.
+const DRAIN_PERIOD: Duration = Duration::from_millis(250);
+
+/// Records taken from one ring buffer before the others get their turn.
+const DRAIN_BATCH: usize = 4096;
+
+/// How long a daemon that is told to end waits for its last profile's names.
+const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a daemon that is told to end may go on exporting.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(4500);
+
+/// The running daemon.
+pub struct Agent {
+    kernel: Kernel,
+    cells: Cells,
+    probes: Vec<Box<dyn Probe>>,
+    rings: Rings,
+    /// If the family cpu is chosen and could be started.
+    profiler: Option<Profiler>,
+    workloads: Workloads,
+    limiter: SpanLimiter,
+    outlet: Outlet,
+    health: Health,
+    /// The clock at the start, for series' start times.
+    started: Clock,
+    clock: Clock,
+    interval: Duration,
+    tables: Tables,
+}
+
+impl Agent {
+    /// Loads the kernel half, attaches the chosen probes and takes stock of
+    /// what is older than the daemon. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When nothing at all can be attached. A probe that can't be attached is logged with its reason, and the others
+    /// go on.
+    pub fn start(config: &Config, host: &Host, health: Health, outlet: Outlet) -> Result<Self> {
+        let options = load_options(config)?;
+        let mut kernel = Kernel::load(&options)?;
+        let mut probes = chosen(config);
+
+        attach(&mut kernel, &probes::sched::IDENTITY);
+        // Scheduling keeps the slot from which all families learn who runs.
+        if !attach(&mut kernel, &probes::sched::SPEC) {
+            anyhow::bail!(
+                "sched_switch can't be attached, and all probes build on it; `observer check` says more"
+            );
+        }
+        probes.retain(|probe| {
+            probe.spec().family == probes::sched::SPEC.family || attach(&mut kernel, probe.spec())
+        });
+        let cells = Cells::map(&mut kernel, options.histogram_cells, options.counter_cells)?;
+        let rings = Rings::take(&mut kernel, &probes)?;
+        for probe in &mut probes {
+            if let Err(error) = probe.start(&mut kernel) {
+                let family = probe.spec().family;
+                tracing::warn!(
+                    probe = family,
+                    "{family}: what is older than the daemon is not known: {error:#}"
+                );
+            }
+        }
+        let profiler = start_profiler(&mut kernel, &probes, config.frequency);
+        kernel.forget_types();
+        Ok(Self {
+            cells,
+            rings,
+            profiler,
+            probes,
+            workloads: Workloads::new(host),
+            limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
+            outlet,
+            health,
+            started: Clock::measure(),
+            clock: Clock::measure(),
+            interval: config.interval,
+            tables: config.tables.clone(),
+            kernel,
+        })
+    }
+
+    /// Observes until `end` resolves, then exports the last interval.
+    pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
+        self.outlet.begin();
+        let start = tokio::time::Instant::now();
+        let mut ticks = interval_at(start + self.interval, self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drains = interval_at(start + DRAIN_PERIOD, DRAIN_PERIOD);
+        drains.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut end = std::pin::pin!(end);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut end => break,
+                _ = ticks.tick() => self.tick(),
+                profile = profiler::finished(&mut self.profiler) => self.outlet.profile(&profile),
+                ready = self.rings.ready() => {
+                    ready?;
+                    self.drain();
+                }
+                _ = drains.tick() => {
+                    self.drain();
+                    self.health.end_window(&self.kernel);
+                }
+            }
+        }
+        self.tick();
+        if self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
+            let last = profiler::finished(&mut self.profiler);
+            if let Ok(profile) = tokio::time::timeout(LAST_PROFILE_LIMIT, last).await {
+                self.outlet.profile(&profile);
+            }
+        }
+        // Detached here: the kernel half is gone before the network is asked.
+        let Self {
+            kernel,
+            rings,
+            cells,
+            profiler,
+            outlet,
+            ..
+        } = self;
+        drop((rings, cells, profiler, kernel));
+        outlet.shutdown(SHUTDOWN_LIMIT).await;
+        Ok(())
+    }
+
+    /// Takes all records that wait.
+    fn drain(&mut self) {
+        let mut spans = Vec::new();
+        loop {
+            let found = self.rings.drain_workloads(DRAIN_BATCH, &mut self.workloads);
+            let workloads = &mut self.workloads;
+            let mut resource = |id: u16| workloads.resource(id);
+            let mut sink = Sink {
+                clock: self.clock,
+                resource: &mut resource,
+                spans: Vec::new(),
+            };
+            let found = found
+                + self
+                    .rings
+                    .drain_probes(DRAIN_BATCH, &mut self.probes, &mut sink);
+            spans.append(&mut sink.spans);
+            if found < DRAIN_BATCH {
+                break;
+            }
+        }
+        if let Some(profiler) = &mut self.profiler {
+            profiler.drain();
+        }
+        let spans: Vec<Span> = spans
+            .into_iter()
+            .filter(|(id, _)| self.limiter.admits(*id))
+            .map(|(_, s)| s)
+            .collect();
+        self.outlet.spans(&spans);
+    }
+
+    /// Ends an interval: reads everything and hands it on.
+    fn tick(&mut self) {
+        let began = Instant::now();
+        self.clock = Clock::measure();
+        for probe in &mut self.probes {
+            if let Err(error) = probe.before_tick(&mut self.kernel) {
+                let family = probe.spec().family;
+                tracing::warn!(probe = family, "{family}: {error:#}");
+            }
+        }
+        self.drain();
+        let tallies = self.cells.read();
+        let mut out = MetricBuilder::default();
+        let tick = Tick {
+            tallies: &tallies,
+            clock: self.started,
+        };
+        for probe in &mut self.probes {
+            probe.collect(&tick, &mut out);
+        }
+        let time: UnixNanos = self.clock.wall(Clock::monotonic());
+        self.workloads.catch_up(&mut self.kernel);
+        let workloads = &mut self.workloads;
+        let resources = out.finish(workloads.host(), |id| workloads.resource(id));
+        let batch = MetricBatch { time, resources };
+        if let Some(profiler) = &mut self.profiler
+            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
+        {
+            tracing::warn!(probe = "cpu", "cpu: {error:#}");
+        }
+        let fills = vec![
+            fill("HISTOGRAMS", tallies.histogram_cells, self.tables.cells),
+            fill(
+                "COUNTERS",
+                tallies.counter_cells,
+                self.tables.cells.saturating_mul(2),
+            ),
+            fill("WORKLOADS", self.workloads.count(), self.tables.workloads),
+        ];
+        let own = self.health.measure(
+            &mut self.kernel,
+            fills,
+            self.rings.fills(),
+            &self.limiter,
+            self.profiler.as_ref(),
+        );
+        self.outlet.metrics(&batch, own);
+        tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
+    }
+}
+
+fn fill(name: &str, used: usize, of: u32) -> Fill {
+    Fill {
+        name: name.to_string(),
+        ratio: used as f64 / f64::from(of.max(1)),
+    }
+}
+
+/// Attaches a family; says what fails and what is lost by that.
+fn attach(kernel: &mut Kernel, spec: &'static ProbeSpec) -> bool {
+    let before = kernel.states().len();
+    let any = kernel.attach(spec);
+    for state in &kernel.states()[before..] {
+        if let Some(failure) = &state.failure {
+            tracing::warn!(
+                probe = spec.family,
+                program = state.program.name,
+                "{} is not attached: {failure}; lost without it: {}",
+                state.program.name,
+                state.program.lost_without,
+            );
+        }
+    }
+    any
+}
+
+/// Starts the CPU profiler if its family was chosen and attached.
+fn start_profiler(
+    kernel: &mut Kernel,
+    probes: &[Box<dyn Probe>],
+    frequency: u32,
+) -> Option<Profiler> {
+    let family = probes::cpu::SPEC.family;
+    if !probes.iter().any(|probe| probe.spec().family == family) {
+        return None;
+    }
+    Profiler::start(kernel, frequency)
+        .inspect_err(|error| {
+            tracing::warn!(probe = family, "no CPU profiles: {error:#}");
+        })
+        .ok()
+}
+
+/// The chosen families' probes.
+fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
+    let mut probes = probes::all();
+    probes.retain(|probe| {
+        config
+            .probes
+            .iter()
+            .any(|f| f.as_str() == probe.spec().family)
+    });
+    probes
+}
+
+/// What the configuration means to the kernel half.
+pub fn load_options(config: &Config) -> Result<LoadOptions> {
+    let mut cgroups = Vec::new();
+    for path in &config.filter.cgroups {
+        let found = find_cgroup(path).with_context(|| format!("--cgroup {}", path.display()))?;
+        cgroups.extend(found.iter().map(|cgroup| {
+            if cgroup.is_v2 {
+                cgroup.id
+            } else {
+                cgroup.id | FILTER_V1
+            }
+        }));
+    }
+    Ok(LoadOptions {
+        filters: Filters {
+            pids: config.filter.pids.clone(),
+            with_children: false,
+            comms: config.filter.comms.clone(),
+            cgroups,
+        },
+        workloads: config.tables.workloads,
+        histogram_cells: config.tables.cells,
+        counter_cells: config.tables.cells.saturating_mul(2),
+        v1_controller: v1_controller().map(str::to_string),
+        slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
+        sample_entries: probes::cpu::entries(config.frequency, config.interval),
+        diagnostics: config.kernel_debug,
+    })
+}

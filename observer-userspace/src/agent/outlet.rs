@@ -1,0 +1,214 @@
+//! Where the signals leave: to an OTLP endpoint, or to the terminal when none
+//! is configured.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::health::{Health, Stopwatch};
+use crate::config::Config;
+use crate::export::otlp::delta::Delta;
+use crate::export::otlp::variables::{Layer, Layers};
+use crate::export::telemetry::Telemetry;
+use crate::export::terminal::{self, OwnCost};
+use crate::export::{Exporter, OtlpSettings};
+use crate::identity::Host;
+use crate::signals::metric::{MetricBatch, ResourceMetrics};
+use crate::signals::{Instrument, Metric, Profile, Span};
+
+/// The way out.
+pub enum Outlet {
+    /// To an OTLP endpoint.
+    Otlp {
+        /// The signals.
+        exporter: Exporter,
+        /// The daemon's own telemetry, if wanted.
+        telemetry: Option<Telemetry>,
+    },
+    /// To standard output.
+    Terminal(Box<Summary>),
+}
+
+/// The OTLP settings that flags, environment and file make together.
+///
+/// # Errors
+///
+/// The first setting that can't be, by the name under which it was given.
+pub fn settings(config: &Config) -> Result<OtlpSettings> {
+    let layers = Layers(vec![
+        Layer::given(config.otlp.flags.flag_variables()),
+        Layer::environment(|name| std::env::var(name).ok()),
+        Layer::given(config.otlp.file.file_variables()),
+    ]);
+    let mut settings = OtlpSettings::from_layers(&layers)?;
+    let queue = config.otlp.flags.queue_size.or(config.otlp.file.queue_size);
+    if let Some(bytes) = queue {
+        settings.queue_bytes = usize::try_from(bytes.0).unwrap_or(usize::MAX);
+    }
+    Ok(settings)
+}
+
+impl Outlet {
+    /// OTLP if an endpoint is configured, else the terminal.
+    pub fn new(config: &Config, host: &Host, health: &Health) -> Result<Self> {
+        let settings = settings(config)?;
+        if !settings.is_enabled() {
+            return Ok(Self::Terminal(Box::new(Summary::new(host))));
+        }
+        let exporter = Exporter::start(&settings).context("the OTLP exporter can't be set up")?;
+        let telemetry = if config.own_telemetry {
+            Telemetry::start(
+                &settings,
+                &exporter,
+                &host.daemon,
+                config.interval,
+                health.shared(),
+            )?
+        } else {
+            None
+        };
+        Ok(Self::Otlp {
+            exporter,
+            telemetry,
+        })
+    }
+
+    /// The first interval begins now.
+    pub fn begin(&mut self) {
+        if let Self::Terminal(summary) = self {
+            summary.watch.lap();
+        }
+    }
+
+    /// Hands on an interval's metrics.
+    pub fn metrics(&mut self, batch: &MetricBatch, own: OwnCost) {
+        match self {
+            Self::Otlp { exporter, .. } => exporter.export_metrics(batch),
+            Self::Terminal(summary) => summary.print(batch, own),
+        }
+    }
+
+    /// Hands on spans; the terminal's summary has no place for them.
+    pub fn spans(&self, spans: &[Span]) {
+        if let Self::Otlp { exporter, .. } = self
+            && !spans.is_empty()
+        {
+            exporter.export_spans(spans);
+        }
+    }
+
+    /// Hands on a profile; on the terminal it becomes the hottest functions.
+    pub fn profile(&mut self, profile: &Profile) {
+        match self {
+            Self::Otlp { exporter, .. } => exporter.export_profile(profile),
+            Self::Terminal(summary) => summary.learn(profile),
+        }
+    }
+
+    /// Sends what waits, within `limit`.
+    pub async fn shutdown(self, limit: Duration) {
+        if let Self::Otlp {
+            exporter,
+            telemetry,
+        } = self
+        {
+            if let Some(telemetry) = telemetry {
+                telemetry.shutdown();
+            }
+            exporter.shutdown(limit).await;
+        }
+    }
+}
+
+/// The summary on standard output.
+pub struct Summary {
+    host: String,
+    delta: Delta,
+    watch: Stopwatch,
+    hottest: Vec<(String, Vec<(String, f64)>)>,
+}
+
+impl Summary {
+    fn new(host: &Host) -> Self {
+        let host = host
+            .daemon
+            .get_str("host.name")
+            .unwrap_or("this host")
+            .to_string();
+        Self {
+            host,
+            delta: Delta::default(),
+            watch: Stopwatch::start(),
+            hottest: Vec::new(),
+        }
+    }
+
+    fn learn(&mut self, profile: &Profile) {
+        self.hottest = terminal::hottest(profile);
+    }
+
+    fn print(&mut self, batch: &MetricBatch, own: OwnCost) {
+        let seconds = self.watch.lap().as_secs_f64().max(1e-3);
+        let out = std::io::stdout();
+        let colours = out.is_terminal() && crate::logging::colours_wanted();
+        let width = if out.is_terminal() {
+            terminal::width().unwrap_or(100)
+        } else {
+            160
+        };
+        let metrics = self.added(batch);
+        let text = terminal::render(&terminal::Interval {
+            clock: &terminal::local_time(batch.time),
+            host: &self.host,
+            seconds,
+            metrics: &metrics,
+            hottest: &self.hottest,
+            own,
+            width,
+            colours,
+        });
+        // A closed pipe is nobody's mistake: the daemon goes on.
+        let _ = writeln!(out.lock(), "{text}");
+    }
+
+    /// What was added since the batch before; gauges as they are.
+    fn added(&mut self, batch: &MetricBatch) -> Vec<ResourceMetrics> {
+        let mut added = Vec::with_capacity(batch.resources.len());
+        for group in &batch.resources {
+            let resource = Delta::resource_key(&group.resource);
+            let mut metrics = Vec::new();
+            for metric in &group.metrics {
+                let levels = matches!(
+                    metric.def.instrument,
+                    Instrument::Gauge | Instrument::UpDownCounter
+                );
+                let points: Vec<_> = metric
+                    .points
+                    .iter()
+                    .filter_map(|point| {
+                        if levels {
+                            return Some(point.clone());
+                        }
+                        let key = Delta::series_key(resource, metric.def, &point.attributes);
+                        self.delta.step(key, point, batch.time)
+                    })
+                    .collect();
+                if !points.is_empty() {
+                    metrics.push(Metric {
+                        def: metric.def,
+                        points,
+                    });
+                }
+            }
+            if !metrics.is_empty() {
+                added.push(ResourceMetrics {
+                    resource: group.resource.clone(),
+                    metrics,
+                });
+            }
+        }
+        self.delta.end_batch(batch.time);
+        added
+    }
+}

@@ -1,0 +1,108 @@
+//! Does a known amount of something under a chosen name:
+//! `observer-workload NAME STEP…` with the steps
+//!
+//! - `getppid=N`: N getppid calls
+//! - `enoent=N`: N openat calls that fail with ENOENT
+//! - `sleep=N:MS`: N sleeps of MS milliseconds
+//! - `spin=MS`: MS milliseconds of CPU time
+//! - `spawn=N:CALLS:MS`: N child processes, at most 50 at once, that make
+//!   CALLS getppid calls and live for MS milliseconds
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::wait::wait;
+use nix::unistd::{ForkResult, fork};
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().context("usage: observer-workload NAME STEP…")?;
+    nix::sys::prctl::set_name(&CString::new(name)?)?;
+    for step in args {
+        let (what, numbers) = step.split_once('=').context("a step is WHAT=N")?;
+        let numbers = numbers
+            .split(':')
+            .map(str::parse)
+            .collect::<Result<Vec<u64>, _>>()
+            .with_context(|| step.clone())?;
+        match (what, numbers.as_slice()) {
+            ("getppid", [n]) => getppid(*n),
+            ("enoent", [n]) => enoent(*n),
+            ("sleep", [n, ms]) => sleep(*n, *ms),
+            ("spin", [ms]) => spin(*ms),
+            ("spawn", [n, calls, ms]) => spawn(*n, *calls, *ms)?,
+            _ => bail!("no such step: {step}"),
+        }
+    }
+    Ok(())
+}
+
+fn getppid(n: u64) {
+    for _ in 0..n {
+        // SAFETY: has no preconditions. Not through libc's wrapper, which
+        // might one day cache.
+        unsafe { libc::syscall(libc::SYS_getppid) };
+    }
+}
+
+fn enoent(n: u64) {
+    let path = c"/observer/does/not/exist";
+    for _ in 0..n {
+        // SAFETY: a valid path.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_openat,
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                libc::O_RDONLY,
+            )
+        };
+        assert_eq!(fd, -1);
+    }
+}
+
+fn sleep(n: u64, ms: u64) {
+    for _ in 0..n {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
+}
+
+/// Burns CPU time as the kernel accounts it to this thread.
+fn spin(ms: u64) {
+    let used = || {
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+            .map_or(Duration::ZERO, Duration::from)
+    };
+    let end = used() + Duration::from_millis(ms);
+    let mut x = 1u64;
+    while used() < end {
+        for _ in 0..10_000 {
+            x = std::hint::black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        }
+    }
+}
+
+fn spawn(n: u64, calls: u64, ms: u64) -> Result<()> {
+    let mut running = 0;
+    for _ in 0..n {
+        if running == 50 {
+            wait()?;
+            running -= 1;
+        }
+        // SAFETY: this process has one thread.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                getppid(calls);
+                std::thread::sleep(Duration::from_millis(ms));
+                std::process::exit(0);
+            }
+            ForkResult::Parent { .. } => running += 1,
+        }
+    }
+    while running > 0 {
+        wait()?;
+        running -= 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! The tcp family, attached for one test: its metrics and spans as exporters
+//! would get them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use observer_userspace::kernel::clock::Clock;
+use observer_userspace::kernel::ring::Ring;
+use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, tcp};
+use observer_userspace::signals::{
+    Attribute, Histogram, Metric, MetricPoint, PointValue, Resource, Span, Value,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::kernel::{Fixture, comm};
+
+/// Each sees the connections of all: one test at a time, so that none fills the
+/// ring of another.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// The attached family.
+pub struct Observed {
+    fixture: Fixture,
+    probe: tcp::Tcp,
+    ring: Ring,
+    // Dropped after the ring, which is registered with it.
+    _runtime: Runtime,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Observed {
+    /// Attaches and takes stock.
+    pub fn attach() -> Result<Self> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fixture = Fixture::attach(&[&tcp::SPEC])?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let ring = {
+            let _guard = runtime.enter();
+            Ring::take(&mut fixture.kernel, "TCP_RING")?
+        };
+        let mut probe = tcp::Tcp::default();
+        probe.start(&mut fixture.kernel)?;
+        Ok(Self {
+            fixture,
+            probe,
+            ring,
+            _runtime: runtime,
+            _alone: alone,
+        })
+    }
+
+    /// One tick; the metrics of the workloads called `name`, added up.
+    pub fn metrics(&mut self, name: &str) -> Result<Metrics> {
+        let resource = self.resource(name)?;
+        self.probe.before_tick(&mut self.fixture.kernel)?;
+        let tallies = self.fixture.cells.read();
+        let mut builder = MetricBuilder::default();
+        let tick = Tick {
+            tallies: &tallies,
+            clock: Clock::measure(),
+        };
+        self.probe.collect(&tick, &mut builder);
+        for (cause, count) in self.fixture.kernel.losses()? {
+            // A full ring loses spans, not counts; tests look at those themselves.
+            let expected = ["syscall_unmatched", "tcp_ring_full"].contains(&cause.name());
+            ensure!(expected || count == 0, "{count} × {}", cause.name());
+        }
+        let all = builder.finish(Arc::default(), resource);
+        let mine = all
+            .into_iter()
+            .find(|group| group.resource.get_str("comm") == Some(name))
+            .map(|group| group.metrics);
+        Ok(Metrics(mine.unwrap_or_default()))
+    }
+
+    /// What was lost by this cause.
+    pub fn lost(&mut self, cause: &str) -> Result<u64> {
+        let losses = self.fixture.kernel.losses()?;
+        let lost = losses.iter().find(|(loss, _)| loss.name() == cause);
+        Ok(lost.context("no such cause")?.1)
+    }
+
+    /// Spans of the workloads called `name` that ended since the last call;
+    /// those of others are dropped.
+    pub fn spans(&mut self, name: &str) -> Result<Vec<Span>> {
+        let mut spans = self.all_spans()?;
+        spans.retain(|span| span.resource.get_str("comm") == Some(name));
+        Ok(spans)
+    }
+
+    /// Spans that ended since the last call; the resource has the `comm`.
+    pub fn all_spans(&mut self) -> Result<Vec<Span>> {
+        let names: HashMap<u16, Arc<Resource>> = self
+            .fixture
+            .kernel
+            .workloads()?
+            .into_iter()
+            .map(|(key, id)| (id as u16, named(comm(&key))))
+            .collect();
+        let mut resource = |id| names.get(&id).cloned().unwrap_or_default();
+        let mut sink = Sink {
+            clock: Clock::measure(),
+            resource: &mut resource,
+            spans: vec![],
+        };
+        let Self { ring, probe, .. } = self;
+        ring.drain(usize::MAX, |bytes| probe.record(bytes, &mut sink));
+        Ok(sink.spans.into_iter().map(|(_, span)| span).collect())
+    }
+
+    /// Gives workloads called `name` one resource and all others another.
+    fn resource(&mut self, name: &str) -> Result<impl FnMut(u16) -> Arc<Resource> + use<>> {
+        let ids: Vec<u16> = self
+            .fixture
+            .kernel
+            .workloads()?
+            .into_iter()
+            .filter(|(key, _)| comm(key) == name)
+            .map(|(_, id)| id as u16)
+            .collect();
+        let (mine, others) = (named(name), named(""));
+        Ok(move |id| {
+            if ids.contains(&id) {
+                mine.clone()
+            } else {
+                others.clone()
+            }
+        })
+    }
+}
+
+fn named(comm: &str) -> Arc<Resource> {
+    Arc::new(Resource {
+        attributes: vec![Attribute::new("comm", comm.to_string())],
+    })
+}
+
+/// The metrics of one workload at one tick.
+pub struct Metrics(Vec<Metric>);
+
+impl Metrics {
+    fn points(&self, name: &str, with: &[(&str, &str)]) -> impl Iterator<Item = &MetricPoint> {
+        let points = self.0.iter().filter(move |metric| metric.def.name == name);
+        points
+            .flat_map(|metric| &metric.points)
+            .filter(move |point| {
+                with.iter()
+                    .all(|(key, value)| attribute(&point.attributes, key) == Some(value))
+            })
+    }
+
+    /// Sum of a metric's points that have these attributes.
+    pub fn sum(&self, name: &str, with: &[(&str, &str)]) -> u64 {
+        self.points(name, with)
+            .map(|point| match point.value {
+                PointValue::Int(n) => n as u64,
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// The one histogram with these attributes.
+    pub fn histogram(&self, name: &str, with: &[(&str, &str)]) -> Result<&Histogram> {
+        match &self
+            .points(name, with)
+            .next()
+            .context(name.to_string())?
+            .value
+        {
+            PointValue::Histogram(histogram) => Ok(histogram),
+            other => anyhow::bail!("{name} is {other:?}"),
+        }
+    }
+}
+
+/// The string value of an attribute.
+pub fn attribute<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
+    attributes
+        .iter()
+        .find(|a| a.key == key)
+        .and_then(|a| match &a.value {
+            Value::String(s) => Some(s.as_ref()),
+            _ => None,
+        })
+}
+
+/// The whole-number value of an attribute.
+pub fn number(attributes: &[Attribute], key: &str) -> Option<i64> {
+    attributes
+        .iter()
+        .find(|a| a.key == key)
+        .and_then(|a| match a.value {
+            Value::Int(n) => Some(n),
+            _ => None,
+        })
+}

@@ -1,0 +1,134 @@
+//! Checks that syscalls are counted exactly, against programs that know what
+//! they called.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use observer_common::tally::Kind;
+use observer_tests::kernel::Fixture;
+use observer_tests::workload;
+use observer_userspace::probes::syscalls;
+
+const CALLS: Kind = Kind::SyscallDuration;
+
+fn fixture() -> Result<Fixture> {
+    Fixture::attach(&[&syscalls::SPEC])
+}
+
+/// Checks that 1,000,000 getppid calls are 1,000,000, and 5,000 failing
+/// openat calls 5,000 errors named ENOENT.
+#[test]
+fn calls_and_errors_are_exact() -> Result<()> {
+    let mut fixture = fixture()?;
+    workload::run("obs-exact", &["getppid=1000000", "enoent=5000"])?.wait()?;
+    let tallies = fixture.tallies("obs-exact")?;
+    assert_eq!(tallies.histogram_count(CALLS, "getppid"), 1_000_000);
+    assert_eq!(tallies.errors("openat", "ENOENT"), 5_000);
+    ensure!(
+        tallies.histogram_count(CALLS, "openat") >= 5_000,
+        "errors are calls too"
+    );
+    Ok(())
+}
+
+/// Checks exactness with four processes that run at the same time.
+#[test]
+fn concurrent_processes_are_exact() -> Result<()> {
+    let mut fixture = fixture()?;
+    let children = (0..4)
+        .map(|_| workload::run("obs-four", &["getppid=250000", "enoent=1000"]))
+        .collect::<Result<Vec<_>>>()?;
+    for child in children {
+        child.wait()?;
+    }
+    let tallies = fixture.tallies("obs-four")?;
+    assert_eq!(tallies.histogram_count(CALLS, "getppid"), 1_000_000);
+    assert_eq!(tallies.errors("openat", "ENOENT"), 4_000);
+    Ok(())
+}
+
+/// Checks exactness with 5,000 processes that live for 10 ms, and that they
+/// are one workload.
+#[test]
+fn short_lived_processes_are_exact() -> Result<()> {
+    let mut fixture = fixture()?;
+    workload::run("obs-short", &["spawn=5000:100:10"])?.wait()?;
+    let tallies = fixture.tallies("obs-short")?;
+    assert_eq!(tallies.histogram_count(CALLS, "getppid"), 500_000);
+    assert_eq!(
+        tallies.workloads(),
+        1,
+        "processes of one cgroup and name are one workload"
+    );
+    Ok(())
+}
+
+/// Checks durations: sleeps of known length have the right sum within 10 %
+/// (timers fire late, never early).
+#[test]
+fn a_sleep_takes_its_time() -> Result<()> {
+    let mut fixture = fixture()?;
+    workload::run("obs-sleep", &["sleep=20:50"])?.wait()?;
+    let tallies = fixture.tallies("obs-sleep")?;
+    let sleep = tallies
+        .histogram(CALLS, "clock_nanosleep")
+        .context("no sleeps seen")?;
+    assert_eq!(sleep.count(), 20);
+    let mean = sleep.sum as f64 / 1e9 / 20.0;
+    ensure!(
+        (0.05..0.055).contains(&mean),
+        "20 sleeps of 50 ms took {mean} s on average"
+    );
+    Ok(())
+}
+
+/// Checks counts against strace's, syscall by syscall, of a program that isn't
+/// ours.
+#[test]
+fn agrees_with_strace() -> Result<()> {
+    let program = [
+        "find",
+        "/usr/share/doc",
+        "-maxdepth",
+        "2",
+        "-name",
+        "copyright",
+    ];
+    let strace = Command::new("strace")
+        .args(["-c", "-U", "calls,errors,name", "-o", "/dev/stderr", "--"])
+        .args(program)
+        .stdout(Stdio::null())
+        .output()
+        .context("strace can't be run; Debian's package strace has it")?;
+    let text = String::from_utf8(strace.stderr)?;
+    let mut fixture = fixture()?;
+    ensure!(
+        Command::new(program[0])
+            .args(&program[1..])
+            .stdout(Stdio::null())
+            .status()?
+            .success()
+    );
+    let tallies = fixture.tallies("find")?;
+    let mut compared = 0;
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (Some(calls), Some(name)) = (
+            fields.first().and_then(|f| f.parse::<u64>().ok()),
+            fields.last(),
+        ) else {
+            continue;
+        };
+        // The calls that a walk of a tree is made of; start-up differs under a tracer.
+        if ["openat", "newfstatat", "getdents64", "fchdir"].contains(name) {
+            assert_eq!(
+                tallies.histogram_count(CALLS, name),
+                calls,
+                "{name}\n{text}"
+            );
+            compared += 1;
+        }
+    }
+    ensure!(compared >= 3, "strace showed too little:\n{text}");
+    Ok(())
+}

@@ -1,0 +1,367 @@
+//! Checks the tcp family against what the kernel and the programs involved
+//! counted themselves.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use observer_common::tcp::state;
+use observer_tests::netns::Pair;
+use observer_tests::peer::Peer;
+use observer_tests::tcp::{Metrics, Observed, attribute, number};
+use observer_userspace::signals::{SpanKind, SpanStatus};
+
+const OPENED: &str = "observer.tcp.connections.opened";
+const ACCEPTED: &str = "observer.tcp.connections.accepted";
+const CLOSED: &str = "observer.tcp.connections.closed";
+const FAILED: &str = "observer.tcp.connections.failed";
+const IO: &str = "observer.tcp.io";
+const RETRANSMITS: &str = "observer.tcp.retransmits";
+const TYPE: &str = "network.tcp.retransmit.type";
+const DIRECTION: &str = "network.io.direction";
+
+/// Time for the last FIN and ACK, which no program waits for.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Checks that 2,000 short connections are 2,000 opened, accepted and closed
+/// ones, one after the other and eight at once, and that the mean handshake is
+/// the mean of what the connect calls took, within 10 %.
+fn short_connections(
+    address: &str,
+    network: &str,
+    names: (&str, &str),
+    threads: u32,
+) -> Result<()> {
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start(names.0, None)?;
+    let mut client = Peer::start(names.1, None)?;
+    let address = server.ask(&format!("serve {address}"))?;
+    let took = client.number(&format!("connect {address} 2000 {threads}"))?;
+    std::thread::sleep(SETTLE);
+
+    let network = [("network.type", network)];
+    let metrics = observed.metrics(names.1)?;
+    for (name, expected) in [(OPENED, 2000), (CLOSED, 2000), (ACCEPTED, 0), (FAILED, 0)] {
+        let counted = metrics.sum(name, &network);
+        ensure!(counted == expected, "client: {name}: {counted}");
+    }
+    let handshake = metrics.histogram("observer.tcp.connect.duration", &[])?;
+    ensure!(handshake.count() == 2000);
+    let took = took as f64 / 1e9;
+    // Alone, a thread does nothing else between; many wait for a CPU, too.
+    let least = if threads == 1 { 0.5 } else { 0.01 };
+    ensure!(
+        handshake.sum <= took && handshake.sum >= took * least,
+        "connect took {took} s, handshakes {} s",
+        handshake.sum
+    );
+    let lifetimes = metrics.histogram("observer.tcp.connection.duration", &[])?;
+    ensure!(lifetimes.count() == 2000);
+
+    // A record either arrives or is counted as lost.
+    let spans = observed.all_spans()?.len() as u64;
+    let lost = observed.lost("tcp_ring_full")?;
+    ensure!(
+        spans + lost >= 4000 && spans >= 1000,
+        "{spans} spans, {lost} lost"
+    );
+
+    let metrics = observed.metrics(names.0)?;
+    for (name, expected) in [(OPENED, 0), (CLOSED, 2000), (ACCEPTED, 2000), (FAILED, 0)] {
+        let counted = metrics.sum(name, &network);
+        ensure!(counted == expected, "server: {name}: {counted}");
+    }
+    Ok(())
+}
+
+/// Checks connections that are opened one after the other.
+#[test]
+fn short_connections_are_exact() -> Result<()> {
+    short_connections("127.0.0.1:0", "ipv4", ("obs-tcp-s1", "obs-tcp-c1"), 1)
+}
+
+/// Checks connections that are opened at the same time, over IPv6.
+#[test]
+fn concurrent_connections_are_exact() -> Result<()> {
+    short_connections("[::1]:0", "ipv6", ("obs-tcp-s2", "obs-tcp-c2"), 8)
+}
+
+/// Checks the handshake's duration where it is longer than the code around it:
+/// over a cable on which each packet takes milliseconds.
+#[test]
+fn handshake_takes_as_long_as_connect() -> Result<()> {
+    let pair = Pair::new()?;
+    pair.slow()?;
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-s3", Some(&pair.right))?;
+    let mut client = Peer::start("obs-tcp-c3", Some(&pair.left))?;
+    let address = server.ask("serve 10.77.0.2:0")?;
+    let took = client.number(&format!("connect {address} 50 4"))? as f64 / 1e9;
+    std::thread::sleep(SETTLE);
+    let metrics = observed.metrics("obs-tcp-c3")?;
+    let handshake = metrics.histogram("observer.tcp.connect.duration", &[])?;
+    ensure!(handshake.count() == 50);
+    ensure!(
+        (handshake.sum / took - 1.0).abs() < 0.1,
+        "connect took {took} s, handshakes {} s",
+        handshake.sum
+    );
+    Ok(())
+}
+
+/// Checks retransmitted segments against `RetransSegs` of the sender's network
+/// namespace, on a cable that loses packets, and bytes against what was sent.
+fn retransmits(address: &str, network: &str, names: (&str, &str)) -> Result<()> {
+    const BYTES: u64 = 4_000_000;
+    let pair = Pair::new()?;
+    pair.lossy()?;
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start(names.0, Some(&pair.right))?;
+    let mut client = Peer::start(names.1, Some(&pair.left))?;
+    let address = server.ask(&format!("serve {address}"))?;
+    let before = client.number("mib Tcp RetransSegs")?;
+    let answer = client.number(&format!("exchange {address} {BYTES}"))?;
+    ensure!(answer == BYTES / 2, "{answer} bytes came back");
+    std::thread::sleep(SETTLE);
+    let expected = client.number("mib Tcp RetransSegs")? - before;
+    ensure!(expected > 20, "the cable lost too little: {expected}");
+
+    let metrics = observed.metrics(names.1)?;
+    let segments = metrics.sum(RETRANSMITS, &[("network.type", network)]);
+    ensure!(segments == expected, "{segments} instead of {expected}");
+    let events = metrics.sum("observer.tcp.retransmit.events", &[]);
+    ensure!(events > 0 && events <= segments, "{events} events");
+    ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "unknown")]) == 0);
+    ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "fast")]) > 0);
+
+    bytes(&metrics, network, BYTES, BYTES / 2)?;
+    let server_metrics = observed.metrics(names.0)?;
+    bytes(&server_metrics, network, BYTES / 2, BYTES)?;
+    let rtt = metrics.histogram("observer.tcp.rtt", &[])?;
+    ensure!(rtt.count() >= 1 && rtt.sum > 0.0);
+
+    let spans = observed.spans(names.1)?;
+    let [span] = spans.as_slice() else {
+        anyhow::bail!("{} spans", spans.len())
+    };
+    ensure!(span.kind == SpanKind::Client && span.status == SpanStatus::Unset);
+    let a = &span.attributes;
+    ensure!(number(a, "observer.tcp.retransmits") == Some(expected as i64));
+    ensure!(number(a, "observer.tcp.bytes.sent") == Some(BYTES as i64));
+    ensure!(number(a, "observer.tcp.bytes.received") == Some(BYTES as i64 / 2));
+    ensure!(number(a, "process.pid") == Some(i64::from(client.pid())));
+    let (host, port) = address.rsplit_once(':').context("a port")?;
+    let host = host.trim_matches(['[', ']']);
+    ensure!(attribute(a, "network.peer.address") == Some(host), "{a:?}");
+    ensure!(number(a, "network.peer.port") == Some(port.parse()?));
+    ensure!(
+        span.events.len() + span.dropped_events as usize == events as usize,
+        "{events} retransmits, {:?}",
+        span.events
+    );
+    ensure!(
+        span.events
+            .iter()
+            .all(|e| e.name == "tcp.retransmit" && e.time >= span.start && e.time <= span.end)
+    );
+    Ok(())
+}
+
+fn bytes(metrics: &Metrics, network: &str, sent: u64, received: u64) -> Result<()> {
+    for (direction, expected) in [("transmit", sent), ("receive", received)] {
+        let counted = metrics.sum(IO, &[(DIRECTION, direction), ("network.type", network)]);
+        ensure!(counted == expected, "{direction}: {counted} of {expected}");
+    }
+    Ok(())
+}
+
+/// Checks retransmits over IPv4.
+#[test]
+fn segments_are_the_kernels_own() -> Result<()> {
+    retransmits("10.77.0.2:0", "ipv4", ("obs-tcp-s4", "obs-tcp-c4"))
+}
+
+/// Checks retransmits over IPv6.
+#[test]
+fn segments_are_the_kernels_own_ipv6() -> Result<()> {
+    retransmits("[fd77::2]:0", "ipv6", ("obs-tcp-s5", "obs-tcp-c5"))
+}
+
+/// Checks SYNs and SYN-ACKs that are sent again, because the other side is
+/// mute, against `RetransSegs` of the namespaces.
+#[test]
+fn handshakes_are_sent_again() -> Result<()> {
+    let pair = Pair::new()?;
+    pair.black_hole()?;
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-s6", Some(&pair.right))?;
+    let mut client = Peer::start("obs-tcp-c6", Some(&pair.left))?;
+    let address = server.ask("listen 10.77.0.2:0")?;
+    let (_, port) = address.rsplit_once(':').context("a port")?;
+    client.ask(&format!("syn {port}"))?;
+    let half_open = observed.metrics("obs-tcp-s6")?;
+    let state = [("network.connection.state", "syn_received")];
+    ensure!(half_open.sum("observer.tcp.connections", &state) == 1);
+    // The first retransmit comes after one second (RFC 6298).
+    let errno = client.number("fail 10.77.0.9:9 1700")?;
+    ensure!(errno == 0, "timed out by std, not by the kernel: {errno}");
+
+    for (peer, name, how) in [
+        (&mut client, "obs-tcp-c6", "syn"),
+        (&mut server, "obs-tcp-s6", "synack"),
+    ] {
+        let expected = peer.number("mib Tcp RetransSegs")?;
+        ensure!(expected > 0);
+        let metrics = observed.metrics(name)?;
+        let counted = metrics.sum(RETRANSMITS, &[(TYPE, how)]);
+        ensure!(counted == expected, "{how}: {counted} of {expected}");
+        ensure!(metrics.sum(RETRANSMITS, &[]) == counted);
+    }
+    let metrics = observed.metrics("obs-tcp-c6")?;
+    ensure!(metrics.sum(FAILED, &[("error.type", "aborted")]) == 1);
+    let spans = observed.spans("obs-tcp-c6")?;
+    ensure!(spans.len() == 1 && matches!(spans[0].status, SpanStatus::Error(_)));
+    ensure!(spans[0].events.len() >= 1);
+    Ok(())
+}
+
+/// Checks a refused connect: it has failed, by ECONNREFUSED, with a reset.
+#[test]
+fn refused() -> Result<()> {
+    let mut observed = Observed::attach()?;
+    let mut client = Peer::start("obs-tcp-c7", None)?;
+    for _ in 0..5 {
+        // Port 1 of loopback: nobody is there.
+        let errno = client.number("fail 127.0.0.1:1 1000")?;
+        ensure!(errno == libc::ECONNREFUSED as u64, "{errno}");
+    }
+    let metrics = observed.metrics("obs-tcp-c7")?;
+    let refused = [("error.type", "ECONNREFUSED")];
+    ensure!(metrics.sum(FAILED, &refused) == 5);
+    ensure!(metrics.sum(OPENED, &[]) == 0);
+    ensure!(metrics.sum("observer.tcp.resets", &[(DIRECTION, "receive")]) == 5);
+    let spans = observed.spans("obs-tcp-c7")?;
+    ensure!(spans.len() == 5, "{} spans", spans.len());
+    for span in &spans {
+        ensure!(span.status == SpanStatus::Error("ECONNREFUSED".into()));
+        ensure!(span.events.len() == 1 && span.events[0].name == "tcp.reset");
+        ensure!(number(&span.attributes, "network.peer.port") == Some(1));
+    }
+    Ok(())
+}
+
+/// Checks a connection that one side ends with a reset: each side counts its
+/// own, and both spans tell of it.
+#[test]
+fn resets() -> Result<()> {
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-s8", None)?;
+    let mut client = Peer::start("obs-tcp-c8", None)?;
+    let address = server.ask("listen 127.0.0.1:0")?;
+    client.ask(&format!("hold {address} 1"))?;
+    client.ask("write 1000")?;
+    server.ask("read 1000")?;
+    client.ask("reset")?;
+    std::thread::sleep(SETTLE);
+    for (name, direction, error) in [
+        ("obs-tcp-c8", "transmit", None),
+        ("obs-tcp-s8", "receive", Some("ECONNRESET")),
+    ] {
+        let metrics = observed.metrics(name)?;
+        let counted = metrics.sum("observer.tcp.resets", &[(DIRECTION, direction)]);
+        ensure!(counted == 1, "{name}: {counted} resets");
+        ensure!(metrics.sum("observer.tcp.resets", &[]) == 1);
+        ensure!(metrics.sum(CLOSED, &[]) == 1);
+        if let Some(error) = error {
+            ensure!(metrics.sum(CLOSED, &[("error.type", error)]) == 1);
+        }
+    }
+    // One ring: both spans come at once.
+    let spans = observed.all_spans()?;
+    for (name, direction) in [("obs-tcp-c8", "transmit"), ("obs-tcp-s8", "receive")] {
+        let span = spans
+            .iter()
+            .find(|span| span.resource.get_str("comm") == Some(name))
+            .with_context(|| format!("no span of {name}"))?;
+        let event = span.events.first().context("no event")?;
+        ensure!(event.name == "tcp.reset");
+        ensure!(attribute(&event.attributes, DIRECTION) == Some(direction));
+    }
+    Ok(())
+}
+
+/// Checks connections that are older than the daemon: they are counted by
+/// state, as in /proc/net/tcp of their namespace, and their bytes from then on.
+#[test]
+fn older_than_the_daemon() -> Result<()> {
+    let pair = Pair::new()?;
+    // A namespace of its own, and both ends in it: /proc/net/tcp shows no more.
+    let mut peer = Peer::start("obs-tcp-o9", Some(&pair.left))?;
+    let address = peer.ask("listen 127.0.0.1:0")?;
+    peer.ask("listen [::1]:0")?;
+    peer.ask(&format!("hold {address} 3"))?;
+    peer.ask("write 5000")?;
+    peer.ask("accept 5000")?;
+    let mut observed = Observed::attach()?;
+    peer.ask("write 7000")?;
+    let metrics = observed.metrics("obs-tcp-o9")?;
+    agree(&metrics, &peer.ask("states")?)?;
+    // Two connections are in the listener's queue; none was opened since.
+    ensure!(metrics.sum(OPENED, &[]) == 0 && metrics.sum(ACCEPTED, &[]) == 0);
+    bytes(&metrics, "ipv4", 7000, 7000)?;
+
+    // And later ones, in other states.
+    peer.ask(&format!("hold {address} 2"))?;
+    peer.ask("half")?;
+    std::thread::sleep(SETTLE);
+    let metrics = observed.metrics("obs-tcp-o9")?;
+    agree(&metrics, &peer.ask("states")?)?;
+    ensure!(metrics.sum(OPENED, &[]) == 2 && metrics.sum(ACCEPTED, &[]) == 2);
+    Ok(())
+}
+
+/// Compares states with those of /proc/net/tcp, as `observer-peer` tells them.
+fn agree(metrics: &Metrics, states: &str) -> Result<()> {
+    let mut expected = BTreeMap::new();
+    for (number, count) in states.split(' ').filter_map(|s| s.split_once('=')) {
+        let number = u8::from_str_radix(number, 16)?;
+        expected.insert(number, count.parse::<u64>()?);
+    }
+    ensure!(!expected.is_empty(), "{states}");
+    for number in state::ESTABLISHED..=state::CLOSING {
+        let name = [("network.connection.state", state::name(number))];
+        let counted = metrics.sum("observer.tcp.connections", &name);
+        let expected = expected.get(&number).copied().unwrap_or(0);
+        ensure!(counted == expected, "{name:?}: {counted} of {expected}");
+    }
+    Ok(())
+}
+
+/// Checks that a connection's bytes are counted while it lives, and the owner
+/// of an accepted one when another process than the listener's has it.
+#[test]
+fn bytes_are_counted_while_it_lives() -> Result<()> {
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-sa", None)?;
+    let mut client = Peer::start("obs-tcp-ca", None)?;
+    let address = server.ask("listen 127.0.0.1:0")?;
+    client.ask(&format!("hold {address} 1"))?;
+    for round in 1..4 {
+        client.ask("write 100000")?;
+        server.ask("read 100000")?;
+        let metrics = observed.metrics("obs-tcp-ca")?;
+        bytes(&metrics, "ipv4", round * 100_000, 0)?;
+        let metrics = observed.metrics("obs-tcp-sa")?;
+        bytes(&metrics, "ipv4", 0, round * 100_000)?;
+    }
+    let metrics = observed.metrics("obs-tcp-ca")?;
+    let rtt = metrics.histogram("observer.tcp.rtt", &[])?.count();
+    ensure!(rtt >= 3, "{rtt} samples in three ticks");
+    client.ask("release")?;
+    server.ask("release")?;
+    std::thread::sleep(SETTLE);
+    let metrics = observed.metrics("obs-tcp-ca")?;
+    // FIN and SYN are no bytes.
+    bytes(&metrics, "ipv4", 300_000, 0)?;
+    Ok(())
+}
