@@ -8,6 +8,10 @@ pub const FILTER_COMM: u32 = 2;
 /// Only workloads whose cgroup, or one above it, is in `FILTER_CGROUPS` are traced.
 pub const FILTER_CGROUP: u32 = 4;
 
+/// Marks a key of `FILTER_CGROUPS` as of the v1 hierarchy: ids of both may be
+/// equal, and ids are inode numbers that never get this large.
+pub const FILTER_V1: u64 = 1 << 63;
+
 /// Settings of the kernel half.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,4 +25,6 @@ pub struct Config {
     pub cgroup_v1: u32,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Number of the machine's `connect` syscall.
+    pub connect: u32,
 }

@@ -38,6 +38,7 @@ losses! {
     HistogramTableFull = "tally", "histogram_table_full", "A duration was not counted: no histogram cell was free.";
     CounterTableFull = "tally", "counter_table_full", "A count was not added: no counter cell was free.";
     ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
+    SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may go unmatched.";
     SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
     TcpStateFailed = "tcp", "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
     TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";

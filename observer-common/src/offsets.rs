@@ -57,6 +57,9 @@ offsets! {
     task_flags: "task_struct" . "flags";
     task_comm: "task_struct" . "comm";
     task_state: "task_struct" . "__state" | "state";
+    task_cpu_time: "task_struct" . "se.sum_exec_runtime";
+    task_voluntary: "task_struct" . "nvcsw";
+    task_involuntary: "task_struct" . "nivcsw";
     task_group_leader: "task_struct" . "group_leader";
     task_cgroups: "task_struct" . "cgroups";
     // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.
@@ -79,6 +82,7 @@ offsets! {
     sock_net: "sock_common" . "skc_net.net";
     sock_num: "sock_common" . "skc_num";
     sock_err: "sock" . "sk_err";
+    sock_socket: "sock" . "sk_socket";
     inet_sport: "inet_sock" . "inet_sport";
     icsk_ca_state: "inet_connection_sock" . "icsk_ca_state";
     icsk_pending: "inet_connection_sock" . "icsk_pending";
@@ -93,4 +97,6 @@ offsets! {
     tcp_segs_out: "tcp_sock" . "segs_out";
     tcp_delivered: "tcp_sock" . "delivered";
     socket_sk: "socket" . "sk";
+    socket_file: "socket" . "file";
+    file_flags: "file" . "f_flags";
 }

@@ -10,7 +10,11 @@ pub const NO_SYSCALL: u32 = u32::MAX;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
-    /// The thread that the rest is about; 0 = not known (idle, or stale).
+    /// Address of the `task_struct` that the rest is about; 0 = not known.
+    /// Whoever uses the slot compares it with the current task: some kernels
+    /// don't report every switch.
+    pub task: u64,
+    /// Its thread id.
     pub tid: u32,
     /// Its process.
     pub tgid: u32,
@@ -18,8 +22,6 @@ pub struct Slot {
     pub workload: u32,
     /// [`crate::workload::TRACED`] and others.
     pub flags: u32,
-    /// Kernel time when it got the CPU, or when its CPU time was last charged.
-    pub running_since: u64,
     /// Kernel time when the current syscall began.
     pub syscall_start: u64,
     /// The syscall under way as a [`crate::syscalls::label`], or [`NO_SYSCALL`].
@@ -35,7 +37,7 @@ pub struct ThreadState {
     /// The leader's comm and the css_set that the workload was derived from:
     /// as long as both are the same, so is the workload.
     pub comm: [u64; 2],
-    /// See `comm`.
+    /// See `comm`. 0 = nothing is known yet.
     pub css_set: u64,
     /// The workload.
     pub workload: u32,
@@ -49,4 +51,14 @@ pub struct ThreadState {
     pub syscall_workload: u32,
     /// Kernel time since when it is runnable without running; 0 = it isn't.
     pub runnable_since: u64,
+    /// The kernel's own account of the thread's CPU time, as far as it was
+    /// charged to the workload (`task_struct.se.sum_exec_runtime`, ns).
+    pub cpu_time: u64,
+    /// Likewise `task_struct.nvcsw`, voluntary context switches.
+    pub voluntary: u64,
+    /// Likewise `task_struct.nivcsw`.
+    pub involuntary: u64,
+    /// 1 + the [`crate::tcp::label`] of the TCP connection for which the
+    /// thread waits in a blocking connect; 0 = there is none.
+    pub connecting: u64,
 }

@@ -4,16 +4,16 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{HashMap, Queue, RingBuf};
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
-use observer_common::config::{FILTER_CGROUP, FILTER_COMM, FILTER_PID};
+use observer_common::config::{FILTER_CGROUP, FILTER_COMM, FILTER_PID, FILTER_V1};
 use observer_common::loss::Loss;
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 use observer_common::workload::{
     DEFAULT_WORKLOADS, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload, WorkloadKey,
 };
 
-use crate::kernel::{current, diagnostic, now, offset, read, read_at, setting};
+use crate::kernel::{current, diagnostic, offset, read, read_at, setting};
 use crate::loss::lost;
-use crate::sched::park;
+use crate::sched::{install, park};
 use crate::slot::{slot, thread};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
@@ -76,6 +76,10 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     {
         if known.css_set == 0 {
             known.syscall = NO_SYSCALL;
+            // What is older than the state isn't this state's to charge.
+            known.cpu_time = read!(task, task_cpu_time, u64);
+            known.voluntary = read!(task, task_voluntary, u64);
+            known.involuntary = read!(task, task_involuntary, u64);
         }
         known.comm = seen.comm;
         known.css_set = seen.css_set as u64;
@@ -86,27 +90,29 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     state
 }
 
-/// Fills an empty slot with the current task, and says whether that worked.
-/// Needed when a thread was already running before sched_switch was attached,
-/// or changed its identity while running.
+/// This CPU's slot, filled with the current thread, if that is traced.
 #[inline(always)]
-pub fn refresh(slot: &mut Slot) -> bool {
+pub fn here() -> Option<&'static mut Slot> {
+    let slot = slot()?;
     let task = current();
+    // Before the first switch of this CPU, after a change of identity, and
+    // where a switch went unseen.
+    if slot.task != task as u64 && !refresh(slot, task) {
+        return None;
+    }
+    (slot.flags & TRACED != 0).then_some(slot)
+}
+
+/// Fills the slot with the current task, and says whether that worked.
+#[inline(always)]
+fn refresh(slot: &mut Slot, task: *const u8) -> bool {
     // SAFETY: the current task is trusted.
     let state = unsafe { identify(task) };
     if state.is_null() {
         return false;
     }
     // SAFETY: not null, so a storage value.
-    let state = unsafe { &*state };
-    slot.tgid = read!(task, task_tgid, u32);
-    slot.workload = state.workload;
-    slot.flags = state.flags;
-    slot.syscall = state.syscall;
-    slot.syscall_start = state.syscall_start;
-    slot.syscall_workload = state.syscall_workload;
-    slot.running_since = now();
-    slot.tid = read!(task, task_pid, u32);
+    install(slot, task, unsafe { &mut *state });
     true
 }
 
@@ -218,23 +224,23 @@ fn passes_filters(key: &WorkloadKey, cgroup_v2: *const u8, css_set: *const u8) -
             return false;
         }
     }
-    if filters & FILTER_CGROUP != 0 && !below_filtered(cgroup_v2) {
+    if filters & FILTER_CGROUP != 0 && !below_filtered(cgroup_v2, 0) {
         if setting!(cgroup_v1) == 0 {
             return false;
         }
         let css = read!(css_set, css_set_subsys, *const u8);
-        return below_filtered(read!(css, css_cgroup, *const u8));
+        return below_filtered(read!(css, css_cgroup, *const u8), FILTER_V1);
     }
     true
 }
 
-/// Is this cgroup, or one above it, wanted?
+/// Is this cgroup, or one above it, wanted? `hierarchy` is 0 or [`FILTER_V1`].
 #[inline(always)]
-fn below_filtered(cgroup: *const u8) -> bool {
+fn below_filtered(cgroup: *const u8, hierarchy: u64) -> bool {
     let mut cgroup = cgroup;
     for _ in 0..MAX_CGROUP_DEPTH {
         // SAFETY: not kept.
-        if unsafe { FILTER_CGROUPS.get(&cgroup_id(cgroup)) }.is_some() {
+        if unsafe { FILTER_CGROUPS.get(&(cgroup_id(cgroup) | hierarchy)) }.is_some() {
             return true;
         }
         // A cgroup's own css comes with the offset of `self` in it.
@@ -259,11 +265,15 @@ fn below_filtered(cgroup: *const u8) -> bool {
 pub fn identity_rename(ctx: BtfTracePointContext) -> i32 {
     let Some(slot) = slot() else { return 0 };
     let task: *const u8 = ctx.arg(0);
-    if slot.tid != 0 && slot.tid == read!(task, task_pid, u32) {
+    if slot.task == task as u64 {
         // SAFETY: a tracepoint's argument is trusted.
-        unsafe { park(slot, task, now()) };
+        let state = unsafe { thread(task, false) };
+        if !state.is_null() {
+            // SAFETY: not null, so a storage value.
+            park(slot, unsafe { &mut *state });
+        }
         diagnostic!(&ctx, "thread {} is renamed", slot.tid);
-        slot.tid = 0;
+        slot.task = 0;
     }
     0
 }

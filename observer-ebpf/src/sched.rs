@@ -3,12 +3,14 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use observer_common::slot::{NO_SYSCALL, Slot};
+use observer_common::loss::Loss;
+use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 use observer_common::tally::Kind;
 use observer_common::workload::TRACED;
 
 use crate::identity::identify;
 use crate::kernel::{now, read};
+use crate::loss::lost;
 use crate::slot::{slot, thread};
 use crate::tally;
 
@@ -17,37 +19,54 @@ const VOLUNTARY: u64 = 0;
 /// The thread could have gone on.
 const INVOLUNTARY: u64 = 1;
 
-/// Charges the slot's thread for its CPU time up to `now`.
+/// Charges a thread's workload for what the kernel's own accounts of the
+/// thread grew by since the last time. Exact even where a switch went unseen.
 #[inline(always)]
-pub fn charge(slot: &mut Slot, now: u64) {
-    if slot.flags & TRACED != 0 {
-        tally::count(
-            Kind::CpuTime,
-            slot.workload,
-            0,
-            now.saturating_sub(slot.running_since),
-        );
+pub fn charge(task: *const u8, state: &mut ThreadState) {
+    let cpu_time = read!(task, task_cpu_time, u64);
+    let voluntary = read!(task, task_voluntary, u64);
+    let involuntary = read!(task, task_involuntary, u64);
+    if state.flags & TRACED != 0 {
+        let grown = |now: u64, before: u64| now.wrapping_sub(before);
+        let used = grown(cpu_time, state.cpu_time);
+        if used != 0 {
+            tally::count(Kind::CpuTime, state.workload, 0, used);
+        }
+        let switches = grown(voluntary, state.voluntary);
+        if switches != 0 {
+            tally::count(Kind::ContextSwitches, state.workload, VOLUNTARY, switches);
+        }
+        let switches = grown(involuntary, state.involuntary);
+        if switches != 0 {
+            tally::count(Kind::ContextSwitches, state.workload, INVOLUNTARY, switches);
+        }
     }
-    slot.running_since = now;
+    state.cpu_time = cpu_time;
+    state.voluntary = voluntary;
+    state.involuntary = involuntary;
 }
 
-/// Saves what the slot knows of `task` to the task's own state.
-///
-/// # Safety
-///
-/// `task` must be a task pointer that the verifier trusts, and the slot's.
+/// Saves the slot's syscall to the state of the slot's thread.
 #[inline(always)]
-pub unsafe fn park(slot: &mut Slot, task: *const u8, now: u64) {
-    charge(slot, now);
-    // SAFETY: the caller's promise.
-    let state = unsafe { thread(task, false) };
-    if !state.is_null() {
-        // SAFETY: not null, so a storage value.
-        let state = unsafe { &mut *state };
-        state.syscall = slot.syscall;
-        state.syscall_start = slot.syscall_start;
-        state.syscall_workload = slot.syscall_workload;
-    }
+pub fn park(slot: &Slot, state: &mut ThreadState) {
+    state.syscall = slot.syscall;
+    state.syscall_start = slot.syscall_start;
+    state.syscall_workload = slot.syscall_workload;
+}
+
+/// Fills the slot with a thread.
+#[inline(always)]
+pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState) {
+    slot.task = task as u64;
+    slot.tid = read!(task, task_pid, u32);
+    slot.tgid = read!(task, task_tgid, u32);
+    slot.workload = state.workload;
+    slot.flags = state.flags;
+    slot.syscall = state.syscall;
+    slot.syscall_start = state.syscall_start;
+    slot.syscall_workload = state.syscall_workload;
+    // If the next switch goes unseen, no old syscall may come back.
+    state.syscall = NO_SYSCALL;
 }
 
 #[btf_tracepoint(function = "sched_switch")]
@@ -58,46 +77,39 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let next: *const u8 = ctx.arg(2);
     let now = now();
 
-    let previous_tid = read!(previous, task_pid, u32);
-    if previous_tid != 0 {
-        // TASK_RUNNING is 0; a preempted thread may carry the state it was
-        // about to sleep in, but it stays runnable.
-        let runnable = preempted as u8 != 0 || read!(previous, task_state, u32) == 0;
-        if slot.tid == previous_tid {
-            if slot.flags & TRACED != 0 {
-                let how = if runnable { INVOLUNTARY } else { VOLUNTARY };
-                tally::count(Kind::ContextSwitches, slot.workload, how, 1);
+    if read!(previous, task_pid, u32) != 0 {
+        // SAFETY: a tracepoint's argument is trusted.
+        let state = unsafe { identify(previous) };
+        if !state.is_null() {
+            // SAFETY: not null, so a storage value.
+            let state = unsafe { &mut *state };
+            charge(previous, state);
+            if slot.task == previous as u64 {
+                park(slot, state);
+            } else if slot.task != 0 {
+                lost(Loss::SwitchUnseen);
             }
-            // SAFETY: a tracepoint's argument is trusted.
-            unsafe { park(slot, previous, now) };
-        }
-        if runnable {
-            // SAFETY: as above.
-            unsafe { became_runnable(previous, now) };
+            // TASK_RUNNING is 0; a preempted thread may carry the state it was
+            // about to sleep in, but it stays runnable.
+            if preempted as u8 != 0 || read!(previous, task_state, u32) == 0 {
+                state.runnable_since = now;
+            }
         }
     }
 
-    slot.running_since = now;
-    slot.tid = read!(next, task_pid, u32);
-    slot.flags = 0;
-    slot.syscall = NO_SYSCALL;
-    if slot.tid == 0 {
+    slot.task = 0;
+    if read!(next, task_pid, u32) == 0 {
         return 0;
     }
     // SAFETY: a tracepoint's argument is trusted.
     let state = unsafe { identify(next) };
     if state.is_null() {
-        slot.tid = 0;
         return 0;
     }
     // SAFETY: not null, so a storage value.
     let state = unsafe { &mut *state };
-    slot.tgid = read!(next, task_tgid, u32);
-    slot.workload = state.workload;
-    slot.flags = state.flags;
-    slot.syscall = state.syscall;
-    slot.syscall_start = state.syscall_start;
-    slot.syscall_workload = state.syscall_workload;
+    charge(next, state);
+    install(slot, next, state);
     if state.runnable_since != 0 {
         if state.flags & TRACED != 0 {
             let waited = now.saturating_sub(state.runnable_since);

@@ -4,16 +4,15 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
-use observer_common::slot::{NO_SYSCALL, Slot};
+use observer_common::slot::NO_SYSCALL;
 use observer_common::syscalls::{error_label, label};
 use observer_common::tally::Kind;
-use observer_common::workload::TRACED;
 
-use crate::identity::refresh;
-use crate::kernel::{current, now, offset, read};
+use crate::identity::here;
+use crate::kernel::{current, now, offset, read, setting};
 use crate::loss::lost;
-use crate::slot::slot;
 use crate::tally;
+use crate::tcp;
 
 /// `TS_COMPAT` of arch/x86/include/asm/thread_info.h.
 const TS_COMPAT: u32 = 2;
@@ -21,21 +20,9 @@ const TS_COMPAT: u32 = 2;
 /// Largest errno that a syscall can return (`MAX_ERRNO`, include/linux/err.h).
 const MAX_ERRNO: i64 = 4095;
 
-/// The slot, if the current thread is traced. sched_switch keeps it right; it
-/// is empty only before the first context switch of this CPU and after a
-/// change of identity, so nobody needs to ask who the current thread is.
-#[inline(always)]
-fn current_slot() -> Option<&'static mut Slot> {
-    let slot = slot()?;
-    if slot.tid == 0 && !refresh(slot) {
-        return None;
-    }
-    (slot.flags & TRACED != 0).then_some(slot)
-}
-
 #[btf_tracepoint(function = "sys_enter")]
 pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
-    let Some(slot) = current_slot() else { return 0 };
+    let Some(slot) = here() else { return 0 };
     let compat = offset!(task_thread_status) != MISSING
         && read!(current(), task_thread_status, u32) & TS_COMPAT != 0;
     slot.syscall = label(ctx.arg::<u64>(1), compat);
@@ -47,7 +34,7 @@ pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
     let ended = now();
-    let Some(slot) = current_slot() else { return 0 };
+    let Some(slot) = here() else { return 0 };
     if slot.syscall == NO_SYSCALL {
         lost(Loss::SyscallUnmatched);
         return 0;
@@ -61,6 +48,9 @@ pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
         ended.saturating_sub(slot.syscall_start),
     );
     let result: i64 = ctx.arg(1);
+    if syscall == setting!(connect) {
+        tcp::connect_returned(slot, ended, result);
+    }
     if result < 0 && result >= -MAX_ERRNO {
         tally::count(
             Kind::SyscallErrors,

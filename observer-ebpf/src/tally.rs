@@ -45,8 +45,8 @@ static COUNTER_RESERVE: Queue<u32, { RESERVED_CELLS as usize }> = Queue::new();
 #[btf_map]
 static COUNTER_CACHE: PerCpuArray<Cache, 1> = PerCpuArray::new();
 
-/// Adds atomically: a softirq on the same CPU may hit the same cell between
-/// load and store.
+/// Adds atomically. A cell belongs to one CPU, but between load and store a
+/// softirq may hit it.
 #[inline(always)]
 pub fn add(to: *mut u64, value: u64) {
     // SAFETY: callers pass a pointer into a map value. `core` has no atomic
@@ -60,7 +60,7 @@ pub fn add(to: *mut u64, value: u64) {
     }
 }
 
-/// Adds without a lock: for cells that only one context of a CPU writes.
+/// Adds without a lock.
 #[inline(always)]
 fn add_local(to: *mut u64, value: u64) {
     // SAFETY: callers pass a pointer into a map value.
@@ -137,7 +137,11 @@ macro_rules! table {
                 // An interrupt on this CPU was faster: use its cell.
                 let _ = $free.push(&index, 0);
                 // SAFETY: entries are never removed, the reference can't dangle.
-                return unsafe { $index.get(key) }.copied().unwrap_or(u32::MAX);
+                if let Some(index) = unsafe { $index.get(key) } {
+                    return *index;
+                }
+                lost($full);
+                return u32::MAX;
             }
             let Some(cell) = $cells.get_ptr_mut(index) else {
                 return u32::MAX;
@@ -179,15 +183,14 @@ table!(
     Loss::CounterTableFull
 );
 
-/// Adds a duration to a histogram whose family may be interrupted by itself
-/// (softirq above process context).
+/// Adds a duration to a histogram.
 #[inline(always)]
 pub fn record(kind: Kind, workload: u32, label: u64, ns: u64) {
     record_with(kind, workload, label, ns, add);
 }
 
-/// Adds a duration to a histogram that is only ever written with preemption
-/// off and never from an interrupt: no lock needed.
+/// The same for histograms that one kind of program alone writes: tracepoints
+/// run with preemption off, so such programs don't interrupt each other.
 #[inline(always)]
 pub fn record_local(kind: Kind, workload: u32, label: u64, ns: u64) {
     record_with(kind, workload, label, ns, add_local);

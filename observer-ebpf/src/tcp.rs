@@ -6,6 +6,7 @@
 //! owner and not to whoever was interrupted.
 
 mod account;
+mod connect;
 mod iterate;
 mod socket;
 
@@ -17,6 +18,8 @@ use observer_common::tcp::{
     Connection, Family, RECEIVED, Retransmit, Role, SENT, label, owner, phase, state,
 };
 use observer_common::workload::OTHER;
+
+pub use self::connect::connect_returned;
 
 use self::account::{count_segments, ended, established, remember, report};
 use self::socket::{adopt, connection, family, tcp_socket};
@@ -48,6 +51,7 @@ fn begin(connection: &mut Connection, role: Role) {
     connection.role = role as u8;
     connection.phase = phase::OPENING;
     connection.older = 0;
+    connection.awaited = 0;
     connection.error = 0;
 }
 
@@ -73,6 +77,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
             begin(connection, Role::Client);
             connection.owner = owner::SURE;
             adopt(connection);
+            connect::begins(connection, tcp);
         }
         (_, state::LISTEN) => {
             report(connection);

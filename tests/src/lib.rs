@@ -1,7 +1,14 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
 
+pub mod binary;
+pub mod cgroup;
 pub mod kernel;
 pub mod netns;
+pub mod otlp_samples;
 pub mod peer;
+pub mod python;
+pub mod receiver;
 pub mod tcp;
 pub mod workload;
+
+pub use binary::observer_bin;

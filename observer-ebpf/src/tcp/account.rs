@@ -177,7 +177,7 @@ pub fn established(connection: &mut Connection, tcp: *const u8, at: u64) {
     } else {
         at.saturating_sub(connection.started)
     };
-    if took != 0 {
+    if took != 0 && connection.awaited == 0 {
         tally::record(Kind::TcpHandshake, connection.workload, label, took);
     }
 }

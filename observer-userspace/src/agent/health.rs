@@ -12,6 +12,9 @@ use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
 use crate::kernel::stats::Estimate;
 
+/// Not worth a person's attention: exported, but not shown in the summary.
+const QUIET: [&str; 2] = [Loss::SyscallUnmatched.name(), Loss::SwitchUnseen.name()];
+
 /// Measures at each tick what was used and lost since the one before.
 pub struct Health {
     shared: Arc<Mutex<SelfStats>>,
@@ -81,7 +84,7 @@ impl Health {
         let mut lost = Vec::new();
         for (_, cause, count) in losses {
             let before = self.last_losses.insert(cause, count).unwrap_or(0);
-            if count > before && cause != Loss::SyscallUnmatched.name() {
+            if count > before && !QUIET.contains(&cause) {
                 lost.push((cause, count - before));
             }
         }

@@ -4,7 +4,7 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
-mod health;
+pub mod health;
 mod limiter;
 pub mod outlet;
 mod rings;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
+
+use observer_common::config::FILTER_V1;
 
 use crate::config::{Config, Tables};
 use crate::export::self_stats::Fill;
@@ -65,13 +67,9 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// When nothing at all can be attached, or the exporter can't be set up. A
-    /// probe that can't be attached is logged with its reason, and the others
+    /// When nothing at all can be attached. A probe that can't be attached is logged with its reason, and the others
     /// go on.
-    pub fn start(config: &Config) -> Result<Self> {
-        let host = Host::detect();
-        let health = Health::new();
-        let outlet = Outlet::new(config, &host, &health)?;
+    pub fn start(config: &Config, host: &Host, health: Health, outlet: Outlet) -> Result<Self> {
         let options = load_options(config)?;
         let mut kernel = Kernel::load(&options)?;
         let mut probes = chosen(config);
@@ -102,7 +100,7 @@ impl Agent {
             cells,
             rings,
             probes,
-            workloads: Workloads::new(&host),
+            workloads: Workloads::new(host),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             outlet,
             health,
@@ -265,7 +263,13 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
     let mut cgroups = Vec::new();
     for path in &config.filter.cgroups {
         let found = find_cgroup(path).with_context(|| format!("--cgroup {}", path.display()))?;
-        cgroups.extend(found.iter().map(|cgroup| cgroup.id));
+        cgroups.extend(found.iter().map(|cgroup| {
+            if cgroup.is_v2 {
+                cgroup.id
+            } else {
+                cgroup.id | FILTER_V1
+            }
+        }));
     }
     Ok(LoadOptions {
         filters: Filters {

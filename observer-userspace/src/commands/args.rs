@@ -45,13 +45,8 @@ pub enum Command {
 /// Arguments of `observer run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Read options from this TOML file; flags and environment win over it
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "OBSERVER_CONFIG",
-        hide_env_values = true
-    )]
+    /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags and OTEL_* win over it
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// All else is a layer of the configuration.
     #[command(flatten)]
@@ -71,13 +66,8 @@ impl RunArgs {
 /// Arguments of `observer record`.
 #[derive(Args, Debug)]
 pub struct RecordArgs {
-    /// Read options from this TOML file; flags and environment win over it
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "OBSERVER_CONFIG",
-        hide_env_values = true
-    )]
+    /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags and OTEL_* win over it
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to record.
     #[command(flatten)]

@@ -8,9 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, usage};
 use crate::agent::Agent;
-use crate::agent::outlet::settings;
+use crate::agent::health::Health;
+use crate::agent::outlet::{Outlet, settings};
 use crate::config::{Config, Filter};
-use crate::identity::find_cgroup;
+use crate::identity::{Host, find_cgroup};
 use crate::kernel::capabilities::Effective;
 use crate::logging;
 
@@ -23,9 +24,14 @@ pub fn execute(config: Config) -> Result<ExitCode, Failure> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
+        // Its errors are the user's to mend, like those of `settings`.
         let signals = Signals::install()?;
-        let agent = Agent::start(&config)?;
-        agent.run(signals.end(config.duration)).await
+        let host = Host::detect();
+        let health = Health::new();
+        let outlet = Outlet::new(&config, &host, &health).map_err(usage)?;
+        let agent = Agent::start(&config, &host, health, outlet)?;
+        agent.run(signals.end(config.duration)).await?;
+        Ok::<(), Failure>(())
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -85,9 +91,6 @@ pub fn prepare(config: &Config) -> Result<(), Failure> {
     check_filter(&config.filter).map_err(usage)?;
     Effective::read()?.ensure_required().map_err(usage)?;
     logging::init(&config.log)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     Ok(())
 }
 

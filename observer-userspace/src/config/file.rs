@@ -139,4 +139,13 @@ output = ["a.svg"]
             assert!(!explained.contains('\n'), "{explained}");
         }
     }
+
+    /// Checks that the documented file is correct and has every option.
+    #[test]
+    fn documented_file_is_complete() {
+        let text = include_str!("../../../docs/observer.toml");
+        let layer = parse(text).expect("a correct file");
+        let shown = format!("{layer:?}");
+        assert!(!shown.contains("None"), "an option is missing: {shown}");
+    }
 }

@@ -177,14 +177,12 @@ pub struct TableLayer {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Log (standard error)")]
 pub struct LogLayer {
-    /// error, warn, info, debug, trace or directives like `warn,observer_userspace=debug`
+    /// error, warn, info, debug, trace or directives like `warn,observer_userspace=debug` [env: OBSERVER_LOG] [default: info]
     #[arg(
         long = "log-level",
         id = "log-level",
         value_name = "LEVEL",
-        env = "OBSERVER_LOG",
-        global = true,
-        hide_env_values = true
+        global = true
     )]
     pub level: Option<LogFilter>,
     /// text, json, or auto: text on a terminal, else json

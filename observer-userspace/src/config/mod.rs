@@ -49,8 +49,6 @@ pub struct Config {
     pub log: Log,
     /// What `observer record` does differently.
     pub record: RecordLayer,
-    /// What was ignored and should be logged once logging works.
-    pub warnings: Vec<String>,
 }
 
 /// Whom to observe: different kinds narrow each other, several of one kind
@@ -143,14 +141,20 @@ impl From<FilterLayer> for Filter {
 }
 
 impl Config {
-    /// The settings that result from a file and flags, with the process's
-    /// environment between them.
+    /// The settings that result from a file (`path`, else `OBSERVER_CONFIG`) and
+    /// flags, with the process's environment between them.
     ///
     /// # Errors
-    /// The file can't be read or says something wrong; values contradict
-    /// each other.
+    /// The file can't be read or says something wrong; the environment does;
+    /// values contradict each other.
     pub fn load(path: Option<&std::path::Path>, flags: Layer) -> anyhow::Result<Self> {
-        let file = path.map(file::read).transpose()?.unwrap_or_default();
+        // Not clap's business: an empty variable means unset, as with OTEL_*.
+        let variable = std::env::var_os("OBSERVER_CONFIG").filter(|path| !path.is_empty());
+        let file = path
+            .or(variable.as_deref().map(std::path::Path::new))
+            .map(file::read)
+            .transpose()?
+            .unwrap_or_default();
         Self::resolve(file, |key| std::env::var(key).ok(), flags)
     }
 
@@ -159,12 +163,11 @@ impl Config {
         environment: impl Fn(&str) -> Option<String>,
         flags: Layer,
     ) -> anyhow::Result<Self> {
-        let mut warnings = Vec::new();
         let otlp = Otlp {
             flags: flags.otlp.clone(),
             file: file.otlp.clone(),
         };
-        let environment = environment_layer(environment, &mut warnings);
+        let environment = environment_layer(environment)?;
         let all = flags.over(environment).over(file);
 
         let probes = match all.probes {
@@ -211,27 +214,29 @@ impl Config {
             },
             log: all.log.into(),
             record: all.record,
-            warnings,
         })
     }
 }
 
-/// What the environment says outside of OTLP. A wrong value is ignored with a
-/// warning, as the OpenTelemetry specification asks for.
-fn environment_layer(get: impl Fn(&str) -> Option<String>, warnings: &mut Vec<String>) -> Layer {
+/// What the environment says outside of OTLP.
+fn environment_layer(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Layer> {
     let mut layer = Layer::default();
-    let key = "OTEL_METRIC_EXPORT_INTERVAL";
-    if let Some(text) = get(key).filter(|text| !text.is_empty()) {
-        match text.trim().parse::<u64>() {
-            Ok(millis) if millis > 0 => {
-                layer.interval = Some(Period(Duration::from_millis(millis)));
-            }
-            _ => warnings.push(format!(
-                "{key}={text} is ignored: it must be a whole number of milliseconds"
-            )),
-        }
+    let key = "OBSERVER_LOG";
+    if let Some(text) = get(key).filter(|text| !text.trim().is_empty()) {
+        let filter = text
+            .parse()
+            .map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
+        layer.log.level = Some(filter);
     }
-    layer
+    let key = "OTEL_METRIC_EXPORT_INTERVAL";
+    if let Some(text) = get(key).filter(|text| !text.trim().is_empty()) {
+        let millis: u64 = text
+            .trim()
+            .parse()
+            .map_err(|_| anyhow::anyhow!("{key}: `{text}` is not a number of milliseconds"))?;
+        layer.interval = (millis > 0).then(|| Period(Duration::from_millis(millis)));
+    }
+    Ok(layer)
 }
 
 #[cfg(test)]
@@ -265,20 +270,21 @@ mod tests {
         assert_eq!(seconds(file, Some("3000"), flags), 4);
     }
 
-    /// Checks that a wrong variable is ignored, and that this is said.
+    /// Checks that the variable is a number of milliseconds, empty and zero
+    /// meaning unset.
     #[test]
-    fn wrong_environment_is_a_warning() {
-        for wrong in ["10s", "0", "-5"] {
-            let config = resolve("", Some(wrong), "").expect("a warning only");
-            assert_eq!(config.interval.as_secs(), 10);
-            assert_eq!(config.warnings.len(), 1, "{wrong}");
+    fn environment_is_checked() {
+        for wrong in ["10s", "-5", "1.5"] {
+            let error = resolve("", Some(wrong), "").expect_err(wrong).to_string();
+            assert!(
+                error.starts_with("OTEL_METRIC_EXPORT_INTERVAL: "),
+                "{error}"
+            );
         }
-        assert!(
-            resolve("", Some(""), "")
-                .expect("unset")
-                .warnings
-                .is_empty()
-        );
+        for unset in ["", " ", "0"] {
+            let config = resolve("", Some(unset), "").expect("unset");
+            assert_eq!(config.interval.as_secs(), 10);
+        }
     }
 
     /// Checks that OTLP settings stay apart, so that the environment fits between.

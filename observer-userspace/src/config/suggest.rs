@@ -8,6 +8,13 @@ const LIKENESS: f64 = 0.78;
 pub fn did_you_mean<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     // Underscore or dash is the likeliest mistake of all.
     let wrong = wrong.to_ascii_lowercase().replace('_', "-");
+    // One slip in a short word changes most of it in the eyes of Jaro.
+    let slip = known
+        .iter()
+        .find(|word| word.len() > 2 && strsim::osa_distance(&wrong, word) <= 1);
+    if let Some(word) = slip {
+        return Some(word);
+    }
     known
         .iter()
         .map(|word| (strsim::jaro_winkler(&wrong, word), *word))
@@ -27,6 +34,7 @@ mod tests {
         assert_eq!(did_you_mean("intreval", &known), Some("interval"));
         assert_eq!(did_you_mean("queue_size", &known), Some("queue-size"));
         assert_eq!(did_you_mean("Duration", &known), Some("duration"));
+        assert_eq!(did_you_mean("tpc", &["tcp", "cpu"]), Some("tcp"));
         assert_eq!(did_you_mean("colour", &known), None);
     }
 }

@@ -129,7 +129,7 @@ impl Exporter {
     /// endpoint that fails has had its last chance.
     pub async fn shutdown(mut self, limit: Duration) -> ExportStats {
         let deadline = Instant::now() + limit;
-        self.shared.end();
+        self.shared.end(deadline);
         for task in &mut self.tasks {
             if tokio::time::timeout_at(deadline, &mut *task).await.is_err() {
                 task.abort();

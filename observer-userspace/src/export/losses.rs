@@ -73,3 +73,25 @@ fn report(signal: Signal, cause: DropCause, account: &mut Account, why: &str) {
         if why.is_empty() { "" } else { ": " },
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that losses are told at once, then not, then the rest, and that
+    /// the total is right throughout.
+    #[test]
+    fn told_sparingly_and_counted_fully() {
+        let mut losses = Losses::default();
+        let cause = DropCause::QueueFull;
+        let told = |losses: &Losses| losses.accounts[1][cause.index()].reported;
+        for (items, expected) in [(5, 5), (6, 5), (0, 5), (7, 5)] {
+            losses.count(Signal::Traces, cause, items, "why");
+            assert_eq!(told(&losses), expected);
+        }
+        losses.report_rest();
+        assert_eq!(told(&losses), 18);
+        assert_eq!(losses.totals(Signal::Traces)[cause.index()], 18);
+        assert_eq!(losses.totals(Signal::Metrics), [0; DropCause::ALL.len()]);
+    }
+}

@@ -250,6 +250,11 @@ pub static CATALOGUE: &[SelfMetric] = &[
     },
 ];
 
+/// What they are, without where they come from.
+pub fn metrics() -> impl Iterator<Item = &'static MetricDef> {
+    CATALOGUE.iter().map(|metric| metric.def)
+}
+
 const PROGRAM: (&str, &str) = ("observer.bpf.program.name", "the program");
 const MAP: (&str, &str) = ("observer.bpf.map.name", "the ring buffer or map");
 const SIGNAL: (&str, &str) = ("observer.signal", "metrics, traces or profiles");

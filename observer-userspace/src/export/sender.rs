@@ -23,6 +23,9 @@ const LAST_ATTEMPTS: u32 = 2;
 /// The longest pause between those.
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
+/// An endpoint may ask for at most this much patience.
+const LONGEST_WISH: Duration = Duration::from_secs(3600);
+
 /// At most one line per signal about an outage in this time.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -39,7 +42,8 @@ struct State {
     sent: [SignalStats; Signal::ALL.len()],
     /// Until when a signal isn't sent because the endpoint doesn't know it.
     unsupported_until: [Option<Instant>; Signal::ALL.len()],
-    ending: bool,
+    /// When Observer ends: nothing is sent after this.
+    deadline: Option<Instant>,
 }
 
 impl Shared {
@@ -50,7 +54,7 @@ impl Shared {
                 losses: Losses::default(),
                 sent: Default::default(),
                 unsupported_until: Default::default(),
-                ending: false,
+                deadline: None,
             }),
             bells: Default::default(),
         })
@@ -94,9 +98,9 @@ impl Shared {
         self.bells[signal.index()].notify_one();
     }
 
-    /// Tells the tasks to finish: no more long waits.
-    pub(super) fn end(&self) {
-        self.state().ending = true;
+    /// Tells the tasks to finish before `deadline`: no more long waits.
+    pub(super) fn end(&self, deadline: Instant) {
+        self.state().deadline = Some(deadline);
         for bell in &self.bells {
             bell.notify_one();
         }
@@ -165,7 +169,7 @@ impl Sender {
         loop {
             let (request, ending) = {
                 let mut state = self.shared.state();
-                (state.queue.take(signal), state.ending)
+                (state.queue.take(signal), state.deadline.is_some())
             };
             let Some(request) = request else {
                 if ending {
@@ -208,7 +212,7 @@ impl Sender {
                 "the OTLP endpoint warns: {message}"
             );
         }
-        if self.failures > 0 {
+        if self.failures > 1 {
             tracing::info!(
                 signal = signal.as_str(),
                 "the OTLP endpoint {} takes {} again after {} failed attempts",
@@ -259,13 +263,15 @@ impl Sender {
     async fn retry(&mut self, request: Request, after: Option<Duration>, reason: &str) -> bool {
         let signal = request.signal;
         self.failures = self.failures.saturating_add(1);
-        let (waiting, mut ending) = {
+        let (waiting, mut deadline) = {
             let mut state = self.shared.state();
             state.sent[signal.index()].retries += 1;
             state.queue.give_back(request);
-            (state.queue.bytes(), state.ending)
+            (state.queue.bytes(), state.deadline)
         };
-        if self.may_complain() {
+        // One failure alone may be an idle connection that the endpoint closed
+        // just now: no reason to wake anybody.
+        if (self.failures > 1 || after.is_some()) && self.may_complain() {
             tracing::warn!(
                 signal = signal.as_str(),
                 "the OTLP endpoint {} does not take {} now: {reason}; {waiting} bytes wait",
@@ -273,27 +279,33 @@ impl Sender {
                 signal.as_str(),
             );
         }
-        let until = Instant::now() + after.unwrap_or_else(|| pause(self.backoff, self.failures));
-        if ending && self.failures >= LAST_ATTEMPTS {
+        let after = after.map(|wish| wish.min(LONGEST_WISH));
+        let pause = match (after, deadline) {
+            (Some(wish), _) => wish,
+            (None, Some(_)) => self.backoff.initial.min(LAST_PAUSE),
+            (None, None) => pause(self.backoff, self.failures),
+        };
+        if deadline.is_some() && self.failures >= LAST_ATTEMPTS {
             return false;
         }
-        // New data doesn't shorten the wait. The end does, unless the endpoint
-        // itself asked for patience; then there are a few quick last attempts.
-        let mut until = until;
-        if ending && after.is_none() {
-            until = Instant::now() + self.backoff.initial.min(LAST_PAUSE);
-        }
+        let until = Instant::now() + pause;
         loop {
+            if deadline.is_some_and(|deadline| until >= deadline) {
+                return false;
+            }
+            // New data doesn't shorten the wait. The end does, unless the
+            // endpoint itself asked for patience.
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return true,
                 () = self.shared.bells[signal.index()].notified() => {
-                    if !ending && self.shared.state().ending {
-                        ending = true;
+                    let now = self.shared.state().deadline;
+                    if deadline.is_none() && now.is_some() {
                         self.failures = 0;
                         if after.is_none() {
                             return true;
                         }
                     }
+                    deadline = now;
                 }
             }
         }

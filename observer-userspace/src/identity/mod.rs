@@ -5,7 +5,8 @@
 //! representative process while it lives, and at the cgroup's name anyway.
 //!
 //! - [`cgroup`]: what the name of a cgroup says
-//! - [`hierarchy`]: mounts, ids, paths of cgroups
+//! - [`mounts`]: the hierarchies, and a process's place in them
+//! - [`hierarchy`]: ids, paths and members of cgroups
 //! - [`process`]: what `/proc/PID` says
 //! - [`environment`]: the OpenTelemetry variables that describe a resource
 //! - [`host`]: the machine, and the daemon itself
@@ -17,9 +18,11 @@ pub mod cgroup;
 pub mod environment;
 pub mod hierarchy;
 pub mod host;
+pub mod mounts;
 pub mod process;
 pub mod workload;
 
-pub use hierarchy::{FoundCgroup, find_cgroup, subsys_enum_name, v1_controller};
+pub use hierarchy::{FoundCgroup, find_cgroup};
 pub use host::Host;
+pub use mounts::{subsys_enum_name, v1_controller};
 pub use workload::Resolver;

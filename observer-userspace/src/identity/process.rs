@@ -2,14 +2,25 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::time::Duration;
 
 use super::environment::Declared;
-use super::hierarchy::{Membership, parse_proc_cgroup};
+use super::mounts::{Membership, parse_proc_cgroup};
 
 /// The most that is read of a process's environment, in bytes. It can be
 /// megabytes; what matters is usually near the top, and the daemon's memory
 /// must not depend on its neighbours.
 const ENVIRON_LIMIT: u64 = 256 * 1024;
+
+/// How often and how long a process in the middle of exec is waited for. The
+/// kernel does it in microseconds, but may be interrupted by the very event
+/// that made us look.
+const EXEC_TRIES: u32 = 5;
+const EXEC_PAUSE: Duration = Duration::from_millis(1);
+
+/// How many processes of a cgroup are asked for their name: a root cgroup can
+/// have tens of thousands.
+const SIBLING_LIMIT: usize = 256;
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, as in field 9 of
 /// `/proc/PID/stat`.
@@ -34,8 +45,20 @@ pub struct Process {
 
 impl Process {
     /// Reads what can be read; `None` when the process is gone or changed its
-    /// program while we looked.
+    /// program while we looked. Waits a few milliseconds for one that is just
+    /// changing it: then name, executable and environment don't belong together.
     pub fn read(tgid: u32) -> Option<Self> {
+        for _ in 0..EXEC_TRIES {
+            match Self::try_read(tgid)? {
+                (process, false) => return Some(process),
+                (_, true) => std::thread::sleep(EXEC_PAUSE),
+            }
+        }
+        None
+    }
+
+    /// The process, and whether it is in the middle of exec.
+    fn try_read(tgid: u32) -> Option<(Self, bool)> {
         let path = |file: &str| format!("/proc/{tgid}/{file}");
         let read_comm = || {
             let bytes = fs::read(path("comm")).ok()?;
@@ -52,8 +75,9 @@ impl Process {
         let executable = fs::read_link(path("exe"))
             .ok()
             .map(|target| executable_name(&target.to_string_lossy()));
+        let stat = String::from_utf8_lossy(&stat);
         let process = Self {
-            is_kernel_thread: is_kernel_thread(&String::from_utf8_lossy(&stat)),
+            is_kernel_thread: is_kernel_thread(&stat),
             declared: Declared::from_environ(&environ),
             cgroups: parse_proc_cgroup(&cgroups),
             executable,
@@ -61,7 +85,21 @@ impl Process {
         };
         // An exec in the meantime would have mixed two programs.
         let unchanged = read_comm().is_some_and(|now| process.is_named(&now));
-        unchanged.then_some(process)
+        // Where the executable shows, so would the environment's place.
+        let in_exec = process.executable.is_some() && stat_field(&stat, 50) == Some(0);
+        unchanged.then_some((process, in_exec))
+    }
+
+    /// The first of `candidates` that lives under the name `comm`.
+    pub fn find(candidates: &[u32], comm: &str) -> Option<Self> {
+        candidates.iter().take(SIBLING_LIMIT).find_map(|tgid| {
+            // One small file tells most of them off.
+            let bytes = fs::read(format!("/proc/{tgid}/comm")).ok()?;
+            if worker_pool(&comm_from_bytes(&bytes)) != worker_pool(comm) {
+                return None;
+            }
+            Self::read(*tgid).filter(|process| process.is_named(comm))
+        })
     }
 
     /// Whether `comm`, as the kernel half saw it, is this process's name.
@@ -97,11 +135,19 @@ fn executable_name(target: &str) -> String {
 }
 
 fn is_kernel_thread(stat: &str) -> bool {
-    // The name in parentheses may itself contain blanks and parentheses.
-    // Behind it: state ppid pgrp session tty tpgid flags …
-    stat.rsplit_once(") ")
-        .and_then(|(_, rest)| rest.split(' ').nth(6)?.parse::<u64>().ok())
-        .is_some_and(|flags| flags & PF_KTHREAD != 0)
+    stat_field(stat, 9).is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
+/// A number in `/proc/PID/stat`, counted from 1 as proc(5) does: 9 is the
+/// flags, 50 the address of the environment, 0 until exec has written it.
+fn stat_field(stat: &str, number: usize) -> Option<u64> {
+    // The name in parentheses, field 2, may itself contain blanks and
+    // parentheses; field 3 comes right behind.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split_ascii_whitespace()
+        .nth(number.checked_sub(3)?)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -140,6 +186,8 @@ mod tests {
         assert!(is_kernel_thread("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
         assert!(!is_kernel_thread("9 (a) S 1 (b) S 1 9 9 0 -1 4194560 0 0"));
         assert!(!is_kernel_thread("garbage"));
+        assert_eq!(stat_field("9 (a) b) S 1 2", 4), Some(1));
+        assert_eq!(stat_field("9 (a) S 1 2", 50), None);
         assert_eq!(worker_pool("kworker/0:1-events"), "kworker");
         assert_eq!(worker_pool("kthreadd"), "kthreadd");
     }

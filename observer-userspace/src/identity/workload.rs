@@ -28,6 +28,8 @@ const COMM_LIMIT: usize = 15;
 pub struct Resolver {
     host: Vec<Attribute>,
     hierarchies: Hierarchies,
+    /// See [`v1_controller`](super::v1_controller).
+    controller: Option<&'static str>,
     known: HashMap<u32, SharedResource>,
     other: SharedResource,
 }
@@ -42,6 +44,7 @@ impl Resolver {
         Self {
             host: host.attributes.clone(),
             hierarchies: Hierarchies::open(),
+            controller: super::v1_controller(),
             known: HashMap::from([(OTHER, Arc::clone(&other))]),
             other,
         }
@@ -56,9 +59,18 @@ impl Resolver {
         let comm = comm_from_bytes(&new.key.comm);
         let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
         let v1_path = self.hierarchies.v1_path(new.key.cgroup_v1);
-        // The pid may be another program's by now.
-        let process = Process::read(new.tgid)
-            .filter(|p| p.is_named(&comm) && stands_in(p, v2_path.as_deref(), v1_path.as_deref()));
+        let belongs = |process: &Process| {
+            let (v2, v1) = (v2_path.as_deref(), v1_path.as_deref());
+            process.is_named(&comm) && stands_in(process, v2, v1, self.controller)
+        };
+        // The pid may be another program's by now; if so, any other process of
+        // the same name and cgroup is as good.
+        let process = Process::read(new.tgid).filter(&belongs).or_else(|| {
+            let siblings = self
+                .hierarchies
+                .members(v2_path.as_deref(), v1_path.as_deref());
+            Process::find(&siblings, &comm).filter(&belongs)
+        });
         let cgroup = [v2_path, v1_path]
             .into_iter()
             .flatten()
@@ -78,7 +90,7 @@ impl Resolver {
     }
 
     /// The resource of a workload that was resolved before;
-    /// of [`OTHER`](observer_common::workload::OTHER) always.
+    /// of [`OTHER`] always.
     pub fn get(&self, id: u32) -> Option<SharedResource> {
         self.known.get(&id).cloned()
     }
@@ -112,8 +124,12 @@ impl Resolver {
 
 /// Whether the process is (still) in the cgroups of the key, as far as that
 /// can be compared: paths seen through a cgroup namespace can't.
-fn stands_in(process: &Process, v2: Option<&str>, v1: Option<&str>) -> bool {
-    let controller = super::v1_controller();
+fn stands_in(
+    process: &Process,
+    v2: Option<&str>,
+    v1: Option<&str>,
+    controller: Option<&str>,
+) -> bool {
     process.cgroups.iter().all(|membership| {
         let expected = if membership.controllers.is_empty() {
             v2

@@ -77,6 +77,10 @@ pub const ALL: [&Capability; 7] = [
     &SYS_ADMIN,
 ];
 
+/// What a user other than root should be given for a full view of the
+/// applications.
+pub const UNPRIVILEGED: [&Capability; 5] = [&BPF, &PERFMON, &SYS_PTRACE, &DAC_READ_SEARCH, &SYSLOG];
+
 /// The effective capabilities of this process: a bit set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effective(u64);
@@ -112,10 +116,14 @@ impl Effective {
     /// In one line: what is missing and what to do.
     pub fn ensure_required(self) -> anyhow::Result<()> {
         if self.missing_required().is_empty() {
+            anyhow::ensure!(
+                in_initial_user_namespace(),
+                "capabilities in a user namespace don't count for BPF; start it outside (containers: --userns=host)"
+            );
             return Ok(());
         }
         // If some are asked for, then all that a full view needs.
-        let names: Vec<&str> = [&BPF, &PERFMON, &SYS_PTRACE, &DAC_READ_SEARCH, &SYSLOG]
+        let names: Vec<&str> = UNPRIVILEGED
             .into_iter()
             .filter(|c| !self.has(c))
             .map(|c| c.name)
@@ -125,6 +133,17 @@ impl Effective {
             names.join(", ")
         )
     }
+}
+
+/// The namespace in which capabilities count for BPF; its inode number is fixed
+/// in the kernel's `include/linux/proc_ns.h`.
+const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
+
+/// Whether capabilities mean what they say. Where procfs doesn't show it, they
+/// are believed.
+pub fn in_initial_user_namespace() -> bool {
+    fs::read_link("/proc/self/ns/user")
+        .map_or(true, |target| target.as_os_str() == INITIAL_USER_NAMESPACE)
 }
 
 fn parse(status: &str) -> Option<Effective> {

@@ -14,6 +14,7 @@ use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, WorkloadKey};
 
 use super::btf::KernelBtf;
 use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
+use crate::identity::subsys_enum_name;
 
 /// The committed kernel object.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
@@ -28,7 +29,8 @@ pub struct Filters {
     pub with_children: bool,
     /// Names of processes (comm of the thread-group leader, 15 bytes count).
     pub comms: Vec<String>,
-    /// kernfs ids of cgroups, v1 or v2; what lies below counts too.
+    /// kernfs ids of cgroups, those of v1 with [`observer_common::config::FILTER_V1`];
+    /// what lies below counts too.
     pub cgroups: Vec<u64>,
 }
 
@@ -98,6 +100,8 @@ impl Kernel {
             diagnostics: options.diagnostics.into(),
             cgroup_v1: 0,
             slow_block_ns: options.slow_block_ns,
+            // A small number on every machine.
+            connect: libc::SYS_connect as u32,
         };
         for (present, flag) in [
             (!filters.pids.is_empty(), FILTER_PID),
@@ -109,8 +113,7 @@ impl Kernel {
             }
         }
         if let Some(controller) = &options.v1_controller
-            && let Some(index) =
-                types.enumerator("cgroup_subsys_id", &format!("{controller}_cgrp_id"))
+            && let Some(index) = types.enumerator("cgroup_subsys_id", &subsys_enum_name(controller))
             && offsets.css_set_subsys != MISSING
         {
             // The kernel half reads `subsys[index]` as if it were a field.

@@ -13,8 +13,12 @@ pub const IDENTITY_FIELDS: &[&str] = &[
     "task_tgid",
     "task_flags",
     "task_comm",
+    "task_state",
     "task_group_leader",
     "task_cgroups",
+    "task_cpu_time",
+    "task_voluntary",
+    "task_involuntary",
     "css_set_dfl_cgrp",
     "css_cgroup",
     "css_parent",
@@ -95,7 +99,7 @@ pub static CPU_TIME: MetricDef = MetricDef {
     name: "observer.cpu.time",
     unit: "s",
     instrument: Instrument::Counter,
-    description: "CPU time of the workload's threads, user and kernel together, from one context switch to the next.",
+    description: "CPU time of the workload's threads, user and kernel together, as the kernel's scheduler accounts it (`sum_exec_runtime`).",
     attributes: &[],
 };
 

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage};
 
 #[derive(Default)]
 struct Peer {
@@ -159,15 +160,28 @@ fn answer(mut stream: TcpStream) -> Result<()> {
 
 fn connect(address: SocketAddr, n: u64, threads: u64) -> Result<u64> {
     let took = AtomicU64::new(0);
+    let to = SockaddrStorage::from(address);
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
     std::thread::scope(|scope| -> Result<()> {
         let workers: Vec<_> = (0..threads)
             .map(|index| {
                 let took = &took;
                 scope.spawn(move || -> Result<()> {
                     for _ in 0..n / threads + u64::from(index < n % threads) {
+                        let socket = nix::sys::socket::socket(
+                            family,
+                            SockType::Stream,
+                            SockFlag::SOCK_CLOEXEC,
+                            None,
+                        )?;
                         let begin = Instant::now();
-                        let mut stream = TcpStream::connect(address)?;
+                        nix::sys::socket::connect(socket.as_raw_fd(), &to)?;
                         took.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+                        let mut stream = TcpStream::from(socket);
                         stream.shutdown(std::net::Shutdown::Write)?;
                         // The other side closes too: the connection has ended.
                         stream.read_to_end(&mut Vec::new())?;

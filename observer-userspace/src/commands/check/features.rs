@@ -189,11 +189,11 @@ fn judge(item: Item, tried: Result<bool, Option<Errno>>, status: Status, lost: &
     match tried {
         Ok(true) => item,
         Ok(false) => item.worse(status, lost, UPGRADE),
-        Err(Some(Errno::EPERM | Errno::EACCES)) => item.worse(
-            Status::Unknown,
-            format!("can't be tried without privileges; without it: {lost}"),
-            "run `observer check` as root",
-        ),
+        Err(Some(Errno::EPERM | Errno::EACCES)) => Item {
+            detail: format!("{}; not allowed to try", item.detail),
+            ..item
+        }
+        .worse(Status::Unknown, lost, "run `observer check` as root"),
         Err(Some(error)) => item.worse(status, format!("{lost} ({error})"), UPGRADE),
         Err(None) => item.worse(status, format!("{lost} (the trial failed)"), UPGRADE),
     }

@@ -36,7 +36,7 @@ fn inspect() -> Report {
     system::namespaces(&mut report);
     features::kernel(&mut report);
     features::bpf(&mut report);
-    probes::families(&mut report);
+    probes::families(&mut report, held);
     system::cgroups(&mut report);
     system::procfs(&mut report);
     system::sysctls(&mut report, held);

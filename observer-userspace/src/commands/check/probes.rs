@@ -1,27 +1,99 @@
-//! Per probe family: are its hooks and the fields it reads in this kernel?
+//! Per probe family: are its hooks and the fields it reads in this kernel, and
+//! does the kernel accept its programs? Tried by attaching them for a moment.
 
 use observer_common::offsets::{MISSING, Offsets};
+use observer_common::tally::RESERVED_CELLS;
 
 use super::report::{Item, Report, Status};
+use crate::identity::v1_controller;
 use crate::kernel::btf::KernelBtf;
-use crate::kernel::{Attach, ProgramSpec};
+use crate::kernel::capabilities::Effective;
+use crate::kernel::{Attach, Kernel, LoadOptions, ProgramSpec};
 use crate::probes;
 
-/// Looks up everything that the families say they need.
-pub fn families(report: &mut Report) {
+/// Entries of each table while programs are only tried: few, to cost no memory,
+/// beside those that are held in reserve.
+const TRIAL_ENTRIES: u32 = 64;
+
+/// How much of the kernel's own explanation is shown: what follows is the
+/// verifier's log, hundreds of lines.
+const REASON_LIMIT: usize = 160;
+
+/// Looks up everything that the families say they need, and tries them.
+pub fn families(report: &mut Report, held: Effective) {
     // Why it can't be read was said where BTF itself was looked at.
     let Ok(btf) = KernelBtf::load() else { return };
     let offsets = btf.offsets();
+    let mut kernel = load(report, held);
     for probe in probes::all() {
         let spec = probe.spec();
+        if let Some(kernel) = &mut kernel {
+            kernel.attach(spec);
+        }
         for program in spec.programs {
             let missing = missing(
                 program,
                 |name| btf.has_tracepoint(name),
                 |name| offsets.get(name).is_some_and(|offset| offset != MISSING),
             );
-            report.add(item(spec.family, program, &missing));
+            let found = item(spec.family, program, &missing);
+            let failure = kernel.as_ref().and_then(|kernel| failure(kernel, program));
+            report.add(match failure {
+                Some(reason) if missing.is_empty() => found.worse(
+                    Status::Degraded,
+                    format!("{}: {}", program.lost_without, in_short(&reason)),
+                    "report it with the output of: observer run --log-level debug --duration 1s",
+                ),
+                _ => found,
+            });
         }
+    }
+}
+
+/// The kernel half, loaded with small tables; `None` if that isn't possible,
+/// which is reported unless it is for lack of privileges.
+fn load(report: &mut Report, held: Effective) -> Option<Kernel> {
+    let options = LoadOptions {
+        workloads: TRIAL_ENTRIES,
+        histogram_cells: RESERVED_CELLS + TRIAL_ENTRIES,
+        counter_cells: RESERVED_CELLS + TRIAL_ENTRIES,
+        v1_controller: v1_controller().map(str::to_owned),
+        ..LoadOptions::default()
+    };
+    if held.ensure_required().is_err() {
+        return None;
+    }
+    let item = Item::ok("probes", "kernel half", "loaded for a moment");
+    match Kernel::load(&options) {
+        Ok(kernel) => {
+            report.add(item);
+            Some(kernel)
+        }
+        Err(error) => {
+            report.add(item.worse(
+                Status::Missing,
+                format!("everything: {}", in_short(&format!("{error:#}"))),
+                "report it with the output of: observer run --log-level debug --duration 1s",
+            ));
+            None
+        }
+    }
+}
+
+/// Why the kernel refused a program that was attached just now.
+fn failure(kernel: &Kernel, program: &ProgramSpec) -> Option<String> {
+    let mut states = kernel.states().iter();
+    states
+        .find(|state| state.program.name == program.name)
+        .and_then(|state| state.failure.clone())
+}
+
+/// The first line, within limits.
+fn in_short(reason: &str) -> String {
+    let line = reason.lines().next().unwrap_or_default();
+    match line.char_indices().nth(REASON_LIMIT) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
     }
 }
 
@@ -95,6 +167,14 @@ mod tests {
         let item = item("cpu", &PROGRAM, &found);
         assert_eq!(item.status, Status::Degraded);
         assert!(item.lost.is_some_and(|lost| lost.starts_with("insight")));
+    }
+
+    /// Checks that a verifier's log doesn't fill the screen.
+    #[test]
+    fn reasons_are_short() {
+        assert_eq!(in_short("refused\nline 2"), "refused");
+        let short = in_short(&"é".repeat(1000));
+        assert_eq!(short.chars().count(), REASON_LIMIT + 1);
     }
 
     /// Checks that every family's needs are names that can be looked up at all.

@@ -173,6 +173,10 @@ impl Report {
             let word = paint(&format!("{:8}", item.status.word()), item.status.colour());
             let line = format!("  {word}  {:width$}  {}", item.name, item.detail);
             let _ = writeln!(out, "{}", line.trim_end());
+            // What stands in the way is an item of its own, and says what mends it.
+            if item.status == Status::Unknown {
+                continue;
+            }
             let indent = " ".repeat(12);
             for (label, text) in [("lost", &item.lost), ("mend", &item.remedy)] {
                 if let Some(text) = text {

@@ -6,38 +6,51 @@ use std::path::Path;
 use super::report::{Item, Report, Status};
 use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
-use crate::kernel::capabilities::{self, Effective};
+use crate::kernel::capabilities::{self, Capability, Effective};
 
-/// Inode numbers of the initial namespaces, fixed in the kernel's
-/// `include/linux/proc_ns.h`.
-const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
+/// Its inode number is fixed in the kernel's `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// What this process may do.
 pub fn capabilities(report: &mut Report, held: Effective) {
     let group = "capabilities";
-    let charges_memlock = super::features::kernel_version() < (5, 11);
+    let charges_memlock = super::features::kernel_version() < (5, 11) && memlock_is_limited();
     for capability in capabilities::ALL {
         let needed = *capability != capabilities::SYS_RESOURCE || charges_memlock;
         let item = Item::ok(group, capability.name, "");
         report.add(if held.has(capability) {
             item
         } else if !needed {
-            Item::ok(group, capability.name, "absent, and not needed on this kernel")
+            Item::ok(group, capability.name, "absent, and not needed here")
         } else {
             let status = if capability.required {
                 Status::Missing
             } else {
                 Status::Degraded
             };
-            let remedy = format!(
-                "run it as root, or: setcap {}+ep $(command -v observer) (containers: --cap-add {})",
-                capability.name.to_ascii_lowercase(),
-                capability.name.trim_start_matches("CAP_"),
-            );
-            item.worse(status, capability.lost, remedy)
+            item.worse(status, capability.lost, remedy(capability))
         });
     }
+}
+
+/// setcap replaces the whole set, so the command has to name all of it.
+fn remedy(missing: &Capability) -> String {
+    let names: Vec<String> = capabilities::UNPRIVILEGED
+        .iter()
+        .chain((!capabilities::UNPRIVILEGED.contains(&missing)).then_some(&missing))
+        .map(|capability| capability.name.to_ascii_lowercase())
+        .collect();
+    format!(
+        "run it as root, or: setcap {}+ep $(command -v observer) (containers: --cap-add {})",
+        names.join(","),
+        missing.name.trim_start_matches("CAP_"),
+    )
+}
+
+/// Whether locked memory, to which old kernels charge maps, has a limit.
+fn memlock_is_limited() -> bool {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft != RLIM_INFINITY)
 }
 
 /// Whether what the kernel calls a process is what we call it.
@@ -48,9 +61,8 @@ pub fn namespaces(report: &mut Report) {
             .map(|target| target.to_string_lossy().into_owned())
             .unwrap_or_default()
     };
-    let user = read("user");
-    let item = Item::ok(group, "user namespace", user.clone());
-    report.add(if user == INITIAL_USER_NAMESPACE {
+    let item = Item::ok(group, "user namespace", read("user"));
+    report.add(if capabilities::in_initial_user_namespace() {
         item
     } else {
         item.worse(
@@ -98,17 +110,33 @@ pub fn cgroups(report: &mut Report) {
     }
 }
 
-/// Whether other processes can be seen.
+/// Whether other processes can be seen: most of them, as single ones may be
+/// protected for reasons of their own.
 pub fn procfs(report: &mut Report) {
     let group = "procfs";
-    // Process 1 is somebody else's unless we are root, which is the question.
-    let readable = fs::read_link("/proc/1/exe").is_ok();
-    let item = Item::ok(
-        group,
-        "/proc/PID of others",
-        if readable { "readable" } else { "hidden" },
+    let processes: Vec<String> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+        // Kernel threads have no memory and so no executable.
+        .filter(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/status"))
+                .is_ok_and(|status| status.contains("\nVmSize:"))
+        })
+        .collect();
+    let readable = processes
+        .iter()
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok())
+        .count();
+    let detail = format!(
+        "executables of {readable} out of {} are readable",
+        processes.len()
     );
-    report.add(if readable {
+    let item = Item::ok(group, "/proc/PID of others", detail);
+    // At least the daemon sees itself; with hidepid that is all.
+    report.add(if readable > 1 && readable * 2 > processes.len() {
         item
     } else {
         item.worse(

@@ -47,7 +47,10 @@ pub fn resolve(
     if authority.as_str().contains('@') {
         return bad("user and password belong into a header (OTEL_EXPORTER_OTLP_HEADERS)");
     }
-    if authority.as_str().ends_with(':') || authority.port().is_some_and(|p| port(&p) == 0) {
+    // `Authority` takes ports of any size; IPv6 hosts keep their brackets.
+    let after_host = &authority.as_str()[authority.host().len()..];
+    let port = after_host.strip_prefix(':').map(str::parse::<u16>);
+    if port.is_some_and(|port| port.map_or(true, |port| port == 0)) {
         return bad("the port is not a number from 1 to 65535");
     }
     let authority =
@@ -86,10 +89,6 @@ pub fn explicit_port(text: &str) -> Option<u16> {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let authority: Authority = rest.split(['/', '?']).next()?.parse().ok()?;
     authority.port_u16()
-}
-
-fn port(port: &hyper::http::uri::Port<&str>) -> u16 {
-    port.as_str().parse().unwrap_or(0)
 }
 
 #[cfg(test)]

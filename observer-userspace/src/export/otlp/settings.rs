@@ -146,7 +146,8 @@ impl OtlpSettings {
         Self::from_layers(&Layers(vec![Layer::environment(get)]))
     }
 
-    /// From several sources, the strongest first.
+    /// From several sources, the strongest first:
+    /// flags ([`Layer::given`]), [`Layer::environment`], file ([`Layer::given`]).
     pub fn from_layers(layers: &Layers<'_>) -> Result<Self, SettingError> {
         let (resource_attributes, named) = resource_attributes(layers)?;
         let mut settings = Self {

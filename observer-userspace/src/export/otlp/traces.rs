@@ -179,7 +179,7 @@ mod tests {
                 let even = format!("{:?}", attributes[0]).contains("\"a\"");
                 for span in &group.scope_spans[0].spans {
                     let number: usize = span.name[5..].parse().expect("a number");
-                    assert_eq!(number % 2 == 0, even);
+                    assert_eq!(number.is_multiple_of(2), even);
                     names.push(number);
                 }
             }

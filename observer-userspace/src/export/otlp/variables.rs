@@ -39,8 +39,11 @@ impl Setting {
     }
 }
 
+/// Finds a variable's value and how its giver named it.
+type Lookup<'a> = dyn Fn(&str) -> Option<(String, String)> + 'a;
+
 /// One source of settings.
-pub struct Layer<'a>(Box<dyn Fn(&str) -> Option<(String, String)> + 'a>);
+pub struct Layer<'a>(Box<Lookup<'a>>);
 
 impl<'a> Layer<'a> {
     /// Environment variables, got by `get` (`|name| std::env::var(name).ok()`).
