@@ -55,6 +55,29 @@ fn begin(connection: &mut Connection, role: Role) {
     connection.error = 0;
 }
 
+/// A program that is interrupted on its CPU is not run a second time there, so
+/// single events may go unseen: makes up for what must have happened before.
+#[inline(always)]
+fn make_up(connection: &mut Connection, tcp: *const u8, was: u8) {
+    if matches!(was, state::CLOSE | state::LISTEN) {
+        return;
+    }
+    if connection.role == Role::Listener as u8 {
+        // Still its listener's copy.
+        begin(connection, Role::Server);
+        connection.owner = owner::NEW;
+    } else if connection.role == Role::Unknown as u8 && connection.older == 0 {
+        begin(connection, Role::Client);
+        connection.owner = owner::NEW;
+        connection.traced = (setting!(filters) == 0) as u8;
+        // How long it took isn't known.
+        connection.awaited = 1;
+    }
+    if connection.phase == phase::OPENING && matches!(was, state::ESTABLISHED | state::CLOSE_WAIT) {
+        established(connection, tcp, now());
+    }
+}
+
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
     let (was, is) = (ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
@@ -70,6 +93,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
     let Some(connection) = (unsafe { connection(tcp, create) }) else {
         return 0;
     };
+    make_up(connection, tcp, was);
     match (was, is) {
         // In connect, or in listen.
         (_, state::SYN_SENT) => {
@@ -97,13 +121,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
             begin(connection, Role::Server);
             connection.owner = owner::NEW;
         }
-        (_, state::ESTABLISHED) => {
-            if connection.role == Role::Unknown as u8 && connection.older == 0 {
-                begin(connection, Role::Client);
-                connection.owner = owner::NEW;
-            }
-            established(connection, tcp, now());
-        }
+        (_, state::ESTABLISHED) => established(connection, tcp, now()),
         (_, state::CLOSE) => {
             if connection.role == Role::Listener as u8 {
                 connection.role = Role::Unknown as u8;

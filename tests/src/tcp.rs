@@ -51,8 +51,17 @@ impl Observed {
         })
     }
 
+    /// One tick; the metrics that are nobody's.
+    pub fn host_metrics(&mut self) -> Result<Metrics> {
+        self.metrics_of("", None)
+    }
+
     /// One tick; the metrics of the workloads called `name`, added up.
     pub fn metrics(&mut self, name: &str) -> Result<Metrics> {
+        self.metrics_of(name, Some(name))
+    }
+
+    fn metrics_of(&mut self, name: &str, wanted: Option<&str>) -> Result<Metrics> {
         let resource = self.resource(name)?;
         self.probe.before_tick(&mut self.fixture.kernel)?;
         let tallies = self.fixture.cells.read();
@@ -74,7 +83,7 @@ impl Observed {
         let all = builder.finish(Arc::default(), resource);
         let mine = all
             .into_iter()
-            .find(|group| group.resource.get_str("comm") == Some(name))
+            .find(|group| group.resource.get_str("comm") == wanted)
             .map(|group| group.metrics);
         Ok(Metrics(mine.unwrap_or_default()))
     }

@@ -14,6 +14,8 @@
 //!   keeps it.
 //! - `read BYTES`: reads from the first held connection; accepts it if need be.
 //! - `reset`: ends the first held connection with a reset.
+//! - `delegate NAME`: accepts a connection of the first `listen`; a child process
+//!   of that name reads it to its end.
 //! - `half`: closes the first held connection for writing.
 //! - `release`: closes held connections, in order.
 //! - `fail ADDRESS MS`: a connect that fails, within a time. Answers with errno.
@@ -33,6 +35,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage};
+use nix::unistd::{ForkResult, fork};
 
 #[derive(Default)]
 struct Peer {
@@ -102,6 +105,20 @@ impl Peer {
                 ensure!(!self.held.is_empty(), "nothing held");
                 reset(&self.held.remove(0))?;
                 "0".into()
+            }
+            ["delegate", name] => {
+                let listener = self.listeners.first().context("not listening")?;
+                let (mut stream, _) = listener.accept()?;
+                // SAFETY: without `serve` this process has one thread.
+                match unsafe { fork() }? {
+                    ForkResult::Child => {
+                        nix::sys::prctl::set_name(&CString::new(*name)?)?;
+                        let _ = stream.read_to_end(&mut Vec::new());
+                        drop(stream);
+                        std::process::exit(0);
+                    }
+                    ForkResult::Parent { child } => child.to_string(),
+                }
             }
             ["half"] => {
                 let stream = self.held.first().context("nothing held")?;
