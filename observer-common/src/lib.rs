@@ -5,7 +5,9 @@
 //! arithmetic: it compiles for the kernel's BPF machine and for the host, and
 //! is tested on the host.
 
+pub mod block;
 pub mod config;
+pub mod cpu;
 pub mod histogram;
 pub mod loss;
 pub mod offsets;

@@ -40,6 +40,10 @@ losses! {
     ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
     SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may go unmatched.";
     SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+    SampleTableFull = "cpu", "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
+    StackRingFull = "cpu", "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
+    BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
+    BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";
     TcpStateFailed = "tcp", "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
     TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }

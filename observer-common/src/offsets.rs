@@ -1,7 +1,8 @@
 //! Where the running kernel keeps the fields that the probes read.
 //!
 //! The daemon looks them up in the kernel's BTF and hands them over as one
-//! read-only global.
+//! read-only global. A few other numbers that differ between kernels
+//! (enumerators, how many arguments a tracepoint has) travel with them.
 
 /// An offset of a field that this kernel doesn't have.
 pub const MISSING: u32 = u32::MAX;
@@ -45,7 +46,8 @@ macro_rules! offsets {
 pub struct Spec {
     /// Name of the field in [`Offsets`].
     pub name: &'static str,
-    /// The kernel's structure.
+    /// The kernel's structure; `enum X` means that the value of an enumerator is
+    /// wanted, `arguments X` how many a tracepoint has.
     pub structure: &'static str,
     /// Member paths over kernel versions, newest first.
     pub paths: &'static [&'static str],
@@ -71,6 +73,28 @@ offsets! {
     cgroup_self: "cgroup" . "self";
     cgroup_kn: "cgroup" . "kn";
     kernfs_node_id: "kernfs_node" . "id";
+    request_queue: "request" . "q";
+    // Until 5.17 a request knew its disk, since 5.15 its queue does.
+    request_disk: "request" . "rq_disk";
+    request_part: "request" . "part";
+    request_bio: "request" . "bio";
+    request_cmd_flags: "request" . "cmd_flags";
+    request_rq_flags: "request" . "rq_flags";
+    request_data_len: "request" . "__data_len";
+    queue_disk: "request_queue" . "disk";
+    disk_major: "gendisk" . "major";
+    disk_first_minor: "gendisk" . "first_minor";
+    bio_io_vec: "bio" . "bi_io_vec";
+    bio_vec_page: "bio_vec" . "bv_page";
+    page_mapping: "page" . "mapping";
+    page_compound_head: "page" . "compound_head";
+    rqf_io_stat: "enum rqf_flags" . "__RQF_IO_STAT";
+    rqf_flush_seq: "enum rqf_flags" . "__RQF_FLUSH_SEQ";
+    req_fua: "enum req_flag_bits" . "__REQ_FUA";
+    req_preflush: "enum req_flag_bits" . "__REQ_PREFLUSH";
+    block_start_arguments: "arguments block_io_start" . "";
+    block_insert_arguments: "arguments block_rq_insert" . "";
+    block_issue_arguments: "arguments block_rq_issue" . "";
     sock_state: "sock_common" . "skc_state";
     sock_family: "sock_common" . "skc_family";
     sock_daddr: "sock_common" . "skc_daddr";

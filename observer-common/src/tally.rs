@@ -25,6 +25,20 @@ pub enum Kind {
     CpuTime = 17,
     /// Counter: times switched out; label 0 = voluntary, 1 = involuntary.
     ContextSwitches = 18,
+    /// Histogram: block operations from the making of the request to its end;
+    /// the label is [`crate::block::label`].
+    BlockTotal = 48,
+    /// Histogram: the part of [`Self::BlockTotal`] until the driver took it.
+    BlockQueue = 49,
+    /// Histogram: the part of [`Self::BlockTotal`] since the driver took it.
+    BlockDevice = 50,
+    /// Counter: bytes of block operations; label as above.
+    BlockBytes = 51,
+    /// Counter: failed block operations; the label is [`crate::block::error_label`].
+    BlockErrors = 52,
+    /// Counter: block operations that couldn't be timed, on top of those in
+    /// [`Self::BlockTotal`]; label as above.
+    BlockUntimed = 53,
     /// Histogram: duration of handshakes; TCP labels are [`crate::tcp::label`], here with the role.
     TcpHandshake = 32,
     /// Histogram: from established to closed; label with the role.

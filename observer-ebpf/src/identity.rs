@@ -93,6 +93,13 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
 /// This CPU's slot, filled with the current thread, if that is traced.
 #[inline(always)]
 pub fn here() -> Option<&'static mut Slot> {
+    anyone_here().filter(|slot| slot.flags & TRACED != 0)
+}
+
+/// The same, traced or not. Of use in process context only: an interrupt has
+/// the slot of whoever it interrupted, and an idle CPU's is empty.
+#[inline(always)]
+pub fn anyone_here() -> Option<&'static mut Slot> {
     let slot = slot()?;
     let task = current();
     // Before the first switch of this CPU, after a change of identity, and
@@ -100,12 +107,21 @@ pub fn here() -> Option<&'static mut Slot> {
     if slot.task != task as u64 && !refresh(slot, task) {
         return None;
     }
-    (slot.flags & TRACED != 0).then_some(slot)
+    Some(slot)
+}
+
+/// Flags of events that nobody can be charged with: a filter leaves them out.
+#[inline(always)]
+pub fn nobodys_flags() -> u32 {
+    if setting!(filters) == 0 { TRACED } else { 0 }
 }
 
 /// Fills the slot with the current task, and says whether that worked.
 #[inline(always)]
 fn refresh(slot: &mut Slot, task: *const u8) -> bool {
+    if read!(task, task_pid, u32) == 0 {
+        return false;
+    }
     // SAFETY: the current task is trusted.
     let state = unsafe { identify(task) };
     if state.is_null() {
@@ -114,6 +130,13 @@ fn refresh(slot: &mut Slot, task: *const u8) -> bool {
     // SAFETY: not null, so a storage value.
     install(slot, task, unsafe { &mut *state });
     true
+}
+
+/// The workload of `task` without touching its state: for interrupts, where
+/// the state may be in the hands of whom they interrupted.
+#[inline(always)]
+pub fn look_up(task: *const u8) -> Workload {
+    derive(task, &sight(task))
 }
 
 /// Looks a workload up by its inputs, or makes it known.

@@ -6,6 +6,9 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod block;
+mod cpu;
+mod dirty;
 mod floor;
 mod identity;
 mod kernel;

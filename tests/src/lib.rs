@@ -1,6 +1,7 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
 
 pub mod binary;
+pub mod busy;
 pub mod cgroup;
 pub mod kernel;
 pub mod netns;
@@ -12,3 +13,7 @@ pub mod tcp;
 pub mod workload;
 
 pub use binary::observer_bin;
+pub mod diskstats;
+pub mod forked;
+pub mod loopdev;
+pub mod packages;

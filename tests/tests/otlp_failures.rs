@@ -1,15 +1,19 @@
 //! Checks what happens when the OTLP endpoint is away, slow, full or unwilling:
 //! what must arrive arrives once, what is lost is counted, memory is bounded.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use observer_tests::otlp_samples::{metrics, profile, spans};
 use observer_tests::receiver::{Answer, Received, Receiver};
+use observer_userspace::export::otlp::client::{Client, Transport};
+use observer_userspace::export::otlp::outcome::Outcome;
 use observer_userspace::export::otlp::settings::Backoff;
 use observer_userspace::export::{DropCause, Exporter, OtlpSettings, Signal};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
@@ -332,5 +336,30 @@ async fn shutdown_without_an_endpoint() -> Result<()> {
     let stats = tokio::time::timeout(LONG, exporter.shutdown(hour)).await?;
     let traces = stats.signal(Signal::Traces);
     assert_eq!(traces.lost_to(DropCause::Shutdown), 7);
+    Ok(())
+}
+
+/// Checks that http/protobuf spoken to a gRPC server says so: the most likely
+/// mistake of all.
+#[tokio::test]
+async fn wrong_protocol_is_named() -> Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        stream.read_u8().await?;
+        // An HTTP/2 server's first words: an empty SETTINGS frame.
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+        stream.read_to_end(&mut Vec::new()).await
+    });
+    let settings = settings(&endpoint, "http/protobuf")?;
+    let own = settings.signal(Signal::Traces).context("on")?.clone();
+    let transport = Transport::new(own.protocol, &own.tls, false)?;
+    let client = Client::new(Signal::Traces, own, Arc::new(transport));
+    match client.send(Default::default()).await {
+        Outcome::Retry { reason, .. } => assert!(reason.contains("must be grpc"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    server.abort();
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use observer_common::loss::Loss;
 
 use super::limiter::SpanLimiter;
+use super::profiler::Profiler;
 use crate::export::self_stats::{Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats};
 use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
@@ -53,10 +54,14 @@ impl Health {
         fills: Vec<Fill>,
         rings: Vec<Fill>,
         limiter: &SpanLimiter,
+        profiler: Option<&Profiler>,
     ) -> OwnCost {
         let usage = ProcessUsage::read().unwrap_or_default();
         let cpu = usage.user_seconds + usage.system_seconds;
-        let losses = losses(kernel, limiter);
+        let mut losses = losses(kernel, limiter);
+        for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
+            losses.push(("cpu", cause, count));
+        }
         self.programs.tick(kernel);
         let bpf = self.programs.seconds();
         let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,6 +7,7 @@
 pub mod health;
 mod limiter;
 pub mod outlet;
+mod profiler;
 mod rings;
 mod workloads;
 
@@ -31,6 +32,7 @@ use crate::signals::{Span, UnixNanos};
 use health::Health;
 use limiter::SpanLimiter;
 use outlet::Outlet;
+use profiler::Profiler;
 use rings::Rings;
 use workloads::Workloads;
 
@@ -41,6 +43,9 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(250);
 /// Records taken from one ring buffer before the others get their turn.
 const DRAIN_BATCH: usize = 4096;
 
+/// How long a daemon that is told to end waits for its last profile's names.
+const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
+
 /// How long a daemon that is told to end may go on exporting.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(4500);
 
@@ -50,6 +55,8 @@ pub struct Agent {
     cells: Cells,
     probes: Vec<Box<dyn Probe>>,
     rings: Rings,
+    /// If the family cpu is chosen and could be started.
+    profiler: Option<Profiler>,
     workloads: Workloads,
     limiter: SpanLimiter,
     outlet: Outlet,
@@ -95,10 +102,12 @@ impl Agent {
                 );
             }
         }
+        let profiler = start_profiler(&mut kernel, &probes, config.frequency);
         kernel.forget_types();
         Ok(Self {
             cells,
             rings,
+            profiler,
             probes,
             workloads: Workloads::new(host),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
@@ -126,6 +135,7 @@ impl Agent {
                 biased;
                 () = &mut end => break,
                 _ = ticks.tick() => self.tick(),
+                profile = profiler::finished(&mut self.profiler) => self.outlet.profile(&profile),
                 ready = self.rings.ready() => {
                     ready?;
                     self.drain();
@@ -137,15 +147,22 @@ impl Agent {
             }
         }
         self.tick();
+        if self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
+            let last = profiler::finished(&mut self.profiler);
+            if let Ok(profile) = tokio::time::timeout(LAST_PROFILE_LIMIT, last).await {
+                self.outlet.profile(&profile);
+            }
+        }
         // Detached here: the kernel half is gone before the network is asked.
         let Self {
             kernel,
             rings,
             cells,
+            profiler,
             outlet,
             ..
         } = self;
-        drop((rings, cells, kernel));
+        drop((rings, cells, profiler, kernel));
         outlet.shutdown(SHUTDOWN_LIMIT).await;
         Ok(())
     }
@@ -170,6 +187,9 @@ impl Agent {
             if found < DRAIN_BATCH {
                 break;
             }
+        }
+        if let Some(profiler) = &mut self.profiler {
+            profiler.drain();
         }
         let spans: Vec<Span> = spans
             .into_iter()
@@ -204,6 +224,11 @@ impl Agent {
         let workloads = &mut self.workloads;
         let resources = out.finish(workloads.host(), |id| workloads.resource(id));
         let batch = MetricBatch { time, resources };
+        if let Some(profiler) = &mut self.profiler
+            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
+        {
+            tracing::warn!(probe = "cpu", "cpu: {error:#}");
+        }
         let fills = vec![
             fill("HISTOGRAMS", tallies.histogram_cells, self.tables.cells),
             fill(
@@ -213,9 +238,13 @@ impl Agent {
             ),
             fill("WORKLOADS", self.workloads.count(), self.tables.workloads),
         ];
-        let own = self
-            .health
-            .measure(&mut self.kernel, fills, self.rings.fills(), &self.limiter);
+        let own = self.health.measure(
+            &mut self.kernel,
+            fills,
+            self.rings.fills(),
+            &self.limiter,
+            self.profiler.as_ref(),
+        );
         self.outlet.metrics(&batch, own);
         tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
     }
@@ -244,6 +273,23 @@ fn attach(kernel: &mut Kernel, spec: &'static ProbeSpec) -> bool {
         }
     }
     any
+}
+
+/// Starts the CPU profiler if its family was chosen and attached.
+fn start_profiler(
+    kernel: &mut Kernel,
+    probes: &[Box<dyn Probe>],
+    frequency: u32,
+) -> Option<Profiler> {
+    let family = probes::cpu::SPEC.family;
+    if !probes.iter().any(|probe| probe.spec().family == family) {
+        return None;
+    }
+    Profiler::start(kernel, frequency)
+        .inspect_err(|error| {
+            tracing::warn!(probe = family, "no CPU profiles: {error:#}");
+        })
+        .ok()
 }
 
 /// The chosen families' probes.
@@ -283,6 +329,7 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         counter_cells: config.tables.cells.saturating_mul(2),
         v1_controller: v1_controller().map(str::to_string),
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
+        sample_entries: probes::cpu::entries(config.frequency, config.interval),
         diagnostics: config.kernel_debug,
     })
 }

@@ -6,6 +6,9 @@
 
 pub mod args;
 pub mod check;
+mod child;
+pub mod record;
+mod record_summary;
 pub mod run;
 mod usage;
 
@@ -79,10 +82,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Record(args) => {
             let config =
                 Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
-            run::prepare(&config)?;
-            Err(usage(anyhow::anyhow!(
-                "recording is not part of this build"
-            )))
+            record::execute(&config, args.command)
         }
     }
 }

@@ -5,16 +5,21 @@
 //! empties by the OTLP rules ([`otlp::outcome`]).
 
 mod exporter;
-pub mod losses;
-pub mod otlp;
-pub mod queue;
-pub mod self_metrics;
-pub mod self_stats;
 mod sender;
-pub mod signal;
-pub mod telemetry;
-pub mod terminal;
 
 pub use exporter::{Exporter, RawMetrics};
 pub use otlp::settings::OtlpSettings;
 pub use signal::{DropCause, ExportStats, Signal, SignalStats};
+
+pub mod flamegraph;
+pub mod folded;
+pub mod losses;
+pub mod otlp;
+pub mod pprof;
+pub mod profile_file;
+pub mod queue;
+pub mod self_metrics;
+pub mod self_stats;
+pub mod signal;
+pub mod telemetry;
+pub mod terminal;

@@ -34,6 +34,15 @@ impl KernelBtf {
     }
 
     fn offset(&self, spec: &Spec) -> Option<u32> {
+        if let Some(name) = spec.structure.strip_prefix("enum ") {
+            return spec
+                .paths
+                .iter()
+                .find_map(|path| self.enumerator(name, path));
+        }
+        if let Some(tracepoint) = spec.structure.strip_prefix("arguments ") {
+            return self.tracepoint_arguments(tracepoint);
+        }
         let types = self.0.resolve_types_by_name(spec.structure).ok()?;
         let structure = types.into_iter().find_map(as_struct)?;
         spec.paths.iter().find_map(|path| {
@@ -97,6 +106,47 @@ impl KernelBtf {
                 .find(|m| self.0.resolve_name(*m).is_ok_and(|n| n == enumerator))
                 .map(btf_rs::EnumMember::val),
             _ => None,
+        })
+    }
+
+    /// All enumerators of an enum, by name with their values.
+    pub fn enumerators(&self, name: &str) -> Vec<(String, u32)> {
+        let types = self.0.resolve_types_by_name(name).unwrap_or_default();
+        types
+            .into_iter()
+            .filter_map(|t| match t {
+                Type::Enum(e) => Some(e),
+                _ => None,
+            })
+            .flat_map(|e| {
+                e.members
+                    .iter()
+                    .filter_map(|m| Some((self.0.resolve_name(m).ok()?, m.val())))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// How many arguments a tracepoint hands to its programs.
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<u32> {
+        let types = self
+            .0
+            .resolve_types_by_name(&format!("btf_trace_{name}"))
+            .ok()?;
+        types.into_iter().find_map(|found| {
+            // `typedef void (*btf_trace_x)(void *data, …)`.
+            let Type::Typedef(typedef) = found else {
+                return None;
+            };
+            let Type::Ptr(pointer) = self.strip(&typedef)? else {
+                return None;
+            };
+            let Type::FuncProto(prototype) = self.strip(&pointer)? else {
+                return None;
+            };
+            u32::try_from(prototype.parameters.len())
+                .ok()?
+                .checked_sub(1)
         })
     }
 

@@ -1,11 +1,13 @@
 //! The running kernel: its BTF, features, clock; loading and reading BPF.
 
+pub mod batch;
 pub mod btf;
 pub mod capabilities;
 pub mod cells;
 pub mod clock;
 pub mod iter;
 pub mod object;
+pub mod perf;
 pub mod ring;
 pub mod spec;
 pub mod stats;

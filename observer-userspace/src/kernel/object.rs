@@ -7,6 +7,7 @@ use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
+use observer_common::cpu::SAMPLE_ENTRIES;
 use observer_common::loss::{LOSSES, Loss};
 use observer_common::offsets::{MISSING, Offsets};
 use observer_common::tally::{COUNTER_CELLS, HISTOGRAM_CELLS, RESERVED_CELLS};
@@ -49,6 +50,8 @@ pub struct LoadOptions {
     pub v1_controller: Option<String>,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Entries of each of the two tables of CPU samples.
+    pub sample_entries: u32,
     /// The kernel half's own log lines.
     pub diagnostics: bool,
 }
@@ -62,6 +65,7 @@ impl Default for LoadOptions {
             counter_cells: COUNTER_CELLS,
             v1_controller: None,
             slow_block_ns: 50_000_000,
+            sample_entries: SAMPLE_ENTRIES,
             diagnostics: false,
         }
     }
@@ -82,6 +86,8 @@ pub struct Kernel {
     /// Needed as long as programs are attached; see [`Kernel::forget_types`].
     btf: Option<Btf>,
     offsets: Offsets,
+    /// See [`Kernel::block_operations`].
+    block_operations: Vec<(String, u32)>,
     states: Vec<ProbeState>,
 }
 
@@ -120,6 +126,11 @@ impl Kernel {
             offsets.css_set_subsys += index * size_of::<u64>() as u32;
             config.cgroup_v1 = 1;
         }
+        // Called `req_opf` until 6.0.
+        let block_operations = ["req_op", "req_opf"]
+            .iter()
+            .flat_map(|name| types.enumerators(name))
+            .collect();
         drop(types);
 
         let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
@@ -134,6 +145,8 @@ impl Kernel {
             .map_max_entries("HISTOGRAMS", options.histogram_cells)
             .map_max_entries("HISTOGRAM_INDEX", options.histogram_cells)
             .map_max_entries("HISTOGRAM_FREE", options.histogram_cells)
+            .map_max_entries("SAMPLES_0", options.sample_entries)
+            .map_max_entries("SAMPLES_1", options.sample_entries)
             .map_max_entries("COUNTERS", options.counter_cells)
             .map_max_entries("COUNTER_INDEX", options.counter_cells)
             .map_max_entries("COUNTER_FREE", options.counter_cells)
@@ -143,6 +156,7 @@ impl Kernel {
             ebpf,
             btf: Some(btf),
             offsets,
+            block_operations,
             states: Vec::new(),
         };
         kernel.fill_free_lists(options)?;
@@ -242,6 +256,22 @@ impl Kernel {
             .program_mut(spec.name)
             .ok_or_else(|| anyhow!("the kernel object has no program {}", spec.name))?;
         match spec.attach {
+            Attach::FirstTracepoint(tracepoints) => {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                let mut failures = Vec::new();
+                for tracepoint in tracepoints {
+                    match program.load(tracepoint, btf) {
+                        Ok(()) => {
+                            program
+                                .attach()
+                                .with_context(|| format!("cannot attach to {tracepoint}"))?;
+                            return Ok(());
+                        }
+                        Err(error) => failures.push(format!("{:#}", anyhow!(error))),
+                    }
+                }
+                bail!("cannot load {}: {}", spec.name, failures.join("; "));
+            }
             Attach::Tracepoint(tracepoint) => {
                 let program: &mut BtfTracePoint = program.try_into()?;
                 program
@@ -283,6 +313,12 @@ impl Kernel {
     /// The offsets that were found.
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
+    }
+
+    /// This kernel's block operations: `REQ_OP_*` with its number. Those of
+    /// zones have had several.
+    pub fn block_operations(&self) -> &[(String, u32)] {
+        &self.block_operations
     }
 
     /// A map of the kernel object.

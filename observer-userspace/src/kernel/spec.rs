@@ -6,6 +6,8 @@
 pub enum Attach {
     /// A BTF-typed raw tracepoint.
     Tracepoint(&'static str),
+    /// The first of these that the kernel has, where it has been renamed.
+    FirstTracepoint(&'static [&'static str]),
     /// A BPF iterator over this kind of object; run on demand.
     Iterator(&'static str),
     /// Loaded only; the probe attaches it itself (perf events).

@@ -1,5 +1,7 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
+pub mod block;
+pub mod cpu;
 pub mod sched;
 pub mod syscalls;
 pub mod tcp;
@@ -71,6 +73,8 @@ pub fn all() -> Vec<Box<dyn Probe>> {
     vec![
         Box::new(sched::Sched),
         Box::new(syscalls::Syscalls),
+        Box::new(cpu::Cpu),
+        Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
     ]
 }

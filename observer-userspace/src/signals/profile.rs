@@ -7,6 +7,8 @@
 //!
 //! Stacks are leaf first: `stack_table[s][0]` is where the CPU was.
 
+use std::borrow::Cow;
+
 use super::UnixNanos;
 use super::attribute::SharedResource;
 
@@ -152,4 +154,92 @@ pub struct Profile {
     pub resources: Vec<SharedResource>,
     /// The samples.
     pub samples: Vec<Sample>,
+}
+
+/// One function of a stack, as people read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// The function, or `file+0xaddress` when it has no name.
+    pub name: Cow<'a, str>,
+    /// What kind of code.
+    pub kind: FrameKind,
+    /// Whether the compiler inlined it into the function before it.
+    pub inlined: bool,
+}
+
+impl Profile {
+    /// The interned string, `""` for an unknown id.
+    pub fn text(&self, id: StringId) -> &str {
+        self.string_table
+            .get(id as usize)
+            .map_or("", String::as_str)
+    }
+
+    /// Sum of all samples' values.
+    pub fn total(&self) -> u64 {
+        self.samples.iter().map(|s| s.value).sum()
+    }
+
+    /// The frame's functions, innermost inlined function first; one call named
+    /// by address when it has no symbol.
+    pub fn calls(&self, frame: FrameId) -> impl DoubleEndedIterator<Item = Call<'_>> {
+        let frame = self.frame_table.get(frame as usize);
+        let kind = frame.map_or(FrameKind::Native, |f| f.kind);
+        let lines = frame.map_or(&[][..], |f| &f.lines);
+        let unnamed = frame.filter(|f| f.lines.is_empty()).map(|f| Call {
+            name: Cow::Owned(self.label_by_address(f)),
+            kind,
+            inlined: false,
+        });
+        let outermost = lines.len().saturating_sub(1);
+        let named = lines.iter().enumerate().map(move |(i, line)| {
+            let function = self.function_table.get(line.function as usize);
+            Call {
+                name: Cow::Borrowed(function.map_or("", |f| self.text(f.name))),
+                kind,
+                inlined: i < outermost,
+            }
+        });
+        named.chain(unnamed)
+    }
+
+    /// All functions of a stack, root first.
+    pub fn calls_from_root(&self, stack: StackId) -> impl Iterator<Item = Call<'_>> {
+        let frames = self.stack_table.get(stack as usize);
+        let frames = frames.map_or(&[][..], Vec::as_slice);
+        frames.iter().rev().flat_map(|f| self.calls(*f).rev())
+    }
+
+    /// The function of a stack's leaf, for lists of the hottest: those of a file
+    /// without symbols together, because single addresses tell people nothing.
+    pub fn leaf(&self, stack: StackId) -> String {
+        let frames = self.stack_table.get(stack as usize);
+        let Some(&frame) = frames.and_then(|frames| frames.first()) else {
+            return "[no stack]".to_owned();
+        };
+        let place = self.frame_table.get(frame as usize);
+        let mapping = place.and_then(|f| self.mapping_table.get(f.mapping as usize));
+        match (place, mapping) {
+            (Some(place), Some(mapping)) if place.lines.is_empty() && mapping.path != 0 => {
+                let path = self.text(mapping.path);
+                format!("{} (no symbols)", path.rsplit('/').next().unwrap_or(path))
+            }
+            (Some(place), _) if place.lines.is_empty() => "[unknown]".to_owned(),
+            _ => match self.calls(frame).next() {
+                Some(call) => call.name.into_owned(),
+                None => "[unknown]".to_owned(),
+            },
+        }
+    }
+
+    /// `libc.so.6+0x1234`, or only the address where nothing is mapped.
+    fn label_by_address(&self, frame: &Frame) -> String {
+        let mapping = self.mapping_table.get(frame.mapping as usize);
+        let path = mapping.map_or("", |m| self.text(m.path));
+        let file = path.rsplit('/').next().unwrap_or(path);
+        match file {
+            "" => format!("{:#x}", frame.address),
+            file => format!("{file}+{:#x}", frame.address),
+        }
+    }
 }

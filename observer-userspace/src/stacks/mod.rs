@@ -1,1 +1,71 @@
 //! From addresses to named stacks: mappings, symbols, the interner.
+//!
+//! Everything here runs on one thread of its own ([`worker`]), because
+//! blazesym's types can't leave theirs and because naming a stack may take
+//! milliseconds that the daemon's loop doesn't have.
+
+pub mod elf;
+pub mod files;
+pub mod hottest;
+pub mod interner;
+pub mod mappings;
+pub mod perf_map;
+pub mod places;
+pub mod sideband;
+pub mod symbols;
+pub mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::signals::UnixNanos;
+use crate::signals::attribute::SharedResource;
+use crate::signals::profile::ProfileKind;
+
+pub use symbols::{FrameShare, SymbolOptions};
+pub use worker::{Stacks, Symbolized};
+
+/// A stack as the kernel walked it, leaf first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RawStack {
+    /// Addresses in the kernel; empty when the sample hit user code.
+    pub kernel: Box<[u64]>,
+    /// Addresses in the process; empty for kernel threads.
+    pub user: Box<[u64]>,
+}
+
+/// One counted stack of one thread.
+#[derive(Clone, Debug)]
+pub struct RawSample {
+    /// Where.
+    pub stack: Arc<RawStack>,
+    /// Process id in the host's PID namespace.
+    pub pid: u32,
+    /// Thread id in the host's PID namespace.
+    pub tid: u32,
+    /// The thread's name.
+    pub thread: String,
+    /// The process's name.
+    pub process: String,
+    /// Whom it belongs to.
+    pub resource: SharedResource,
+    /// Samples, or nanoseconds off CPU.
+    pub value: u64,
+}
+
+/// All that was sampled in an interval, before it has names.
+#[derive(Clone, Debug, Default)]
+pub struct RawProfile {
+    /// What was counted.
+    pub kind: ProfileKind,
+    /// Begin of the interval.
+    pub start: UnixNanos,
+    /// Its length in nanoseconds.
+    pub duration: u64,
+    /// Nanoseconds of CPU time that one sample stands for.
+    pub period: u64,
+    /// The samples.
+    pub samples: Vec<RawSample>,
+}

@@ -100,6 +100,7 @@ fn in_short(reason: &str) -> String {
 fn item(family: &str, program: &ProgramSpec, missing: &[String]) -> Item {
     let hook = match program.attach {
         Attach::Tracepoint(name) => format!("tracepoint {name}"),
+        Attach::FirstTracepoint(names) => format!("tracepoint {}", names.join(" or ")),
         Attach::Iterator(name) => format!("iterator over {name}"),
         Attach::Manual => "perf event".to_owned(),
     };
@@ -126,6 +127,9 @@ fn missing(
 ) -> Vec<String> {
     let hook = match program.attach {
         Attach::Tracepoint(name) if !has_tracepoint(name) => Some(format!("tracepoint {name}")),
+        Attach::FirstTracepoint(names) if !names.iter().any(|name| has_tracepoint(name)) => {
+            Some(format!("tracepoint {}", names.join(" or ")))
+        }
         _ => None,
     };
     let fields = program

@@ -278,6 +278,13 @@ fn disconnected(error: &hyper_util::client::legacy::Error) -> Outcome {
     let mut source = error.source();
     while let Some(cause) = source {
         reason = format!("{reason}: {cause}");
+        // An HTTP/1 client that gets no HTTP/1 back has met a gRPC server.
+        if cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+        {
+            reason.push_str(" (is it an OTLP/gRPC endpoint? then the protocol must be grpc)");
+        }
         source = cause.source();
     }
     Outcome::Retry {

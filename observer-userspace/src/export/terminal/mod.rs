@@ -78,20 +78,12 @@ pub fn render(interval: &Interval<'_>) -> String {
 
 /// The hottest functions of each workload, for [`Interval::hottest`].
 pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
-    let mut by_workload: BTreeMap<String, BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut by_workload: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for sample in &profile.samples {
         let Some(resource) = profile.resources.get(sample.resource as usize) else {
             continue;
         };
-        let leaf = profile
-            .stack_table
-            .get(sample.stack as usize)
-            .and_then(|stack| stack.first())
-            .and_then(|frame| profile.frame_table.get(*frame as usize))
-            .and_then(|frame| frame.lines.first())
-            .and_then(|line| profile.function_table.get(line.function as usize))
-            .and_then(|function| profile.string_table.get(function.name as usize))
-            .map_or("[unknown]", String::as_str);
+        let leaf = profile.leaf(sample.stack);
         *by_workload
             .entry(view::label(resource))
             .or_default()
@@ -107,7 +99,7 @@ pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
             let hottest = functions
                 .into_iter()
                 .take(3)
-                .map(|(name, n)| (name.to_string(), n as f64 / total.max(1) as f64))
+                .map(|(name, n)| (name, n as f64 / total.max(1) as f64))
                 .collect();
             (workload, hottest)
         })

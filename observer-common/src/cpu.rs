@@ -1,0 +1,150 @@
+//! Samples of stacks: how the kernel half counts them and tells of them.
+//!
+//! A sample is counted in a hash by [`SampleKey`]: thread and stack. The first
+//! sample of a key in an epoch also sends the stack itself through a ring, as a
+//! [`StackHeader`] followed by the frames. There are two such hashes; the
+//! daemon flips the epoch, waits until no program can still be at work in the
+//! old one, and empties it: no count is lost or read twice.
+
+/// Frames walked at most in either half of a stack: the kernel's own default
+/// limit (`kernel.perf_event_max_stack`).
+pub const MAX_FRAMES: usize = 127;
+
+/// Default entries of each of the two hashes.
+pub const SAMPLE_ENTRIES: u32 = 16 * 1024;
+/// Default size of the ring in bytes.
+pub const STACK_RING_BYTES: u32 = 1 << 20;
+
+/// Whose sample, and where. Two hashes over all frames by different functions,
+/// and the number of frames: 128 bits that must all agree before two stacks
+/// would share a count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SampleKey {
+    /// First hash of all frames.
+    pub hash: u64,
+    /// Second hash of all frames.
+    pub check: u64,
+    /// Process (thread-group id) in the initial PID namespace.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Workload.
+    pub workload: u32,
+    /// Kernel frames.
+    pub kernel_frames: u16,
+    /// User frames.
+    pub user_frames: u16,
+}
+
+/// What precedes the frames in a record: 8 bytes each, kernel frames first,
+/// leaf first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StackHeader {
+    /// The key under which it is counted.
+    pub key: SampleKey,
+    /// The thread's name.
+    pub thread: [u8; 16],
+    /// The name of its process (of the thread-group leader).
+    pub process: [u8; 16],
+    /// In which of the two hashes it is counted: 0 or 1.
+    pub epoch: u32,
+    /// Nothing.
+    pub padding: u32,
+}
+
+/// Both hashes in the making.
+#[derive(Clone, Copy, Debug)]
+pub struct StackHash {
+    hash: u64,
+    check: u64,
+}
+
+impl StackHash {
+    /// Of no frame.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        // Any two odd numbers; these are the first digits of the golden ratio
+        // and of the square root of 3, as in splitmix64 and xxHash.
+        Self {
+            hash: 0x9e37_79b9_7f4a_7c15,
+            check: 0xbb67_ae85_84ca_a73b,
+        }
+    }
+
+    /// Of one frame more. Each step is a bijection of the state for a given
+    /// frame, so nothing is forgotten; the multipliers are those of splitmix64
+    /// and MurmurHash3.
+    #[inline(always)]
+    pub const fn add(self, frame: u64) -> Self {
+        let hash = (self.hash ^ frame).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let check = self
+            .check
+            .wrapping_add(frame)
+            .wrapping_mul(0xff51_afd7_ed55_8ccd);
+        Self {
+            hash: hash ^ (hash >> 32),
+            check: check ^ (check >> 29),
+        }
+    }
+
+    /// First and second hash.
+    #[inline(always)]
+    pub const fn finish(self) -> (u64, u64) {
+        (self.hash, self.check)
+    }
+}
+
+impl Default for StackHash {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::HashSet;
+
+    fn of(frames: &[u64]) -> (u64, u64) {
+        frames
+            .iter()
+            .fold(StackHash::new(), |h, f| h.add(*f))
+            .finish()
+    }
+
+    /// Checks that stacks which differ in one frame, in order or in length get
+    /// different values of either hash.
+    #[test]
+    fn similar_stacks_differ() {
+        let base: std::vec::Vec<u64> = (0..20).map(|i| 0x7f00_0000_1000 + i * 0x40).collect();
+        let mut first = HashSet::new();
+        let mut second = HashSet::new();
+        let mut stacks = 0;
+        let mut see = |frames: &[u64]| {
+            let (hash, check) = of(frames);
+            stacks += 1;
+            first.insert(hash);
+            second.insert(check);
+        };
+        for length in 0..=20 {
+            see(&base[..length]);
+        }
+        for at in 0..20 {
+            for bit in 0..64 {
+                let mut changed = base.clone();
+                changed[at] ^= 1 << bit;
+                see(&changed);
+            }
+            if at > 0 {
+                let mut swapped = base.clone();
+                swapped.swap(0, at);
+                see(&swapped);
+            }
+        }
+        assert_eq!(first.len(), stacks);
+        assert_eq!(second.len(), stacks);
+    }
+}

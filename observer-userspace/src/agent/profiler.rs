@@ -1,0 +1,107 @@
+//! CPU profiles of the daemon: sampled all the time, named once per interval
+//! on the symbolizer's thread, handed on when that is done.
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use tokio::sync::oneshot;
+
+use crate::kernel::Kernel;
+use crate::probes::cpu::Sampler;
+use crate::signals::Profile;
+use crate::signals::attribute::SharedResource;
+use crate::stacks::mappings::MappingLosses;
+use crate::stacks::{Stacks, SymbolOptions, Symbolized};
+
+/// Intervals that may wait for their names; more mean that the machine is too
+/// busy to name them at all, and then the newest is dropped.
+const MAX_WAITING: usize = 3;
+
+/// The running profiler.
+pub struct Profiler {
+    sampler: Sampler,
+    stacks: Stacks,
+    waiting: VecDeque<oneshot::Receiver<Symbolized>>,
+    losses: MappingLosses,
+    unnamed: u64,
+}
+
+impl Profiler {
+    /// Starts sampling; `cpu_sample` must be loaded.
+    pub fn start(kernel: &mut Kernel, frequency: u32) -> Result<Self> {
+        // Without debug information: it would cost tens of megabytes.
+        let stacks = Stacks::start(SymbolOptions { debug_info: false })?;
+        let mut sampler = Sampler::attach(kernel, frequency)?;
+        sampler.start()?;
+        Ok(Self {
+            sampler,
+            stacks,
+            waiting: VecDeque::new(),
+            losses: MappingLosses::default(),
+            unnamed: 0,
+        })
+    }
+
+    /// Reads what waits in the ring.
+    pub fn drain(&mut self) {
+        self.sampler.drain();
+    }
+
+    /// Ends an interval: what was sampled goes to be named.
+    pub fn take(&mut self, resource: impl FnMut(u32) -> SharedResource) -> Result<()> {
+        let raw = self.sampler.take(resource)?;
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back(self.stacks.symbolize(raw));
+        } else {
+            let samples: u64 = raw.samples.iter().map(|s| s.value).sum();
+            self.unnamed += samples;
+            tracing::warn!("{samples} CPU samples dropped: symbolizing takes too long");
+        }
+        Ok(())
+    }
+
+    /// The next profile that has names; waits for ever when none is under way.
+    pub async fn finished(&mut self) -> Profile {
+        while let Some(next) = self.waiting.front_mut() {
+            let result = next.await;
+            self.waiting.pop_front();
+            match result {
+                Ok(symbolized) => {
+                    self.report(symbolized.losses);
+                    return symbolized.profile;
+                }
+                Err(_) => tracing::warn!("a profile is lost: the symbolizer ended"),
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Whether a profile is under way.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Losses of the symbolizer's own since the start: cause and count.
+    pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
+        mappings
+            .into_iter()
+            .chain([("symbolizer_too_slow", self.unnamed)])
+    }
+
+    fn report(&mut self, now: MappingLosses) {
+        if now.records > self.losses.records {
+            let count = now.records - self.losses.records;
+            tracing::warn!("{count} side-band records lost: some frames may lack a symbol");
+        }
+        self.losses = now;
+    }
+}
+
+/// The next profile of a profiler that may not be there.
+pub async fn finished(profiler: &mut Option<Profiler>) -> Profile {
+    match profiler {
+        Some(profiler) => profiler.finished().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,388 @@
+//! `observer record`: one recording of stacks, to files.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use aya::maps::{MapData, RingBuf};
+use nix::sys::signal::Signal;
+use observer_common::loss::Loss;
+use observer_common::workload::NewWorkload;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::child::{CannotStart, Held, Running};
+use super::run::prepare;
+use super::{Failure, usage};
+use crate::config::Config;
+use crate::export::profile_file::Output;
+use crate::identity::{Host, Resolver, find_cgroup, v1_controller};
+use crate::kernel::object::Filters;
+use crate::kernel::{Kernel, LoadOptions, ring};
+use crate::probes::{cpu, sched};
+use crate::signals::attribute::SharedResource;
+use crate::stacks::{RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized};
+
+/// How long without `--duration` and without a command.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// Samples per second and CPU.
+const DEFAULT_FREQUENCY: u32 = 99;
+/// Where to without `-o`.
+const DEFAULT_OUTPUT: &str = "observer.svg";
+/// How often the progress bar moves and stacks are read.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the kernel's counts are taken over.
+const TAKE_EVERY: Duration = Duration::from_secs(2);
+/// How long an interrupted command may take to end.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Tables that only other families use.
+const FEW_CELLS: u32 = 1024;
+/// Exit status after a SIGINT without a command's own.
+const INTERRUPTED: u8 = 130;
+
+/// What to record.
+#[derive(Clone, Debug)]
+pub struct RecordOptions {
+    /// For how long; without it, until the command ends (or 10 s).
+    pub duration: Option<Duration>,
+    /// Samples per second and CPU.
+    pub frequency: u32,
+    /// Whom; everybody when empty and there is no command.
+    pub filters: Filters,
+    /// Where the result goes.
+    pub outputs: Vec<Output>,
+    /// A command to start and record with its children.
+    pub command: Vec<OsString>,
+}
+
+impl RecordOptions {
+    /// What configuration and command line say together.
+    ///
+    /// # Errors
+    /// In one line, when an output has no known format or can't be written,
+    /// or a cgroup isn't there.
+    pub fn new(config: &Config, command: Vec<OsString>) -> anyhow::Result<Self> {
+        let record = &config.record;
+        let names = record.output.clone().unwrap_or_default();
+        let mut outputs = Vec::with_capacity(names.len().max(1));
+        for name in &names {
+            let output = Output::parse(&name.to_string_lossy())?;
+            output.check()?;
+            outputs.push(output);
+        }
+        if outputs.is_empty() {
+            outputs.push(Output::parse(DEFAULT_OUTPUT)?);
+        }
+        let mut cgroups = Vec::new();
+        for path in &config.filter.cgroups {
+            cgroups.extend(find_cgroup(path)?.into_iter().map(|found| found.id));
+        }
+        Ok(Self {
+            duration: record.duration.map(|period| period.0),
+            frequency: record.frequency.map_or(DEFAULT_FREQUENCY, |f| f.0),
+            filters: Filters {
+                pids: config.filter.pids.clone(),
+                with_children: !command.is_empty(),
+                comms: config.filter.comms.clone(),
+                cgroups,
+            },
+            outputs,
+            command,
+        })
+    }
+}
+
+/// Checks everything, records, writes; the command's exit status if there is one.
+pub fn execute(config: &Config, command: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let options = RecordOptions::new(config, command).map_err(usage)?;
+    prepare(config)?;
+    match run(options) {
+        Ok(status) => Ok(ExitCode::from(status)),
+        Err(error) => match error.downcast::<CannotStart>() {
+            Ok(error) => {
+                super::complain(&error);
+                Ok(ExitCode::from(error.status()))
+            }
+            Err(error) => Err(Failure::Runtime(error)),
+        },
+    }
+}
+
+/// Records.
+///
+/// # Errors
+/// When something can't be attached, started or written; [`CannotStart`] for
+/// the command.
+pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
+    // Before anything else: forking is only safe with one thread.
+    let held = match options.command.as_slice() {
+        [] => None,
+        command => Some(Held::fork(command)?),
+    };
+    if let Some(held) = &held {
+        options.filters.pids.push(held.pid());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?;
+    let mut recording = Recording::attach(&options)?;
+    let child = held.map(Held::release).transpose()?;
+    let end = runtime.block_on(recording.go(&options, child.as_ref()))?;
+    let result = recording.finish()?;
+    for output in &options.outputs {
+        output.write(&result.profile)?;
+    }
+    super::record_summary::print(&options, &result, &recording.losses()?);
+    Ok(match (end, child) {
+        (_, None) => 0,
+        (End::Command(status), _) => status,
+        (End::Interrupted, Some(child)) => child.status().unwrap_or(INTERRUPTED),
+        // The time was over before the command: its status is still wanted.
+        (End::Time, Some(child)) => loop {
+            if let Some(status) = child.status() {
+                break status;
+            }
+            std::thread::sleep(TICK);
+        },
+    })
+}
+
+/// Why a recording ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Its time was over, or nobody to record is left.
+    Time,
+    /// The command ended with this status.
+    Command(u8),
+    /// Somebody interrupted it.
+    Interrupted,
+}
+
+/// What makes two samples of one recording one.
+type Whose = (u32, u32, String, String, Arc<RawStack>);
+
+/// A recording under way.
+struct Recording {
+    kernel: Kernel,
+    sampler: cpu::Sampler,
+    workloads: RingBuf<MapData>,
+    resolver: Resolver,
+    stacks: Stacks,
+    /// All that was taken so far, added up.
+    total: RawProfile,
+    index: HashMap<Whose, usize>,
+}
+
+impl Recording {
+    fn attach(options: &RecordOptions) -> anyhow::Result<Self> {
+        // First of all, so that nothing that is mapped is missed.
+        let stacks = Stacks::start(SymbolOptions { debug_info: true })?;
+        let mut kernel = Kernel::load(&LoadOptions {
+            filters: options.filters.clone(),
+            histogram_cells: FEW_CELLS,
+            counter_cells: FEW_CELLS,
+            // Twice, because taking over may be late.
+            sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2),
+            v1_controller: v1_controller().map(str::to_owned),
+            ..LoadOptions::default()
+        })?;
+        let workloads = RingBuf::try_from(kernel.take_map("WORKLOAD_RING")?)?;
+        if !options.filters.pids.is_empty() {
+            kernel.attach(&sched::FOLLOW);
+        }
+        kernel.attach(&cpu::SPEC);
+        for state in kernel.states() {
+            if let Some(failure) = &state.failure {
+                let (name, lost) = (state.program.name, state.program.lost_without);
+                anyhow::bail!("{name}: {failure} (without it: no {lost})");
+            }
+        }
+        kernel.forget_types();
+        let mut sampler = cpu::Sampler::attach(&mut kernel, options.frequency)?;
+        sampler.start()?;
+        Ok(Self {
+            kernel,
+            sampler,
+            workloads,
+            resolver: Resolver::new(&Host::detect()),
+            stacks,
+            total: RawProfile::default(),
+            index: HashMap::new(),
+        })
+    }
+
+    /// Samples until the time is over, the command ended or somebody
+    /// interrupts.
+    async fn go(
+        &mut self,
+        options: &RecordOptions,
+        child: Option<&Running>,
+    ) -> anyhow::Result<End> {
+        let limit = match (options.duration, child) {
+            (None, Some(_)) => None,
+            (limit, _) => Some(limit.unwrap_or(DEFAULT_DURATION)),
+        };
+        let mut children = signal(SignalKind::child()).context("can't watch the command")?;
+        let mut interrupts = signal(SignalKind::interrupt()).context("can't catch SIGINT")?;
+        let mut terminations = signal(SignalKind::terminate()).context("can't catch SIGTERM")?;
+        let bar = progress_bar(limit);
+        let begin = Instant::now();
+        let mut taken = begin;
+        let mut tick = tokio::time::interval(TICK);
+        let end = loop {
+            // It may have ended before its signal was watched.
+            if let Some(status) = child.and_then(Running::status) {
+                break End::Command(status);
+            }
+            let time_left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+            if time_left.is_some_and(|left| left.is_zero()) {
+                break End::Time;
+            }
+            if child.is_none() && nobody_left(&options.filters) {
+                break End::Time;
+            }
+            tokio::select! {
+                _ = children.recv() => {}
+                _ = tokio::time::sleep(time_left.unwrap_or(Duration::MAX)) => {}
+                _ = interrupts.recv() => {
+                    self.sampler.stop();
+                    break interrupted(child, Signal::SIGINT).await;
+                }
+                _ = terminations.recv() => {
+                    self.sampler.stop();
+                    break interrupted(child, Signal::SIGTERM).await;
+                }
+                _ = tick.tick() => {
+                    bar.set_position(begin.elapsed().as_millis() as u64);
+                    self.read_rings();
+                    if taken.elapsed() >= TAKE_EVERY {
+                        taken = Instant::now();
+                        self.take()?;
+                    }
+                }
+            }
+        };
+        self.sampler.stop();
+        bar.finish_and_clear();
+        Ok(end)
+    }
+
+    fn read_rings(&mut self) {
+        while let Some(record) = self.workloads.next() {
+            if let Some(new) = ring::record::<NewWorkload>(&record) {
+                self.resolver.resolve(&new);
+            }
+        }
+        self.sampler.drain();
+    }
+
+    /// Takes over what the kernel counted, and adds it up.
+    fn take(&mut self) -> anyhow::Result<()> {
+        self.read_rings();
+        let resolver = &self.resolver;
+        let resource = |id| resolver.get(id).unwrap_or_else(|| resolver.other());
+        let raw = self.sampler.take(resource)?;
+        if self.total.period == 0 {
+            self.total = RawProfile {
+                samples: Vec::new(),
+                duration: 0,
+                ..raw.clone()
+            };
+        }
+        self.total.duration += raw.duration;
+        for sample in raw.samples {
+            self.add(sample);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, sample: RawSample) {
+        let whose = (
+            sample.pid,
+            sample.tid,
+            sample.thread.clone(),
+            sample.process.clone(),
+            sample.stack.clone(),
+        );
+        match self.index.get(&whose) {
+            Some(&at) => self.total.samples[at].value += sample.value,
+            None => {
+                self.index.insert(whose, self.total.samples.len());
+                self.total.samples.push(sample);
+            }
+        }
+    }
+
+    /// The rest, and names for everything.
+    fn finish(&mut self) -> anyhow::Result<Symbolized> {
+        // What happened in the last moment must reach the side band's reader.
+        std::thread::sleep(Duration::from_millis(2));
+        self.take()?;
+        self.index.clear();
+        let raw = std::mem::take(&mut self.total);
+        self.stacks
+            .symbolize(raw)
+            .blocking_recv()
+            .context("the symbolizer's thread ended unexpectedly")
+    }
+
+    fn losses(&mut self) -> anyhow::Result<Vec<(Loss, u64)>> {
+        let mut losses = self.kernel.losses()?;
+        losses.retain(|(_, count)| *count > 0);
+        Ok(losses)
+    }
+}
+
+/// Lets the command know, and waits a little for it.
+async fn interrupted(child: Option<&Running>, with: Signal) -> End {
+    let Some(child) = child else {
+        return End::Interrupted;
+    };
+    child.signal(with);
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
+        if let Some(status) = child.status() {
+            return End::Command(status);
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    End::Interrupted
+}
+
+/// Whether all processes of the filter ended.
+fn nobody_left(filters: &Filters) -> bool {
+    let gone = |pid: &u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    !filters.pids.is_empty() && filters.pids.iter().all(gone)
+}
+
+/// A bar to the time's end, or a spinner; nothing where nobody looks.
+fn progress_bar(limit: Option<Duration>) -> indicatif::ProgressBar {
+    use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match limit {
+        Some(limit) => (
+            ProgressBar::new(limit.as_millis() as u64),
+            "recording {wide_bar} {elapsed} (Ctrl-C ends it early)",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "recording {spinner} {elapsed} (until the command ends)",
+        ),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// For [`super::record_summary`]: whom a resource is about.
+pub(super) fn resource_name(resource: &SharedResource) -> &str {
+    resource.get_str("service.name").unwrap_or("unknown")
+}

@@ -1,0 +1,140 @@
+//! Flamegraphs: one self-contained SVG, searchable and zoomable in a browser,
+//! with another hue for each kind of code.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
+use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
+
+use super::folded::{annotation, clean, collapse};
+use crate::signals::Profile;
+use crate::signals::profile::ProfileKind;
+
+const HIDDEN_SEARCH: &str = "text-anchor:end; opacity:0.1;";
+const VISIBLE_SEARCH: &str = "text-anchor:end; opacity:0.8;";
+
+/// What a colour stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hue {
+    Process,
+    Native,
+    Inlined,
+    Jit,
+    Kernel,
+}
+
+impl Hue {
+    const LEGEND: [(Self, &'static str); 5] = [
+        (Self::Process, "process"),
+        (Self::Native, "user"),
+        (Self::Inlined, "inlined"),
+        (Self::Jit, "run-time code"),
+        (Self::Kernel, "kernel"),
+    ];
+
+    fn of(annotated: &str, is_process: bool) -> Self {
+        match annotated.get(annotated.len().saturating_sub(4)..) {
+            _ if is_process => Self::Process,
+            Some("_[k]") => Self::Kernel,
+            Some("_[i]") => Self::Inlined,
+            Some("_[j]") => Self::Jit,
+            _ => Self::Native,
+        }
+    }
+
+    /// The hue's middle, shifted by `shade` (0..=255): the same function has
+    /// the same colour in every graph.
+    fn color(self, shade: u8) -> Color {
+        let vary = |low: u8, range: u8| low + (u16::from(range) * u16::from(shade) / 255) as u8;
+        let (r, g, b) = match self {
+            Self::Process => (vary(190, 20), vary(190, 20), vary(190, 20)),
+            Self::Native => (vary(228, 25), vary(112, 66), vary(70, 30)),
+            Self::Inlined => (vary(240, 15), vary(205, 30), vary(105, 40)),
+            Self::Jit => (vary(110, 40), vary(190, 35), vary(100, 40)),
+            Self::Kernel => (vary(105, 45), vary(155, 40), vary(215, 35)),
+        };
+        Color { r, g, b }
+    }
+}
+
+/// Writes the flamegraph of `profile`.
+///
+/// # Errors
+/// When `out` can't be written.
+pub fn write(profile: &Profile, mut out: impl Write) -> io::Result<()> {
+    let stacks = collapse(profile, |call| clean(&call.name) + annotation(call));
+    let mut colors = PaletteMap::default();
+    for stack in stacks.keys() {
+        for (depth, name) in stack.split(';').enumerate() {
+            let hue = Hue::of(name, depth == 0);
+            colors.insert(name, hue.color(shade(name)));
+        }
+    }
+    for root in ["all", ""] {
+        colors.insert(root, Hue::Process.color(255));
+    }
+    let mut lines: Vec<String> = stacks
+        .iter()
+        .map(|(stack, value)| format!("{stack} {value}"))
+        .collect();
+    if lines.is_empty() {
+        // inferno refuses an empty graph; a user should see that it is empty.
+        lines.push("[no samples] 1".to_owned());
+    }
+    let mut options = Options::default();
+    options.title = title(profile);
+    options.subtitle = Some(" ".to_owned());
+    options.count_name = match profile.kind {
+        ProfileKind::OnCpu => "samples".to_owned(),
+        ProfileKind::OffCpu => "ns".to_owned(),
+    };
+    options.bgcolors = Some(BackgroundColor::Flat(Color {
+        r: 250,
+        g: 250,
+        b: 250,
+    }));
+    options.palette_map = Some(&mut colors);
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    let mut svg = Vec::new();
+    from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
+    // inferno hides the way to search until the mouse is on it.
+    let svg = String::from_utf8_lossy(&svg).replace(HIDDEN_SEARCH, VISIBLE_SEARCH);
+    let (body, end) = svg.rsplit_once("</svg>").unwrap_or((&svg, ""));
+    write!(out, "{body}{}</svg>{end}", legend())
+}
+
+fn title(profile: &Profile) -> String {
+    let seconds = profile.duration as f64 / 1e9;
+    match profile.kind {
+        ProfileKind::OnCpu => {
+            let hertz = 1e9 / profile.period.max(1) as f64;
+            let total = profile.total();
+            format!("On CPU: {total} samples, {seconds:.1} s at {hertz:.0} Hz")
+        }
+        ProfileKind::OffCpu => format!("Off CPU, {seconds:.1} s"),
+    }
+}
+
+/// What the colours mean, below the title.
+fn legend() -> String {
+    let mut x = 10;
+    let mut legend = String::from("<g id=\"legend\" font-family=\"monospace\" font-size=\"12\">");
+    for (hue, text) in Hue::LEGEND {
+        let Color { r, g, b } = hue.color(128);
+        legend += &format!(
+            "<rect x=\"{x}\" y=\"38\" width=\"12\" height=\"12\" fill=\"rgb({r},{g},{b})\"/>\
+             <text x=\"{}\" y=\"48\">{text}</text>",
+            x + 16
+        );
+        x += 32 + 8 * text.len();
+    }
+    legend + "</g>"
+}
+
+/// A number that only depends on the name (FNV-1a, folded).
+fn shade(name: &str) -> u8 {
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    hash.to_le_bytes().into_iter().fold(0, |a, b| a ^ b)
+}

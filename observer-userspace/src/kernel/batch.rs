@@ -1,0 +1,81 @@
+//! Emptying a BPF hash with few system calls (`BPF_MAP_LOOKUP_AND_DELETE_BATCH`,
+//! since Linux 5.6), which aya doesn't offer.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` of `enum bpf_cmd`.
+const LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
+/// Entries per call at first; grows when a bucket of the hash has more.
+const CHUNK: usize = 512;
+
+/// The part of `union bpf_attr` called `batch` (linux/bpf.h).
+#[repr(C)]
+#[derive(Debug, Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Takes all entries out of the hash `map` (not a per-CPU one) whose keys are
+/// `K` and values `V`, and hands each to `each`.
+///
+/// # Errors
+/// What `bpf(2)` says; entries handed over until then are out of the map.
+pub fn take_all<K: Copy + Default, V: Copy + Default>(
+    map: BorrowedFd<'_>,
+    mut each: impl FnMut(K, V),
+) -> io::Result<()> {
+    let mut keys = vec![K::default(); CHUNK];
+    let mut values = vec![V::default(); CHUNK];
+    // For hashes a position is a bucket's number.
+    let mut position = None::<u32>;
+    loop {
+        let mut next = 0_u32;
+        let mut batch = Batch {
+            in_batch: position.as_ref().map_or(0, |p| &raw const *p as u64),
+            out_batch: &raw mut next as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: keys.len() as u32,
+            map_fd: map.as_raw_fd() as u32,
+            ..Batch::default()
+        };
+        // SAFETY: all pointers are to live memory with room for `count` entries
+        // of the map's key and value sizes, which the caller's types have.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                LOOKUP_AND_DELETE_BATCH,
+                &raw mut batch,
+                size_of::<Batch>(),
+            )
+        };
+        let error = (result < 0).then(io::Error::last_os_error);
+        let code = error.as_ref().and_then(io::Error::raw_os_error);
+        if code == Some(libc::ENOSPC) {
+            // One bucket holds more than fits; nothing of it was taken.
+            let larger = keys.len() * 2;
+            keys.resize(larger, K::default());
+            values.resize(larger, V::default());
+            continue;
+        }
+        if let Some(error) = error.filter(|_| code != Some(libc::ENOENT)) {
+            return Err(error);
+        }
+        let count = (batch.count as usize).min(keys.len());
+        for (key, value) in keys[..count].iter().zip(&values[..count]) {
+            each(*key, *value);
+        }
+        if code == Some(libc::ENOENT) {
+            return Ok(()); // that was the end
+        }
+        position = Some(next);
+    }
+}

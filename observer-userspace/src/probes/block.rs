@@ -1,0 +1,296 @@
+//! Block I/O: operations, bytes, errors and latencies by device and workload,
+//! operations under way by device, slow operations one by one.
+
+mod devices;
+mod names;
+mod slow;
+
+use std::collections::BTreeMap;
+
+use observer_common::block::{SlowOperation, split_label};
+use observer_common::tally::Kind;
+
+use self::devices::Devices;
+use self::names::{Direction, Operations};
+use super::{MetricBuilder, Probe, Sink, Tick};
+use crate::kernel::ring::record;
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
+use crate::signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
+
+/// Fields without which no request can be understood.
+const REQUEST_FIELDS: &[&str] = &[
+    "request_queue",
+    "request_part",
+    "request_bio",
+    "request_cmd_flags",
+    "request_rq_flags",
+    "request_data_len",
+    "disk_major",
+    "disk_first_minor",
+];
+
+/// What the family needs.
+pub static SPEC: ProbeSpec = ProbeSpec {
+    family: "block",
+    observes: "block operations, bytes, errors, time queued and in the device",
+    programs: &[
+        // The end before the beginning, so that nothing begins unseen by it.
+        ProgramSpec {
+            name: "block_complete",
+            attach: Attach::Tracepoint("block_rq_complete"),
+            needs: REQUEST_FIELDS,
+            lost_without: "all block metrics but the operations under way",
+        },
+        ProgramSpec {
+            name: "block_done",
+            attach: Attach::Tracepoint("block_io_done"),
+            needs: REQUEST_FIELDS,
+            lost_without: "operations that an interrupt completes while another is being counted (kernels 6.2 to 6.4)",
+        },
+        ProgramSpec {
+            name: "block_issue",
+            attach: Attach::Tracepoint("block_rq_issue"),
+            needs: &[
+                "request_queue",
+                "request_cmd_flags",
+                "block_issue_arguments",
+            ],
+            lost_without: "the time that operations spend in the device, and cache flushes' durations",
+        },
+        ProgramSpec {
+            name: "block_start",
+            attach: Attach::FirstTracepoint(&["block_io_start", "block_rq_insert"]),
+            needs: &[
+                "request_queue",
+                "request_bio",
+                "request_cmd_flags",
+                "bio_io_vec",
+                "block_insert_arguments",
+            ],
+            lost_without: "the time that block operations are queued",
+        },
+        ProgramSpec {
+            name: "block_dirty",
+            attach: Attach::FirstTracepoint(&["writeback_dirty_folio", "writeback_dirty_page"]),
+            needs: &[],
+            lost_without: "who wrote what the kernel writes back later: its threads are charged",
+        },
+    ],
+};
+
+const DEVICE: (&str, &str) = ("system.device", "The disk, named as in `/proc/diskstats`");
+const DIRECTION: (&str, &str) = (
+    "disk.io.direction",
+    "`read`, `write`, `discard` or `flush`: the four groups of `/proc/diskstats`",
+);
+const OPERATION: (&str, &str) = (
+    "observer.disk.operation.name",
+    "The kernel's name of the operation: `read`, `write`, `discard`, `flush`, `write_zeroes`, `zone_append`, …",
+);
+
+/// Durations.
+pub static DURATION: MetricDef = MetricDef {
+    name: "observer.disk.operation.duration",
+    unit: "s",
+    instrument: Instrument::Histogram,
+    description: "Duration of block operations, and the parts of it.",
+    attributes: &[
+        OPERATION,
+        (
+            "observer.disk.operation.part",
+            "`queue` until the driver takes the operation, `device` from then to its end, `total` both together",
+        ),
+        DEVICE,
+    ],
+};
+
+/// Operations.
+pub static OPERATIONS: MetricDef = MetricDef {
+    name: "system.disk.operations",
+    unit: "{operation}",
+    instrument: Instrument::Counter,
+    description: "Block operations that are done, merged ones once.",
+    attributes: &[DIRECTION, DEVICE],
+};
+
+/// Bytes.
+pub static IO: MetricDef = MetricDef {
+    name: "system.disk.io",
+    unit: "By",
+    instrument: Instrument::Counter,
+    description: "Bytes of block operations that are done.",
+    attributes: &[DIRECTION, DEVICE],
+};
+
+/// Failures.
+pub static ERRORS: MetricDef = MetricDef {
+    name: "observer.disk.errors",
+    unit: "{operation}",
+    instrument: Instrument::Counter,
+    description: "Block operations that failed.",
+    attributes: &[
+        (
+            "error.type",
+            "Name of the errno that the block layer turns the status into, e.g. `EIO`",
+        ),
+        OPERATION,
+        DEVICE,
+    ],
+};
+
+/// Queue depth.
+pub static IN_FLIGHT: MetricDef = MetricDef {
+    name: "observer.disk.in_flight",
+    unit: "{operation}",
+    instrument: Instrument::Gauge,
+    description: "Block operations under way in the device.",
+    attributes: &[DEVICE],
+};
+
+static METRICS: &[&MetricDef] = &[&DURATION, &OPERATIONS, &IO, &ERRORS, &IN_FLIGHT];
+
+/// The family.
+#[derive(Default)]
+pub struct Block {
+    devices: Devices,
+    operations: Operations,
+}
+
+impl Probe for Block {
+    fn spec(&self) -> &'static ProbeSpec {
+        &SPEC
+    }
+
+    fn metrics(&self) -> &'static [&'static MetricDef] {
+        METRICS
+    }
+
+    fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.operations = Operations::new(kernel.block_operations());
+        self.devices.refresh()
+    }
+
+    fn before_tick(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.devices.refresh()
+    }
+
+    fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        let mut sums = Sums::default();
+        self.collect_histograms(tick, &mut sums, out);
+        self.collect_counters(tick, &mut sums, out);
+        for ((workload, device, direction), sum) in sums.0 {
+            let attributes = vec![
+                Attribute::new("disk.io.direction", direction.name()),
+                Attribute::new("system.device", self.devices.name(device)),
+            ];
+            if sum.operations != 0 {
+                let value = int(sum.operations);
+                let attributes = attributes.clone();
+                out.workload(workload, &OPERATIONS, attributes, sum.since, value);
+            }
+            if sum.bytes != 0 {
+                out.workload(workload, &IO, attributes, sum.since, int(sum.bytes));
+            }
+        }
+        for (name, in_flight) in self.devices.in_flight() {
+            let attributes = vec![Attribute::new("system.device", name.to_string())];
+            out.host(&IN_FLIGHT, attributes, 0, int(in_flight));
+        }
+    }
+
+    fn ring(&self) -> Option<&'static str> {
+        Some("BLOCK_RING")
+    }
+
+    fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
+        let Some(slow) = record::<SlowOperation>(bytes) else {
+            return;
+        };
+        let device = self.devices.name(slow.device);
+        let operation = self.operations.name(slow.operation as u8);
+        let workload = slow.workload as u16;
+        let resource = (sink.resource)(workload);
+        let span = slow::span(&slow, device, &operation, resource, sink.clock);
+        sink.spans.push((workload, span));
+    }
+}
+
+impl Block {
+    fn collect_histograms(&mut self, tick: &Tick<'_>, sums: &mut Sums, out: &mut MetricBuilder) {
+        for (series, tally) in &tick.tallies.histograms {
+            let part = match series.kind {
+                kind if kind == Kind::BlockTotal as u8 => "total",
+                kind if kind == Kind::BlockQueue as u8 => "queue",
+                kind if kind == Kind::BlockDevice as u8 => "device",
+                _ => continue,
+            };
+            let (device, operation, _) = split_label(series.label);
+            let start = tick.clock.wall(tally.since);
+            if part == "total" {
+                sums.of(series.workload, device, operation, start)
+                    .operations += tally.count();
+            }
+            let attributes = vec![
+                Attribute::new(OPERATION.0, Value::String(self.operations.name(operation))),
+                Attribute::new("observer.disk.operation.part", part),
+                Attribute::new("system.device", self.devices.name(device)),
+            ];
+            let value = PointValue::Histogram(tally.to_histogram());
+            out.workload(series.workload, &DURATION, attributes, start, value);
+        }
+    }
+
+    fn collect_counters(&mut self, tick: &Tick<'_>, sums: &mut Sums, out: &mut MetricBuilder) {
+        for (series, tally) in &tick.tallies.counters {
+            let (device, operation, status) = split_label(series.label);
+            let start = tick.clock.wall(tally.since);
+            match series.kind {
+                kind if kind == Kind::BlockBytes as u8 => {
+                    sums.of(series.workload, device, operation, start).bytes += tally.value;
+                }
+                kind if kind == Kind::BlockUntimed as u8 => {
+                    sums.of(series.workload, device, operation, start)
+                        .operations += tally.value;
+                }
+                kind if kind == Kind::BlockErrors as u8 => {
+                    let attributes = vec![
+                        Attribute::new("error.type", names::error(status)),
+                        Attribute::new(OPERATION.0, Value::String(self.operations.name(operation))),
+                        Attribute::new("system.device", self.devices.name(device)),
+                    ];
+                    let value = int(tally.value);
+                    out.workload(series.workload, &ERRORS, attributes, start, value);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Operations and bytes by workload, device and direction: the kernel half
+/// tells more operations apart.
+#[derive(Default)]
+struct Sums(BTreeMap<(u16, u32, Direction), Sum>);
+
+struct Sum {
+    since: UnixNanos,
+    operations: u64,
+    bytes: u64,
+}
+
+impl Sums {
+    fn of(&mut self, workload: u16, device: u32, operation: u8, start: UnixNanos) -> &mut Sum {
+        let key = (workload, device, Direction::of(operation));
+        let sum = self.0.entry(key).or_insert(Sum {
+            since: start,
+            operations: 0,
+            bytes: 0,
+        });
+        sum.since = sum.since.min(start);
+        sum
+    }
+}
+
+fn int(value: u64) -> PointValue {
+    PointValue::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}

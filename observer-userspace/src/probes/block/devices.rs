@@ -1,0 +1,129 @@
+//! Disks: their names, and how many operations each has under way.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use observer_common::block::{device, split_device};
+
+/// What the kernel itself counts; see Documentation/admin-guide/iostats.rst.
+const DISKSTATS: &str = "/proc/diskstats";
+
+/// One line of /proc/diskstats.
+#[derive(Debug, PartialEq, Eq)]
+struct Row<'a> {
+    device: u32,
+    name: &'a str,
+    /// Any operation since boot?
+    used: bool,
+    in_flight: u64,
+}
+
+/// All disks.
+#[derive(Default)]
+pub struct Devices {
+    /// By device number. Disks that went away keep their names: what they did
+    /// is still counted.
+    names: HashMap<u32, String>,
+    /// Is it a whole disk (or a partition)?
+    whole: HashMap<String, bool>,
+    in_flight: Vec<(String, u64)>,
+}
+
+impl Devices {
+    /// Reads the names and the operations under way.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc/diskstats` can't be read; then the last ones stay.
+    pub fn refresh(&mut self) -> Result<()> {
+        let text = fs::read_to_string(DISKSTATS)
+            .with_context(|| format!("cannot read {DISKSTATS}: is /proc mounted?"))?;
+        self.in_flight.clear();
+        for row in text.lines().filter_map(parse) {
+            if self.names.get(&row.device).is_none_or(|n| n != row.name) {
+                self.names.insert(row.device, row.name.to_string());
+                // A name may come back as something else.
+                self.whole.remove(row.name);
+            }
+            if row.used && self.is_whole(row.name) {
+                self.in_flight.push((row.name.to_string(), row.in_flight));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of a disk, as in /proc/diskstats; its numbers when it was gone
+    /// before anybody could ask.
+    pub fn name(&mut self, device: u32) -> String {
+        if !self.names.contains_key(&device) {
+            // One that appeared since the last look.
+            let _ = self.refresh();
+        }
+        let (major, minor) = split_device(device);
+        self.names
+            .entry(device)
+            .or_insert_with(|| format!("{major}:{minor}"))
+            .clone()
+    }
+
+    /// Operations under way, by name of the disk. Disks that were never used
+    /// are left out.
+    pub fn in_flight(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.in_flight.iter().map(|(name, n)| (name.as_str(), *n))
+    }
+
+    fn is_whole(&mut self, name: &str) -> bool {
+        if let Some(known) = self.whole.get(name) {
+            return *known;
+        }
+        // sysfs can't have slashes in names (drivers/base/core.c).
+        let whole = Path::new("/sys/block")
+            .join(name.replace('/', "!"))
+            .exists();
+        self.whole.insert(name.to_string(), whole);
+        whole
+    }
+}
+
+fn parse(line: &str) -> Option<Row<'_>> {
+    let mut fields = line.split_ascii_whitespace();
+    let major = fields.next()?.parse().ok()?;
+    let minor = fields.next()?.parse().ok()?;
+    let name = fields.next()?;
+    let counts: Vec<u64> = fields.map_while(|f| f.parse().ok()).collect();
+    Some(Row {
+        device: device(major, minor),
+        name,
+        used: counts.iter().any(|n| *n != 0),
+        // The ninth, and the only one that falls.
+        in_flight: *counts.get(8)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks a line with the 17 fields of kernels since 5.5.
+    #[test]
+    fn lines() {
+        let line = " 254       0 vda 144843 11221 9338002 180263 31764 82875 24349248 84322 3 14704 266993 17610 30 5750112 2379 933 28";
+        let row = parse(line).expect("a line of /proc/diskstats");
+        let expected = Row {
+            device: device(254, 0),
+            name: "vda",
+            used: true,
+            in_flight: 3,
+        };
+        assert_eq!(row, expected);
+        assert_eq!(parse(""), None);
+    }
+
+    /// Checks that a device nobody knows is named by its numbers.
+    #[test]
+    fn unknown() {
+        assert_eq!(Devices::default().name(device(4000, 77)), "4000:77");
+    }
+}

@@ -1,0 +1,302 @@
+//! CPU samples: the stacks of whoever runs, at a fixed rate on every CPU.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aya::maps::{Array, Map, MapData, RingBuf};
+use aya::programs::Program;
+use observer_common::cpu::{SampleKey, StackHeader};
+
+use super::sched::IDENTITY_FIELDS;
+use super::{MetricBuilder, Probe, Tick};
+use crate::kernel::clock::Clock;
+use crate::kernel::perf::PerfEvent;
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec, batch, ring};
+use crate::signals::MetricDef;
+use crate::signals::attribute::SharedResource;
+use crate::signals::profile::ProfileKind;
+use crate::stacks::{RawProfile, RawSample, RawStack};
+
+/// What the family needs.
+pub static SPEC: ProbeSpec = ProbeSpec {
+    family: "cpu",
+    observes: "stacks on CPU",
+    programs: &[ProgramSpec {
+        name: "cpu_sample",
+        attach: Attach::Manual,
+        needs: IDENTITY_FIELDS,
+        lost_without: "CPU profiles",
+    }],
+};
+
+/// The family, as documented; the work is done by [`Sampler`].
+pub struct Cpu;
+
+impl Probe for Cpu {
+    fn spec(&self) -> &'static ProbeSpec {
+        &SPEC
+    }
+
+    fn metrics(&self) -> &'static [&'static MetricDef] {
+        &[]
+    }
+
+    fn collect(&mut self, _tick: &Tick<'_>, _out: &mut MetricBuilder) {}
+}
+
+/// What a sample's key stands for.
+#[derive(Clone, Debug)]
+struct Known {
+    stack: Arc<RawStack>,
+    thread: String,
+    process: String,
+}
+
+/// Samples all CPUs until it is dropped.
+pub struct Sampler {
+    /// One per online CPU.
+    events: HashMap<u32, PerfEvent>,
+    program: std::os::fd::OwnedFd,
+    frequency: u32,
+    running: bool,
+    ring: RingBuf<MapData>,
+    /// The two hashes of counts.
+    samples: [MapData; 2],
+    epoch_map: Array<MapData, u32>,
+    epoch: u32,
+    /// Per epoch: what was told of its keys.
+    known: [HashMap<SampleKey, Known>; 2],
+    /// When the interval began, CLOCK_MONOTONIC.
+    since: u64,
+}
+
+impl Sampler {
+    /// Opens one clock per online CPU with `frequency` ticks per second of CPU
+    /// time that isn't idle. The family's program must be loaded
+    /// (`kernel.attach(&SPEC)`). Nothing is sampled before [`Self::start`].
+    ///
+    /// # Errors
+    /// When a map is missing or a clock can't be opened.
+    pub fn attach(kernel: &mut Kernel, frequency: u32) -> anyhow::Result<Self> {
+        let program = match kernel.program_mut("cpu_sample") {
+            Some(Program::PerfEvent(program)) => program.fd()?.as_fd().try_clone_to_owned()?,
+            _ => bail!("the kernel object has no program cpu_sample"),
+        };
+        let ring = RingBuf::try_from(kernel.take_map("STACK_RING")?)?;
+        let samples = [
+            hash_map(kernel.take_map("SAMPLES_0")?)?,
+            hash_map(kernel.take_map("SAMPLES_1")?)?,
+        ];
+        let epoch_map = Array::try_from(kernel.take_map("SAMPLE_EPOCH")?)?;
+        let mut sampler = Self {
+            events: HashMap::new(),
+            program,
+            frequency: frequency.max(1),
+            running: false,
+            ring,
+            samples,
+            epoch_map,
+            epoch: 0,
+            known: Default::default(),
+            since: Clock::monotonic(),
+        };
+        sampler.follow_cpus()?;
+        Ok(sampler)
+    }
+
+    /// Starts sampling; the interval begins now.
+    ///
+    /// # Errors
+    /// When a clock can't be started.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        for (cpu, event) in &self.events {
+            event
+                .enable()
+                .with_context(|| format!("cannot start the clock of CPU {cpu}"))?;
+        }
+        self.running = true;
+        self.since = Clock::monotonic();
+        Ok(())
+    }
+
+    /// Stops sampling; what was sampled stays until it is taken.
+    pub fn stop(&mut self) {
+        self.running = false;
+        // Closing them is the one way that can't fail.
+        self.events.clear();
+    }
+
+    /// CPUs that are sampled.
+    pub fn cpus(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Nanoseconds of CPU time between two samples of a CPU.
+    pub fn period(&self) -> u64 {
+        // As the kernel computes it (perf_swevent_init_hrtimer).
+        1_000_000_000 / u64::from(self.frequency)
+    }
+
+    /// A descriptor that becomes readable when the ring is half full: then call
+    /// [`Self::drain`].
+    pub fn ring_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Reads the stacks that wait in the ring.
+    pub fn drain(&mut self) {
+        // Threads often share a stack.
+        let mut shared: HashMap<(u64, u64), Arc<RawStack>> = HashMap::new();
+        while let Some(record) = self.ring.next() {
+            let Some((header, stack)) = parse(&record) else {
+                continue;
+            };
+            let id = (header.key.hash, header.key.check);
+            let stack = shared.entry(id).or_insert_with(|| Arc::new(stack)).clone();
+            self.known[(header.epoch & 1) as usize].insert(
+                header.key,
+                Known {
+                    stack,
+                    thread: text(&header.thread),
+                    process: text(&header.process),
+                },
+            );
+        }
+    }
+
+    /// Takes everything sampled since the last call (or [`Self::start`]);
+    /// `resource` names a workload's resource. Blocks for some milliseconds,
+    /// until no CPU can still be counting in the old interval.
+    ///
+    /// # Errors
+    /// When the kernel's maps can't be read.
+    pub fn take(
+        &mut self,
+        mut resource: impl FnMut(u32) -> SharedResource,
+    ) -> anyhow::Result<RawProfile> {
+        let old = (self.epoch & 1) as usize;
+        let begin = self.since;
+        let now = Clock::monotonic();
+        self.epoch ^= 1;
+        self.epoch_map
+            .set(0, self.epoch, 0)
+            .context("cannot flip the epoch of CPU samples")?;
+        self.since = now;
+        wait_for_programs();
+        self.drain();
+        let mut known = std::mem::take(&mut self.known[old]);
+        let mut samples = Vec::with_capacity(known.len());
+        batch::take_all(
+            self.samples[old].fd().as_fd(),
+            |key: SampleKey, value: u64| {
+                // Always known: a key whose stack can't be sent isn't counted.
+                let known = known.remove(&key).unwrap_or_else(|| Known {
+                    stack: Arc::default(),
+                    thread: String::new(),
+                    process: String::new(),
+                });
+                samples.push(RawSample {
+                    stack: known.stack,
+                    pid: key.tgid,
+                    tid: key.tid,
+                    thread: known.thread,
+                    process: known.process,
+                    resource: resource(key.workload),
+                    value,
+                });
+            },
+        )
+        .context("cannot read CPU samples")?;
+        if self.running {
+            self.follow_cpus()?;
+        }
+        Ok(RawProfile {
+            kind: ProfileKind::OnCpu,
+            start: Clock::measure().wall(begin),
+            duration: now.saturating_sub(begin),
+            period: self.period(),
+            samples,
+        })
+    }
+
+    /// Opens clocks on CPUs that came online, closes those of CPUs that went.
+    fn follow_cpus(&mut self) -> anyhow::Result<()> {
+        let online = aya::util::online_cpus()
+            .map_err(|(path, error)| anyhow::anyhow!("cannot read {path}: {error}"))?;
+        self.events.retain(|cpu, _| online.contains(cpu));
+        for cpu in online {
+            if self.events.contains_key(&cpu) {
+                continue;
+            }
+            let event = PerfEvent::cpu_clock(cpu, self.frequency.into()).with_context(|| {
+                format!(
+                    "cannot open a clock of {} Hz on CPU {cpu} (perf_event_open; it takes \
+                     CAP_PERFMON, and a rate of at most kernel.perf_event_max_sample_rate)",
+                    self.frequency
+                )
+            })?;
+            event
+                .set_bpf(self.program.as_fd())
+                .context("cannot attach cpu_sample to its clock")?;
+            if self.running {
+                event.enable().context("cannot start a clock")?;
+            }
+            self.events.insert(cpu, event);
+        }
+        Ok(())
+    }
+}
+
+/// Entries that the tables of samples need so that none is lost even if every
+/// sample of an interval has a stack of its own; within reason.
+pub fn entries(frequency: u32, interval: Duration) -> u32 {
+    /// About 6 MiB of kernel memory for each table.
+    const MOST: u32 = 64 * 1024;
+    let cpus = aya::util::online_cpus().map_or(1, |cpus| cpus.len());
+    let samples = f64::from(frequency) * cpus as f64 * interval.as_secs_f64();
+    (samples.min(f64::from(MOST)) as u32).clamp(1024, MOST)
+}
+
+fn hash_map(map: Map) -> anyhow::Result<MapData> {
+    match map {
+        Map::HashMap(data) => Ok(data),
+        _ => bail!("not a hash map"),
+    }
+}
+
+/// Returns when every program that ran at the call has ended.
+fn wait_for_programs() {
+    /// `MEMBARRIER_CMD_GLOBAL`: waits for an RCU grace period, and programs run
+    /// inside of RCU read-side critical sections.
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: takes integers only.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+    if result != 0 {
+        // Refused with nohz_full CPUs: a program takes microseconds.
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A record of the ring, as `observer_common::cpu` lays it out.
+fn parse(record: &[u8]) -> Option<(StackHeader, RawStack)> {
+    let header: StackHeader = ring::record(record)?;
+    let frames = record.get(size_of::<StackHeader>()..)?;
+    let mut frames = frames
+        .chunks_exact(8)
+        .filter_map(|bytes| bytes.try_into().ok().map(u64::from_ne_bytes));
+    let kernel: Box<[u64]> = frames
+        .by_ref()
+        .take(header.key.kernel_frames.into())
+        .collect();
+    let user: Box<[u64]> = frames.take(header.key.user_frames.into()).collect();
+    Some((header, RawStack { kernel, user }))
+}
+
+/// A comm as text.
+fn text(comm: &[u8; 16]) -> String {
+    let end = comm.iter().position(|&b| b == 0).unwrap_or(comm.len());
+    String::from_utf8_lossy(&comm[..end]).into_owned()
+}

@@ -1,0 +1,101 @@
+//! The hottest functions per workload, for people who look at a terminal.
+
+use std::collections::HashMap;
+
+use crate::signals::Profile;
+
+/// A workload and where its CPU time went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hot {
+    /// Index into [`Profile::resources`].
+    pub resource: u32,
+    /// Sum of its samples.
+    pub total: u64,
+    /// `(function, self value)`, hottest first: what was on top of the stack,
+    /// inlined functions included.
+    pub functions: Vec<(String, u64)>,
+}
+
+/// The `functions` hottest functions of each workload, busiest workload first.
+pub fn hottest(profile: &Profile, functions: usize) -> Vec<Hot> {
+    let mut by_resource: HashMap<u32, HashMap<String, u64>> = HashMap::new();
+    for sample in &profile.samples {
+        let name = profile.leaf(sample.stack);
+        let functions = by_resource.entry(sample.resource).or_default();
+        *functions.entry(name).or_default() += sample.value;
+    }
+    let mut hot: Vec<Hot> = by_resource
+        .into_iter()
+        .map(|(resource, by_name)| {
+            let total = by_name.values().sum();
+            let mut by_name: Vec<_> = by_name.into_iter().collect();
+            by_name.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            by_name.truncate(functions);
+            Hot {
+                resource,
+                total,
+                functions: by_name,
+            }
+        })
+        .collect();
+    hot.sort_by(|a, b| b.total.cmp(&a.total).then(a.resource.cmp(&b.resource)));
+    hot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::attribute::SharedResource;
+    use crate::signals::profile::{Frame, Function, Line, Mapping, Sample};
+    use crate::stacks::interner::Interner;
+
+    /// Checks that only the leaf is charged, per workload, and that addresses
+    /// of a file without symbols count together.
+    #[test]
+    fn self_time_by_workload() {
+        let mut i = Interner::new(Profile::default());
+        let path = i.string("/usr/bin/gzip");
+        let mapping = i.mapping(Mapping {
+            path,
+            ..Mapping::default()
+        });
+        let name = i.string("main");
+        let function = i.function(Function {
+            name,
+            ..Function::default()
+        });
+        let main = i.frame(Frame {
+            lines: vec![Line { function, line: 1 }],
+            ..Frame::default()
+        });
+        let mut bare = |address| {
+            i.frame(Frame {
+                mapping,
+                address,
+                ..Frame::default()
+            })
+        };
+        let stacks = [vec![bare(1), main], vec![bare(2), main], vec![main]];
+        let resource = i.resource(&SharedResource::default());
+        for (n, frames) in stacks.into_iter().enumerate() {
+            let stack = i.stack(frames);
+            i.sample(Sample {
+                stack,
+                pid: 1,
+                tid: 1,
+                thread: 0,
+                process: 0,
+                resource,
+                value: n as u64 + 1,
+                link: None,
+            });
+        }
+        let hot = hottest(&i.finish(), 5);
+        let expected = [("gzip (no symbols)".to_owned(), 3), ("main".to_owned(), 3)];
+        assert_eq!(hot.len(), 1);
+        assert_eq!(
+            (hot[0].total, hot[0].functions.as_slice()),
+            (6, &expected[..])
+        );
+    }
+}

@@ -1,0 +1,520 @@
+//! What is mapped executable in each process, kept up to date by the kernel's
+//! side band and read from `/proc/PID/maps` only for processes that were there
+//! before (and as a last resort after a loss).
+//!
+//! A process has a list of *images*, one per program it ran since the last
+//! [`Processes::forget_ended`]: a sample from before an exec must not be named
+//! with the mappings from after it.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::rc::{Rc, Weak};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::files::{MapFile, Root};
+use super::sideband::{Event, FileIdentity};
+
+/// More processes than this at once are not tracked (their user frames show as
+/// addresses); bounds memory against fork bombs.
+const MAX_PROCESSES: usize = 32_768;
+/// Executable mappings kept per process; a JVM has some hundreds.
+const MAX_MAPS: usize = 8_192;
+/// Programs remembered per process and interval.
+const MAX_IMAGES: usize = 8;
+
+/// One executable mapping.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// Offset of `start` in the file.
+    pub offset: u64,
+    /// What is mapped.
+    pub file: Rc<MapFile>,
+}
+
+/// One program in one process.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// The name of the process while it ran this.
+    pub comm: String,
+    /// Sorted by address, never overlapping.
+    maps: Rc<Vec<Map>>,
+}
+
+impl Image {
+    /// The mapping that holds `address`.
+    pub fn find(&self, address: u64) -> Option<&Map> {
+        let behind = self.maps.partition_point(|m| m.start <= address);
+        let map = self.maps.get(behind.checked_sub(1)?)?;
+        (address < map.end).then_some(map)
+    }
+
+    /// Adds `map`, which replaces whatever was there. False when full.
+    fn insert(&mut self, map: Map) -> bool {
+        let maps = Rc::make_mut(&mut self.maps);
+        let first = maps.partition_point(|m| m.end <= map.start);
+        let last = maps.partition_point(|m| m.start < map.end);
+        let mut replacement = Vec::with_capacity(3);
+        if let Some(old) = maps.get(first).filter(|m| m.start < map.start) {
+            replacement.push(Map {
+                end: map.start,
+                ..old.clone()
+            });
+        }
+        let behind = last.checked_sub(1).and_then(|l| maps.get(l));
+        let tail = behind.filter(|m| m.end > map.end).map(|old| Map {
+            start: map.end,
+            offset: old.offset.wrapping_add(map.end - old.start),
+            ..old.clone()
+        });
+        replacement.push(map);
+        replacement.extend(tail);
+        if maps.len() + replacement.len() > MAX_MAPS {
+            return false;
+        }
+        maps.splice(first..last.max(first), replacement);
+        true
+    }
+}
+
+/// One process.
+#[derive(Debug, Default)]
+pub struct Process {
+    /// Oldest first; the last is what runs now.
+    images: Vec<Image>,
+    /// Its root directory, held open so that it outlives the process.
+    pub root: Option<Rc<Root>>,
+    /// Its leader ended.
+    pub ended: bool,
+    /// `/proc/PID/maps` was read again in this interval.
+    refreshed: bool,
+}
+
+impl Process {
+    /// The image that explains `addresses` best; of equals the one whose
+    /// process name is `comm`, then the newest.
+    pub fn image(&self, comm: &str, addresses: &[u64]) -> Option<&Image> {
+        if let [only] = self.images.as_slice() {
+            return Some(only);
+        }
+        self.images.iter().max_by_key(|image| {
+            let found = addresses.iter().filter(|a| image.find(**a).is_some());
+            (found.count(), image.comm == comm)
+        })
+    }
+
+    fn current(&mut self) -> &mut Image {
+        if self.images.is_empty() {
+            self.images.push(Image::default());
+        }
+        let last = self.images.len() - 1;
+        &mut self.images[last]
+    }
+
+    fn begin(&mut self, image: Image) {
+        if self.images.len() >= MAX_IMAGES {
+            self.images.remove(0);
+        }
+        self.images.push(image);
+    }
+}
+
+/// What could not be kept, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MappingLosses {
+    /// Side-band records that the kernel had no room for.
+    pub records: u64,
+    /// Processes and mappings beyond the limits.
+    pub limits: u64,
+}
+
+impl MappingLosses {
+    /// `(cause, what it means, count)` of each.
+    pub fn causes(&self) -> [(&'static str, &'static str, u64); 2] {
+        [
+            (
+                "side_band_ring_full",
+                "News of mappings were missed; some frames may lack a symbol.",
+                self.records,
+            ),
+            (
+                "mapping_table_full",
+                "More processes or mappings than are kept; their frames lack symbols.",
+                self.limits,
+            ),
+        ]
+    }
+}
+
+/// All processes.
+#[derive(Debug, Default)]
+pub struct Processes {
+    table: HashMap<u32, Process>,
+    files: HashMap<(String, FileIdentity, usize), Weak<MapFile>>,
+    roots: HashMap<(u64, u64, u64), Weak<Root>>,
+    losses: MappingLosses,
+}
+
+impl Processes {
+    /// Reads what every process has mapped now. Call it after the side band
+    /// was opened, so that nothing falls between.
+    pub fn scan(&mut self) {
+        let Ok(entries) = std::fs::read_dir("/proc") else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
+            if let Some(pid) = pid {
+                self.read_maps(pid);
+            }
+        }
+    }
+
+    /// What was lost since the start.
+    pub fn losses(&self) -> MappingLosses {
+        self.losses
+    }
+
+    /// The process `pid`, read from `/proc` if the side band never told of it.
+    pub fn get(&mut self, pid: u32) -> Option<&Process> {
+        if !self.table.contains_key(&pid) {
+            self.read_maps(pid);
+        }
+        self.table.get(&pid)
+    }
+
+    /// Reads `/proc/PID/maps` again, once per interval, because an address
+    /// was in no known mapping.
+    pub fn refresh(&mut self, pid: u32) {
+        if let Some(process) = self.table.get_mut(&pid) {
+            if process.refreshed || process.ended {
+                return;
+            }
+            process.refreshed = true;
+            self.read_maps(pid);
+        }
+    }
+
+    /// Takes one piece of news in.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Fork { pid, parent } => self.fork(pid, parent),
+            Event::Comm {
+                pid,
+                tid,
+                name,
+                exec,
+            } => {
+                let root = if exec { self.open_root(pid) } else { None };
+                let Some(process) = self.entry(pid) else {
+                    return;
+                };
+                if exec {
+                    process.begin(Image {
+                        comm: name,
+                        ..Image::default()
+                    });
+                    process.root = root.or(process.root.take());
+                } else if pid == tid {
+                    process.current().comm = name;
+                }
+            }
+            Event::Mmap {
+                pid,
+                start,
+                end,
+                offset,
+                path,
+                identity,
+            } => {
+                let root = self.entry(pid).and_then(|p| p.root.clone());
+                let file = self.file(path, identity, root.as_ref());
+                let kept = self.entry(pid).is_some_and(|process| {
+                    process.current().insert(Map {
+                        start,
+                        end,
+                        offset,
+                        file,
+                    })
+                });
+                self.losses.limits += u64::from(!kept);
+            }
+            Event::Exit { pid } => {
+                if let Some(process) = self.table.get_mut(&pid) {
+                    process.ended = true;
+                }
+            }
+            Event::KernelSymbols => {} // the symbolizer's business
+            Event::Lost(records) => self.losses.records += records,
+        }
+    }
+
+    /// Lets go of processes that ended and of programs that were replaced; to
+    /// be called when the interval that may have sampled them is symbolized.
+    pub fn forget_ended(&mut self) {
+        self.table.retain(|pid, process| {
+            process.refreshed = false;
+            if process.images.len() > 1 {
+                process.images.drain(..process.images.len() - 1);
+            }
+            // A leader may end before its threads do.
+            !process.ended || has_threads(*pid)
+        });
+        self.table.shrink_to(1024);
+        self.files.retain(|_, file| file.strong_count() > 0);
+        self.roots.retain(|_, root| root.strong_count() > 0);
+    }
+
+    /// How many processes are known.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    fn entry(&mut self, pid: u32) -> Option<&mut Process> {
+        if !self.table.contains_key(&pid) && self.table.len() >= MAX_PROCESSES {
+            self.losses.limits += 1;
+            return None;
+        }
+        Some(self.table.entry(pid).or_default())
+    }
+
+    fn fork(&mut self, pid: u32, parent: u32) {
+        let inherited = self
+            .table
+            .get(&parent)
+            .map(|p| (p.images.last().cloned(), p.root.clone()));
+        let Some(process) = self.entry(pid) else {
+            return;
+        };
+        // The number may have belonged to another process in this interval.
+        process.ended = false;
+        process.refreshed = false;
+        if let Some((image, root)) = inherited {
+            process.begin(image.unwrap_or_default());
+            process.root = root;
+        } else {
+            process.begin(Image::default());
+        }
+    }
+
+    fn read_maps(&mut self, pid: u32) {
+        let Ok(text) = std::fs::read(format!("/proc/{pid}/maps")) else {
+            return;
+        };
+        if text.is_empty() {
+            return; // a kernel thread, or a process about to end
+        }
+        let text = String::from_utf8_lossy(&text);
+        let root = self.open_root(pid);
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let mut image = Image {
+            comm: comm.trim_end().to_owned(),
+            ..Image::default()
+        };
+        let mut dropped = 0;
+        for line in text.lines() {
+            if let Some((start, end, offset, path, identity)) = parse_maps_line(line) {
+                let file = self.file(path, identity, root.as_ref());
+                dropped += u64::from(!image.insert(Map {
+                    start,
+                    end,
+                    offset,
+                    file,
+                }));
+            }
+        }
+        self.losses.limits += dropped;
+        if let Some(process) = self.entry(pid) {
+            if process.root.is_none() {
+                process.root = root;
+            }
+            if process.images.is_empty() {
+                process.images.push(image);
+            } else {
+                *process.current() = image;
+            }
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: String,
+        identity: FileIdentity,
+        root: Option<&Rc<Root>>,
+    ) -> Rc<MapFile> {
+        let root_key = root.map_or(0, |r| Rc::as_ptr(r) as usize);
+        let key = (path, identity, root_key);
+        if let Some(file) = self.files.get(&key).and_then(Weak::upgrade) {
+            return file;
+        }
+        let file = Rc::new(MapFile::new(key.0.clone(), identity));
+        self.files.insert(key, Rc::downgrade(&file));
+        file
+    }
+
+    /// The root directory of `pid`, shared by all processes with the same one.
+    fn open_root(&mut self, pid: u32) -> Option<Rc<Root>> {
+        let path = format!("/proc/{pid}/root");
+        let meta = std::fs::metadata(&path).ok()?;
+        let namespace = format!("/proc/{pid}/ns/mnt");
+        let number = std::fs::metadata(&namespace).ok()?.ino();
+        let key = (number, meta.dev(), meta.ino());
+        if let Some(root) = self.roots.get(&key).and_then(Weak::upgrade) {
+            return Some(root);
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd: OwnedFd = open(path.as_str(), flags, Mode::empty()).ok()?;
+        let root = Rc::new(Root {
+            fd,
+            _namespace: std::fs::File::open(namespace).ok()?,
+        });
+        self.roots.insert(key, Rc::downgrade(&root));
+        Some(root)
+    }
+}
+
+fn has_threads(pid: u32) -> bool {
+    std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 1)
+}
+
+type MapsLine = (u64, u64, u64, String, FileIdentity);
+
+/// An executable mapping of `/proc/PID/maps` (proc_pid_maps(5)).
+fn parse_maps_line(line: &str) -> Option<MapsLine> {
+    let mut rest = line;
+    let mut field = || {
+        let (field, tail) = rest.split_once(' ').unwrap_or((rest, ""));
+        rest = tail;
+        field
+    };
+    let (start, end) = field().split_once('-')?;
+    if field().as_bytes().get(2) != Some(&b'x') {
+        return None;
+    }
+    let offset = u64::from_str_radix(field(), 16).ok()?;
+    let (major, minor) = field().split_once(':')?;
+    let inode: u64 = field().parse().ok()?;
+    let path = rest.trim_start();
+    let hex = |digits| u32::from_str_radix(digits, 16).ok();
+    let identity = match inode {
+        0 => None,
+        inode => Some((hex(major)?, hex(minor)?, inode)),
+    };
+    Some((
+        u64::from_str_radix(start, 16).ok()?,
+        u64::from_str_radix(end, 16).ok()?,
+        offset,
+        if path.is_empty() { "//anon" } else { path }.to_owned(),
+        identity,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mmap(pid: u32, start: u64, end: u64, offset: u64, path: &str) -> Event {
+        Event::Mmap {
+            pid,
+            start,
+            end,
+            offset,
+            path: path.to_owned(),
+            identity: None,
+        }
+    }
+
+    fn place(
+        processes: &mut Processes,
+        pid: u32,
+        comm: &str,
+        address: u64,
+    ) -> Option<(String, u64)> {
+        let process = processes.get(pid)?;
+        let map = process.image(comm, &[address])?.find(address)?;
+        Some((map.file.path.clone(), address - map.start + map.offset))
+    }
+
+    const PARENT: u32 = u32::MAX - 2;
+    const CHILD: u32 = u32::MAX - 1;
+
+    /// Checks fork (inherits), exec (replaces, but the old image still
+    /// explains old samples), exit (kept until forgotten).
+    #[test]
+    fn life_of_a_process() {
+        let mut p = Processes::default();
+        p.apply(mmap(PARENT, 0x1000, 0x3000, 0, "/bin/sh"));
+        p.apply(Event::Fork {
+            pid: CHILD,
+            parent: PARENT,
+        });
+        p.apply(Event::Comm {
+            pid: CHILD,
+            tid: CHILD,
+            name: "ls".into(),
+            exec: true,
+        });
+        p.apply(mmap(CHILD, 0x2000, 0x5000, 0x100, "/bin/ls"));
+        p.apply(Event::Exit { pid: CHILD });
+        let at = |p: &mut Processes, a| place(p, CHILD, "ls", a);
+        assert_eq!(at(&mut p, 0x4000), Some(("/bin/ls".into(), 0x2100)));
+        assert_eq!(at(&mut p, 0x1800), Some(("/bin/sh".into(), 0x800)));
+        // Both images have something there: the name decides.
+        assert_eq!(at(&mut p, 0x2800), Some(("/bin/ls".into(), 0x900)));
+        let of_shell = place(&mut p, CHILD, "sh", 0x1800);
+        assert_eq!(of_shell, Some(("/bin/sh".into(), 0x800)));
+        p.forget_ended();
+        assert_eq!(at(&mut p, 0x4000), None);
+        assert_eq!(p.len(), 1, "the parent lives on");
+    }
+
+    /// Checks that a new mapping cuts what it covers and nothing else, against
+    /// a page-by-page model.
+    #[test]
+    fn overlaps_are_replaced() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut image = Image::default();
+        let mut model: Vec<Option<(String, u64)>> = vec![None; 64];
+        for turn in 0..500 {
+            let start = random.u64(0..60);
+            let end = random.u64(start + 1..=64);
+            let offset = random.u64(0..100);
+            image.insert(Map {
+                start,
+                end,
+                offset,
+                file: Rc::new(MapFile::new(format!("{turn}"), None)),
+            });
+            for page in start..end {
+                model[page as usize] = Some((format!("{turn}"), offset + page - start));
+            }
+            for page in 0..64 {
+                let found = image
+                    .find(page)
+                    .map(|m| (m.file.path.clone(), m.offset + page - m.start));
+                assert_eq!(found, model[page as usize], "page {page}, turn {turn}");
+            }
+        }
+    }
+
+    /// Checks that this process's own code is found by reading /proc.
+    #[test]
+    fn own_process() {
+        let mut p = Processes::default();
+        let here = own_process as *const () as u64;
+        let exe = std::env::current_exe().expect("exe");
+        let (path, _) = place(&mut p, std::process::id(), "", here).expect("mapped");
+        assert_eq!(std::path::Path::new(&path), exe);
+    }
+}

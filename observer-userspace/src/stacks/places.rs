@@ -1,0 +1,178 @@
+//! Where a user address lies: in which file, at which offset.
+
+use std::rc::Rc;
+
+use super::RawSample;
+use super::files::{Module, Modules};
+use super::mappings::{Image, Map, Processes};
+use super::symbols::call_sites;
+use crate::signals::profile::Mapping;
+
+/// A user address, explained as far as the mappings go.
+#[derive(Debug)]
+pub enum Place {
+    /// In a file that could be opened.
+    File {
+        /// The process.
+        pid: u32,
+        /// The address in the process.
+        address: u64,
+        /// The file.
+        module: Rc<Module>,
+        /// Offset in it.
+        offset: u64,
+        /// What is mapped there.
+        map: Map,
+    },
+    /// In a file that could not be opened.
+    Lost {
+        /// Offset in it.
+        offset: u64,
+        /// What is mapped there.
+        map: Map,
+    },
+    /// In memory without a file: code made at run time.
+    Memory {
+        /// The process.
+        pid: u32,
+        /// The address in the process.
+        address: u64,
+        /// What is mapped there.
+        map: Map,
+    },
+    /// In no known mapping.
+    Unknown {
+        /// The address in the process.
+        address: u64,
+    },
+}
+
+impl Place {
+    /// Process and address, where names depend on them.
+    pub fn runtime_address(&self) -> Option<(u32, u64)> {
+        match self {
+            Self::File { pid, address, .. } | Self::Memory { pid, address, .. } => {
+                Some((*pid, *address))
+            }
+            Self::Lost { .. } | Self::Unknown { .. } => None,
+        }
+    }
+
+    /// The address to show: in the file's own address space if there is one.
+    pub fn shown_address(&self) -> u64 {
+        match self {
+            Self::File { module, offset, .. } => match module.info.segment(*offset) {
+                Some(segment) => offset - segment.offset + segment.address,
+                None => *offset,
+            },
+            Self::Lost { offset, .. } => *offset,
+            Self::Memory { address, .. } | Self::Unknown { address } => *address,
+        }
+    }
+
+    /// The mapping (in the same address space as [`Self::shown_address`], so
+    /// that one file is one mapping in all processes), its path and build id.
+    pub fn mapping(&self) -> Option<(Mapping, String, String)> {
+        let (mapping, map, build_id) = match self {
+            Self::File {
+                module,
+                offset,
+                map,
+                ..
+            } => {
+                let mapping = match module.info.segment(*offset) {
+                    Some(segment) => Mapping {
+                        start: segment.address,
+                        end: segment.address + segment.length,
+                        file_offset: segment.offset,
+                        ..Mapping::default()
+                    },
+                    None => by_offset(map),
+                };
+                (
+                    mapping,
+                    map,
+                    module.build_id().unwrap_or_default().to_owned(),
+                )
+            }
+            Self::Lost { map, .. } => (by_offset(map), map, String::new()),
+            Self::Memory { map, .. } => {
+                let mapping = Mapping {
+                    start: map.start,
+                    end: map.end,
+                    ..Mapping::default()
+                };
+                (mapping, map, String::new())
+            }
+            Self::Unknown { .. } => return None,
+        };
+        let path = match map.file.path.as_str() {
+            "//anon" => "[anon]",
+            path => path.strip_suffix(" (deleted)").unwrap_or(path),
+        };
+        Some((mapping, path.to_owned(), build_id))
+    }
+}
+
+/// A mapping whose addresses are the file's offsets.
+fn by_offset(map: &Map) -> Mapping {
+    Mapping {
+        start: map.offset,
+        end: map.offset + (map.end - map.start),
+        file_offset: map.offset,
+        ..Mapping::default()
+    }
+}
+
+/// The places of the user part of `sample`'s stack, leaf first.
+pub fn place_stack(
+    processes: &mut Processes,
+    modules: &mut Modules,
+    sample: &RawSample,
+) -> Vec<Place> {
+    let addresses: Vec<u64> = call_sites(&sample.stack.user).collect();
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    let holds_all = |image: &Image| addresses.iter().all(|a| image.find(*a).is_some());
+    let known = processes
+        .get(sample.pid)
+        .and_then(|p| p.image(&sample.process, &addresses))
+        .is_some_and(holds_all);
+    if !known {
+        processes.refresh(sample.pid);
+    }
+    let process = processes.get(sample.pid);
+    let image = process.and_then(|p| p.image(&sample.process, &addresses));
+    let pid = sample.pid;
+    let place = |address: u64| {
+        let Some((process, map)) = process.zip(image.and_then(|i| i.find(address))) else {
+            return Place::Unknown { address };
+        };
+        let map = map.clone();
+        let offset = address - map.start + map.offset;
+        if !map.file.is_file() && map.file.path != "[vdso]" {
+            return Place::Memory { pid, address, map };
+        }
+        match modules.of(pid, process, &map) {
+            Some(module) => Place::File {
+                pid,
+                address,
+                module,
+                offset,
+                map,
+            },
+            None => Place::Lost { offset, map },
+        }
+    };
+    let mut places: Vec<Place> = addresses.into_iter().map(place).collect();
+    if image.is_some() {
+        // Code built without frame pointers uses that register for data. An
+        // address where nothing executable is mapped was never a return
+        // address, and what seems to follow it isn't a stack.
+        let real = |place: &Place| !matches!(place, Place::Unknown { .. });
+        let end = places.iter().skip(1).position(|place| !real(place));
+        places.truncate(end.map_or(places.len(), |end| end + 1));
+    }
+    places
+}

@@ -1,0 +1,375 @@
+//! Names for addresses: kernel, files, vDSO, code made at run time.
+//!
+//! What it costs (x86_64, measured): blazesym's table of the kernel's 120,000
+//! symbols 8 MB and 50 ms, so it is kept; a library without debug information
+//! under 0.3 MB and 0.2 ms, so those tables are dropped after each interval and
+//! only the names found are kept; libc with debug information 11 MB and 35 ms,
+//! so that is an option.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader};
+use std::rc::Rc;
+
+use blazesym::MaybeDefault;
+use blazesym::symbolize::source::{Elf, Kernel, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
+
+use super::elf::build_id_in_notes;
+use super::files::{Lines, Modules, NamedLine};
+use super::mappings::Processes;
+use super::perf_map;
+use super::places::{Place, place_stack};
+use super::sideband::Event;
+use super::{RawProfile, RawSample};
+use crate::signals::Profile;
+use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, Sample};
+use crate::stacks::interner::Interner;
+
+/// Kernel names kept between intervals.
+const MAX_KERNEL_NAMES: usize = 65_536;
+/// Where the kernel half of the address space begins (x86_64, aarch64).
+const KERNEL_START: u64 = 0xffff_0000_0000_0000;
+
+/// What to symbolize with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SymbolOptions {
+    /// Use DWARF debug information: inlined functions, files and lines, at the
+    /// price of memory and time.
+    pub debug_info: bool,
+}
+
+/// How much of a profile has names, weighted by how often it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameShare {
+    /// Frames with a symbol.
+    pub named: u64,
+    /// All frames.
+    pub all: u64,
+}
+
+/// The symbolizer. Not `Send`: lives on the worker's thread.
+#[derive(Debug)]
+pub struct Symbols {
+    options: SymbolOptions,
+    kernel: Option<Symbolizer>,
+    kernel_names: HashMap<u64, Lines>,
+    /// The kernel's symbols changed since they were read.
+    kernel_changed: bool,
+    kernel_build_id: String,
+    modules: Modules,
+    /// What is mapped where.
+    pub processes: Processes,
+}
+
+/// Names of code made at run time, by process and address.
+type JitNames = HashMap<(u32, u64), Lines>;
+
+impl Symbols {
+    /// A symbolizer that knows nothing yet.
+    pub fn new(options: SymbolOptions) -> Self {
+        let notes = std::fs::read("/sys/kernel/notes").unwrap_or_default();
+        Self {
+            options,
+            kernel: None,
+            kernel_names: HashMap::new(),
+            kernel_changed: false,
+            kernel_build_id: build_id_in_notes(&notes).unwrap_or_default(),
+            modules: Modules::default(),
+            processes: Processes::default(),
+        }
+    }
+
+    /// Takes one piece of news in.
+    pub fn apply(&mut self, event: Event) {
+        self.kernel_changed |= event == Event::KernelSymbols;
+        self.processes.apply(event);
+    }
+
+    /// Names everything in `raw`; then lets go of what ended.
+    pub fn symbolize(&mut self, raw: &RawProfile) -> (Profile, FrameShare) {
+        self.name_kernel(&raw.samples);
+        let places: Vec<Vec<Place>> = raw
+            .samples
+            .iter()
+            .map(|sample| place_stack(&mut self.processes, &mut self.modules, sample))
+            .collect();
+        self.name_files(&places);
+        let jit = self.name_jit(&places);
+        let profile = self.build(raw, &places, &jit);
+        drop(places);
+        self.processes.forget_ended();
+        self.modules.trim();
+        if self.kernel_names.len() > MAX_KERNEL_NAMES {
+            self.kernel_names.clear();
+        }
+        profile
+    }
+
+    fn name_kernel(&mut self, samples: &[RawSample]) {
+        if std::mem::take(&mut self.kernel_changed) {
+            // A BPF program may have come where another one was.
+            self.kernel = None;
+            self.kernel_names.clear();
+        }
+        let unknown: HashSet<u64> = samples
+            .iter()
+            .flat_map(|s| call_sites(&s.stack.kernel))
+            .filter(|a| !self.kernel_names.contains_key(a))
+            .collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let symbolizer = self.kernel.get_or_insert_with(|| {
+            if kernel_symbols_hidden() {
+                tracing::warn!(
+                    "kernel functions will show as addresses: /proc/kallsyms hides them; \
+                     `sysctl kernel.kptr_restrict=1` and CAP_SYSLOG show them"
+                );
+            }
+            Symbolizer::builder()
+                .enable_code_info(false)
+                .enable_inlined_fns(false)
+                .build()
+        });
+        let source = Source::Kernel(Kernel {
+            vmlinux: MaybeDefault::None,
+            debug_syms: false,
+            ..Kernel::default()
+        });
+        let unknown: Vec<u64> = unknown.into_iter().collect();
+        let names = symbolize(symbolizer, &source, Input::AbsAddr(&unknown));
+        self.kernel_names.extend(unknown.into_iter().zip(names));
+    }
+
+    fn name_files(&self, places: &[Vec<Place>]) {
+        let mut unknown: HashMap<*const super::files::Module, (&Place, HashSet<u64>)> =
+            HashMap::new();
+        for place in places.iter().flatten() {
+            if let Place::File { module, offset, .. } = place
+                && !module.names.borrow().contains_key(offset)
+            {
+                let entry = unknown.entry(Rc::as_ptr(module));
+                entry
+                    .or_insert_with(|| (place, HashSet::new()))
+                    .1
+                    .insert(*offset);
+            }
+        }
+        if unknown.is_empty() {
+            return;
+        }
+        let symbolizer = Symbolizer::builder()
+            .enable_auto_reload(false)
+            .enable_code_info(self.options.debug_info)
+            .enable_inlined_fns(self.options.debug_info)
+            .build();
+        for (place, offsets) in unknown.into_values() {
+            let Place::File { module, .. } = place else {
+                continue;
+            };
+            let Some(path) = module.path() else { continue };
+            let mut elf = Elf::new(path);
+            elf.debug_syms = self.options.debug_info;
+            let offsets: Vec<u64> = offsets.into_iter().collect();
+            let source = Source::Elf(elf);
+            let names = symbolize(&symbolizer, &source, Input::FileOffset(&offsets));
+            module
+                .names
+                .borrow_mut()
+                .extend(offsets.into_iter().zip(names));
+        }
+    }
+
+    fn name_jit(&mut self, places: &[Vec<Place>]) -> JitNames {
+        let mut unknown: HashMap<u32, Vec<u64>> = HashMap::new();
+        for place in places.iter().flatten() {
+            match place {
+                Place::Memory { pid, address, .. } => {
+                    unknown.entry(*pid).or_default().push(*address);
+                }
+                // Some JITs map their code from a memfd.
+                Place::File {
+                    pid,
+                    address,
+                    module,
+                    ..
+                } if module.info.segments.is_empty() => {
+                    unknown.entry(*pid).or_default().push(*address);
+                }
+                _ => {}
+            }
+        }
+        let mut found = JitNames::new();
+        for (pid, mut addresses) in unknown {
+            let Some(process) = self.processes.get(pid) else {
+                continue;
+            };
+            for (address, name) in perf_map::names(pid, process, &mut addresses) {
+                let line = NamedLine {
+                    name: name.into(),
+                    ..NamedLine::default()
+                };
+                found.insert((pid, address), Rc::new([line]));
+            }
+        }
+        found
+    }
+
+    fn build(
+        &self,
+        raw: &RawProfile,
+        places: &[Vec<Place>],
+        jit: &JitNames,
+    ) -> (Profile, FrameShare) {
+        let mut share = FrameShare::default();
+        let mut interner = Interner::new(Profile {
+            kind: raw.kind,
+            start: raw.start,
+            duration: raw.duration,
+            period: raw.period,
+            ..Profile::default()
+        });
+        let path = interner.string("[kernel.kallsyms]");
+        let build_id = interner.string(&self.kernel_build_id);
+        let kernel = Mapping {
+            start: KERNEL_START,
+            end: u64::MAX,
+            file_offset: 0,
+            path,
+            build_id,
+        };
+        for (sample, places) in raw.samples.iter().zip(places) {
+            let mut frames = Vec::with_capacity(sample.stack.kernel.len() + places.len());
+            for address in call_sites(&sample.stack.kernel) {
+                let mapping = interner.mapping(kernel.clone());
+                let lines = self.kernel_names.get(&address);
+                let lines = intern_lines(&mut interner, lines);
+                frames.push(Frame {
+                    kind: FrameKind::Kernel,
+                    mapping,
+                    address,
+                    lines,
+                });
+            }
+            frames.extend(places.iter().map(|p| intern_place(&mut interner, p, jit)));
+            share.all += frames.len() as u64 * sample.value;
+            let named = frames.iter().filter(|f| !f.lines.is_empty()).count();
+            share.named += named as u64 * sample.value;
+            let frames = frames.into_iter().map(|f| interner.frame(f)).collect();
+            let stack = interner.stack(frames);
+            let thread = interner.string(&sample.thread);
+            let process = interner.string(&sample.process);
+            let resource = interner.resource(&sample.resource);
+            interner.sample(Sample {
+                stack,
+                pid: sample.pid,
+                tid: sample.tid,
+                thread,
+                process,
+                resource,
+                value: sample.value,
+                link: None,
+            });
+        }
+        (interner.finish(), share)
+    }
+}
+
+/// Addresses to look up: the leaf where it is; its callers one byte before the
+/// return address, which may already belong to the next function or line.
+pub(super) fn call_sites(addresses: &[u64]) -> impl Iterator<Item = u64> {
+    let leaf = addresses.iter().take(1).copied();
+    leaf.chain(addresses.iter().skip(1).map(|a| a.saturating_sub(1)))
+}
+
+fn intern_lines(interner: &mut Interner, lines: Option<&Lines>) -> Vec<Line> {
+    let lines = lines.map_or(&[][..], |l| l);
+    lines
+        .iter()
+        .map(|line| {
+            let name = interner.string(&line.name);
+            let file = interner.string(line.file.as_deref().unwrap_or(""));
+            let function = interner.function(Function {
+                name,
+                system_name: 0,
+                file,
+            });
+            Line {
+                function,
+                line: line.line,
+            }
+        })
+        .collect()
+}
+
+fn intern_place(interner: &mut Interner, place: &Place, jit: &JitNames) -> Frame {
+    let mapping = place.mapping().map_or(0, |(mapping, path, build_id)| {
+        let path = interner.string(&path);
+        let build_id = interner.string(&build_id);
+        interner.mapping(Mapping {
+            path,
+            build_id,
+            ..mapping
+        })
+    });
+    let jitted = place
+        .runtime_address()
+        .and_then(|(pid, address)| jit.get(&(pid, address)));
+    let in_file = match place {
+        Place::File { module, offset, .. } => module.names.borrow().get(offset).cloned(),
+        _ => None,
+    };
+    let kind = if jitted.is_some() || matches!(place, Place::Memory { .. }) {
+        FrameKind::Jit
+    } else {
+        FrameKind::Native
+    };
+    Frame {
+        kind,
+        mapping,
+        address: place.shown_address(),
+        lines: intern_lines(interner, jitted.or(in_file.as_ref())),
+    }
+}
+
+/// One entry per input, empty where there is no name.
+fn symbolize(symbolizer: &Symbolizer, source: &Source<'_>, input: Input<&[u64]>) -> Vec<Lines> {
+    match symbolizer.symbolize(source, input) {
+        Ok(symbols) => symbols
+            .iter()
+            .map(|s| s.as_sym().map_or_else(|| Rc::from([]), lines_of))
+            .collect(),
+        Err(error) => {
+            tracing::debug!("no symbols from {source:?}: {error}");
+            vec![Rc::from([]); input.as_inner_ref().len()]
+        }
+    }
+}
+
+fn lines_of(symbol: &Sym<'_>) -> Lines {
+    let line = |name: &str, code: Option<&CodeInfo<'_>>| NamedLine {
+        name: name.into(),
+        file: code.map(|c| c.to_path().to_string_lossy().as_ref().into()),
+        line: code.and_then(|c| c.line).unwrap_or(0),
+    };
+    // blazesym lists inlined functions outermost first.
+    let inlined = symbol.inlined.iter().rev();
+    inlined
+        .map(|f| line(&f.name, f.code_info.as_ref()))
+        .chain([line(&symbol.name, symbol.code_info.as_deref())])
+        .collect()
+}
+
+/// Whether the kernel shows zeros instead of its functions' addresses.
+fn kernel_symbols_hidden() -> bool {
+    let Ok(file) = std::fs::File::open("/proc/kallsyms") else {
+        return true;
+    };
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    let mut functions = lines.filter(|l| l.contains(" T ") || l.contains(" t "));
+    // One function at address 0 is odd, a hundred are hidden.
+    functions
+        .by_ref()
+        .take(100)
+        .all(|l| l.trim_start_matches('0').starts_with(' '))
+}

@@ -1,0 +1,169 @@
+//! CPU samples against independent truths: CPU clocks and perf. Need root.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use observer_tests::busy::{FUNCTIONS, compile};
+use observer_tests::observer_bin;
+use observer_userspace::kernel::{Kernel, LoadOptions};
+use observer_userspace::probes::cpu::{SPEC, Sampler};
+use observer_userspace::signals::attribute::SharedResource;
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+/// Sum of the counts of the stacks that `keep` keeps.
+fn count(folded: &str, keep: impl Fn(&str) -> bool) -> f64 {
+    let lines = folded.lines().filter_map(|line| line.rsplit_once(' '));
+    let kept = lines.filter(|(stack, _)| keep(stack));
+    kept.map(|(_, count)| count.parse::<f64>().expect("a number"))
+        .sum()
+}
+
+fn record(arguments: &[&str]) -> String {
+    let mut observer = Command::new(observer_bin());
+    let output = observer
+        .args(["record", "-o", "-"])
+        .args(arguments)
+        .output()
+        .expect("observer runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("nothing was lost"), "{said}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Checks that two programs in a 3:1 share of CPU time (by their own CPU
+/// clocks, which decide when they end) have shares within 2 points, and that
+/// there are as many samples as rate × CPU time, within 2 %.
+#[test]
+fn shares_and_rate() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let start = |name: &str, seconds: f64| {
+        let program = compile(folder.path(), name);
+        format!("{} {seconds}", program.display())
+    };
+    let script = format!("{} & {}; wait", start("large", 1.8), start("small", 0.6));
+    let stacks = record(&["--frequency", "997", "--", "sh", "-c", &script]);
+    let large = count(&stacks, |stack| stack.starts_with("large;"));
+    let small = count(&stacks, |stack| stack.starts_with("small;"));
+    let share = 100.0 * large / (large + small);
+    assert!((73.0..=77.0).contains(&share), "{large}:{small}");
+    let expected = 997.0 * 2.4;
+    let off = ((large + small) / expected - 1.0).abs();
+    assert!(off < 0.02, "{} samples, not {expected}", large + small);
+}
+
+/// The functions of `perf report`, hottest first.
+fn perf_report(data: &Path, comm: &str) -> Vec<String> {
+    let mut perf = Command::new("perf");
+    perf.args(["report", "--stdio", "--no-children", "-g", "none"])
+        .args(["--sort", "symbol", "--comm", comm, "-i"])
+        .arg(data);
+    let output = perf.output().expect("perf report");
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = report.lines().map(str::trim);
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(']')?.1.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Checks that `perf record -F 99 -g` of the same run names the same five
+/// hottest functions.
+#[test]
+fn perf_agrees() {
+    if !is_root() {
+        return;
+    }
+    if Command::new("perf").arg("--version").output().is_err() {
+        eprintln!("skipped: perf is missing (Debian: apt-get install linux-perf)");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let program = compile(folder.path(), "compared");
+    let data = folder.path().join("perf.data");
+    let data = data.to_str().expect("UTF-8");
+    let program = program.to_str().expect("UTF-8");
+    // Without build ids: collecting them takes perf many seconds.
+    let perf = ["perf", "record", "-q", "-B", "-N", "-F", "99", "-g"];
+    let perf = [&perf[..], &["-e", "cpu-clock"]].concat();
+    let stacks = record(&[&["--"], &perf[..], &["-o", data, "--", program, "3"]].concat());
+    let mut own: HashMap<&str, f64> = HashMap::new();
+    for line in stacks.lines().filter(|l| l.starts_with("compared;")) {
+        let (stack, count) = line.rsplit_once(' ').expect("a count");
+        let leaf = stack.rsplit(';').next().expect("a leaf");
+        *own.entry(leaf).or_default() += count.parse::<f64>().expect("a number");
+    }
+    let mut own: Vec<(&str, f64)> = own.into_iter().collect();
+    own.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut own: Vec<&str> = own.into_iter().map(|(name, _)| name).take(5).collect();
+    let theirs = perf_report(Path::new(data), "compared");
+    let mut theirs: Vec<&str> = theirs.iter().map(String::as_str).take(5).collect();
+    assert_eq!(own[0], FUNCTIONS[0]);
+    assert_eq!(theirs[0], FUNCTIONS[0]);
+    own.sort_unstable();
+    theirs.sort_unstable();
+    assert_eq!(own, theirs);
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("clock");
+    Duration::from(time).as_secs_f64()
+}
+
+/// Checks that reading twenty times a second loses and doubles nothing: the
+/// samples of all intervals together are rate × this process's CPU time.
+#[test]
+fn intervals_lose_nothing() {
+    if !is_root() {
+        return;
+    }
+    let mut kernel = Kernel::load(&LoadOptions::default()).expect("loaded");
+    assert!(kernel.attach(&SPEC), "{:?}", kernel.states());
+    let mut sampler = Sampler::attach(&mut kernel, 997).expect("attached");
+    let own = std::process::id();
+    let mut samples = 0;
+    let mut keys = 0;
+    let mut take = |sampler: &mut Sampler| {
+        let raw = sampler.take(|_| SharedResource::default()).expect("read");
+        for sample in raw.samples.iter().filter(|s| s.pid == own) {
+            samples += sample.value;
+            keys += 1;
+            let stack = &sample.stack;
+            assert!(!stack.user.is_empty() || !stack.kernel.is_empty());
+        }
+    };
+    sampler.start().expect("started");
+    let begin = cpu_seconds();
+    let mut next = 0.05;
+    while cpu_seconds() - begin < 1.5 {
+        if cpu_seconds() - begin > next {
+            take(&mut sampler);
+            next += 0.05;
+        }
+    }
+    let used = cpu_seconds() - begin;
+    sampler.stop();
+    take(&mut sampler);
+    take(&mut sampler);
+    let expected = 997.0 * used;
+    let off = (samples as f64 / expected - 1.0).abs();
+    assert!(off < 0.02, "{samples} samples, not {expected}");
+    assert!(keys > 20);
+    let losses = kernel.losses().expect("losses");
+    let lost: Vec<_> = losses.iter().filter(|(_, count)| *count > 0).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
