@@ -149,10 +149,8 @@ fn serve(address: &str) -> Result<String> {
     let listener = TcpListener::bind(address)?;
     // std's backlog of 128 is too short for thousands at once.
     // SAFETY: a listening socket of ours.
-    ensure!(
-        unsafe { libc::listen(listener.as_raw_fd(), 4096) } == 0,
-        "listen"
-    );
+    let listening = unsafe { libc::listen(listener.as_raw_fd(), 4096) };
+    ensure!(listening == 0, "listen");
     let address = listener.local_addr()?.to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
