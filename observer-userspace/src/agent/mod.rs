@@ -318,10 +318,14 @@ fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
     probes
 }
 
-/// What the configuration means to the kernel half.
-pub fn load_options(config: &Config) -> Result<LoadOptions> {
+/// What `--cgroup` means to the kernel half.
+///
+/// # Errors
+///
+/// When a cgroup isn't there.
+pub fn cgroup_filters(paths: &[std::path::PathBuf]) -> Result<Vec<u64>> {
     let mut cgroups = Vec::new();
-    for path in &config.filter.cgroups {
+    for path in paths {
         let found = find_cgroup(path).with_context(|| format!("--cgroup {}", path.display()))?;
         cgroups.extend(found.iter().map(|cgroup| {
             if cgroup.is_v2 {
@@ -331,6 +335,12 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
             }
         }));
     }
+    Ok(cgroups)
+}
+
+/// What the configuration means to the kernel half.
+pub fn load_options(config: &Config) -> Result<LoadOptions> {
+    let cgroups = cgroup_filters(&config.filter.cgroups)?;
     Ok(LoadOptions {
         filters: Filters {
             pids: config.filter.pids.clone(),

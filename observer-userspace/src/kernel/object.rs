@@ -114,6 +114,8 @@ impl Kernel {
             diagnostics: options.diagnostics.into(),
             cgroup_v1: 0,
             slow_block_ns: options.slow_block_ns,
+            // A small number on every machine.
+            connect: libc::SYS_connect as u32,
         };
         for (present, flag) in [
             (!filters.pids.is_empty(), FILTER_PID),
