@@ -45,8 +45,8 @@ impl<'a> View<'a> {
     pub fn sum(&self, name: &str, keep: impl Fn(&Resource, &MetricPoint) -> bool) -> f64 {
         self.points(name)
             .filter(|(r, p)| keep(r, p))
-            .map(|(_, p)| number(p))
-            .sum()
+            // Not `sum`: that of nothing is -0.
+            .fold(0.0, |sum, (_, p)| sum + number(p))
     }
 
     /// Merged histogram of a metric over the points that `keep` accepts.
