@@ -21,7 +21,7 @@ use observer_common::config::FILTER_V1;
 
 use crate::config::{Config, Tables};
 use crate::export::self_stats::Fill;
-use crate::identity::{Host, find_cgroup, v1_controller};
+use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock::Clock;
 use crate::kernel::object::Filters;
@@ -359,7 +359,7 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         workloads: config.tables.workloads,
         histogram_cells: config.tables.cells,
         counter_cells: config.tables.cells.saturating_mul(2),
-        v1_controller: v1_controller().map(str::to_string),
+        v1_subsystem: v1_controller().map(subsys_enum_name),
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
         sample_entries: probes::cpu::entries(config.frequency, config.interval),
         diagnostics: config.kernel_debug,
