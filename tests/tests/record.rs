@@ -117,7 +117,8 @@ fn command_and_children_only() {
     let mine = of("only-me;");
     // Two children, 0.3 s each, and not the third one of 20 s.
     assert!((280..=320).contains(&mine), "{mine} samples of 299");
-    assert!(of(";main;work;spin_") * 100 > mine * 95, "{stacks:?}");
+    assert!(of(";main;") * 100 > mine * 95, "{stacks:?}");
+    assert!(of(";main;work;spin_five") > 0, "{stacks:?}");
     let known = ["only-me;", "sh;", "observer;"];
     let foreign = stacks
         .iter()
