@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::loss::Loss;
+use observer_userspace::kernel::LoadOptions;
 use observer_userspace::kernel::clock::Clock;
 use observer_userspace::kernel::ring::Ring;
 use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, syscalls, tcp};
@@ -15,6 +17,9 @@ use observer_userspace::signals::{
 use tokio::runtime::{Builder, Runtime};
 
 use crate::kernel::{Fixture, comm};
+
+/// Time for the last FIN and ACK, which no program waits for.
+pub const SETTLE: Duration = Duration::from_millis(300);
 
 /// Each sees the connections of all: one test at a time, so that none fills the
 /// ring of another.
@@ -33,8 +38,13 @@ pub struct Observed {
 impl Observed {
     /// Attaches and takes stock.
     pub fn attach() -> Result<Self> {
+        Self::attach_with(&LoadOptions::default())
+    }
+
+    /// The same with options.
+    pub fn attach_with(options: &LoadOptions) -> Result<Self> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut fixture = Fixture::attach(&[&syscalls::SPEC, &tcp::SPEC])?;
+        let mut fixture = Fixture::with_options(options, &[&syscalls::SPEC, &tcp::SPEC])?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ring = {
             let _guard = runtime.enter();
@@ -172,6 +182,24 @@ impl Metrics {
                 _ => 0,
             })
             .sum()
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Compares payload bytes with what they should be.
+    pub fn check_bytes(&self, network: &str, sent: u64, received: u64) -> Result<()> {
+        for (direction, expected) in [("transmit", sent), ("receive", received)] {
+            let with = [
+                ("network.io.direction", direction),
+                ("network.type", network),
+            ];
+            let counted = self.sum("observer.tcp.io", &with);
+            ensure!(counted == expected, "{direction}: {counted} of {expected}");
+        }
+        Ok(())
     }
 
     /// The one histogram with these attributes.

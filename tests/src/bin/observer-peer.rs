@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage};
 use nix::unistd::{ForkResult, fork};
 
 #[derive(Default)]
@@ -148,9 +148,7 @@ impl Peer {
 fn serve(address: &str) -> Result<String> {
     let listener = TcpListener::bind(address)?;
     // std's backlog of 128 is too short for thousands at once.
-    // SAFETY: a listening socket of ours.
-    let listening = unsafe { libc::listen(listener.as_raw_fd(), 4096) };
-    ensure!(listening == 0, "listen");
+    nix::sys::socket::listen(&listener, Backlog::new(4096)?)?;
     let address = listener.local_addr()?.to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
