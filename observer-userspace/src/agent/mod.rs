@@ -364,7 +364,11 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         counter_cells: config.tables.cells.saturating_mul(2),
         v1_controller: v1_controller().map(str::to_string),
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
-        sample_entries: probes::cpu::entries(config.frequency, config.interval),
+        // Profiles may have a longer period than metrics.
+        sample_entries: probes::cpu::entries(
+            config.frequency,
+            config.interval.max(Duration::from_secs(10)),
+        ),
         diagnostics: config.kernel_debug,
         ring_bytes: Some(config.tables.ring_bytes),
     })
