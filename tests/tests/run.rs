@@ -2,7 +2,10 @@
 //! endpoint, signals, and the terminal.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -20,11 +23,16 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message;
 
 /// A daemon that is killed if the test ends before it does.
-struct Daemon(Option<Child>);
+struct Daemon {
+    child: Child,
+    /// Reads standard error as it comes.
+    log: Option<JoinHandle<String>>,
+}
 
 impl Daemon {
+    /// Starts one and returns when it observes.
     fn start(args: &[&str]) -> Result<Self> {
-        let child = Command::new(observer_bin())
+        let mut child = Command::new(observer_bin())
             .arg("run")
             .args(args)
             .stdin(Stdio::null())
@@ -32,28 +40,55 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start observer")?;
-        Ok(Self(Some(child)))
+        let stderr = child.stderr.take().context("a pipe")?;
+        let (ready, observes) = mpsc::channel();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.contains("observing ") {
+                    // Nobody waits a second time.
+                    let _ = ready.send(());
+                }
+                log.push_str(&line);
+                log.push('\n');
+            }
+            log
+        });
+        let daemon = Self {
+            child,
+            log: Some(log),
+        };
+        if observes.recv_timeout(Duration::from_secs(60)).is_err() {
+            let (status, stdout, stderr) = daemon.finish()?;
+            anyhow::bail!("it doesn't observe: {status:?}\n{stdout}\n{stderr}");
+        }
+        Ok(daemon)
     }
 
     fn signal(&self, signal: UnixSignal) -> Result<()> {
-        let child = self.0.as_ref().context("it runs")?;
-        Ok(kill(Pid::from_raw(child.id().try_into()?), signal)?)
+        Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
     }
 
     /// Exit status, standard output and error.
     fn finish(mut self) -> Result<(Option<i32>, String, String)> {
-        let out = self.0.take().context("it runs")?.wait_with_output()?;
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Ok((out.status.code(), text(&out.stdout), text(&out.stderr)))
+        let mut stdout = String::new();
+        if let Some(mut pipe) = self.child.stdout.take() {
+            pipe.read_to_string(&mut stdout)?;
+        }
+        let status = self.child.wait()?;
+        let log = self
+            .log
+            .take()
+            .and_then(|log| log.join().ok())
+            .unwrap_or_default();
+        Ok((status.code(), stdout, log))
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -306,7 +341,6 @@ fn kernel_diagnostics_on_request() -> Result<()> {
     ];
     for (extra, expected) in [(&["--kernel-debug"][..], true), (&[], false)] {
         let daemon = Daemon::start(&[&args[..], extra].concat())?;
-        std::thread::sleep(Duration::from_millis(1500));
         workload::run("obs-renamed", &["getppid=1"])?.wait()?;
         let (status, _, stderr) = daemon.finish()?;
         assert_eq!(status, Some(0), "{stderr}");

@@ -125,6 +125,14 @@ impl Agent {
         })
     }
 
+    /// The probe families of which anything is attached.
+    pub fn families(&self) -> Vec<&'static str> {
+        self.probes
+            .iter()
+            .map(|probe| probe.spec().family)
+            .collect()
+    }
+
     /// Observes until `end` resolves, then exports the last interval.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
         self.outlet.begin();
