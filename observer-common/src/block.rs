@@ -101,6 +101,10 @@ pub struct Request {
     pub size: u32,
     /// The last [`status`] that wasn't success.
     pub status: u32,
+    /// See [`device`].
+    pub device: u32,
+    /// `REQ_OP_*`.
+    pub operation: u32,
     /// Nothing.
     pub padding: u32,
 }

@@ -25,4 +25,6 @@ pub struct Config {
     pub cgroup_v1: u32,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Number of the machine's `connect` syscall.
+    pub connect: u32,
 }

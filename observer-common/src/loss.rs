@@ -43,6 +43,7 @@ losses! {
     SampleTableFull = "cpu", "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
     StackRingFull = "cpu", "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
     BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
+    BlockEndMissed = "block", "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
     BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";
     TcpStateFailed = "tcp", "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
     TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";

@@ -106,6 +106,7 @@ offsets! {
     sock_net: "sock_common" . "skc_net.net";
     sock_num: "sock_common" . "skc_num";
     sock_err: "sock" . "sk_err";
+    sock_socket: "sock" . "sk_socket";
     inet_sport: "inet_sock" . "inet_sport";
     icsk_ca_state: "inet_connection_sock" . "icsk_ca_state";
     icsk_pending: "inet_connection_sock" . "icsk_pending";
@@ -120,4 +121,6 @@ offsets! {
     tcp_segs_out: "tcp_sock" . "segs_out";
     tcp_delivered: "tcp_sock" . "delivered";
     socket_sk: "socket" . "sk";
+    socket_file: "socket" . "file";
+    file_flags: "file" . "f_flags";
 }

@@ -58,4 +58,7 @@ pub struct ThreadState {
     pub voluntary: u64,
     /// Likewise `task_struct.nivcsw`.
     pub involuntary: u64,
+    /// 1 + the [`crate::tcp::label`] of the TCP connection for which the
+    /// thread waits in a blocking connect; 0 = there is none.
+    pub connecting: u64,
 }

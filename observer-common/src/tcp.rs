@@ -232,8 +232,10 @@ pub struct Connection {
     pub peer_port: u16,
     /// State before the end (`TCP_*`).
     pub last_state: u8,
+    /// 1 = its handshake is timed by the connect call that waits for it.
+    pub awaited: u8,
     /// Unused.
-    pub pad: [u8; 7],
+    pub pad: [u8; 6],
     /// The first [`EVENTS`] retransmits and resets.
     pub events: [Event; EVENTS],
 }

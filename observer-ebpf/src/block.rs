@@ -78,6 +78,9 @@ pub fn block_issue(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
     }
+    if step(request).is_none() {
+        return 0;
+    }
     // Without a beginning: the cache flush that blk-flush.c makes for several
     // who wait for it, or what went straight to the driver.
     let owner = if operation(request) == FLUSH {
@@ -125,7 +128,7 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
     }
     if last {
         if state.owner.flags & TRACED != 0 {
-            finish(device_of(request), operation, state, now());
+            finish(state, now());
         }
         state.started = 0;
     }
@@ -135,7 +138,7 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
 /// A request is done and was accounted. Only for those whose completion was
 /// missed: the kernel doesn't run a program within itself, so when an
 /// interrupt completes a request in the middle of [`block_complete`], that one
-/// isn't seen.
+/// isn't seen there.
 #[btf_tracepoint(function = "block_io_done")]
 pub fn block_done(ctx: BtfTracePointContext) -> i32 {
     let request: *const u8 = ctx.arg(0);
@@ -153,7 +156,7 @@ pub fn block_done(ctx: BtfTracePointContext) -> i32 {
     // All bytes are done, also those that failed.
     state.bytes = state.size;
     if state.owner.flags & TRACED != 0 {
-        finish(device_of(request), operation(request), state, now());
+        finish(state, now());
     }
     state.started = 0;
     0
@@ -188,39 +191,55 @@ fn step(request: *const u8) -> Option<Step> {
 #[inline(always)]
 fn begin(request: *const u8, owner: Owner, started: u64, issued: u64) {
     let key = request as u64;
-    let size = read!(request, request_data_len, u32);
-    if let Some(state) = REQUESTS.get_ptr_mut(&key) {
-        // SAFETY: a map value; a request is handled by one CPU at a time.
-        let state = unsafe { &mut *state };
-        if offset!(block_start_arguments) == MISSING && state.started != 0 && state.issued != 0 {
-            // Inserted once more: the driver gave it back.
-            return;
-        }
-        state.started = started;
-        state.issued = issued;
-        state.owner = owner;
-        state.bytes = 0;
-        state.size = size;
-        state.status = 0;
-        return;
-    }
-    let state = Request {
+    let fresh = Request {
         started,
         issued,
         owner,
         bytes: 0,
-        size,
+        size: read!(request, request_data_len, u32),
         status: 0,
+        device: device_of(request),
+        operation: u32::from(operation(request)),
         padding: 0,
     };
-    // A failure shows, and is counted, when the request is done.
-    let _ = REQUESTS.insert(&key, &state, 0);
+    let Some(state) = REQUESTS.get_ptr_mut(&key) else {
+        // A failure shows, and is counted, when the request is done.
+        let _ = REQUESTS.insert(&key, &fresh, 0);
+        return;
+    };
+    // SAFETY: a map value; a request is handled by one CPU at a time.
+    let state = unsafe { &mut *state };
+    if state.started != 0 && state.issued != 0 {
+        if offset!(block_start_arguments) == MISSING {
+            // Inserted once more: the driver gave it back.
+            return;
+        }
+        finish_unseen(state);
+    }
+    *state = fresh;
+}
+
+/// Counts a request whose end wasn't seen, now that it is used again. (One
+/// that was never issued has been merged into another.)
+#[inline(always)]
+fn finish_unseen(state: &Request) {
+    lost(Loss::BlockEndMissed);
+    if state.owner.flags & TRACED == 0 {
+        return;
+    }
+    let label = label(state.device, state.operation as u8);
+    tally::count(Kind::BlockUntimed, state.owner.workload, label, 1);
+    if state.size != 0 {
+        let bytes = u64::from(state.size);
+        tally::count(Kind::BlockBytes, state.owner.workload, label, bytes);
+    }
 }
 
 /// Counts a request that is done.
 #[inline(always)]
-fn finish(device: u32, operation: u8, state: &Request, now: u64) {
+fn finish(state: &Request, now: u64) {
     let workload = state.owner.workload;
+    let (device, operation) = (state.device, state.operation as u8);
     let label = label(device, operation);
     let total = now.saturating_sub(state.started);
     let queued = if state.issued == 0 {
@@ -249,7 +268,7 @@ fn finish(device: u32, operation: u8, state: &Request, now: u64) {
             bytes: state.bytes,
             status: state.status,
             device,
-            operation: u32::from(operation),
+            operation: state.operation,
             workload,
             padding: 0,
         };

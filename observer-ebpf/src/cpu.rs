@@ -55,16 +55,17 @@ const AVAILABLE_DATA: u64 = 0;
 
 /// Workload and flags of the current thread.
 #[inline(always)]
-fn who(tid: u32) -> Workload {
+fn who() -> Workload {
+    let task = current();
     if let Some(slot) = slot()
-        && slot.tid == tid
+        && slot.task == task as u64
     {
         return Workload {
             id: slot.workload,
             flags: slot.flags,
         };
     }
-    look_up(current())
+    look_up(task)
 }
 
 #[perf_event]
@@ -75,7 +76,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
     if tid == 0 {
         return 0; // idle
     }
-    let workload = who(tid);
+    let workload = who();
     if workload.flags & TRACED == 0 {
         return 0;
     }

@@ -19,6 +19,7 @@ static CONFIG: Config = Config {
     diagnostics: 0,
     cgroup_v1: 0,
     slow_block_ns: 0,
+    connect: 0,
 };
 
 /// The offsets; read single fields with [`offset!`].

@@ -9,9 +9,10 @@ use observer_common::syscalls::{error_label, label};
 use observer_common::tally::Kind;
 
 use crate::identity::here;
-use crate::kernel::{current, now, offset, read};
+use crate::kernel::{current, now, offset, read, setting};
 use crate::loss::lost;
 use crate::tally;
+use crate::tcp;
 
 /// `TS_COMPAT` of arch/x86/include/asm/thread_info.h.
 const TS_COMPAT: u32 = 2;
@@ -47,6 +48,9 @@ pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
         ended.saturating_sub(slot.syscall_start),
     );
     let result: i64 = ctx.arg(1);
+    if syscall == setting!(connect) {
+        tcp::connect_returned(slot, ended, result);
+    }
     if result < 0 && result >= -MAX_ERRNO {
         tally::count(
             Kind::SyscallErrors,

@@ -6,6 +6,7 @@
 //! owner and not to whoever was interrupted.
 
 mod account;
+mod connect;
 mod iterate;
 mod socket;
 
@@ -17,6 +18,8 @@ use observer_common::tcp::{
     Connection, Family, RECEIVED, Retransmit, Role, SENT, label, owner, phase, state,
 };
 use observer_common::workload::OTHER;
+
+pub use self::connect::connect_returned;
 
 use self::account::{count_segments, ended, established, remember, report};
 use self::socket::{adopt, connection, family, tcp_socket};
@@ -48,7 +51,31 @@ fn begin(connection: &mut Connection, role: Role) {
     connection.role = role as u8;
     connection.phase = phase::OPENING;
     connection.older = 0;
+    connection.awaited = 0;
     connection.error = 0;
+}
+
+/// A program that is interrupted on its CPU is not run a second time there, so
+/// single events may go unseen: makes up for what must have happened before.
+#[inline(always)]
+fn make_up(connection: &mut Connection, tcp: *const u8, was: u8) {
+    if matches!(was, state::CLOSE | state::LISTEN) {
+        return;
+    }
+    if connection.role == Role::Listener as u8 {
+        // Still its listener's copy.
+        begin(connection, Role::Server);
+        connection.owner = owner::NEW;
+    } else if connection.role == Role::Unknown as u8 && connection.older == 0 {
+        begin(connection, Role::Client);
+        connection.owner = owner::NEW;
+        connection.traced = (setting!(filters) == 0) as u8;
+        // How long it took isn't known.
+        connection.awaited = 1;
+    }
+    if connection.phase == phase::OPENING && matches!(was, state::ESTABLISHED | state::CLOSE_WAIT) {
+        established(connection, tcp, now());
+    }
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -66,6 +93,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
     let Some(connection) = (unsafe { connection(tcp, create) }) else {
         return 0;
     };
+    make_up(connection, tcp, was);
     match (was, is) {
         // In connect, or in listen.
         (_, state::SYN_SENT) => {
@@ -73,6 +101,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
             begin(connection, Role::Client);
             connection.owner = owner::SURE;
             adopt(connection);
+            connect::begins(connection, tcp);
         }
         (_, state::LISTEN) => {
             report(connection);
@@ -92,13 +121,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
             begin(connection, Role::Server);
             connection.owner = owner::NEW;
         }
-        (_, state::ESTABLISHED) => {
-            if connection.role == Role::Unknown as u8 && connection.older == 0 {
-                begin(connection, Role::Client);
-                connection.owner = owner::NEW;
-            }
-            established(connection, tcp, now());
-        }
+        (_, state::ESTABLISHED) => established(connection, tcp, now()),
         (_, state::CLOSE) => {
             if connection.role == Role::Listener as u8 {
                 connection.role = Role::Unknown as u8;

@@ -17,6 +17,7 @@ const BLKDISCARD: libc::c_ulong = 0x1277;
 
 /// What a child does, one after the other.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the variants say what their fields are")]
 pub enum Step {
     /// `count` reads of `size` bytes, one behind the other from offset 0.
     Read { count: usize, size: usize },

@@ -3,17 +3,23 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use observer_common::loss::Loss;
+use observer_userspace::kernel::LoadOptions;
 use observer_userspace::kernel::clock::Clock;
 use observer_userspace::kernel::ring::Ring;
-use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, tcp};
+use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, syscalls, tcp};
 use observer_userspace::signals::{
     Attribute, Histogram, Metric, MetricPoint, PointValue, Resource, Span, Value,
 };
 use tokio::runtime::{Builder, Runtime};
 
 use crate::kernel::{Fixture, comm};
+
+/// Time for the last FIN and ACK, which no program waits for.
+pub const SETTLE: Duration = Duration::from_millis(300);
 
 /// Each sees the connections of all: one test at a time, so that none fills the
 /// ring of another.
@@ -32,8 +38,13 @@ pub struct Observed {
 impl Observed {
     /// Attaches and takes stock.
     pub fn attach() -> Result<Self> {
+        Self::attach_with(&LoadOptions::default())
+    }
+
+    /// The same with options.
+    pub fn attach_with(options: &LoadOptions) -> Result<Self> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut fixture = Fixture::attach(&[&tcp::SPEC])?;
+        let mut fixture = Fixture::with_options(options, &[&syscalls::SPEC, &tcp::SPEC])?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ring = {
             let _guard = runtime.enter();
@@ -50,8 +61,17 @@ impl Observed {
         })
     }
 
+    /// One tick; the metrics that are nobody's.
+    pub fn host_metrics(&mut self) -> Result<Metrics> {
+        self.metrics_of("", None)
+    }
+
     /// One tick; the metrics of the workloads called `name`, added up.
     pub fn metrics(&mut self, name: &str) -> Result<Metrics> {
+        self.metrics_of(name, Some(name))
+    }
+
+    fn metrics_of(&mut self, name: &str, wanted: Option<&str>) -> Result<Metrics> {
         let resource = self.resource(name)?;
         self.probe.before_tick(&mut self.fixture.kernel)?;
         let tallies = self.fixture.cells.read();
@@ -62,14 +82,18 @@ impl Observed {
         };
         self.probe.collect(&tick, &mut builder);
         for (cause, count) in self.fixture.kernel.losses()? {
-            // A full ring loses spans, not counts; tests look at those themselves.
-            let expected = ["syscall_unmatched", "tcp_ring_full"].contains(&cause.name());
+            // A full ring loses spans, not counts; tests look at those
+            // themselves. The others are syscalls' and switches of anybody.
+            let expected = matches!(
+                cause,
+                Loss::TcpRingFull | Loss::SyscallUnmatched | Loss::SwitchUnseen
+            );
             ensure!(expected || count == 0, "{count} × {}", cause.name());
         }
         let all = builder.finish(Arc::default(), resource);
         let mine = all
             .into_iter()
-            .find(|group| group.resource.get_str("comm") == Some(name))
+            .find(|group| group.resource.get_str("comm") == wanted)
             .map(|group| group.metrics);
         Ok(Metrics(mine.unwrap_or_default()))
     }
@@ -158,6 +182,24 @@ impl Metrics {
                 _ => 0,
             })
             .sum()
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Compares payload bytes with what they should be.
+    pub fn check_bytes(&self, network: &str, sent: u64, received: u64) -> Result<()> {
+        for (direction, expected) in [("transmit", sent), ("receive", received)] {
+            let with = [
+                ("network.io.direction", direction),
+                ("network.type", network),
+            ];
+            let counted = self.sum("observer.tcp.io", &with);
+            ensure!(counted == expected, "{direction}: {counted} of {expected}");
+        }
+        Ok(())
     }
 
     /// The one histogram with these attributes.

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use observer_common::loss::Loss;
 use observer_tests::busy::{FUNCTIONS, compile};
 use observer_tests::observer_bin;
+use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{SPEC, Sampler};
 use observer_userspace::signals::attribute::SharedResource;
@@ -41,6 +44,44 @@ fn record(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// Time in interrupts and time that the hypervisor took, next to nothing on a
+/// quiet machine. A task's CPU clock leaves both out where the kernel can, while
+/// a timer ticks on in whoever was on the CPU, but late ticks become one.
+struct Stolen(f64);
+
+impl Stolen {
+    fn begin() -> Self {
+        Self(Self::total())
+    }
+
+    /// Seconds since the beginning, on all CPUs.
+    fn seconds(&self) -> f64 {
+        Self::total() - self.0
+    }
+
+    /// The columns irq, softirq, steal of proc_stat(5), in ticks of 10 ms.
+    fn total() -> f64 {
+        let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
+        let cpu = stat.lines().next().expect("the sum of all CPUs");
+        let columns = cpu.split_whitespace().skip(6).take(3);
+        columns
+            .map(|c| c.parse::<f64>().expect("ticks"))
+            .sum::<f64>()
+            / 100.0
+    }
+}
+
+/// That `samples` are 997 Hz × `used` seconds, within 2 %, and what was stolen.
+fn assert_rate(samples: f64, used: f64, stolen: Stolen) {
+    let stolen = stolen.seconds();
+    let least = 997.0 * (used * 0.98 - stolen);
+    let most = 997.0 * (used * 1.02 + stolen);
+    assert!(
+        (least..=most).contains(&samples),
+        "{samples} samples in {used} s ({stolen} s stolen), not {least} to {most}"
+    );
+}
+
 /// Checks that two programs in a 3:1 share of CPU time (by their own CPU
 /// clocks, which decide when they end) have shares within 2 points, and that
 /// there are as many samples as rate × CPU time, within 2 %.
@@ -55,14 +96,13 @@ fn shares_and_rate() {
         format!("{} {seconds}", program.display())
     };
     let script = format!("{} & {}; wait", start("large", 1.8), start("small", 0.6));
+    let stolen = Stolen::begin();
     let stacks = record(&["--frequency", "997", "--", "sh", "-c", &script]);
     let large = count(&stacks, |stack| stack.starts_with("large;"));
     let small = count(&stacks, |stack| stack.starts_with("small;"));
     let share = 100.0 * large / (large + small);
     assert!((73.0..=77.0).contains(&share), "{large}:{small}");
-    let expected = 997.0 * 2.4;
-    let off = ((large + small) / expected - 1.0).abs();
-    assert!(off < 0.02, "{} samples, not {expected}", large + small);
+    assert_rate(large + small, 2.4, stolen);
 }
 
 /// The functions of `perf report`, hottest first.
@@ -119,6 +159,9 @@ fn perf_agrees() {
     assert_eq!(own, theirs);
 }
 
+/// Held by tests that burn this process's own CPU time and count it.
+static BURNING: Mutex<()> = Mutex::new(());
+
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("clock");
     Duration::from(time).as_secs_f64()
@@ -131,6 +174,7 @@ fn intervals_lose_nothing() {
     if !is_root() {
         return;
     }
+    let _burning = BURNING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut kernel = Kernel::load(&LoadOptions::default()).expect("loaded");
     assert!(kernel.attach(&SPEC), "{:?}", kernel.states());
     let mut sampler = Sampler::attach(&mut kernel, 997).expect("attached");
@@ -146,6 +190,7 @@ fn intervals_lose_nothing() {
             assert!(!stack.user.is_empty() || !stack.kernel.is_empty());
         }
     };
+    let stolen = Stolen::begin();
     sampler.start().expect("started");
     let begin = cpu_seconds();
     let mut next = 0.05;
@@ -159,11 +204,56 @@ fn intervals_lose_nothing() {
     sampler.stop();
     take(&mut sampler);
     take(&mut sampler);
-    let expected = 997.0 * used;
-    let off = (samples as f64 / expected - 1.0).abs();
-    assert!(off < 0.02, "{samples} samples, not {expected}");
+    assert_rate(samples as f64, used, stolen);
     assert!(keys > 20);
     let losses = kernel.losses().expect("losses");
     let lost: Vec<_> = losses.iter().filter(|(_, count)| *count > 0).collect();
     assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// Recursion to `depth`, then work: as many different stacks as wanted.
+#[inline(never)]
+fn burn_at(depth: u32) -> u64 {
+    if depth > 0 {
+        return std::hint::black_box(burn_at(depth - 1) + 1);
+    }
+    (0..20_000).fold(0, |sum, i| std::hint::black_box(sum ^ i))
+}
+
+/// Checks that a table with hardly any room loses nothing silently: what was
+/// counted and what was lost, by cause, are together rate × CPU time.
+#[test]
+fn full_table_is_counted() {
+    if !is_root() {
+        return;
+    }
+    let _burning = BURNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let options = LoadOptions {
+        filters: Filters {
+            pids: vec![std::process::id()],
+            ..Filters::default()
+        },
+        sample_entries: 4,
+        ..LoadOptions::default()
+    };
+    let mut kernel = Kernel::load(&options).expect("loaded");
+    assert!(kernel.attach(&SPEC), "{:?}", kernel.states());
+    let mut sampler = Sampler::attach(&mut kernel, 997).expect("attached");
+    let stolen = Stolen::begin();
+    sampler.start().expect("started");
+    let begin = cpu_seconds();
+    let mut depth = 0;
+    while cpu_seconds() - begin < 1.0 {
+        burn_at(depth % 64);
+        depth += 1;
+    }
+    let used = cpu_seconds() - begin;
+    sampler.stop();
+    let raw = sampler.take(|_| SharedResource::default()).expect("read");
+    let counted: u64 = raw.samples.iter().map(|sample| sample.value).sum();
+    let losses = kernel.losses().expect("losses");
+    let full = losses.iter().find(|(l, _)| *l == Loss::SampleTableFull);
+    let lost = full.expect("a known cause").1;
+    assert!(lost > 0, "{} stacks had room", raw.samples.len());
+    assert_rate((counted + lost) as f64, used, stolen);
 }

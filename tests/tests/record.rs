@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use observer_tests::busy::compile;
+use observer_tests::cgroup::Cgroup;
 use observer_tests::observer_bin;
+use observer_userspace::identity::hierarchy::Hierarchies;
 
 fn record(arguments: &[&str]) -> Command {
     let mut command = Command::new(observer_bin());
@@ -175,6 +177,41 @@ fn filters_by_pid_and_comm() {
         let foreign = stacks.iter().find(|(s, _)| !s.starts_with("wanted;"));
         assert_eq!(foreign, None, "{filter:?}");
     }
+}
+
+/// Checks that `--cgroup` records what is below that cgroup, whatever it is
+/// called, and nothing else.
+#[test]
+fn filters_by_cgroup() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let start = |name: &str| {
+        let program = compile(folder.path(), name);
+        Guard(Command::new(program).arg("20").spawn().expect("started"))
+    };
+    let hierarchies = Hierarchies::open();
+    let mounts = [hierarchies.v2_mount(), hierarchies.v1_mount()];
+    let mut tried = 0;
+    for mount in mounts.into_iter().flatten() {
+        let outer = format!("observer-record-{}", std::process::id());
+        let outer = Cgroup::create(mount, &outer).expect("cgroups can be made");
+        let name = outer.directory().file_name().expect("a name");
+        let inner = format!("{}/inner", name.to_str().expect("UTF-8"));
+        let inner = Cgroup::create(mount, &inner).expect("cgroups can be made");
+        let (inside, _outside) = (start("inside"), start("outside"));
+        inner.add(inside.0.id()).expect("moved");
+        let path = outer.directory().to_str().expect("UTF-8");
+        let output = run(&["--duration", "500ms", "-o", "-", "--cgroup", path]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let stacks = folded(&text(&output.stdout));
+        assert!(!stacks.is_empty(), "{path}: {}", text(&output.stderr));
+        let foreign = stacks.iter().find(|(s, _)| !s.starts_with("inside;"));
+        assert_eq!(foreign, None, "{path}");
+        tried += 1;
+    }
+    assert!(tried > 0, "no cgroup hierarchy is mounted");
 }
 
 /// Checks that an interrupt ends the recording early and what there is gets

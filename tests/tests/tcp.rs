@@ -2,13 +2,14 @@
 //! counted themselves.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::tcp::state;
 use observer_tests::netns::Pair;
 use observer_tests::peer::Peer;
-use observer_tests::tcp::{Metrics, Observed, attribute, number};
+use observer_tests::tcp::{Metrics, Observed, SETTLE, attribute, number};
+use observer_userspace::kernel::LoadOptions;
+use observer_userspace::kernel::object::Filters;
 use observer_userspace::signals::{SpanKind, SpanStatus};
 
 const OPENED: &str = "observer.tcp.connections.opened";
@@ -16,16 +17,10 @@ const ACCEPTED: &str = "observer.tcp.connections.accepted";
 const CLOSED: &str = "observer.tcp.connections.closed";
 const FAILED: &str = "observer.tcp.connections.failed";
 const IO: &str = "observer.tcp.io";
-const RETRANSMITS: &str = "observer.tcp.retransmits";
-const TYPE: &str = "network.tcp.retransmit.type";
 const DIRECTION: &str = "network.io.direction";
 
-/// Time for the last FIN and ACK, which no program waits for.
-const SETTLE: Duration = Duration::from_millis(300);
-
 /// Checks that 2,000 short connections are 2,000 opened, accepted and closed
-/// ones, one after the other and eight at once, and that the mean handshake is
-/// the mean of what the connect calls took, within 10 %.
+/// ones.
 fn short_connections(
     address: &str,
     network: &str,
@@ -48,10 +43,9 @@ fn short_connections(
     let handshake = metrics.histogram("observer.tcp.connect.duration", &[])?;
     ensure!(handshake.count() == 2000);
     let took = took as f64 / 1e9;
-    // Alone, a thread does nothing else between; many wait for a CPU, too.
-    let least = if threads == 1 { 0.5 } else { 0.01 };
+    // How close depends on when the accepting thread gets the CPU; see below.
     ensure!(
-        handshake.sum <= took && handshake.sum >= took * least,
+        handshake.sum > 0.0 && handshake.sum <= took,
         "connect took {took} s, handshakes {} s",
         handshake.sum
     );
@@ -86,7 +80,7 @@ fn concurrent_connections_are_exact() -> Result<()> {
     short_connections("[::1]:0", "ipv6", ("obs-tcp-s2", "obs-tcp-c2"), 8)
 }
 
-/// Checks the handshake's duration where it is longer than the code around it:
+/// Checks the handshake's duration against what the connect calls took, where it is longer than the code around it:
 /// over a cable on which each packet takes milliseconds.
 #[test]
 fn handshake_takes_as_long_as_connect() -> Result<()> {
@@ -109,122 +103,6 @@ fn handshake_takes_as_long_as_connect() -> Result<()> {
     Ok(())
 }
 
-/// Checks retransmitted segments against `RetransSegs` of the sender's network
-/// namespace, on a cable that loses packets, and bytes against what was sent.
-fn retransmits(address: &str, network: &str, names: (&str, &str)) -> Result<()> {
-    const BYTES: u64 = 4_000_000;
-    let pair = Pair::new()?;
-    pair.lossy()?;
-    let mut observed = Observed::attach()?;
-    let mut server = Peer::start(names.0, Some(&pair.right))?;
-    let mut client = Peer::start(names.1, Some(&pair.left))?;
-    let address = server.ask(&format!("serve {address}"))?;
-    let before = client.number("mib Tcp RetransSegs")?;
-    let answer = client.number(&format!("exchange {address} {BYTES}"))?;
-    ensure!(answer == BYTES / 2, "{answer} bytes came back");
-    std::thread::sleep(SETTLE);
-    let expected = client.number("mib Tcp RetransSegs")? - before;
-    ensure!(expected > 20, "the cable lost too little: {expected}");
-
-    let metrics = observed.metrics(names.1)?;
-    let segments = metrics.sum(RETRANSMITS, &[("network.type", network)]);
-    ensure!(segments == expected, "{segments} instead of {expected}");
-    let events = metrics.sum("observer.tcp.retransmit.events", &[]);
-    ensure!(events > 0 && events <= segments, "{events} events");
-    ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "unknown")]) == 0);
-    ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "fast")]) > 0);
-
-    bytes(&metrics, network, BYTES, BYTES / 2)?;
-    let server_metrics = observed.metrics(names.0)?;
-    bytes(&server_metrics, network, BYTES / 2, BYTES)?;
-    let rtt = metrics.histogram("observer.tcp.rtt", &[])?;
-    ensure!(rtt.count() >= 1 && rtt.sum > 0.0);
-
-    let spans = observed.spans(names.1)?;
-    let [span] = spans.as_slice() else {
-        anyhow::bail!("{} spans", spans.len())
-    };
-    ensure!(span.kind == SpanKind::Client && span.status == SpanStatus::Unset);
-    let a = &span.attributes;
-    ensure!(number(a, "observer.tcp.retransmits") == Some(expected as i64));
-    ensure!(number(a, "observer.tcp.bytes.sent") == Some(BYTES as i64));
-    ensure!(number(a, "observer.tcp.bytes.received") == Some(BYTES as i64 / 2));
-    ensure!(number(a, "process.pid") == Some(i64::from(client.pid())));
-    let (host, port) = address.rsplit_once(':').context("a port")?;
-    let host = host.trim_matches(['[', ']']);
-    ensure!(attribute(a, "network.peer.address") == Some(host), "{a:?}");
-    ensure!(number(a, "network.peer.port") == Some(port.parse()?));
-    ensure!(
-        span.events.len() + span.dropped_events as usize == events as usize,
-        "{events} retransmits, {:?}",
-        span.events
-    );
-    ensure!(
-        span.events
-            .iter()
-            .all(|e| e.name == "tcp.retransmit" && e.time >= span.start && e.time <= span.end)
-    );
-    Ok(())
-}
-
-fn bytes(metrics: &Metrics, network: &str, sent: u64, received: u64) -> Result<()> {
-    for (direction, expected) in [("transmit", sent), ("receive", received)] {
-        let counted = metrics.sum(IO, &[(DIRECTION, direction), ("network.type", network)]);
-        ensure!(counted == expected, "{direction}: {counted} of {expected}");
-    }
-    Ok(())
-}
-
-/// Checks retransmits over IPv4.
-#[test]
-fn segments_are_the_kernels_own() -> Result<()> {
-    retransmits("10.77.0.2:0", "ipv4", ("obs-tcp-s4", "obs-tcp-c4"))
-}
-
-/// Checks retransmits over IPv6.
-#[test]
-fn segments_are_the_kernels_own_ipv6() -> Result<()> {
-    retransmits("[fd77::2]:0", "ipv6", ("obs-tcp-s5", "obs-tcp-c5"))
-}
-
-/// Checks SYNs and SYN-ACKs that are sent again, because the other side is
-/// mute, against `RetransSegs` of the namespaces.
-#[test]
-fn handshakes_are_sent_again() -> Result<()> {
-    let pair = Pair::new()?;
-    pair.black_hole()?;
-    let mut observed = Observed::attach()?;
-    let mut server = Peer::start("obs-tcp-s6", Some(&pair.right))?;
-    let mut client = Peer::start("obs-tcp-c6", Some(&pair.left))?;
-    let address = server.ask("listen 10.77.0.2:0")?;
-    let (_, port) = address.rsplit_once(':').context("a port")?;
-    client.ask(&format!("syn {port}"))?;
-    let half_open = observed.metrics("obs-tcp-s6")?;
-    let state = [("network.connection.state", "syn_received")];
-    ensure!(half_open.sum("observer.tcp.connections", &state) == 1);
-    // The first retransmit comes after one second (RFC 6298).
-    let errno = client.number("fail 10.77.0.9:9 1700")?;
-    ensure!(errno == 0, "timed out by std, not by the kernel: {errno}");
-
-    for (peer, name, how) in [
-        (&mut client, "obs-tcp-c6", "syn"),
-        (&mut server, "obs-tcp-s6", "synack"),
-    ] {
-        let expected = peer.number("mib Tcp RetransSegs")?;
-        ensure!(expected > 0);
-        let metrics = observed.metrics(name)?;
-        let counted = metrics.sum(RETRANSMITS, &[(TYPE, how)]);
-        ensure!(counted == expected, "{how}: {counted} of {expected}");
-        ensure!(metrics.sum(RETRANSMITS, &[]) == counted);
-    }
-    let metrics = observed.metrics("obs-tcp-c6")?;
-    ensure!(metrics.sum(FAILED, &[("error.type", "aborted")]) == 1);
-    let spans = observed.spans("obs-tcp-c6")?;
-    ensure!(spans.len() == 1 && matches!(spans[0].status, SpanStatus::Error(_)));
-    ensure!(spans[0].events.len() >= 1);
-    Ok(())
-}
-
 /// Checks a refused connect: it has failed, by ECONNREFUSED, with a reset.
 #[test]
 fn refused() -> Result<()> {
@@ -240,6 +118,10 @@ fn refused() -> Result<()> {
     ensure!(metrics.sum(FAILED, &refused) == 5);
     ensure!(metrics.sum(OPENED, &[]) == 0);
     ensure!(metrics.sum("observer.tcp.resets", &[(DIRECTION, "receive")]) == 5);
+    // The other end is no socket: those resets are the host's.
+    let host = observed.host_metrics()?;
+    let sent = host.sum("observer.tcp.resets", &[(DIRECTION, "transmit")]);
+    ensure!(sent >= 5, "{sent} resets sent by nobody");
     let spans = observed.spans("obs-tcp-c7")?;
     ensure!(spans.len() == 5, "{} spans", spans.len());
     for span in &spans {
@@ -308,7 +190,7 @@ fn older_than_the_daemon() -> Result<()> {
     agree(&metrics, &peer.ask("states")?)?;
     // Two connections are in the listener's queue; none was opened since.
     ensure!(metrics.sum(OPENED, &[]) == 0 && metrics.sum(ACCEPTED, &[]) == 0);
-    bytes(&metrics, "ipv4", 7000, 7000)?;
+    metrics.check_bytes("ipv4", 7000, 7000)?;
 
     // And later ones, in other states.
     peer.ask(&format!("hold {address} 2"))?;
@@ -350,9 +232,9 @@ fn bytes_are_counted_while_it_lives() -> Result<()> {
         client.ask("write 100000")?;
         server.ask("read 100000")?;
         let metrics = observed.metrics("obs-tcp-ca")?;
-        bytes(&metrics, "ipv4", round * 100_000, 0)?;
+        metrics.check_bytes("ipv4", round * 100_000, 0)?;
         let metrics = observed.metrics("obs-tcp-sa")?;
-        bytes(&metrics, "ipv4", 0, round * 100_000)?;
+        metrics.check_bytes("ipv4", 0, round * 100_000)?;
     }
     let metrics = observed.metrics("obs-tcp-ca")?;
     let rtt = metrics.histogram("observer.tcp.rtt", &[])?.count();
@@ -362,6 +244,94 @@ fn bytes_are_counted_while_it_lives() -> Result<()> {
     std::thread::sleep(SETTLE);
     let metrics = observed.metrics("obs-tcp-ca")?;
     // FIN and SYN are no bytes.
-    bytes(&metrics, "ipv4", 300_000, 0)?;
+    metrics.check_bytes("ipv4", 300_000, 0)?;
+    Ok(())
+}
+
+/// Checks that an accepted connection belongs to the process that was given it,
+/// whether it lives for a tick or not.
+#[test]
+fn accepted_for_another_process() -> Result<()> {
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-sb", None)?;
+    let mut client = Peer::start("obs-tcp-cb", None)?;
+    let address = server.ask("listen 127.0.0.1:0")?;
+    let mut expected = 0;
+    for (length, ticks) in [(1000, true), (700, false)] {
+        client.ask(&format!("hold {address} 1"))?;
+        server.ask("delegate obs-tcp-wb")?;
+        client.ask(&format!("write {length}"))?;
+        expected += length;
+        if ticks {
+            std::thread::sleep(SETTLE);
+            let metrics = observed.metrics("obs-tcp-wb")?;
+            metrics.check_bytes("ipv4", 0, expected)?;
+            let state = [("network.connection.state", "established")];
+            ensure!(metrics.sum("observer.tcp.connections", &state) == 1);
+        }
+        client.ask("release")?;
+        std::thread::sleep(SETTLE);
+    }
+    let metrics = observed.metrics("obs-tcp-wb")?;
+    metrics.check_bytes("ipv4", 0, expected)?;
+    ensure!(metrics.sum(CLOSED, &[]) == 2);
+    // The listener is still whose it was.
+    let metrics = observed.metrics("obs-tcp-sb")?;
+    ensure!(metrics.sum(ACCEPTED, &[]) == 2 && metrics.sum(IO, &[]) == 0);
+    Ok(())
+}
+
+/// Checks that IPv4 through an IPv6 listener is IPv4.
+#[test]
+fn mapped_addresses_are_ipv4() -> Result<()> {
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-sc", None)?;
+    let mut client = Peer::start("obs-tcp-cc", None)?;
+    let address = server.ask("serve [::]:0")?;
+    let (_, port) = address.rsplit_once(':').context("a port")?;
+    client.ask(&format!("exchange 127.0.0.1:{port} 1000"))?;
+    std::thread::sleep(SETTLE);
+    let metrics = observed.metrics("obs-tcp-sc")?;
+    metrics.check_bytes("ipv4", 500, 1000)?;
+    ensure!(metrics.sum(ACCEPTED, &[("network.type", "ipv4")]) == 1);
+    let spans = observed.spans("obs-tcp-sc")?;
+    let [span] = spans.as_slice() else {
+        anyhow::bail!("{} spans", spans.len())
+    };
+    ensure!(span.kind == SpanKind::Server);
+    for (key, expected) in [
+        ("network.type", "ipv4"),
+        ("network.local.address", "127.0.0.1"),
+        ("network.peer.address", "127.0.0.1"),
+    ] {
+        let found = attribute(&span.attributes, key);
+        ensure!(found == Some(expected), "{key}: {found:?}");
+    }
+    Ok(())
+}
+
+/// Checks that a filter acts in the kernel: only the named process is counted.
+#[test]
+fn filtered() -> Result<()> {
+    let options = LoadOptions {
+        filters: Filters {
+            comms: vec!["obs-tcp-cd".into()],
+            ..Filters::default()
+        },
+        ..LoadOptions::default()
+    };
+    let mut observed = Observed::attach_with(&options)?;
+    let mut server = Peer::start("obs-tcp-sd", None)?;
+    let mut client = Peer::start("obs-tcp-cd", None)?;
+    let address = server.ask("serve 127.0.0.1:0")?;
+    client.ask(&format!("exchange {address} 1000"))?;
+    std::thread::sleep(SETTLE);
+    let metrics = observed.metrics("obs-tcp-cd")?;
+    metrics.check_bytes("ipv4", 1000, 500)?;
+    ensure!(metrics.sum(OPENED, &[]) == 1);
+    let metrics = observed.metrics("obs-tcp-sd")?;
+    ensure!(metrics.is_empty());
+    let spans = observed.all_spans()?;
+    ensure!(spans.len() == 1, "{spans:?}");
     Ok(())
 }

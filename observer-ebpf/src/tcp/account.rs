@@ -177,7 +177,7 @@ pub fn established(connection: &mut Connection, tcp: *const u8, at: u64) {
     } else {
         at.saturating_sub(connection.started)
     };
-    if took != 0 {
+    if took != 0 && connection.awaited == 0 {
         tally::record(Kind::TcpHandshake, connection.workload, label, took);
     }
 }
@@ -189,13 +189,6 @@ pub fn ended(connection: &mut Connection, tcp: *const u8, was: u8) {
         return;
     }
     let at = now();
-    if connection.phase == phase::OPENING
-        && was != state::SYN_SENT
-        && was != state::SYN_RECV
-        && was != state::CLOSE
-    {
-        established(connection, tcp, at);
-    }
     take_addresses(connection, tcp);
     let family = connection.family;
     count_bytes(connection, tcp, family);

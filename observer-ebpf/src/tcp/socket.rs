@@ -19,8 +19,9 @@ const AF_INET: u16 = 2;
 /// `::ffff:0:0/96`, the second half of the address but for the IPv4 part.
 const MAPPED: u32 = u32::from_be_bytes([0, 0, 0xff, 0xff]).to_be();
 
-/// Socket storage that a listener hands on to what it accepts. aya-ebpf's own
-/// knows neither that flag nor raw sockets; the layout is the same.
+/// Socket storage that a listener hands on to what it accepts. (The kernel
+/// copies it while it makes the new socket, from the same kind of memory; the
+/// copy is a fraction of the socket.) aya-ebpf's own knows neither that flag nor raw sockets; the layout is the same.
 #[repr(C)]
 pub struct SocketStorage<T> {
     r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],

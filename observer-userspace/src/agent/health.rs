@@ -25,6 +25,12 @@ pub struct Health {
     last_losses: HashMap<&'static str, u64>,
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Health {
     /// Nothing measured yet.
     pub fn new() -> Self {

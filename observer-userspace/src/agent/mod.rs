@@ -4,6 +4,7 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
+mod diagnostics;
 pub mod health;
 mod limiter;
 pub mod outlet;
@@ -74,12 +75,15 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// When nothing at all can be attached. A probe that can't be attached is logged with its reason, and the others
-    /// go on.
+    /// When nothing at all can be attached. A probe that can't be attached is
+    /// logged with its reason, and the others go on.
     pub fn start(config: &Config, host: &Host, health: Health, outlet: Outlet) -> Result<Self> {
         let options = load_options(config)?;
         let mut kernel = Kernel::load(&options)?;
         let mut probes = chosen(config);
+        if config.kernel_debug {
+            diagnostics::start(&mut kernel);
+        }
 
         attach(&mut kernel, &probes::sched::IDENTITY);
         // Scheduling keeps the slot from which all families learn who runs.
@@ -121,12 +125,23 @@ impl Agent {
         })
     }
 
+    /// The probe families of which anything is attached.
+    pub fn families(&self) -> Vec<&'static str> {
+        self.probes
+            .iter()
+            .map(|probe| probe.spec().family)
+            .collect()
+    }
+
     /// Observes until `end` resolves, then exports the last interval.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
         self.outlet.begin();
         let start = tokio::time::Instant::now();
         let mut ticks = interval_at(start + self.interval, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let period = self.outlet.profile_period(self.interval);
+        let mut profiles = interval_at(start + period, period);
+        profiles.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drains = interval_at(start + DRAIN_PERIOD, DRAIN_PERIOD);
         drains.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end = std::pin::pin!(end);
@@ -135,6 +150,7 @@ impl Agent {
                 biased;
                 () = &mut end => break,
                 _ = ticks.tick() => self.tick(),
+                _ = profiles.tick() => self.end_profile(),
                 profile = profiler::finished(&mut self.profiler) => self.outlet.profile(&profile),
                 ready = self.rings.ready() => {
                     ready?;
@@ -147,6 +163,7 @@ impl Agent {
             }
         }
         self.tick();
+        self.end_profile();
         if self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);
             if let Ok(profile) = tokio::time::timeout(LAST_PROFILE_LIMIT, last).await {
@@ -199,6 +216,16 @@ impl Agent {
         self.outlet.spans(&spans);
     }
 
+    /// Ends a profile: its symbols are looked up in the background.
+    fn end_profile(&mut self) {
+        let workloads = &mut self.workloads;
+        if let Some(profiler) = &mut self.profiler
+            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
+        {
+            tracing::warn!(probe = "cpu", "cpu: {error:#}");
+        }
+    }
+
     /// Ends an interval: reads everything and hands it on.
     fn tick(&mut self) {
         let began = Instant::now();
@@ -220,15 +247,10 @@ impl Agent {
             probe.collect(&tick, &mut out);
         }
         let time: UnixNanos = self.clock.wall(Clock::monotonic());
-        self.workloads.catch_up(&mut self.kernel);
+        self.workloads.catch_up(out.workloads(), &mut self.kernel);
         let workloads = &mut self.workloads;
         let resources = out.finish(workloads.host(), |id| workloads.resource(id));
         let batch = MetricBatch { time, resources };
-        if let Some(profiler) = &mut self.profiler
-            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
-        {
-            tracing::warn!(probe = "cpu", "cpu: {error:#}");
-        }
         let fills = vec![
             fill("HISTOGRAMS", tallies.histogram_cells, self.tables.cells),
             fill(
@@ -304,10 +326,14 @@ fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
     probes
 }
 
-/// What the configuration means to the kernel half.
-pub fn load_options(config: &Config) -> Result<LoadOptions> {
+/// What `--cgroup` means to the kernel half.
+///
+/// # Errors
+///
+/// When a cgroup isn't there.
+pub fn cgroup_filters(paths: &[std::path::PathBuf]) -> Result<Vec<u64>> {
     let mut cgroups = Vec::new();
-    for path in &config.filter.cgroups {
+    for path in paths {
         let found = find_cgroup(path).with_context(|| format!("--cgroup {}", path.display()))?;
         cgroups.extend(found.iter().map(|cgroup| {
             if cgroup.is_v2 {
@@ -317,6 +343,12 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
             }
         }));
     }
+    Ok(cgroups)
+}
+
+/// What the configuration means to the kernel half.
+pub fn load_options(config: &Config) -> Result<LoadOptions> {
+    let cgroups = cgroup_filters(&config.filter.cgroups)?;
     Ok(LoadOptions {
         filters: Filters {
             pids: config.filter.pids.clone(),
@@ -331,5 +363,6 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
         sample_entries: probes::cpu::entries(config.frequency, config.interval),
         diagnostics: config.kernel_debug,
+        ring_bytes: Some(config.tables.ring_bytes),
     })
 }

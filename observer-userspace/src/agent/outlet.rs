@@ -17,6 +17,9 @@ use crate::identity::Host;
 use crate::signals::metric::{MetricBatch, ResourceMetrics};
 use crate::signals::{Instrument, Metric, Profile, Span};
 
+/// Time that one exported profile covers.
+const PROFILE_PERIOD: Duration = Duration::from_secs(10);
+
 /// The way out.
 pub enum Outlet {
     /// To an OTLP endpoint.
@@ -72,6 +75,15 @@ impl Outlet {
             exporter,
             telemetry,
         })
+    }
+
+    /// How often profiles are handed on: as receivers expect them, but on the
+    /// terminal with each summary.
+    pub fn profile_period(&self, interval: Duration) -> Duration {
+        match self {
+            Self::Otlp { .. } => PROFILE_PERIOD,
+            Self::Terminal(_) => interval,
+        }
     }
 
     /// The first interval begins now.

@@ -12,8 +12,6 @@ use crate::signals::attribute::SharedResource;
 pub struct Workloads {
     resolver: Resolver,
     host: SharedResource,
-    /// A workload was asked for that was never announced.
-    unknown: bool,
 }
 
 impl Workloads {
@@ -22,7 +20,6 @@ impl Workloads {
         Self {
             resolver: Resolver::new(host),
             host: Arc::clone(&host.daemon),
-            unknown: false,
         }
     }
 
@@ -33,11 +30,10 @@ impl Workloads {
 
     /// The resource of a workload; that of `other` for one that was never
     /// announced (see [`Workloads::catch_up`]).
-    pub fn resource(&mut self, id: u16) -> SharedResource {
-        self.resolver.get(id.into()).unwrap_or_else(|| {
-            self.unknown = true;
-            self.resolver.other()
-        })
+    pub fn resource(&self, id: u16) -> SharedResource {
+        self.resolver
+            .get(id.into())
+            .unwrap_or_else(|| self.resolver.other())
     }
 
     /// Number of workloads that are known.
@@ -50,10 +46,10 @@ impl Workloads {
         Arc::clone(&self.host)
     }
 
-    /// Reads the kernel's table if an announcement was lost: cgroup and comm
-    /// are known there, only the process isn't.
-    pub fn catch_up(&mut self, kernel: &mut Kernel) {
-        if !std::mem::take(&mut self.unknown) {
+    /// Reads the kernel's table if one of `ids` was not announced: cgroup and
+    /// comm are known there, only the process isn't.
+    pub fn catch_up(&mut self, mut ids: impl Iterator<Item = u16>, kernel: &mut Kernel) {
+        if ids.all(|id| self.resolver.get(id.into()).is_some()) {
             return;
         }
         match kernel.workloads() {

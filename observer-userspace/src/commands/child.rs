@@ -65,7 +65,7 @@ impl Held {
         let (reader, gate) = io::pipe().context("can't make a pipe")?;
         let (failure, report) = io::pipe().context("can't make a pipe")?;
         // SAFETY: the child only calls async-signal-safe functions (read,
-        // execvp on memory prepared before, write, _exit).
+        // signal, execvp on memory prepared before, write, _exit).
         match unsafe { fork() }.context("can't fork")? {
             ForkResult::Parent { child } => Ok(Self {
                 pid: child,
@@ -82,6 +82,8 @@ impl Held {
                     let mut byte = 0_u8;
                     let got = libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1);
                     if got == 1 {
+                        // Rust ignores it, and what is ignored stays so.
+                        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
                         libc::execvp(pointers[0], pointers.as_ptr());
                         let error = *libc::__errno_location();
                         let fd = report.as_raw_fd();
@@ -186,6 +188,8 @@ mod tests {
         assert!(proof.exists());
         let killed = held(&["sh", "-c", "kill -TERM $$"]);
         assert_eq!(wait(&killed.release().expect("started")), 128 + 15);
+        let piped = held(&["sh", "-c", "kill -PIPE $$; exit 1"]);
+        assert_eq!(wait(&piped.release().expect("started")), 128 + 13);
     }
 
     /// Checks that a missing command is named with the shell's status, and that

@@ -17,9 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::child::{CannotStart, Held, Running};
 use super::run::prepare;
 use super::{Failure, usage};
+use crate::agent::cgroup_filters;
 use crate::config::Config;
 use crate::export::profile_file::Output;
-use crate::identity::{Host, Resolver, find_cgroup, v1_controller};
+use crate::identity::{Host, Resolver, v1_controller};
 use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ring};
 use crate::probes::{cpu, sched};
@@ -76,10 +77,6 @@ impl RecordOptions {
         if outputs.is_empty() {
             outputs.push(Output::parse(DEFAULT_OUTPUT)?);
         }
-        let mut cgroups = Vec::new();
-        for path in &config.filter.cgroups {
-            cgroups.extend(find_cgroup(path)?.into_iter().map(|found| found.id));
-        }
         Ok(Self {
             duration: record.duration.map(|period| period.0),
             frequency: record.frequency.map_or(DEFAULT_FREQUENCY, |f| f.0),
@@ -87,7 +84,7 @@ impl RecordOptions {
                 pids: config.filter.pids.clone(),
                 with_children: !command.is_empty(),
                 comms: config.filter.comms.clone(),
-                cgroups,
+                cgroups: cgroup_filters(&config.filter.cgroups)?,
             },
             outputs,
             command,
@@ -250,11 +247,11 @@ impl Recording {
                 _ = tokio::time::sleep(time_left.unwrap_or(Duration::MAX)) => {}
                 _ = interrupts.recv() => {
                     self.sampler.stop();
-                    break interrupted(child, Signal::SIGINT).await;
+                    break interrupted(child, Signal::SIGINT, &mut interrupts).await;
                 }
                 _ = terminations.recv() => {
                     self.sampler.stop();
-                    break interrupted(child, Signal::SIGTERM).await;
+                    break interrupted(child, Signal::SIGTERM, &mut interrupts).await;
                 }
                 _ = tick.tick() => {
                     bar.set_position(begin.elapsed().as_millis() as u64);
@@ -337,8 +334,13 @@ impl Recording {
     }
 }
 
-/// Lets the command know, and waits a little for it.
-async fn interrupted(child: Option<&Running>, with: Signal) -> End {
+/// Lets the command know, and waits a little for it, unless there is one more
+/// interrupt.
+async fn interrupted(
+    child: Option<&Running>,
+    with: Signal,
+    more: &mut tokio::signal::unix::Signal,
+) -> End {
     let Some(child) = child else {
         return End::Interrupted;
     };
@@ -348,7 +350,9 @@ async fn interrupted(child: Option<&Running>, with: Signal) -> End {
         if let Some(status) = child.status() {
             return End::Command(status);
         }
-        tokio::time::sleep(TICK).await;
+        if tokio::time::timeout(TICK, more.recv()).await.is_ok() {
+            break;
+        }
     }
     End::Interrupted
 }

@@ -30,6 +30,7 @@ pub fn execute(config: Config) -> Result<ExitCode, Failure> {
         let health = Health::new();
         let outlet = Outlet::new(&config, &host, &health).map_err(usage)?;
         let agent = Agent::start(&config, &host, health, outlet)?;
+        tracing::info!("observing {}", agent.families().join(", "));
         agent.run(signals.end(config.duration)).await?;
         Ok::<(), Failure>(())
     })?;

@@ -20,6 +20,10 @@ use crate::identity::subsys_enum_name;
 /// The committed kernel object.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
 
+/// The families' ring buffers whose size is the user's choice. (That of stacks
+/// isn't: the kernel half knows it.)
+const RINGS: [&str; 2] = ["TCP_RING", "BLOCK_RING"];
+
 /// Which threads are traced. Entries of one kind add up, kinds narrow each
 /// other; no entry at all means everything.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +56,9 @@ pub struct LoadOptions {
     pub slow_block_ns: u64,
     /// Entries of each of the two tables of CPU samples.
     pub sample_entries: u32,
+    /// Bytes of each family's ring buffer of records; `None` for the kernel
+    /// half's own sizes.
+    pub ring_bytes: Option<u32>,
     /// The kernel half's own log lines.
     pub diagnostics: bool,
 }
@@ -66,6 +73,7 @@ impl Default for LoadOptions {
             v1_controller: None,
             slow_block_ns: 50_000_000,
             sample_entries: SAMPLE_ENTRIES,
+            ring_bytes: None,
             diagnostics: false,
         }
     }
@@ -106,6 +114,8 @@ impl Kernel {
             diagnostics: options.diagnostics.into(),
             cgroup_v1: 0,
             slow_block_ns: options.slow_block_ns,
+            // A small number on every machine.
+            connect: libc::SYS_connect as u32,
         };
         for (present, flag) in [
             (!filters.pids.is_empty(), FILTER_PID),
@@ -133,7 +143,13 @@ impl Kernel {
 
         let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
         let (offset_bytes, config_bytes) = (Bytes(offsets), Bytes(config));
-        let ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if let Some(bytes) = options.ring_bytes {
+            for ring in RINGS {
+                loader.map_max_entries(ring, bytes);
+            }
+        }
+        let ebpf = loader
             .btf(Some(&btf))
             .allow_unsupported_maps()
             .override_global("OFFSETS", &offset_bytes, true)

@@ -4,6 +4,7 @@
 mod devices;
 mod names;
 mod slow;
+mod unseen;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,9 @@ use observer_common::tally::Kind;
 
 use self::devices::Devices;
 use self::names::{Direction, Operations};
+use self::unseen::Unseen;
 use super::{MetricBuilder, Probe, Sink, Tick};
+use crate::kernel::clock::Clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
@@ -154,6 +157,9 @@ static METRICS: &[&MetricDef] = &[&DURATION, &OPERATIONS, &IO, &ERRORS, &IN_FLIG
 pub struct Block {
     devices: Devices,
     operations: Operations,
+    unseen: Unseen,
+    /// Operations and bytes of the last tick: they never fall.
+    last: BTreeMap<(u16, u32, Direction), (u64, u64)>,
 }
 
 impl Probe for Block {
@@ -167,18 +173,37 @@ impl Probe for Block {
 
     fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
         self.operations = Operations::new(kernel.block_operations());
-        self.devices.refresh()
+        self.devices.refresh()?;
+        self.unseen.start(kernel)
     }
 
     fn before_tick(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
-        self.devices.refresh()
+        let before = Clock::monotonic();
+        self.devices.refresh()?;
+        self.unseen.look(&self.devices, before);
+        Ok(())
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
         let mut sums = Sums::default();
         self.collect_histograms(tick, &mut sums, out);
         self.collect_counters(tick, &mut sums, out);
-        for ((workload, device, direction), sum) in sums.0 {
+        for request in self.unseen.found() {
+            let workload = request.owner.workload as u16;
+            let start = tick.clock.wall(request.started);
+            let sum = sums.of(workload, request.device, request.operation as u8, start);
+            sum.operations += 1;
+            sum.bytes += u64::from(request.size);
+        }
+        for (device, operations) in sums.by_device() {
+            self.unseen.compare(device, operations, &self.devices);
+        }
+        for ((workload, device, direction), mut sum) in sums.0 {
+            // A request may be found as unseen and counted a moment later.
+            let last = self.last.entry((workload, device, direction)).or_default();
+            sum.operations = sum.operations.max(last.0);
+            sum.bytes = sum.bytes.max(last.1);
+            *last = (sum.operations, sum.bytes);
             let attributes = vec![
                 Attribute::new("disk.io.direction", direction.name()),
                 Attribute::new("system.device", self.devices.name(device)),
@@ -288,6 +313,15 @@ impl Sums {
         });
         sum.since = sum.since.min(start);
         sum
+    }
+
+    /// Operations by device.
+    fn by_device(&self) -> BTreeMap<u32, u64> {
+        let mut devices = BTreeMap::new();
+        for ((_, device, _), sum) in &self.0 {
+            *devices.entry(*device).or_default() += sum.operations;
+        }
+        devices
     }
 }
 

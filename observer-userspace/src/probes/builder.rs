@@ -47,6 +47,11 @@ impl MetricBuilder {
         push(&mut self.host, def, attributes, start, value);
     }
 
+    /// The workloads that have points.
+    pub fn workloads(&self) -> impl Iterator<Item = u16> {
+        self.workloads.keys().copied()
+    }
+
     /// The result; `resource` names a workload's resource, `host` the host's.
     /// Workloads that share a resource (by pointer) are one to whoever reads
     /// it, so their series are added up.

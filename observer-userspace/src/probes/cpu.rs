@@ -71,6 +71,8 @@ pub struct Sampler {
     known: [HashMap<SampleKey, Known>; 2],
     /// When the interval began, CLOCK_MONOTONIC.
     since: u64,
+    /// When sampling was stopped, likewise.
+    until: Option<u64>,
 }
 
 impl Sampler {
@@ -102,6 +104,7 @@ impl Sampler {
             epoch: 0,
             known: Default::default(),
             since: Clock::monotonic(),
+            until: None,
         };
         sampler.follow_cpus()?;
         Ok(sampler)
@@ -118,6 +121,7 @@ impl Sampler {
                 .with_context(|| format!("cannot start the clock of CPU {cpu}"))?;
         }
         self.running = true;
+        self.until = None;
         self.since = Clock::monotonic();
         Ok(())
     }
@@ -125,6 +129,7 @@ impl Sampler {
     /// Stops sampling; what was sampled stays until it is taken.
     pub fn stop(&mut self) {
         self.running = false;
+        self.until.get_or_insert(Clock::monotonic());
         // Closing them is the one way that can't fail.
         self.events.clear();
     }
@@ -179,7 +184,7 @@ impl Sampler {
     ) -> anyhow::Result<RawProfile> {
         let old = (self.epoch & 1) as usize;
         let begin = self.since;
-        let now = Clock::monotonic();
+        let now = self.until.unwrap_or_else(Clock::monotonic);
         self.epoch ^= 1;
         self.epoch_map
             .set(0, self.epoch, 0)

@@ -4,14 +4,12 @@
 //! socket, how far all of them have come), and makes metrics and spans.
 
 mod metrics;
+mod namespaces;
 mod span;
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::collections::HashMap;
 
-use anyhow::{Context, Result, anyhow};
-use nix::sched::{CloneFlags, setns};
+use anyhow::Result;
 use observer_common::tcp::{Connection, Counted, UNOWNED, state};
 
 pub use self::metrics::{
@@ -35,6 +33,9 @@ const SOCKET_FIELDS: &[&str] = &[
     "sock_v6_saddr",
     "sock_flags",
     "sock_err",
+    "sock_socket",
+    "socket_file",
+    "file_flags",
     "inet_sport",
     "tcp_total_retrans",
     "tcp_srtt_us",
@@ -175,17 +176,20 @@ impl Probe for Tcp {
 
     fn start(&mut self, kernel: &mut Kernel) -> Result<()> {
         self.since = Clock::monotonic();
-        let holders = Iterator::new(kernel, "tcp_holders", None)?;
-        // Creates the state of what is older than us.
-        holders.run(|_| {})?;
-        self.holders = Some(holders);
-        let orphans = Iterator::new(kernel, "tcp_orphans", None)?;
-        for namespace in namespaces() {
-            if let Err(error) = in_namespace(namespace, || orphans.run(|_| {})) {
-                tracing::warn!("some older TCP connections are not counted: {error:#}");
-            }
+        // Each for itself: what can't be had is said, the others run.
+        let sockets = Iterator::new(kernel, "tcp_sockets", Some("TCP_SOCKETS"));
+        let holders = Iterator::new(kernel, "tcp_holders", None);
+        let orphans = Iterator::new(kernel, "tcp_orphans", None);
+        self.sockets = sockets.map_err(log).ok();
+        if let Ok(holders) = holders.map_err(log) {
+            // Creates the state of what is older than us.
+            holders.run(|_| {})?;
+            self.holders = Some(holders);
         }
-        self.sockets = Some(Iterator::new(kernel, "tcp_sockets", Some("TCP_SOCKETS"))?);
+        if let Ok(orphans) = orphans.map_err(log) {
+            // After the holders: queued connections are their listeners'.
+            namespaces::in_each(|| orphans.run(|_| {}));
+        }
         Ok(())
     }
 
@@ -228,35 +232,9 @@ impl Probe for Tcp {
     }
 }
 
-/// Every network namespace in which a process lives.
-fn namespaces() -> Vec<File> {
-    let mut seen = HashSet::new();
-    let mut namespaces = Vec::new();
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return namespaces;
-    };
-    for process in processes.flatten() {
-        // What isn't a process has no such file; a process may be gone by now.
-        let Ok(file) = File::open(process.path().join("ns/net")) else {
-            continue;
-        };
-        if file.metadata().is_ok_and(|m| seen.insert(m.ino())) {
-            namespaces.push(file);
-        }
-    }
-    namespaces
-}
-
-/// Does something in a network namespace, on a thread of its own: a thread
-/// that has gone there is of no other use.
-fn in_namespace(namespace: File, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(move || {
-            setns(namespace, CloneFlags::CLONE_NEWNET).context("cannot enter a namespace")?;
-            work()
-        });
-        worker.join().map_err(|_| anyhow!("the thread failed"))?
-    })
+/// An iterator that isn't there: [`Kernel::states`] has the cause.
+fn log(error: anyhow::Error) {
+    tracing::warn!("{error:#}");
 }
 
 /// Connections in TIME_WAIT in our network namespace. They are no sockets any

@@ -13,7 +13,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::rc::{Rc, Weak};
 
 use super::elf::ElfInfo;
-use super::mappings::{Map, Process};
+use super::images::Map;
+use super::mappings::Process;
 use super::sideband::FileIdentity;
 
 /// Files kept open at once; more are opened again when needed.

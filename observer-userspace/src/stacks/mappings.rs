@@ -15,73 +15,14 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::files::{MapFile, Root};
+use super::images::{Image, Map, parse_maps_line};
 use super::sideband::{Event, FileIdentity};
 
 /// More processes than this at once are not tracked (their user frames show as
 /// addresses); bounds memory against fork bombs.
 const MAX_PROCESSES: usize = 32_768;
-/// Executable mappings kept per process; a JVM has some hundreds.
-const MAX_MAPS: usize = 8_192;
 /// Programs remembered per process and interval.
 const MAX_IMAGES: usize = 8;
-
-/// One executable mapping.
-#[derive(Clone, Debug)]
-pub struct Map {
-    /// First address.
-    pub start: u64,
-    /// First address behind it.
-    pub end: u64,
-    /// Offset of `start` in the file.
-    pub offset: u64,
-    /// What is mapped.
-    pub file: Rc<MapFile>,
-}
-
-/// One program in one process.
-#[derive(Clone, Debug, Default)]
-pub struct Image {
-    /// The name of the process while it ran this.
-    pub comm: String,
-    /// Sorted by address, never overlapping.
-    maps: Rc<Vec<Map>>,
-}
-
-impl Image {
-    /// The mapping that holds `address`.
-    pub fn find(&self, address: u64) -> Option<&Map> {
-        let behind = self.maps.partition_point(|m| m.start <= address);
-        let map = self.maps.get(behind.checked_sub(1)?)?;
-        (address < map.end).then_some(map)
-    }
-
-    /// Adds `map`, which replaces whatever was there. False when full.
-    fn insert(&mut self, map: Map) -> bool {
-        let maps = Rc::make_mut(&mut self.maps);
-        let first = maps.partition_point(|m| m.end <= map.start);
-        let last = maps.partition_point(|m| m.start < map.end);
-        let mut replacement = Vec::with_capacity(3);
-        if let Some(old) = maps.get(first).filter(|m| m.start < map.start) {
-            replacement.push(Map {
-                end: map.start,
-                ..old.clone()
-            });
-        }
-        let behind = last.checked_sub(1).and_then(|l| maps.get(l));
-        let tail = behind.filter(|m| m.end > map.end).map(|old| Map {
-            start: map.end,
-            offset: old.offset.wrapping_add(map.end - old.start),
-            ..old.clone()
-        });
-        replacement.push(map);
-        replacement.extend(tail);
-        if maps.len() + replacement.len() > MAX_MAPS {
-            return false;
-        }
-        maps.splice(first..last.max(first), replacement);
-        true
-    }
-}
 
 /// One process.
 #[derive(Debug, Default)]
@@ -159,6 +100,10 @@ pub struct Processes {
     files: HashMap<(String, FileIdentity, usize), Weak<MapFile>>,
     roots: HashMap<(u64, u64, u64), Weak<Root>>,
     losses: MappingLosses,
+    /// Whether the side band tells of every new mapping.
+    pub side_band: bool,
+    /// It lost something in this interval.
+    doubtful: bool,
 }
 
 impl Processes {
@@ -216,10 +161,7 @@ impl Processes {
                     return;
                 };
                 if exec {
-                    process.begin(Image {
-                        comm: name,
-                        ..Image::default()
-                    });
+                    process.begin(Image::new(name));
                     process.root = root.or(process.root.take());
                 } else if pid == tid {
                     process.current().comm = name;
@@ -251,7 +193,10 @@ impl Processes {
                 }
             }
             Event::KernelSymbols => {} // the symbolizer's business
-            Event::Lost(records) => self.losses.records += records,
+            Event::Lost(records) => {
+                self.losses.records += records;
+                self.doubtful = true;
+            }
         }
     }
 
@@ -266,9 +211,15 @@ impl Processes {
             // A leader may end before its threads do.
             !process.ended || has_threads(*pid)
         });
+        self.doubtful = false;
         self.table.shrink_to(1024);
         self.files.retain(|_, file| file.strong_count() > 0);
         self.roots.retain(|_, root| root.strong_count() > 0);
+    }
+
+    /// Whether an address in no known mapping can't be in any.
+    pub fn is_complete(&self) -> bool {
+        self.side_band && !self.doubtful
     }
 
     /// How many processes are known.
@@ -318,10 +269,7 @@ impl Processes {
         let text = String::from_utf8_lossy(&text);
         let root = self.open_root(pid);
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let mut image = Image {
-            comm: comm.trim_end().to_owned(),
-            ..Image::default()
-        };
+        let mut image = Image::new(comm.trim_end().to_owned());
         let mut dropped = 0;
         for line in text.lines() {
             if let Some((start, end, offset, path, identity)) = parse_maps_line(line) {
@@ -388,38 +336,6 @@ fn has_threads(pid: u32) -> bool {
     std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 1)
 }
 
-type MapsLine = (u64, u64, u64, String, FileIdentity);
-
-/// An executable mapping of `/proc/PID/maps` (proc_pid_maps(5)).
-fn parse_maps_line(line: &str) -> Option<MapsLine> {
-    let mut rest = line;
-    let mut field = || {
-        let (field, tail) = rest.split_once(' ').unwrap_or((rest, ""));
-        rest = tail;
-        field
-    };
-    let (start, end) = field().split_once('-')?;
-    if field().as_bytes().get(2) != Some(&b'x') {
-        return None;
-    }
-    let offset = u64::from_str_radix(field(), 16).ok()?;
-    let (major, minor) = field().split_once(':')?;
-    let inode: u64 = field().parse().ok()?;
-    let path = rest.trim_start();
-    let hex = |digits| u32::from_str_radix(digits, 16).ok();
-    let identity = match inode {
-        0 => None,
-        inode => Some((hex(major)?, hex(minor)?, inode)),
-    };
-    Some((
-        u64::from_str_radix(start, 16).ok()?,
-        u64::from_str_radix(end, 16).ok()?,
-        offset,
-        if path.is_empty() { "//anon" } else { path }.to_owned(),
-        identity,
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -477,35 +393,6 @@ mod tests {
         p.forget_ended();
         assert_eq!(at(&mut p, 0x4000), None);
         assert_eq!(p.len(), 1, "the parent lives on");
-    }
-
-    /// Checks that a new mapping cuts what it covers and nothing else, against
-    /// a page-by-page model.
-    #[test]
-    fn overlaps_are_replaced() {
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut image = Image::default();
-        let mut model: Vec<Option<(String, u64)>> = vec![None; 64];
-        for turn in 0..500 {
-            let start = random.u64(0..60);
-            let end = random.u64(start + 1..=64);
-            let offset = random.u64(0..100);
-            image.insert(Map {
-                start,
-                end,
-                offset,
-                file: Rc::new(MapFile::new(format!("{turn}"), None)),
-            });
-            for page in start..end {
-                model[page as usize] = Some((format!("{turn}"), offset + page - start));
-            }
-            for page in 0..64 {
-                let found = image
-                    .find(page)
-                    .map(|m| (m.file.path.clone(), m.offset + page - m.start));
-                assert_eq!(found, model[page as usize], "page {page}, turn {turn}");
-            }
-        }
     }
 
     /// Checks that this process's own code is found by reading /proc.

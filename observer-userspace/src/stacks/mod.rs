@@ -7,6 +7,7 @@
 pub mod elf;
 pub mod files;
 pub mod hottest;
+pub mod images;
 pub mod interner;
 pub mod mappings;
 pub mod perf_map;

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::RawSample;
 use super::files::{Module, Modules};
-use super::mappings::{Image, Map, Processes};
+use super::images::{Image, Map};
+use super::mappings::Processes;
 use super::symbols::call_sites;
 use crate::signals::profile::Mapping;
 
@@ -134,7 +135,16 @@ pub fn place_stack(
     if addresses.is_empty() {
         return Vec::new();
     }
-    let holds_all = |image: &Image| addresses.iter().all(|a| image.find(*a).is_some());
+    // The leaf is somewhere for certain; what follows may not be code at all.
+    let certain = if processes.is_complete() {
+        1
+    } else {
+        addresses.len()
+    };
+    let holds_all = |image: &Image| {
+        let mut certain = addresses.iter().take(certain);
+        certain.all(|a| image.find(*a).is_some())
+    };
     let known = processes
         .get(sample.pid)
         .and_then(|p| p.image(&sample.process, &addresses))

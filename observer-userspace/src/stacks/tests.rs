@@ -173,7 +173,11 @@ fn ended_process_is_named() {
 fn deleted_program_is_named() {
     let folder = tempfile::tempdir().expect("folder");
     let program = folder.path().join("deleted-sleep");
-    std::fs::copy("/bin/sleep", &program).expect("copied");
+    // By another process: a copy written by this one could still be open for
+    // writing in the child of another test, and then it can't be executed.
+    let mut copy = Command::new("cp");
+    let copied = copy.arg("/bin/sleep").arg(&program).status().expect("cp");
+    assert!(copied.success());
     let child = Guard(Command::new(&program).arg("60").spawn().expect("started"));
     std::fs::remove_file(&program).expect("deleted");
     // The new program's mappings appear a moment after the start.

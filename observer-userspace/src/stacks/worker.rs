@@ -121,6 +121,7 @@ fn run(
     mut wake: PipeReader,
 ) {
     let mut symbols = Symbols::new(options);
+    symbols.processes.side_band = band.is_some();
     symbols.processes.scan();
     loop {
         wait(&wake, band.as_ref());

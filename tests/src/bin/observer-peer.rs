@@ -14,6 +14,8 @@
 //!   keeps it.
 //! - `read BYTES`: reads from the first held connection; accepts it if need be.
 //! - `reset`: ends the first held connection with a reset.
+//! - `delegate NAME`: accepts a connection of the first `listen`; a child process
+//!   of that name reads it to its end.
 //! - `half`: closes the first held connection for writing.
 //! - `release`: closes held connections, in order.
 //! - `fail ADDRESS MS`: a connect that fails, within a time. Answers with errno.
@@ -32,6 +34,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage};
+use nix::unistd::{ForkResult, fork};
 
 #[derive(Default)]
 struct Peer {
@@ -102,6 +106,20 @@ impl Peer {
                 reset(&self.held.remove(0))?;
                 "0".into()
             }
+            ["delegate", name] => {
+                let listener = self.listeners.first().context("not listening")?;
+                let (mut stream, _) = listener.accept()?;
+                // SAFETY: without `serve` this process has one thread.
+                match unsafe { fork() }? {
+                    ForkResult::Child => {
+                        nix::sys::prctl::set_name(&CString::new(*name)?)?;
+                        let _ = stream.read_to_end(&mut Vec::new());
+                        drop(stream);
+                        std::process::exit(0);
+                    }
+                    ForkResult::Parent { child } => child.to_string(),
+                }
+            }
             ["half"] => {
                 let stream = self.held.first().context("nothing held")?;
                 stream.shutdown(std::net::Shutdown::Write)?;
@@ -130,11 +148,7 @@ impl Peer {
 fn serve(address: &str) -> Result<String> {
     let listener = TcpListener::bind(address)?;
     // std's backlog of 128 is too short for thousands at once.
-    // SAFETY: a listening socket of ours.
-    ensure!(
-        unsafe { libc::listen(listener.as_raw_fd(), 4096) } == 0,
-        "listen"
-    );
+    nix::sys::socket::listen(&listener, Backlog::new(4096)?)?;
     let address = listener.local_addr()?.to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -159,15 +173,28 @@ fn answer(mut stream: TcpStream) -> Result<()> {
 
 fn connect(address: SocketAddr, n: u64, threads: u64) -> Result<u64> {
     let took = AtomicU64::new(0);
+    let to = SockaddrStorage::from(address);
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
     std::thread::scope(|scope| -> Result<()> {
         let workers: Vec<_> = (0..threads)
             .map(|index| {
                 let took = &took;
                 scope.spawn(move || -> Result<()> {
                     for _ in 0..n / threads + u64::from(index < n % threads) {
+                        let socket = nix::sys::socket::socket(
+                            family,
+                            SockType::Stream,
+                            SockFlag::SOCK_CLOEXEC,
+                            None,
+                        )?;
                         let begin = Instant::now();
-                        let mut stream = TcpStream::connect(address)?;
+                        nix::sys::socket::connect(socket.as_raw_fd(), &to)?;
                         took.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+                        let mut stream = TcpStream::from(socket);
                         stream.shutdown(std::net::Shutdown::Write)?;
                         // The other side closes too: the connection has ended.
                         stream.read_to_end(&mut Vec::new())?;

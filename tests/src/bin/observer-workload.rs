@@ -4,11 +4,14 @@
 //! - `getppid=N`: N getppid calls
 //! - `enoent=N`: N openat calls that fail with ENOENT
 //! - `sleep=N:MS`: N sleeps of MS milliseconds
+//! - `connect=N`: N TCP connections to itself over the loopback
 //! - `spin=MS`: MS milliseconds of CPU time
 //! - `spawn=N:CALLS:MS`: N child processes, at most 50 at once, that make
 //!   CALLS getppid calls and live for MS milliseconds
 
 use std::ffi::CString;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +34,7 @@ fn main() -> Result<()> {
             ("enoent", [n]) => enoent(*n),
             ("sleep", [n, ms]) => sleep(*n, *ms),
             ("spin", [ms]) => spin(*ms),
+            ("connect", [n]) => connect(*n)?,
             ("spawn", [n, calls, ms]) => spawn(*n, *calls, *ms)?,
             _ => bail!("no such step: {step}"),
         }
@@ -66,6 +70,22 @@ fn sleep(n: u64, ms: u64) {
     for _ in 0..n {
         std::thread::sleep(Duration::from_millis(ms));
     }
+}
+
+/// Opens and closes connections to itself; each has two ends here.
+fn connect(n: u64) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    for _ in 0..n {
+        let mut client = TcpStream::connect(listener.local_addr()?)?;
+        let (mut server, _) = listener.accept()?;
+        client.write_all(b"ping")?;
+        let mut ping = [0; 4];
+        server.read_exact(&mut ping)?;
+        drop(client);
+        // Only when the other end's FIN is here are both closed in order.
+        server.read_to_end(&mut Vec::new())?;
+    }
+    Ok(())
 }
 
 /// Burns CPU time as the kernel accounts it to this thread.

@@ -1,9 +1,85 @@
-//! TCP health of the host.
+//! TCP health of the host, in a few lines.
+
+use std::collections::BTreeMap;
 
 use super::Interval;
-use super::view::View;
+use super::format::{bytes, count, heading, quantile};
+use super::view::{View, attribute, number};
 
 /// The section; `None` without traffic.
-pub fn section(_view: &View<'_>, _interval: &Interval<'_>) -> Option<String> {
-    None
+pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
+    let sum = |name: &str| view.sum(name, |_, _| true);
+    let directed = |name: &str, direction: &str| {
+        view.sum(name, |_, p| {
+            attribute(p, "network.io.direction") == direction
+        })
+    };
+    let opened = sum("observer.tcp.connections.opened");
+    let accepted = sum("observer.tcp.connections.accepted");
+    let failed = by(view, "observer.tcp.connections.failed", "error.type");
+    let sent = directed("observer.tcp.io", "transmit");
+    let received = directed("observer.tcp.io", "receive");
+    let retransmits = by(
+        view,
+        "observer.tcp.retransmits",
+        "network.tcp.retransmit.type",
+    );
+    let failures: f64 = failed.values().sum();
+    let resent: f64 = retransmits.values().sum();
+    if opened + accepted + failures + sent + received + resent == 0.0 {
+        return None;
+    }
+    let connect = view.histogram("observer.tcp.connect.duration", |_, _| true);
+    let rtt = view.histogram("observer.tcp.rtt", |_, _| true);
+    let states = by(view, "observer.tcp.connections", "network.connection.state");
+    let mut out = heading("TCP", interval);
+    out.push_str(&format!(
+        "  connections: {} opened, {} accepted, {} failed{}; now {}\n",
+        count(opened),
+        count(accepted),
+        count(failures),
+        listed(&failed),
+        listed(&states).trim_matches([' ', '(', ')']),
+    ));
+    out.push_str(&format!(
+        "     sent {}/s, received {}/s; retransmitted segments {}{}; resets {} sent, {} received\n",
+        bytes(sent / interval.seconds),
+        bytes(received / interval.seconds),
+        count(resent),
+        listed(&retransmits),
+        count(directed("observer.tcp.resets", "transmit")),
+        count(directed("observer.tcp.resets", "receive")),
+    ));
+    out.push_str(&format!(
+        "     handshake p50 {}, p99 {}; round trip p50 {}, p99 {}\n",
+        quantile(connect.quantile(0.5)),
+        quantile(connect.quantile(0.99)),
+        quantile(rtt.quantile(0.5)),
+        quantile(rtt.quantile(0.99)),
+    ));
+    Some(out)
+}
+
+/// Sums of a metric by one attribute, without zeros.
+fn by<'a>(view: &View<'a>, name: &str, key: &str) -> BTreeMap<&'a str, f64> {
+    let mut sums = BTreeMap::new();
+    for (_, point) in view.points(name) {
+        *sums.entry(attribute(point, key)).or_default() += number(point);
+    }
+    sums.retain(|_, n| *n != 0.0);
+    sums
+}
+
+/// ` (a 3, b 1)`, largest first; nothing if there is nothing.
+fn listed(sums: &BTreeMap<&str, f64>) -> String {
+    if sums.is_empty() {
+        return String::new();
+    }
+    let mut sums: Vec<_> = sums.iter().collect();
+    sums.sort_by(|a, b| b.1.total_cmp(a.1));
+    let shown: Vec<String> = sums
+        .iter()
+        .map(|(name, n)| format!("{name} {}", count(**n)))
+        .collect();
+    format!(" ({})", shown.join(", "))
 }

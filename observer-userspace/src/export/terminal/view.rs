@@ -45,8 +45,8 @@ impl<'a> View<'a> {
     pub fn sum(&self, name: &str, keep: impl Fn(&Resource, &MetricPoint) -> bool) -> f64 {
         self.points(name)
             .filter(|(r, p)| keep(r, p))
-            .map(|(_, p)| number(p))
-            .sum()
+            // Not `sum`: that of nothing is -0.
+            .fold(0.0, |sum, (_, p)| sum + number(p))
     }
 
     /// Merged histogram of a metric over the points that `keep` accepts.
@@ -97,12 +97,15 @@ pub fn is_true(point: &MetricPoint, key: &str) -> bool {
         .any(|a| a.key == key && a.value == Value::Bool(true))
 }
 
-/// How a workload is called in tables: its service, with the executable where
-/// that says more.
+/// How a workload is called in tables: its service, with the process's own
+/// name or the executable's where that says more.
 pub fn label(resource: &Resource) -> String {
     let service = resource.get_str("service.name").unwrap_or("host");
-    match resource.get_str("process.executable.name") {
-        Some(executable) if executable != service => format!("{service}/{executable}"),
+    let process = resource
+        .get_str("observer.workload.comm")
+        .or_else(|| resource.get_str("process.executable.name"));
+    match process {
+        Some(process) if process != service => format!("{service}/{process}"),
         _ => service.to_string(),
     }
 }

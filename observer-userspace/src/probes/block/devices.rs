@@ -18,6 +18,8 @@ struct Row<'a> {
     /// Any operation since boot?
     used: bool,
     in_flight: u64,
+    /// Reads, writes, discards and flushes since boot.
+    operations: u64,
 }
 
 /// All disks.
@@ -29,6 +31,8 @@ pub struct Devices {
     /// Is it a whole disk (or a partition)?
     whole: HashMap<String, bool>,
     in_flight: Vec<(String, u64)>,
+    /// Operations since boot of the disks that have none under way.
+    idle: HashMap<u32, u64>,
 }
 
 impl Devices {
@@ -41,11 +45,15 @@ impl Devices {
         let text = fs::read_to_string(DISKSTATS)
             .with_context(|| format!("cannot read {DISKSTATS}: is /proc mounted?"))?;
         self.in_flight.clear();
+        self.idle.clear();
         for row in text.lines().filter_map(parse) {
             if self.names.get(&row.device).is_none_or(|n| n != row.name) {
                 self.names.insert(row.device, row.name.to_string());
                 // A name may come back as something else.
                 self.whole.remove(row.name);
+            }
+            if row.in_flight == 0 {
+                self.idle.insert(row.device, row.operations);
             }
             if row.used && self.is_whole(row.name) {
                 self.in_flight.push((row.name.to_string(), row.in_flight));
@@ -74,6 +82,17 @@ impl Devices {
         self.in_flight.iter().map(|(name, n)| (name.as_str(), *n))
     }
 
+    /// Had the disk nothing under way at the last look?
+    pub fn is_idle(&self, device: u32) -> bool {
+        self.idle.contains_key(&device)
+    }
+
+    /// The kernel's own count of a disk's operations since boot, if it had none
+    /// under way.
+    pub fn idle_operations(&self, device: u32) -> Option<u64> {
+        self.idle.get(&device).copied()
+    }
+
     fn is_whole(&mut self, name: &str) -> bool {
         if let Some(known) = self.whole.get(name) {
             return *known;
@@ -99,6 +118,8 @@ fn parse(line: &str) -> Option<Row<'_>> {
         used: counts.iter().any(|n| *n != 0),
         // The ninth, and the only one that falls.
         in_flight: *counts.get(8)?,
+        // Discards came with 4.18, flushes with 5.5.
+        operations: [0, 4, 11, 15].iter().filter_map(|i| counts.get(*i)).sum(),
     })
 }
 
@@ -116,6 +137,7 @@ mod tests {
             name: "vda",
             used: true,
             in_flight: 3,
+            operations: 144_843 + 31_764 + 17_610 + 933,
         };
         assert_eq!(row, expected);
         assert_eq!(parse(""), None);

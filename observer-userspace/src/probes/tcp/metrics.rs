@@ -105,7 +105,7 @@ pub static HANDSHAKE: MetricDef = MetricDef {
     name: "observer.tcp.connect.duration",
     unit: "s",
     instrument: Instrument::Histogram,
-    description: "Duration of the handshake: for a client from connect to established; for a server from its SYN-ACK to the client's ACK (not counted when the SYN-ACK had to be sent again).",
+    description: "Duration of the handshake: for a client the time that a blocking connect took (from SYN to established when it doesn't block, or syscalls aren't observed; not counted when a signal interrupted it); for a server from its SYN-ACK to the client's ACK (not counted when the SYN-ACK had to be sent again).",
     attributes: &[ROLE, NETWORK],
 };
 

@@ -1,0 +1,96 @@
+//! Profiles all the way: a program burns CPU, the daemon samples it, a receiver
+//! that isn't ours to trust gets them over OTLP. Needs root.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use observer_tests::busy::compile;
+use observer_tests::observer_bin;
+use observer_tests::receiver::Receiver;
+use observer_userspace::export::Signal;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::profiles::v1development::{ProfilesDictionary, Sample};
+use prost::Message as _;
+
+/// Names of a sample's functions, leaf first.
+fn functions(dictionary: &ProfilesDictionary, sample: &Sample) -> Option<Vec<String>> {
+    let stack = dictionary.stack_table.get(sample.stack_index as usize)?;
+    let mut names = Vec::new();
+    for location in &stack.location_indices {
+        for line in &dictionary.location_table.get(*location as usize)?.lines {
+            let function = dictionary
+                .function_table
+                .get(line.function_index as usize)?;
+            let name = dictionary
+                .string_table
+                .get(function.name_strindex as usize)?;
+            names.push(name.clone());
+        }
+    }
+    Some(names)
+}
+
+/// Checks that the daemon sends the profile of a program that began and ended
+/// between two exports, with names, a period and as many samples as rate × CPU
+/// time, and ends in order when its time is over.
+#[tokio::test]
+async fn short_program_reaches_the_receiver() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return Ok(());
+    }
+    let receiver = Receiver::start().await?;
+    let folder = tempfile::tempdir()?;
+    let program = compile(folder.path(), "exported");
+    let mut observer = Command::new(observer_bin())
+        .args(["run", "--probes", "cpu", "--frequency", "499"])
+        .args(["--interval", "4s", "--duration", "6s"])
+        .args(["--otlp-endpoint", &receiver.endpoint()])
+        .args(["--otlp-protocol", "http/protobuf"])
+        .stderr(Stdio::null())
+        .spawn()?;
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    let mut burning = Command::new(program).arg("0.6").spawn()?;
+    let status = tokio::task::spawn_blocking(move || {
+        burning.wait()?;
+        observer.wait()
+    });
+    assert!(status.await??.success());
+
+    let requests = receiver.taken(Signal::Profiles);
+    assert!(requests.len() >= 2, "one per interval, and the last");
+    let mut samples = 0;
+    let mut named = 0;
+    for request in &requests {
+        let request = ExportProfilesServiceRequest::decode(&request.message[..])?;
+        let dictionary = request.dictionary.context("a dictionary")?;
+        let text = |id: i32| dictionary.string_table[id as usize].as_str();
+        assert_eq!(text(0), "");
+        let scopes = request
+            .resource_profiles
+            .iter()
+            .flat_map(|r| &r.scope_profiles);
+        for profile in scopes.flat_map(|s| &s.profiles) {
+            let kind = profile.sample_type.as_ref().context("a sample type")?;
+            assert_eq!(text(kind.type_strindex), "samples");
+            assert_eq!(profile.period, 1_000_000_000 / 499);
+            for sample in &profile.samples {
+                let names = functions(&dictionary, sample).context("valid indices")?;
+                let value: i64 = sample.values.iter().sum();
+                if names.iter().any(|name| name.starts_with("spin_")) {
+                    named += value;
+                    let chain = ["work", "main"].map(String::from);
+                    assert!(names.windows(2).any(|pair| pair == chain), "{names:?}");
+                }
+                samples += value;
+            }
+        }
+    }
+    let expected = 499.0 * 0.6;
+    let off = (named as f64 / expected - 1.0).abs();
+    assert!(off < 0.06, "{named} samples of spin_*, not {expected}");
+    assert!(samples >= named);
+    receiver.stop().await;
+    Ok(())
+}

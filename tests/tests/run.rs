@@ -1,0 +1,354 @@
+//! Checks the whole daemon: `observer run` against a receiver, a hanging
+//! endpoint, signals, and the terminal.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal as UnixSignal, kill};
+use nix::unistd::Pid;
+use observer_tests::observer_bin;
+use observer_tests::receiver::{Answer, Receiver};
+use observer_tests::workload;
+use observer_userspace::export::Signal;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use prost::Message;
+
+/// A daemon that is killed if the test ends before it does.
+struct Daemon {
+    child: Child,
+    /// Reads standard error as it comes.
+    log: Option<JoinHandle<String>>,
+}
+
+impl Daemon {
+    /// Starts one and returns when it observes.
+    fn start(args: &[&str]) -> Result<Self> {
+        let mut child = Command::new(observer_bin())
+            .arg("run")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start observer")?;
+        let stderr = child.stderr.take().context("a pipe")?;
+        let (ready, observes) = mpsc::channel();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.contains("observing ") {
+                    // Nobody waits a second time.
+                    let _ = ready.send(());
+                }
+                log.push_str(&line);
+                log.push('\n');
+            }
+            log
+        });
+        let daemon = Self {
+            child,
+            log: Some(log),
+        };
+        if observes.recv_timeout(Duration::from_secs(60)).is_err() {
+            let (status, stdout, stderr) = daemon.finish()?;
+            anyhow::bail!("it doesn't observe: {status:?}\n{stdout}\n{stderr}");
+        }
+        Ok(daemon)
+    }
+
+    fn signal(&self, signal: UnixSignal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
+    }
+
+    /// Exit status, standard output and error.
+    fn finish(mut self) -> Result<(Option<i32>, String, String)> {
+        let mut stdout = String::new();
+        if let Some(mut pipe) = self.child.stdout.take() {
+            pipe.read_to_string(&mut stdout)?;
+        }
+        let status = self.child.wait()?;
+        let log = self
+            .log
+            .take()
+            .and_then(|log| log.join().ok())
+            .unwrap_or_default();
+        Ok((status.code(), stdout, log))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn string<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let value = attributes.iter().find(|a| a.key == key)?.value.as_ref()?;
+    match value.value.as_ref()? {
+        any_value::Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Checks that a program's calls arrive at a collector, exactly, under the
+/// program's name, with a span of its connection and samples of its stacks,
+/// over gRPC; and that the daemon's own metrics come along.
+#[tokio::test]
+async fn all_signals_arrive() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    let endpoint = receiver.endpoint();
+    let daemon = Daemon::start(&[
+        "--otlp-endpoint",
+        &endpoint,
+        "--otlp-protocol",
+        "grpc",
+        "--interval",
+        "1s",
+    ])?;
+    receiver.wait_until(|received| !received.is_empty()).await?;
+    workload::run("obs-e2e", &["getppid=123456", "spin=500", "connect=3"])?.wait()?;
+    // The interval that holds all of it.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    daemon.signal(UnixSignal::SIGTERM)?;
+    let (status, _, stderr) = tokio::task::spawn_blocking(|| daemon.finish()).await??;
+    assert_eq!(status, Some(0), "{stderr}");
+
+    let mut calls = 0;
+    let mut names = BTreeSet::new();
+    for request in receiver.taken(Signal::Metrics) {
+        let request = ExportMetricsServiceRequest::decode(request.message)?;
+        for group in request.resource_metrics {
+            let attributes = group.resource.unwrap_or_default().attributes;
+            ensure!(
+                string(&attributes, "host.name").is_some(),
+                "every resource names the host"
+            );
+            for metric in group.scope_metrics.into_iter().flat_map(|s| s.metrics) {
+                names.insert(metric.name.clone());
+                let ours = string(&attributes, "observer.workload.comm") == Some("obs-e2e");
+                if let (true, Some(Data::ExponentialHistogram(histogram))) = (ours, metric.data) {
+                    for point in histogram.data_points {
+                        let buckets = point.positive.unwrap_or_default().bucket_counts;
+                        assert_eq!(buckets.iter().sum::<u64>() + point.zero_count, point.count);
+                        if string(&point.attributes, "syscall.name") == Some("getppid") {
+                            // Cumulative: the last one counts.
+                            calls = point.count;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(calls, 123_456);
+    for name in [
+        "observer.cpu.time",
+        "observer.tcp.connections.opened",
+        "observer.bpf.program.run_time",
+    ] {
+        ensure!(names.contains(name), "{name} is missing among {names:?}");
+    }
+
+    let spans = receiver
+        .taken(Signal::Traces)
+        .into_iter()
+        .map(|request| Ok(ExportTraceServiceRequest::decode(request.message)?))
+        .collect::<Result<Vec<_>>>()?;
+    let ours = spans
+        .iter()
+        .flat_map(|request| &request.resource_spans)
+        .filter(|group| {
+            let resource = group.resource.as_ref();
+            resource.and_then(|r| string(&r.attributes, "observer.workload.comm"))
+                == Some("obs-e2e")
+        })
+        .flat_map(|group| group.scope_spans.iter().flat_map(|s| &s.spans))
+        .filter(|span| string(&span.attributes, "network.peer.address").is_some())
+        .count();
+    // Both ends of each connection are this program's.
+    assert_eq!(ours, 6, "spans of 3 connections with both ends");
+
+    let mut samples = 0;
+    for request in receiver.taken(Signal::Profiles) {
+        let request = ExportProfilesServiceRequest::decode(request.message)?;
+        let dictionary = request.dictionary.context("a dictionary")?;
+        for group in request.resource_profiles {
+            let attributes = group.resource.unwrap_or_default().attributes;
+            if string(&attributes, "observer.workload.comm") != Some("obs-e2e") {
+                continue;
+            }
+            for profile in group.scope_profiles.into_iter().flat_map(|s| s.profiles) {
+                for sample in &profile.samples {
+                    let stack = &dictionary.stack_table[sample.stack_index as usize];
+                    ensure!(!stack.location_indices.is_empty(), "a sample has a stack");
+                }
+                samples += profile.samples.iter().flat_map(|s| &s.values).sum::<i64>();
+            }
+        }
+    }
+    // Half a second at 49 Hz.
+    ensure!(
+        (20..=40).contains(&samples),
+        "500 ms at 49 Hz gave {samples} samples"
+    );
+    Ok(())
+}
+
+/// Checks that SIGINT ends a daemon in order within 5 s though the endpoint
+/// takes requests and never answers.
+#[tokio::test]
+async fn ends_in_time_with_a_hanging_endpoint() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    receiver.answer_with(|_| Answer::Hang);
+    let endpoint = receiver.endpoint();
+    let daemon = Daemon::start(&[
+        "--otlp-endpoint",
+        &endpoint,
+        "--otlp-protocol",
+        "http/protobuf",
+        "--interval",
+        "1s",
+    ])?;
+    receiver.wait_until(|received| !received.is_empty()).await?;
+    let begin = Instant::now();
+    daemon.signal(UnixSignal::SIGINT)?;
+    let (status, _, stderr) = tokio::task::spawn_blocking(|| daemon.finish()).await??;
+    assert_eq!(status, Some(0), "{stderr}");
+    let took = begin.elapsed();
+    // The contract says 5 s; it is a deadline, not a timing.
+    ensure!(
+        took < Duration::from_secs(6),
+        "the daemon took {took:?} to end"
+    );
+    ensure!(
+        stderr.contains("shutdown"),
+        "what was lost is said: {stderr}"
+    );
+    Ok(())
+}
+
+/// Checks that a second SIGINT ends it at once, and SIGHUP not at all.
+#[tokio::test]
+async fn second_interrupt_ends_at_once() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    receiver.answer_with(|_| Answer::Hang);
+    let endpoint = receiver.endpoint();
+    let daemon = Daemon::start(&["--otlp-endpoint", &endpoint, "--interval", "1s"])?;
+    receiver.wait_until(|received| !received.is_empty()).await?;
+    daemon.signal(UnixSignal::SIGHUP)?;
+    let before = receiver.received().len();
+    receiver.answer_with(|_| Answer::Ok);
+    receiver
+        .wait_until(|received| received.len() > before)
+        .await?;
+    receiver.answer_with(|_| Answer::Hang);
+    daemon.signal(UnixSignal::SIGINT)?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    daemon.signal(UnixSignal::SIGINT)?;
+    let (status, ..) = tokio::task::spawn_blocking(|| daemon.finish()).await??;
+    ensure!(matches!(status, Some(0 | 130)), "ended with {status:?}");
+    Ok(())
+}
+
+/// Checks the terminal's summary: without an endpoint it names the workload
+/// and its calls, `--duration` ends it, and two daemons don't disturb each
+/// other.
+#[test]
+fn summary_on_the_terminal() -> Result<()> {
+    // Only the busiest rows are shown: leave out who else is busy here.
+    let args = [
+        "--interval",
+        "1s",
+        "--duration",
+        "4s",
+        "--comm",
+        "obs-terminal",
+    ];
+    let (first, second) = (Daemon::start(&args)?, Daemon::start(&args)?);
+    for _ in 0..4 {
+        workload::run(
+            "obs-terminal",
+            &["getppid=200000", "enoent=500", "sleep=1:500"],
+        )?
+        .wait()?;
+    }
+    for daemon in [first, second] {
+        let (status, stdout, stderr) = daemon.finish()?;
+        assert_eq!(status, Some(0), "{stderr}");
+        for word in [
+            "obs-terminal",
+            "SYSCALLS",
+            "CPU",
+            "openat ENOENT",
+            "observer itself",
+        ] {
+            ensure!(
+                stdout.contains(word),
+                "{word} is missing in:\n{stdout}\n{stderr}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a filter by name leaves out all others.
+#[test]
+fn filters_act() -> Result<()> {
+    let daemon = Daemon::start(&[
+        "--interval",
+        "1s",
+        "--duration",
+        "3s",
+        "--comm",
+        "obs-wanted",
+    ])?;
+    for _ in 0..3 {
+        workload::run("obs-unwanted", &["getppid=100000"])?.wait()?;
+        workload::run("obs-wanted", &["getppid=100000", "sleep=1:400"])?.wait()?;
+    }
+    let (status, stdout, stderr) = daemon.finish()?;
+    assert_eq!(status, Some(0), "{stderr}");
+    ensure!(
+        stdout.contains("obs-wanted"),
+        "the wanted one is missing:\n{stdout}"
+    );
+    ensure!(
+        !stdout.contains("obs-unwanted"),
+        "the unwanted one is there:\n{stdout}"
+    );
+    Ok(())
+}
+
+/// Checks that the kernel half's diagnostics reach the log when asked for.
+#[test]
+fn kernel_diagnostics_on_request() -> Result<()> {
+    let args = [
+        "--interval",
+        "1s",
+        "--duration",
+        "3s",
+        "--log-level",
+        "debug",
+    ];
+    for (extra, expected) in [(&["--kernel-debug"][..], true), (&[], false)] {
+        let daemon = Daemon::start(&[&args[..], extra].concat())?;
+        workload::run("obs-renamed", &["getppid=1"])?.wait()?;
+        let (status, _, stderr) = daemon.finish()?;
+        assert_eq!(status, Some(0), "{stderr}");
+        assert_eq!(
+            stderr.contains("is renamed"),
+            expected,
+            "{extra:?}: {stderr}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Checks what the tcp family says of a network that loses packets, against the
+//! kernel's own counters of the namespaces involved.
+
+use anyhow::{Context, Result, ensure};
+use observer_tests::netns::Pair;
+use observer_tests::peer::Peer;
+use observer_tests::tcp::{Observed, SETTLE, attribute, number};
+use observer_userspace::signals::{SpanKind, SpanStatus};
+
+const FAILED: &str = "observer.tcp.connections.failed";
+const RETRANSMITS: &str = "observer.tcp.retransmits";
+const TYPE: &str = "network.tcp.retransmit.type";
+
+/// Checks retransmitted segments against `RetransSegs` of the sender's network
+/// namespace, on a cable that loses packets, and bytes against what was sent.
+fn retransmits(address: &str, network: &str, names: (&str, &str)) -> Result<()> {
+    const BYTES: u64 = 4_000_000;
+    let pair = Pair::new()?;
+    pair.lossy()?;
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start(names.0, Some(&pair.right))?;
+    let mut client = Peer::start(names.1, Some(&pair.left))?;
+    let address = server.ask(&format!("serve {address}"))?;
+    let before = client.number("mib Tcp RetransSegs")?;
+    let answer = client.number(&format!("exchange {address} {BYTES}"))?;
+    ensure!(answer == BYTES / 2, "{answer} bytes came back");
+    std::thread::sleep(SETTLE);
+    let expected = client.number("mib Tcp RetransSegs")? - before;
+    ensure!(expected > 20, "the cable lost too little: {expected}");
+
+    let metrics = observed.metrics(names.1)?;
+    let segments = metrics.sum(RETRANSMITS, &[("network.type", network)]);
+    ensure!(segments == expected, "{segments} instead of {expected}");
+    let events = metrics.sum("observer.tcp.retransmit.events", &[]);
+    ensure!(events > 0 && events <= segments, "{events} events");
+    ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "unknown")]) == 0);
+    ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "fast")]) > 0);
+
+    metrics.check_bytes(network, BYTES, BYTES / 2)?;
+    let server_metrics = observed.metrics(names.0)?;
+    server_metrics.check_bytes(network, BYTES / 2, BYTES)?;
+    let rtt = metrics.histogram("observer.tcp.rtt", &[])?;
+    ensure!(rtt.count() >= 1 && rtt.sum > 0.0);
+
+    let spans = observed.spans(names.1)?;
+    let [span] = spans.as_slice() else {
+        anyhow::bail!("{} spans", spans.len())
+    };
+    ensure!(span.kind == SpanKind::Client && span.status == SpanStatus::Unset);
+    let a = &span.attributes;
+    ensure!(number(a, "observer.tcp.retransmits") == Some(expected as i64));
+    ensure!(number(a, "observer.tcp.bytes.sent") == Some(BYTES as i64));
+    ensure!(number(a, "observer.tcp.bytes.received") == Some(BYTES as i64 / 2));
+    ensure!(number(a, "process.pid") == Some(i64::from(client.pid())));
+    let (host, port) = address.rsplit_once(':').context("a port")?;
+    let host = host.trim_matches(['[', ']']);
+    ensure!(attribute(a, "network.peer.address") == Some(host), "{a:?}");
+    ensure!(number(a, "network.peer.port") == Some(port.parse()?));
+    ensure!(
+        span.events.len() + span.dropped_events as usize == events as usize,
+        "{events} retransmits, {:?}",
+        span.events
+    );
+    ensure!(
+        span.events
+            .iter()
+            .all(|e| e.name == "tcp.retransmit" && e.time >= span.start && e.time <= span.end)
+    );
+    Ok(())
+}
+
+/// Checks retransmits over IPv4.
+#[test]
+fn segments_are_the_kernels_own() -> Result<()> {
+    retransmits("10.77.0.2:0", "ipv4", ("obs-tcp-s4", "obs-tcp-c4"))
+}
+
+/// Checks retransmits over IPv6.
+#[test]
+fn segments_are_the_kernels_own_ipv6() -> Result<()> {
+    retransmits("[fd77::2]:0", "ipv6", ("obs-tcp-s5", "obs-tcp-c5"))
+}
+
+/// Checks SYNs and SYN-ACKs that are sent again, because the other side is
+/// mute, against `RetransSegs` of the namespaces.
+#[test]
+fn handshakes_are_sent_again() -> Result<()> {
+    let pair = Pair::new()?;
+    pair.black_hole()?;
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-s6", Some(&pair.right))?;
+    let mut client = Peer::start("obs-tcp-c6", Some(&pair.left))?;
+    let address = server.ask("listen 10.77.0.2:0")?;
+    let (_, port) = address.rsplit_once(':').context("a port")?;
+    client.ask(&format!("syn {port}"))?;
+    let half_open = observed.metrics("obs-tcp-s6")?;
+    let state = [("network.connection.state", "syn_received")];
+    ensure!(half_open.sum("observer.tcp.connections", &state) == 1);
+    // The first retransmit comes after one second (RFC 6298).
+    let errno = client.number("fail 10.77.0.9:9 1700")?;
+    ensure!(errno == 0, "timed out by std, not by the kernel: {errno}");
+
+    for (peer, name, how) in [
+        (&mut client, "obs-tcp-c6", "syn"),
+        (&mut server, "obs-tcp-s6", "synack"),
+    ] {
+        let expected = peer.number("mib Tcp RetransSegs")?;
+        ensure!(expected > 0);
+        let metrics = observed.metrics(name)?;
+        let counted = metrics.sum(RETRANSMITS, &[(TYPE, how)]);
+        ensure!(counted == expected, "{how}: {counted} of {expected}");
+        ensure!(metrics.sum(RETRANSMITS, &[]) == counted);
+    }
+    let metrics = observed.metrics("obs-tcp-c6")?;
+    ensure!(metrics.sum(FAILED, &[("error.type", "aborted")]) == 1);
+    let spans = observed.spans("obs-tcp-c6")?;
+    ensure!(spans.len() == 1 && matches!(spans[0].status, SpanStatus::Error(_)));
+    ensure!(spans[0].events.len() >= 1);
+    Ok(())
+}
