@@ -35,6 +35,7 @@ macro_rules! losses {
 losses! {
     WorkloadTableFull = "identity", "workload_table_full", "A workload found the table full and is counted as `other`.";
     WorkloadRingFull = "identity", "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
+    SeriesFolded = "tally", "series_folded", "A new series of a workload found the table of cells full and is counted as the workload `other`.";
     HistogramTableFull = "tally", "histogram_table_full", "A duration was not counted: no histogram cell was free.";
     CounterTableFull = "tally", "counter_table_full", "A count was not added: no counter cell was free.";
     ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";

@@ -57,7 +57,6 @@ pub fn park(slot: &Slot, state: &mut ThreadState) {
 /// Fills the slot with a thread.
 #[inline(always)]
 pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState) {
-    slot.task = task as u64;
     slot.tid = read!(task, task_pid, u32);
     slot.tgid = read!(task, task_tgid, u32);
     slot.workload = state.workload;
@@ -67,6 +66,9 @@ pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState) {
     slot.syscall_workload = state.syscall_workload;
     // If the next switch goes unseen, no old syscall may come back.
     state.syscall = NO_SYSCALL;
+    // Last, for the sampler, whose interrupt may come in between.
+    // SAFETY: the slot is a map value.
+    unsafe { core::ptr::write_volatile(&raw mut slot.task, task as u64) };
 }
 
 #[btf_tracepoint(function = "sched_switch")]

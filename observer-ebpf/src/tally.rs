@@ -116,6 +116,7 @@ macro_rules! table {
                 return $create(key, index);
             }
             // No cell left: the series folds into that of `other`.
+            lost(Loss::SeriesFolded);
             let folded = Key {
                 series: key.series & !0xffff_0000 | (OTHER as u64) << 16,
                 label: key.label,

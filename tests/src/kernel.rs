@@ -6,7 +6,7 @@ use observer_common::loss::Loss;
 use observer_common::syscalls::split_error_label;
 use observer_common::tally::Kind;
 use observer_common::workload::WorkloadKey;
-use observer_userspace::identity::v1_controller;
+use observer_userspace::identity::{subsys_enum_name, v1_controller};
 use observer_userspace::kernel::cells::{Cells, CounterTally, HistogramTally, Series, Tallies};
 use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec};
 use observer_userspace::probes::{sched, syscalls};
@@ -24,7 +24,7 @@ impl Fixture {
     /// Loads with defaults and attaches scheduling, identity and `specs`.
     pub fn attach(specs: &[&'static ProbeSpec]) -> Result<Self> {
         let options = LoadOptions {
-            v1_controller: v1_controller().map(str::to_string),
+            v1_subsystem: v1_controller().map(subsys_enum_name),
             ..LoadOptions::default()
         };
         Self::with_options(&options, specs)

@@ -60,6 +60,14 @@ impl Pair {
         self.narrow("rate 64kbit burst 1600 limit 1m")
     }
 
+    /// From now on packets from left to right go to nobody.
+    pub fn mute(&self) -> Result<()> {
+        ip(&format!(
+            "-n {} neigh replace 10.77.0.2 lladdr 02:00:00:00:77:ff dev va",
+            self.left
+        ))
+    }
+
     fn narrow(&self, how: &str) -> Result<()> {
         let namespace = &self.left;
         run(

@@ -59,7 +59,7 @@ async fn short_program_reaches_the_receiver() -> Result<()> {
     assert!(status.await??.success());
 
     let requests = receiver.taken(Signal::Profiles);
-    assert!(requests.len() >= 2, "one per interval, and the last");
+    assert!(!requests.is_empty(), "at least the last interval");
     let mut samples = 0;
     let mut named = 0;
     for request in &requests {

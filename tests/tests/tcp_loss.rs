@@ -1,6 +1,8 @@
 //! Checks what the tcp family says of a network that loses packets, against the
 //! kernel's own counters of the namespaces involved.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use observer_tests::netns::Pair;
 use observer_tests::peer::Peer;
@@ -117,4 +119,36 @@ fn handshakes_are_sent_again() -> Result<()> {
     ensure!(spans.len() == 1 && matches!(spans[0].status, SpanStatus::Error(_)));
     ensure!(spans[0].events.len() >= 1);
     Ok(())
+}
+
+/// Checks the tail loss probe, and the timeouts that follow when it isn't
+/// answered either, against `TCPLossProbes` and `RetransSegs`.
+#[test]
+fn tail_loss_probe() -> Result<()> {
+    let pair = Pair::new()?;
+    let mut observed = Observed::attach()?;
+    let mut server = Peer::start("obs-tcp-s7", Some(&pair.right))?;
+    let mut client = Peer::start("obs-tcp-c7", Some(&pair.left))?;
+    let address = server.ask("listen 10.77.0.2:0")?;
+    client.ask(&format!("hold {address} 1"))?;
+    client.ask("write 1000")?;
+    pair.mute()?;
+    client.ask("push 1000")?;
+    // The probe comes after two round trips and the time of a delayed ACK, the
+    // timeout some 200 ms later.
+    std::thread::sleep(Duration::from_secs(2));
+    // Another timeout may come while we look.
+    let before = client.number("mib Tcp RetransSegs")?;
+    let metrics = observed.metrics("obs-tcp-c7")?;
+    let after = client.number("mib Tcp RetransSegs")?;
+    let expected = client.number("mib TcpExt TCPLossProbes")?;
+    let counted = |how| metrics.sum(RETRANSMITS, &[(TYPE, how)]);
+    let (probes, timeouts) = (counted("tail_loss_probe"), counted("timeout"));
+    ensure!(
+        probes > 0 && probes == expected,
+        "{probes} of {expected} probes"
+    );
+    ensure!(timeouts > 0 && (before..=after).contains(&(probes + timeouts)));
+    // Sent, though nobody got it; and each byte once.
+    metrics.check_bytes("ipv4", 2000, 0)
 }

@@ -64,11 +64,13 @@ impl Health {
     ) -> OwnCost {
         let usage = ProcessUsage::read().unwrap_or_default();
         let cpu = usage.user_seconds + usage.system_seconds;
+        self.programs.tick(kernel);
         let mut losses = losses(kernel, limiter);
+        let missed = self.programs.totals().map(|(_, run)| run.missed).sum();
+        losses.push(("bpf", "program_missed", missed));
         for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
             losses.push(("cpu", cause, count));
         }
-        self.programs.tick(kernel);
         let bpf = self.programs.seconds();
         let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         stats.programs = self

@@ -21,7 +21,7 @@ use observer_common::config::FILTER_V1;
 
 use crate::config::{Config, Tables};
 use crate::export::self_stats::Fill;
-use crate::identity::{Host, find_cgroup, v1_controller};
+use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock::Clock;
 use crate::kernel::object::Filters;
@@ -44,7 +44,7 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(250);
 /// Records taken from one ring buffer before the others get their turn.
 const DRAIN_BATCH: usize = 4096;
 
-/// How long a daemon that is told to end waits for its last profile's names.
+/// How long a daemon that is told to end waits for its last profiles' names.
 const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a daemon that is told to end may go on exporting.
@@ -164,11 +164,14 @@ impl Agent {
         }
         self.tick();
         self.end_profile();
-        if self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
+        let deadline = tokio::time::Instant::now() + LAST_PROFILE_LIMIT;
+        while self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);
-            if let Ok(profile) = tokio::time::timeout(LAST_PROFILE_LIMIT, last).await {
-                self.outlet.profile(&profile);
-            }
+            let Ok(profile) = tokio::time::timeout_at(deadline, last).await else {
+                tracing::warn!("the last CPU profile is lost: symbolizing it takes too long");
+                break;
+            };
+            self.outlet.profile(&profile);
         }
         // Detached here: the kernel half is gone before the network is asked.
         let Self {
@@ -359,9 +362,13 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         workloads: config.tables.workloads,
         histogram_cells: config.tables.cells,
         counter_cells: config.tables.cells.saturating_mul(2),
-        v1_controller: v1_controller().map(str::to_string),
+        v1_subsystem: v1_controller().map(subsys_enum_name),
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
-        sample_entries: probes::cpu::entries(config.frequency, config.interval),
+        // Profiles may have a longer period than metrics.
+        sample_entries: probes::cpu::entries(
+            config.frequency,
+            config.interval.max(Duration::from_secs(10)),
+        ),
         diagnostics: config.kernel_debug,
         ring_bytes: Some(config.tables.ring_bytes),
     })

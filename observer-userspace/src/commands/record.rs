@@ -20,7 +20,7 @@ use super::{Failure, usage};
 use crate::agent::cgroup_filters;
 use crate::config::Config;
 use crate::export::profile_file::Output;
-use crate::identity::{Host, Resolver, v1_controller};
+use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ring};
 use crate::probes::{cpu, sched};
@@ -184,7 +184,7 @@ impl Recording {
             counter_cells: FEW_CELLS,
             // Twice, because taking over may be late.
             sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2),
-            v1_controller: v1_controller().map(str::to_owned),
+            v1_subsystem: v1_controller().map(subsys_enum_name),
             ..LoadOptions::default()
         })?;
         let workloads = RingBuf::try_from(kernel.take_map("WORKLOAD_RING")?)?;

@@ -164,7 +164,8 @@ pub struct TableLayer {
     /// Workloads to tell apart; the rest is counted as `other` [default: 1024]
     #[arg(long = "table-workloads", id = "table-workloads", value_name = "N")]
     pub workloads: Option<Positive>,
-    /// Series of one probe family [default: 8192]
+    /// Histogram cells in the kernel: one for each series and CPU
+    /// [default: 1024 a CPU, 8192 at least]
     #[arg(long = "table-cells", id = "table-cells", value_name = "N")]
     pub cells: Option<Positive>,
     /// Ring buffer of one probe family; a power of two of at least 4KiB [default: 256KiB]

@@ -15,6 +15,8 @@ pub mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use observer_common::tally::HISTOGRAM_CELLS;
+
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
 use units::Period;
 use values::{Family, LogFilter, LogFormat};
@@ -209,7 +211,7 @@ impl Config {
             },
             tables: Tables {
                 workloads: all.tables.workloads.map_or(1024, |n| n.0),
-                cells: all.tables.cells.map_or(8192, |n| n.0),
+                cells: all.tables.cells.map_or_else(default_cells, |n| n.0),
                 ring_bytes,
             },
             log: all.log.into(),
@@ -237,6 +239,14 @@ fn environment_layer(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Lay
         layer.interval = (millis > 0).then(|| Period(Duration::from_millis(millis)));
     }
     Ok(layer)
+}
+
+/// Cells belong to CPUs, so more CPUs need more of them: 1,024 for each, from
+/// 8,192 (12 MiB of kernel memory) to 65,536 (94 MiB).
+fn default_cells() -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    cpus.saturating_mul(1024)
+        .clamp(HISTOGRAM_CELLS, 8 * HISTOGRAM_CELLS)
 }
 
 #[cfg(test)]

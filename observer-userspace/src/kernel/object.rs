@@ -15,7 +15,6 @@ use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, WorkloadKey};
 
 use super::btf::KernelBtf;
 use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
-use crate::identity::subsys_enum_name;
 
 /// The committed kernel object.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
@@ -50,8 +49,9 @@ pub struct LoadOptions {
     pub histogram_cells: u32,
     /// Counter cells.
     pub counter_cells: u32,
-    /// The v1 controller whose hierarchy tells workloads apart, e.g. `memory`.
-    pub v1_controller: Option<String>,
+    /// The v1 controller whose hierarchy tells workloads apart, by its name in
+    /// the kernel's `enum cgroup_subsys_id`, e.g. `memory_cgrp_id`.
+    pub v1_subsystem: Option<String>,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
     /// Entries of each of the two tables of CPU samples.
@@ -70,7 +70,7 @@ impl Default for LoadOptions {
             workloads: DEFAULT_WORKLOADS,
             histogram_cells: HISTOGRAM_CELLS,
             counter_cells: COUNTER_CELLS,
-            v1_controller: None,
+            v1_subsystem: None,
             slow_block_ns: 50_000_000,
             sample_entries: SAMPLE_ENTRIES,
             ring_bytes: None,
@@ -126,8 +126,8 @@ impl Kernel {
                 config.filters |= flag;
             }
         }
-        if let Some(controller) = &options.v1_controller
-            && let Some(index) = types.enumerator("cgroup_subsys_id", &subsys_enum_name(controller))
+        if let Some(subsystem) = &options.v1_subsystem
+            && let Some(index) = types.enumerator("cgroup_subsys_id", subsystem)
             && offsets.css_set_subsys != MISSING
         {
             // The kernel half reads `subsys[index]` as if it were a field.

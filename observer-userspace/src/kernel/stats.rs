@@ -22,6 +22,9 @@ pub struct RunStats {
     pub time_ns: u64,
     /// Runs.
     pub count: u64,
+    /// Events that the kernel did not show to the program, because the event
+    /// came while the same program ran on the same CPU. Always counted.
+    pub missed: u64,
 }
 
 /// `BPF_ENABLE_STATS` of enum bpf_cmd (include/uapi/linux/bpf.h).
@@ -87,6 +90,7 @@ impl Estimate {
                 let total = self.totals.entry(name).or_default();
                 total.time_ns += (run.time_ns as f64 * factor) as u64;
                 total.count += (run.count as f64 * factor) as u64;
+                total.missed = run.missed;
             }
         }
         if self.failed {
@@ -160,6 +164,7 @@ pub fn read(kernel: &Kernel) -> HashMap<String, RunStats> {
                 RunStats {
                     time_ns: field("run_time_ns:"),
                     count: field("run_cnt:"),
+                    missed: field("recursion_misses:"),
                 },
             ))
         })

@@ -10,6 +10,7 @@
 //! - `hold ADDRESS N`: opens N connections and keeps them.
 //! - `write BYTES`: sends on the first held connection, and waits until all of
 //!   it is acknowledged.
+//! - `push BYTES`: the same without waiting.
 //! - `accept BYTES`: accepts a connection of the first `listen`, reads and
 //!   keeps it.
 //! - `read BYTES`: reads from the first held connection; accepts it if need be.
@@ -84,6 +85,11 @@ impl Peer {
                 self.held.len().to_string()
             }
             ["write", bytes] => write(self.held.first().context("nothing held")?, bytes.parse()?)?,
+            ["push", bytes] => {
+                let mut stream = self.held.first().context("nothing held")?;
+                stream.write_all(&vec![1; bytes.parse()?])?;
+                bytes.to_string()
+            }
             ["read", bytes] => {
                 if self.held.is_empty() {
                     let listener = self.listeners.first().context("not listening")?;

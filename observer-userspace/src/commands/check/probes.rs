@@ -5,7 +5,7 @@ use observer_common::offsets::{MISSING, Offsets};
 use observer_common::tally::RESERVED_CELLS;
 
 use super::report::{Item, Report, Status};
-use crate::identity::v1_controller;
+use crate::identity::{subsys_enum_name, v1_controller};
 use crate::kernel::btf::KernelBtf;
 use crate::kernel::capabilities::Effective;
 use crate::kernel::{Attach, Kernel, LoadOptions, ProgramSpec};
@@ -57,7 +57,7 @@ fn load(report: &mut Report, held: Effective) -> Option<Kernel> {
         workloads: TRIAL_ENTRIES,
         histogram_cells: RESERVED_CELLS + TRIAL_ENTRIES,
         counter_cells: RESERVED_CELLS + TRIAL_ENTRIES,
-        v1_controller: v1_controller().map(str::to_owned),
+        v1_subsystem: v1_controller().map(subsys_enum_name),
         ..LoadOptions::default()
     };
     if held.ensure_required().is_err() {

@@ -97,15 +97,19 @@ pub fn is_true(point: &MetricPoint, key: &str) -> bool {
         .any(|a| a.key == key && a.value == Value::Bool(true))
 }
 
-/// How a workload is called in tables: its service, with the process's own
-/// name or the executable's where that says more.
+/// How a workload is called in tables: its process's own name, behind the
+/// service's where that isn't just the executable's.
 pub fn label(resource: &Resource) -> String {
     let service = resource.get_str("service.name").unwrap_or("host");
+    let executable = resource
+        .get_str("process.executable.name")
+        .unwrap_or(service);
     let process = resource
         .get_str("observer.workload.comm")
-        .or_else(|| resource.get_str("process.executable.name"));
-    match process {
-        Some(process) if process != service => format!("{service}/{process}"),
-        _ => service.to_string(),
+        .unwrap_or(executable);
+    if service == executable || service == process {
+        process.to_string()
+    } else {
+        format!("{service}/{process}")
     }
 }
