@@ -48,6 +48,11 @@ impl Health {
         Arc::clone(&self.shared)
     }
 
+    /// The first interval begins now.
+    pub fn begin(&mut self, kernel: &Kernel) {
+        self.programs.begin(kernel);
+    }
+
     /// Between ticks: ends the window in which the kernel measures run times.
     pub fn end_window(&mut self, kernel: &Kernel) {
         self.programs.end_window(kernel);
