@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use observer_common::loss::Loss;
 
+use super::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::export::self_stats::{Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats};
@@ -72,7 +73,7 @@ impl Health {
         self.programs.tick(kernel);
         let mut losses = losses(kernel, limiter);
         let missed = self.programs.totals().map(|(_, run)| run.missed).sum();
-        losses.push(("bpf", "program_missed", missed));
+        losses.push((PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
         for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
             losses.push(("cpu", cause, count));
         }
@@ -127,7 +128,8 @@ fn losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<(&'static str, &'st
             Vec::new()
         }
     };
-    all.push(("spans", "span_rate_limited", limiter.dropped()));
+    let limited = SPAN_RATE_LIMITED;
+    all.push((limited.probe, limited.name, limiter.dropped()));
     all
 }
 

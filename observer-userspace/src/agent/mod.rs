@@ -4,6 +4,7 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
+pub mod causes;
 mod diagnostics;
 pub mod health;
 mod limiter;
