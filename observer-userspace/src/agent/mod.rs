@@ -47,8 +47,12 @@ const DRAIN_BATCH: usize = 4096;
 /// How long a daemon that is told to end waits for its last profile's names.
 const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a daemon that is told to end may go on exporting.
+/// How long a daemon that is told to end may take: for its last profile, for
+/// detaching, and then for exporting.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(4500);
+
+/// What is left of that for exporting, however long the rest took.
+const LAST_EXPORT_MINIMUM: Duration = Duration::from_millis(500);
 
 /// The running daemon.
 pub struct Agent {
@@ -136,6 +140,7 @@ impl Agent {
     /// Observes until `end` resolves, then exports the last interval.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
         self.outlet.begin();
+        self.health.begin();
         let start = tokio::time::Instant::now();
         let mut ticks = interval_at(start + self.interval, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,6 +167,7 @@ impl Agent {
                 }
             }
         }
+        let deadline = Instant::now() + SHUTDOWN_LIMIT;
         self.tick();
         self.end_profile();
         if self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
@@ -180,7 +186,8 @@ impl Agent {
             ..
         } = self;
         drop((rings, cells, profiler, kernel));
-        outlet.shutdown(SHUTDOWN_LIMIT).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        outlet.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
         Ok(())
     }
 
