@@ -38,20 +38,21 @@ impl Health {
         Self {
             shared: Arc::default(),
             programs: Estimate::new(),
-            last_cpu: ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds),
+            last_cpu: 0.0,
             last_bpf: 0.0,
             last_losses: HashMap::new(),
         }
     }
 
+    /// From here on time is measured: what the start cost belongs to no interval.
+    pub fn begin(&mut self, kernel: &Kernel) {
+        self.programs.begin(kernel);
+        self.last_cpu = ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds);
+    }
+
     /// The figures, for the daemon's own telemetry.
     pub fn shared(&self) -> Arc<Mutex<SelfStats>> {
         Arc::clone(&self.shared)
-    }
-
-    /// The first interval begins now.
-    pub fn begin(&mut self, kernel: &Kernel) {
-        self.programs.begin(kernel);
     }
 
     /// Between ticks: ends the window in which the kernel measures run times.
