@@ -10,6 +10,7 @@ pub mod otlp_samples;
 pub mod peer;
 pub mod python;
 pub mod receiver;
+pub mod root;
 pub mod tcp;
 pub mod workload;
 

@@ -1,9 +1,10 @@
 //! Two network namespaces with a cable between them.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
+
+use crate::packages;
 
 /// Two namespaces joined by a veth pair; gone when dropped, also by a panic.
 pub struct Pair {
@@ -101,10 +102,10 @@ fn ip(arguments: &str) -> Result<()> {
 }
 
 fn run(program: &str, arguments: &str) -> Result<()> {
-    let output = Command::new(program)
+    let output = packages::program(program, "iproute2")?
         .args(arguments.split_whitespace())
         .output()
-        .with_context(|| format!("cannot run {program} (Debian's iproute2 has it)"))?;
+        .with_context(|| format!("cannot run {program}"))?;
     ensure!(
         output.status.success(),
         "{program} {arguments}: {}",

@@ -10,18 +10,12 @@ use nix::time::{ClockId, clock_gettime};
 use observer_common::loss::Loss;
 use observer_tests::busy::{FUNCTIONS, compile};
 use observer_tests::observer_bin;
+use observer_tests::packages::program;
+use observer_tests::root::is_root;
 use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{SPEC, Sampler};
 use observer_userspace::signals::attribute::SharedResource;
-
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
-}
 
 /// Sum of the counts of the stacks that `keep` keeps.
 fn count(folded: &str, keep: impl Fn(&str) -> bool) -> f64 {
@@ -107,7 +101,7 @@ fn shares_and_rate() {
 
 /// The functions of `perf report`, hottest first.
 fn perf_report(data: &Path, comm: &str) -> Vec<String> {
-    let mut perf = Command::new("perf");
+    let mut perf = program("perf", "linux-perf").expect("perf");
     perf.args(["report", "--stdio", "--no-children", "-g", "none"])
         .args(["--sort", "symbol", "--comm", comm, "-i"])
         .arg(data);
@@ -126,10 +120,6 @@ fn perf_report(data: &Path, comm: &str) -> Vec<String> {
 #[test]
 fn perf_agrees() {
     if !is_root() {
-        return;
-    }
-    if Command::new("perf").arg("--version").output().is_err() {
-        eprintln!("skipped: perf is missing (Debian: apt-get install linux-perf)");
         return;
     }
     let folder = tempfile::tempdir().expect("folder");

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use observer_tests::busy::compile;
 use observer_tests::observer_bin;
 use observer_tests::receiver::Receiver;
+use observer_tests::root::is_root;
 use observer_userspace::export::Signal;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::profiles::v1development::{ProfilesDictionary, Sample};
@@ -36,8 +37,7 @@ fn functions(dictionary: &ProfilesDictionary, sample: &Sample) -> Option<Vec<Str
 /// time, and ends in order when its time is over.
 #[tokio::test]
 async fn short_program_reaches_the_receiver() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !is_root() {
         return Ok(());
     }
     let receiver = Receiver::start().await?;

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use observer_tests::busy::compile;
 use observer_tests::cgroup::Cgroup;
 use observer_tests::observer_bin;
+use observer_tests::root::is_root;
 use observer_userspace::identity::hierarchy::Hierarchies;
 
 fn record(arguments: &[&str]) -> Command {
@@ -34,14 +35,6 @@ fn folded(text: &str) -> Vec<(String, u64)> {
         (stack.to_owned(), count.parse().expect("a number"))
     };
     text.lines().map(parse).collect()
-}
-
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
 }
 
 /// Kills the process when the test is over, also when it fails.

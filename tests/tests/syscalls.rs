@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use observer_common::tally::Kind;
 use observer_tests::kernel::Fixture;
-use observer_tests::workload;
+use observer_tests::{packages, workload};
 use observer_userspace::probes::syscalls;
 
 const CALLS: Kind = Kind::SyscallDuration;
@@ -94,12 +94,12 @@ fn agrees_with_strace() -> Result<()> {
         "-name",
         "copyright",
     ];
-    let strace = Command::new("strace")
+    let strace = packages::program("strace", "strace")?
         .args(["-c", "-U", "calls,errors,name", "-o", "/dev/stderr", "--"])
         .args(program)
         .stdout(Stdio::null())
         .output()
-        .context("strace can't be run; Debian's package strace has it")?;
+        .context("strace can't be run")?;
     let text = String::from_utf8(strace.stderr)?;
     let mut fixture = fixture()?;
     ensure!(

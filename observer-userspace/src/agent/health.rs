@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use observer_common::loss::Loss;
 
+use super::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::export::self_stats::{Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats};
@@ -48,6 +49,11 @@ impl Health {
         Arc::clone(&self.shared)
     }
 
+    /// The first interval begins now.
+    pub fn begin(&mut self, kernel: &Kernel) {
+        self.programs.begin(kernel);
+    }
+
     /// Between ticks: ends the window in which the kernel measures run times.
     pub fn end_window(&mut self, kernel: &Kernel) {
         self.programs.end_window(kernel);
@@ -67,7 +73,7 @@ impl Health {
         self.programs.tick(kernel);
         let mut losses = losses(kernel, limiter);
         let missed = self.programs.totals().map(|(_, run)| run.missed).sum();
-        losses.push(("bpf", "program_missed", missed));
+        losses.push((PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
         for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
             losses.push(("cpu", cause, count));
         }
@@ -122,7 +128,8 @@ fn losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<(&'static str, &'st
             Vec::new()
         }
     };
-    all.push(("spans", "span_rate_limited", limiter.dropped()));
+    let limited = SPAN_RATE_LIMITED;
+    all.push((limited.probe, limited.name, limiter.dropped()));
     all
 }
 

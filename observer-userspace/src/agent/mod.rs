@@ -4,6 +4,7 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
+pub mod causes;
 mod diagnostics;
 pub mod health;
 mod limiter;
@@ -136,11 +137,13 @@ impl Agent {
     /// Observes until `end` resolves, then exports the last interval.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
         self.outlet.begin();
+        self.health.begin(&self.kernel);
         let start = tokio::time::Instant::now();
-        let mut ticks = interval_at(start + self.interval, self.interval);
+        let first = self.outlet.first_interval(self.interval);
+        let mut ticks = interval_at(start + first, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let period = self.outlet.profile_period(self.interval);
-        let mut profiles = interval_at(start + period, period);
+        let mut profiles = interval_at(start + self.outlet.first_profile(self.interval), period);
         profiles.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drains = interval_at(start + DRAIN_PERIOD, DRAIN_PERIOD);
         drains.set_missed_tick_behavior(MissedTickBehavior::Delay);

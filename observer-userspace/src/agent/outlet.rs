@@ -20,6 +20,13 @@ use crate::signals::{Instrument, Metric, Profile, Span};
 /// Time that one exported profile covers.
 const PROFILE_PERIOD: Duration = Duration::from_secs(10);
 
+/// The first summary on a terminal comes no later.
+const FIRST_SUMMARY: Duration = Duration::from_secs(5);
+
+/// So long before a summary a profile ends: looking its symbols up takes a
+/// moment, and the summary shows the hottest functions.
+const NAMING_TIME: Duration = Duration::from_secs(1);
+
 /// The way out.
 pub enum Outlet {
     /// To an OTLP endpoint.
@@ -83,6 +90,25 @@ impl Outlet {
         match self {
             Self::Otlp { .. } => PROFILE_PERIOD,
             Self::Terminal(_) => interval,
+        }
+    }
+
+    /// How long the first interval is: nobody at a terminal likes to wait.
+    pub fn first_interval(&self, interval: Duration) -> Duration {
+        match self {
+            Self::Otlp { .. } => interval,
+            Self::Terminal(_) => interval.min(FIRST_SUMMARY),
+        }
+    }
+
+    /// How long the first profile is.
+    pub fn first_profile(&self, interval: Duration) -> Duration {
+        match self {
+            Self::Otlp { .. } => PROFILE_PERIOD,
+            Self::Terminal(_) => {
+                let first = self.first_interval(interval);
+                first.saturating_sub(NAMING_TIME.min(first / 4))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use tokio::sync::oneshot;
 
+use super::causes::SYMBOLIZER_TOO_SLOW;
 use crate::kernel::Kernel;
 use crate::probes::cpu::Sampler;
 use crate::signals::Profile;
@@ -86,7 +87,7 @@ impl Profiler {
         let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
         mappings
             .into_iter()
-            .chain([("symbolizer_too_slow", self.unnamed)])
+            .chain([(SYMBOLIZER_TOO_SLOW.name, self.unnamed)])
     }
 
     fn report(&mut self, now: MappingLosses) {

@@ -113,6 +113,18 @@ impl DropCause {
             Self::Shutdown => "shutdown",
         }
     }
+
+    /// What happened, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::QueueFull => "The queue was full: the oldest data made room for newer.",
+            Self::TooLarge => "One request was larger than the whole queue.",
+            Self::Refused => "The endpoint answered that it will never take this request.",
+            Self::PartialSuccess => "The endpoint took a request but not these items of it.",
+            Self::Unsupported => "The endpoint doesn't know the signal.",
+            Self::Shutdown => "Observer ended before the endpoint took it.",
+        }
+    }
 }
 
 /// What happened to one signal since start. Items are data points, spans or

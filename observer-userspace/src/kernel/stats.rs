@@ -76,6 +76,13 @@ impl Estimate {
         Self::default()
     }
 
+    /// Begins the first interval and opens its window.
+    pub fn begin(&mut self, kernel: &Kernel) {
+        let now = Instant::now();
+        self.last_tick = Some(now);
+        self.open_window(kernel, now);
+    }
+
     /// Adds an interval, then opens the window of the next one.
     pub fn tick(&mut self, kernel: &Kernel) {
         self.end_window(kernel);
@@ -93,6 +100,10 @@ impl Estimate {
                 total.missed = run.missed;
             }
         }
+        self.open_window(kernel, now);
+    }
+
+    fn open_window(&mut self, kernel: &Kernel, now: Instant) {
         if self.failed {
             return;
         }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use observer_common::loss::Loss;
-use observer_userspace::export::self_metrics;
-use observer_userspace::probes;
+use observer_userspace::export::{DropCause, self_metrics};
 use observer_userspace::signals::{Instrument, MetricDef};
+use observer_userspace::stacks::mappings::MappingLosses;
+use observer_userspace::{agent, probes};
 
 fn main() -> anyhow::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
@@ -36,9 +37,10 @@ fn page() -> String {
          the kernel and exported bucket for bucket. Counters and histograms are cumulative since the \
          series' first event unless delta temporality is asked for. Every point belongs to the resource \
          of a workload (`service.name`, `process.executable.name`, `container.id`, …) unless it is about \
-         a device or the host.\n",
+         a device or the host. Workloads that found no place are together in one, `other`, marked with \
+         `otel.metric.overflow=true`.\n",
     );
-    let mut seen = BTreeSet::new();
+    overview(&mut page);
     for probe in probes::all() {
         let spec = probe.spec();
         let _ = write!(
@@ -46,43 +48,96 @@ fn page() -> String {
             "\n## {}\n\nObserves {}.\n",
             spec.family, spec.observes
         );
+        if probe.metrics().is_empty() {
+            page.push_str("It makes profiles, and no metrics.\n");
+        }
         for def in probe.metrics() {
-            assert!(seen.insert(def.name), "two metrics are called {}", def.name);
             metric(&mut page, def);
         }
     }
-    page.push_str("\n## observer itself\n\nThe daemon's own cost and losses, through the OpenTelemetry SDK.\n");
-    for own in self_metrics::CATALOGUE {
-        metric(&mut page, own.def);
-    }
     page.push_str(
-        "\n## Causes of loss\n\n\
-         Values of the loss metric's cause attribute that the kernel half counts.\n\n\
-         | cause | probe | what was lost |\n|---|---|---|\n",
+        "\n## Observer itself\n\n\
+         The daemon's own cost and losses, with `service.name=observer`. Collected by the OpenTelemetry SDK; \
+         `--own-telemetry false` turns it off.\n",
     );
-    for loss in Loss::ALL {
-        let _ = writeln!(
-            page,
-            "| `{}` | {} | {} |",
-            loss.name(),
-            loss.family(),
-            loss.meaning()
-        );
+    for def in self_metrics::metrics() {
+        metric(&mut page, def);
     }
+    causes(&mut page);
     page
 }
 
-fn metric(page: &mut String, def: &MetricDef) {
-    let instrument = match def.instrument {
+/// One line per metric; two of one name are a mistake.
+fn overview(page: &mut String) {
+    page.push_str("\n| metric | unit | instrument | of |\n|---|---|---|---|\n");
+    let mut seen = BTreeSet::new();
+    let mut line = |family: &str, def: &MetricDef| {
+        assert!(seen.insert(def.name), "two metrics are called {}", def.name);
+        let anchor: String = def.name.chars().filter(|c| *c != '.').collect();
+        let _ = writeln!(
+            page,
+            "| [`{}`](#{anchor}) | `{}` | {} | {family} |",
+            def.name,
+            def.unit,
+            instrument(def)
+        );
+    };
+    for probe in probes::all() {
+        for def in probe.metrics() {
+            line(probe.spec().family, def);
+        }
+    }
+    for def in self_metrics::metrics() {
+        line("Observer itself", def);
+    }
+}
+
+/// Everything that can be lost, by the names under which it is counted.
+fn causes(page: &mut String) {
+    page.push_str(
+        "\n## Causes of loss\n\n\
+         Values of `error.type` in [`observer.probe.lost`](#observerprobelost): what was lost on the way to the \
+         export queue.\n\n\
+         | cause | `observer.probe` | what was lost |\n|---|---|---|\n",
+    );
+    let mut line = |name: &str, probe: &str, meaning: &str| {
+        let _ = writeln!(page, "| `{name}` | `{probe}` | {meaning} |");
+    };
+    for loss in Loss::ALL {
+        line(loss.name(), loss.family(), loss.meaning());
+    }
+    for (name, meaning, _) in MappingLosses::default().causes() {
+        line(name, probes::cpu::SPEC.family, meaning);
+    }
+    for cause in agent::causes::ALL {
+        line(cause.name, cause.probe, cause.meaning);
+    }
+    page.push_str(
+        "\nValues of `error.type` in [`observer.export.lost`](#observerexportlost): what did not reach the endpoint.\n\n\
+         | cause | what happened |\n|---|---|\n",
+    );
+    for cause in DropCause::ALL {
+        let _ = writeln!(page, "| `{}` | {} |", cause.as_str(), cause.meaning());
+    }
+}
+
+fn instrument(def: &MetricDef) -> &'static str {
+    match def.instrument {
         Instrument::Counter => "Counter",
         Instrument::UpDownCounter => "UpDownCounter",
         Instrument::Gauge => "Gauge",
         Instrument::Histogram => "Exponential histogram",
-    };
+    }
+}
+
+fn metric(page: &mut String, def: &MetricDef) {
     let _ = write!(
         page,
-        "\n### `{}`\n\n{instrument}, unit `{}`. {}\n",
-        def.name, def.unit, def.description
+        "\n### `{}`\n\n{}, unit `{}`. {}\n",
+        def.name,
+        instrument(def),
+        def.unit,
+        def.description
     );
     if !def.attributes.is_empty() {
         page.push_str("\n| attribute | meaning |\n|---|---|\n");
