@@ -1,5 +1,6 @@
 //! Support for the integration tests: guards that clean up, receivers, workloads.
 
+pub mod bench;
 pub mod binary;
 pub mod busy;
 pub mod cgroup;

@@ -140,6 +140,7 @@ impl Kernel {
             .flat_map(|name| types.enumerators(name))
             .collect();
         drop(types);
+        give_memory_back();
 
         let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
         let (offset_bytes, config_bytes) = (Bytes(offsets), Bytes(config));
@@ -314,9 +315,7 @@ impl Kernel {
     /// Frees the memory of the kernel's types: nothing can be attached after.
     pub fn forget_types(&mut self) {
         self.btf = None;
-        // SAFETY: has no preconditions. The types are tens of megabytes in small
-        // pieces, which glibc would otherwise keep.
-        unsafe { libc::malloc_trim(0) };
+        give_memory_back();
     }
 
     /// What became of every program that was to be attached.
@@ -392,6 +391,16 @@ impl Kernel {
             .filter_map(Result::ok)
             .map(|(key, value)| (key.0, value as u32))
             .collect())
+    }
+}
+
+/// The kernel's types are tens of megabytes in small pieces, which glibc would
+/// keep when they are freed.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

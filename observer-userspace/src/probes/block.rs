@@ -158,8 +158,8 @@ pub struct Block {
     devices: Devices,
     operations: Operations,
     unseen: Unseen,
-    /// Operations and bytes of the last tick: they never fall.
-    last: BTreeMap<(u16, u32, Direction), (u64, u64)>,
+    /// Operations and bytes of the last tick, which never fall, and the start.
+    last: BTreeMap<(u16, u32, Direction), (u64, u64, UnixNanos)>,
 }
 
 impl Probe for Block {
@@ -199,11 +199,15 @@ impl Probe for Block {
             self.unseen.compare(device, operations, &self.devices);
         }
         for ((workload, device, direction), mut sum) in sums.0 {
-            // A request may be found as unseen and counted a moment later.
-            let last = self.last.entry((workload, device, direction)).or_default();
+            // A request may be found as unseen and counted a moment later, or
+            // have begun before the first that was counted: what was said once
+            // doesn't fall, nor does the start move.
+            let key = (workload, device, direction);
+            let last = self.last.entry(key).or_insert((0, 0, sum.since));
             sum.operations = sum.operations.max(last.0);
             sum.bytes = sum.bytes.max(last.1);
-            *last = (sum.operations, sum.bytes);
+            sum.since = last.2;
+            *last = (sum.operations, sum.bytes, sum.since);
             let attributes = vec![
                 Attribute::new("disk.io.direction", direction.name()),
                 Attribute::new("system.device", self.devices.name(device)),

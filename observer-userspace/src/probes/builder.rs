@@ -1,6 +1,6 @@
 //! Gathers points by workload and metric.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::signals::attribute::SharedResource;
@@ -13,7 +13,11 @@ type Group = HashMap<&'static str, Metric>;
 /// The points of one tick, grouped as OTLP wants them.
 #[derive(Default)]
 pub struct MetricBuilder {
-    workloads: HashMap<u16, Group>,
+    /// In order: seconds are added up as floating-point numbers, whose sum
+    /// depends on it. In one order sums of what only grows only grow; in
+    /// another at each tick they'd now and then fall by the last digit, which
+    /// readers of a counter take for a restart.
+    workloads: BTreeMap<u16, Group>,
     host: Group,
 }
 
@@ -135,4 +139,39 @@ fn sorted(metrics: Group) -> Vec<Metric> {
     let mut metrics: Vec<Metric> = metrics.into_values().collect();
     metrics.sort_by_key(|metric| metric.def.name);
     metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::Instrument;
+
+    static SECONDS: MetricDef = MetricDef {
+        name: "test.seconds",
+        unit: "s",
+        instrument: Instrument::Counter,
+        description: "",
+        attributes: &[],
+    };
+
+    // Checks that the sum over workloads of one resource doesn't depend on the
+    // order in which they come or a hash puts them: a counter may not fall.
+    #[test]
+    fn sums_of_one_resource_are_the_same_at_each_tick() {
+        let one: SharedResource = Arc::new(Resource::default());
+        let sum = |ids: &mut dyn Iterator<Item = u16>| {
+            let mut out = MetricBuilder::default();
+            for id in ids {
+                let seconds = PointValue::Double(1.0 / f64::from(id));
+                out.workload(id, &SECONDS, vec![], UnixNanos::default(), seconds);
+            }
+            let groups = out.finish(Arc::new(Resource::default()), |_| Arc::clone(&one));
+            groups[0].metrics[0].points[0].value.clone()
+        };
+        let wanted: f64 = (1..200u16).map(|id| 1.0 / f64::from(id)).sum();
+        for _ in 0..20 {
+            assert_eq!(sum(&mut (1..200)), PointValue::Double(wanted));
+            assert_eq!(sum(&mut (1..200).rev()), PointValue::Double(wanted));
+        }
+    }
 }

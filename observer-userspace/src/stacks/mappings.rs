@@ -192,7 +192,7 @@ impl Processes {
                     process.ended = true;
                 }
             }
-            Event::KernelSymbols => {} // the symbolizer's business
+            Event::KernelCode { .. } => {} // the symbolizer's business
             Event::Lost(records) => {
                 self.losses.records += records;
                 self.doubtful = true;

@@ -9,6 +9,7 @@ pub mod files;
 pub mod hottest;
 pub mod images;
 pub mod interner;
+mod kernel_code;
 pub mod mappings;
 pub mod perf_map;
 pub mod places;

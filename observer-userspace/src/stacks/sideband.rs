@@ -25,6 +25,8 @@ const RECORD_FORK: u32 = 7;
 const RECORD_MMAP2: u32 = 10;
 const RECORD_KSYMBOL: u32 = 17;
 const MISC_COMM_EXEC: u16 = 1 << 13;
+/// `PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER`
+const KSYMBOL_UNREGISTER: u16 = 1;
 
 /// Device (major, minor) and inode of a mapped file; none of other mappings.
 pub type FileIdentity = Option<(u32, u32, u64)>;
@@ -70,8 +72,15 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
-    /// The kernel got or lost symbols (BPF programs, trampolines).
-    KernelSymbols,
+    /// The kernel got or lost code (a BPF program, a trampoline).
+    KernelCode {
+        /// First address.
+        start: u64,
+        /// First address behind it.
+        end: u64,
+        /// What it is called; `None` when it is gone.
+        name: Option<String>,
+    },
     /// The ring was full and this many records are lost.
     Lost(u64),
 }
@@ -292,7 +301,16 @@ fn parse(record: &[u8]) -> Option<(u64, Event)> {
             }
             Event::Exit { pid }
         }
-        RECORD_KSYMBOL => Event::KernelSymbols,
+        RECORD_KSYMBOL => {
+            let start = u64_at(body, 8)?;
+            let flags = u16::from_ne_bytes(body.get(22..24)?.try_into().ok()?);
+            let gone = flags & KSYMBOL_UNREGISTER != 0;
+            Event::KernelCode {
+                start,
+                end: start.saturating_add(u32_at(body, 16)?.into()),
+                name: if gone { None } else { Some(text_at(body, 24)?) },
+            }
+        }
         RECORD_LOST => Event::Lost(u64_at(body, 16)?),
         _ => return None,
     };
@@ -334,6 +352,31 @@ mod tests {
         let exit = at(&|e| matches!(e, Event::Exit { pid: p } if *p == pid));
         assert!(fork.is_some() && exec.is_some() && mapped.is_some() && exit.is_some());
         assert!(fork < exec && exec < mapped && mapped < exit);
+    }
+
+    /// Checks that kernel code that comes and goes is understood: records laid
+    /// out as the comment at `PERF_RECORD_KSYMBOL` in linux/perf_event.h says.
+    #[test]
+    fn kernel_code() {
+        let record = |flags: u16| {
+            let mut record = 17_u32.to_ne_bytes().to_vec();
+            record.extend([0, 0, 48, 0]); // misc, size
+            record.extend(0xffff_ffff_c000_1000_u64.to_ne_bytes());
+            record.extend(0x80_u32.to_ne_bytes());
+            record.extend(1_u16.to_ne_bytes()); // PERF_RECORD_KSYMBOL_TYPE_BPF
+            record.extend(flags.to_ne_bytes());
+            record.extend(b"bpf_prog_abc_me\0");
+            record.extend(77_u64.to_ne_bytes());
+            record
+        };
+        let came = |name| Event::KernelCode {
+            start: 0xffff_ffff_c000_1000,
+            end: 0xffff_ffff_c000_1080,
+            name,
+        };
+        let named = came(Some("bpf_prog_abc_me".to_string()));
+        assert_eq!(parse(&record(0)), Some((77, named)));
+        assert_eq!(parse(&record(1)), Some((77, came(None))));
     }
 
     /// Checks that a truncated or odd record is ignored, whatever its length.

@@ -7,6 +7,7 @@
 //! so that is an option.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::rc::Rc;
 
@@ -16,6 +17,7 @@ use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
 
 use super::elf::build_id_in_notes;
 use super::files::{Lines, Modules, NamedLine};
+use super::kernel_code::KernelCode;
 use super::mappings::Processes;
 use super::perf_map;
 use super::places::{Place, place_stack};
@@ -25,6 +27,8 @@ use crate::signals::Profile;
 use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, Sample};
 use crate::stacks::interner::Interner;
 
+/// The kernel's symbols.
+const KALLSYMS: &str = "/proc/kallsyms";
 /// Kernel names kept between intervals.
 const MAX_KERNEL_NAMES: usize = 65_536;
 /// Where the kernel half of the address space begins (x86_64, aarch64).
@@ -52,8 +56,13 @@ pub struct FrameShare {
 pub struct Symbols {
     options: SymbolOptions,
     kernel: Option<Symbolizer>,
+    /// Open as long as `kernel` lives: that keeps its inode, and so its times,
+    /// by which blazesym would otherwise take it for changed and read it again.
+    kallsyms: Option<File>,
     kernel_names: HashMap<u64, Lines>,
-    /// The kernel's symbols changed since they were read.
+    /// What the kernel got since its symbols were read.
+    kernel_code: KernelCode,
+    /// Some of that is not known.
     kernel_changed: bool,
     kernel_build_id: String,
     modules: Modules,
@@ -71,7 +80,9 @@ impl Symbols {
         Self {
             options,
             kernel: None,
+            kallsyms: None,
             kernel_names: HashMap::new(),
+            kernel_code: KernelCode::default(),
             kernel_changed: false,
             kernel_build_id: build_id_in_notes(&notes).unwrap_or_default(),
             modules: Modules::default(),
@@ -81,7 +92,19 @@ impl Symbols {
 
     /// Takes one piece of news in.
     pub fn apply(&mut self, event: Event) {
-        self.kernel_changed |= event == Event::KernelSymbols;
+        match &event {
+            Event::KernelCode {
+                start,
+                end,
+                name: Some(name),
+            } => {
+                self.kernel_names.retain(|a, _| !(*start..*end).contains(a));
+                self.kernel_code.add(*start, *end, name);
+            }
+            Event::KernelCode { start, .. } => self.kernel_code.remove(*start),
+            Event::Lost(_) => self.kernel_changed = true,
+            _ => {}
+        }
         self.processes.apply(event);
     }
 
@@ -98,6 +121,7 @@ impl Symbols {
         let profile = self.build(raw, &places, &jit);
         drop(places);
         self.processes.forget_ended();
+        self.kernel_code.forget_gone();
         self.modules.trim();
         if self.kernel_names.len() > MAX_KERNEL_NAMES {
             self.kernel_names.clear();
@@ -110,12 +134,19 @@ impl Symbols {
             // A BPF program may have come where another one was.
             self.kernel = None;
             self.kernel_names.clear();
+            self.kernel_code = KernelCode::default();
         }
-        let unknown: HashSet<u64> = samples
+        let mut unknown: HashSet<u64> = samples
             .iter()
             .flat_map(|s| call_sites(&s.stack.kernel))
             .filter(|a| !self.kernel_names.contains_key(a))
             .collect();
+        unknown.retain(|address| {
+            let found = self.kernel_code.find(*address);
+            let known = found.is_some();
+            self.kernel_names.extend(found.map(|name| (*address, name)));
+            !known
+        });
         if unknown.is_empty() {
             return;
         }
@@ -126,6 +157,7 @@ impl Symbols {
                      `sysctl kernel.kptr_restrict=1` and CAP_SYSLOG show them"
                 );
             }
+            self.kallsyms = File::open(KALLSYMS).ok();
             Symbolizer::builder()
                 .enable_code_info(false)
                 .enable_inlined_fns(false)
@@ -362,7 +394,7 @@ fn lines_of(symbol: &Sym<'_>) -> Lines {
 
 /// Whether the kernel shows zeros instead of its functions' addresses.
 fn kernel_symbols_hidden() -> bool {
-    let Ok(file) = std::fs::File::open("/proc/kallsyms") else {
+    let Ok(file) = File::open(KALLSYMS) else {
         return true;
     };
     let lines = BufReader::new(file).lines().map_while(Result::ok);

@@ -27,7 +27,12 @@ pub(super) fn span(connection: &Connection, clock: Clock, resource: SharedResour
         name: "tcp connection".into(),
         kind,
         start: clock.wall(connection.started),
-        end: clock.wall(connection.ended),
+        // The reset of a connection given up comes after its end.
+        end: clock.wall(
+            connection.events[..remembered]
+                .iter()
+                .fold(connection.ended, |end, event| end.max(event.time)),
+        ),
         attributes: attributes(connection),
         events: connection.events[..remembered]
             .iter()

@@ -1,0 +1,99 @@
+//! A receiver on a thread of its own, for benchmarks that aren't async.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use observer_userspace::export::Signal;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point;
+use prost::Message;
+use tokio::sync::oneshot;
+
+use crate::receiver::Receiver;
+
+/// Takes whatever is sent to it.
+pub struct Collector {
+    receiver: Arc<Receiver>,
+    /// Dropped to end the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// Listens on a free port of the loopback.
+    pub fn start() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        let receiver = Arc::new(runtime.block_on(Receiver::start())?);
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            // An error is what a dropped sender means.
+            let _ = runtime.block_on(stopped);
+        });
+        Ok(Self {
+            receiver,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// The base endpoint.
+    pub fn endpoint(&self) -> String {
+        self.receiver.endpoint()
+    }
+
+    /// The latest sum of `observer.syscall.calls` of a syscall by processes
+    /// called `comm`, which must not be the name of their executable.
+    pub fn syscall_calls(&self, comm: &str, syscall: &str) -> Result<u64> {
+        let mut latest = 0;
+        for request in self.receiver.taken(Signal::Metrics) {
+            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
+            let mut sum = 0;
+            for group in request.resource_metrics {
+                let attributes = group.resource.map(|r| r.attributes).unwrap_or_default();
+                if text(&attributes, "observer.workload.comm") != Some(comm) {
+                    continue;
+                }
+                let metrics = group.scope_metrics.into_iter().flat_map(|s| s.metrics);
+                for metric in metrics.filter(|m| m.name == "observer.syscall.calls") {
+                    let Some(Data::Sum(data)) = metric.data else {
+                        continue;
+                    };
+                    let points = data.data_points.into_iter();
+                    sum += points
+                        .filter(|p| text(&p.attributes, "syscall.name") == Some(syscall))
+                        .map(|point| match point.value {
+                            Some(number_data_point::Value::AsInt(n)) => n as u64,
+                            _ => 0,
+                        })
+                        .sum::<u64>();
+                }
+            }
+            latest = latest.max(sum);
+        }
+        Ok(latest)
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}

@@ -1,0 +1,175 @@
+//! Other people's tools: installing them, starting them, ending them.
+
+use std::ffi::CStr;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a tool that is told to end may take for its report.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Installs a program's Debian package if the program isn't there.
+///
+/// # Errors
+/// Why it can't be had here.
+pub fn ensure(program: &str, package: &str) -> Result<()> {
+    if found(program) {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("{program} is not installed, and there is no apt-get to install {package}");
+    }
+    eprintln!("installing {package} for its {program}");
+    // A list that can't be renewed may still be good enough.
+    let _ = apt_get(&["update"]);
+    let installed = apt_get(&["install", "--yes", "--no-install-recommends", package])?;
+    if !installed.success() || !found(program) {
+        bail!("{program} is not installed, and apt-get can't install {package}");
+    }
+    Ok(())
+}
+
+fn apt_get(args: &[&str]) -> io::Result<std::process::ExitStatus> {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet").args(args);
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(Stdio::null())
+        .status()
+}
+
+fn found(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/bin", "/usr/sbin"])
+        .any(|folder| Path::new(folder).join(program).is_file())
+}
+
+/// The first line of what `program ARGS` prints; `None` if it can't be run.
+pub fn version(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().next().map(str::to_string)
+}
+
+/// Has `command` find tracefs and debugfs where old tools look for them, in a
+/// mount namespace of its own, and lock as much memory as it wants if it may.
+pub fn with_tracefs(command: &mut Command) {
+    // SAFETY: between fork and exec, only system calls on constants are made.
+    unsafe { command.pre_exec(enter_private_mounts) };
+}
+
+fn enter_private_mounts() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&CStr>;
+    mount(
+        none,
+        c"/",
+        none,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        none,
+    )?;
+    // Refused where they are mounted already, or where a container forbids it;
+    // the tool then says what it misses.
+    for (kind, place) in [
+        (c"debugfs", c"/sys/kernel/debug"),
+        (c"tracefs", c"/sys/kernel/tracing"),
+    ] {
+        let _ = mount(Some(kind), place, Some(kind), MsFlags::empty(), none);
+    }
+    // Refused without CAP_SYS_RESOURCE, and since 5.11 not needed any more.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    Ok(())
+}
+
+/// A running tool; killed if nobody ends it in order, or if we are killed.
+pub struct Tool {
+    child: Child,
+    /// Output and errors together, in a file, which never blocks the tool.
+    output: tempfile::NamedTempFile,
+}
+
+impl Tool {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let output = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        let file = output.reopen()?;
+        // SAFETY: a single system call between fork and exec.
+        unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { child, output })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it printed so far.
+    pub fn printed(&self) -> Result<String> {
+        let mut text = String::new();
+        self.output.reopen()?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Waits until `ready`, at most ten seconds.
+    pub fn wait_until(&mut self, mut ready: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
+        let begin = Instant::now();
+        while !ready(self)? {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended ({status}): {}", last_line(&self.printed()?));
+            }
+            if begin.elapsed() > Duration::from_secs(10) {
+                bail!(
+                    "it wasn't ready within 10 s: {}",
+                    last_line(&self.printed()?)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Interrupts it as a person would, waits, and returns all it printed.
+    pub fn end(mut self) -> Result<String> {
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGINT)
+            .context("it ended before it was told to")?;
+        let begin = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if begin.elapsed() > END_LIMIT {
+                bail!("it doesn't end when interrupted");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.printed()
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // Both fail for one that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim_end()
+        .lines()
+        .next_back()
+        .unwrap_or("it printed nothing")
+}

@@ -1,0 +1,72 @@
+//! `cargo xtask bench [-- NAME… --quick --json FILE --markdown FILE]`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use observer_tests::bench::{self, Benchmark, Options, machine, peers, report};
+
+/// Measures what Observer costs and whether its figures are true, beside empty
+/// programs and peers.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench --")]
+struct Arguments {
+    /// Which benchmarks; all of them if none is named.
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::ALL.iter().map(|b| b.name)))]
+    names: Vec<String>,
+    /// Fewer rounds: rougher figures in a minute.
+    #[arg(long)]
+    quick: bool,
+    /// Writes the figures to this file, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes the report to this file, too.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    if std::env::args().nth(1).as_deref() == Some(bench::getppid::ARGUMENT) {
+        return bench::getppid::main();
+    }
+    let arguments = Arguments::parse();
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the benchmark attaches programs to the kernel and needs root; `cargo xtask bench` sees to it"
+    );
+    let options = Options {
+        quick: arguments.quick,
+    };
+    let chosen = |benchmark: &&Benchmark| {
+        arguments.names.is_empty() || arguments.names.iter().any(|n| n == benchmark.name)
+    };
+    let mut head = Vec::new();
+    let mut sections = Vec::new();
+    for benchmark in bench::ALL.iter().filter(chosen) {
+        let load = machine::load();
+        let section = (benchmark.run)(&options).with_context(|| benchmark.name)?;
+        if head.is_empty() {
+            // After the first one, which installs its peers.
+            head = machine::head(
+                load,
+                &[
+                    ("bpftrace", peers::version("bpftrace", &["--version"])),
+                    ("strace", peers::version("strace", &["--version"])),
+                ],
+            );
+            println!("{}", report::head_text(&head).trim_end());
+        }
+        println!("{}", report::text(&section).trim_end());
+        sections.push(section);
+    }
+    if let Some(path) = arguments.json {
+        let text = serde_json::to_string_pretty(&report::json(&head, &sections))?;
+        std::fs::write(&path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = arguments.markdown {
+        std::fs::write(&path, report::markdown(&head, &sections))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
