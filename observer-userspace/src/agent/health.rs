@@ -38,21 +38,22 @@ impl Health {
         Self {
             shared: Arc::default(),
             programs: Estimate::new(),
-            last_cpu: 0.0,
+            last_cpu: cpu_seconds(),
             last_bpf: 0.0,
             last_losses: HashMap::new(),
         }
     }
 
-    /// From here on time is measured: what the start cost belongs to no interval.
-    pub fn begin(&mut self, kernel: &Kernel) {
-        self.programs.begin(kernel);
-        self.last_cpu = ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds);
-    }
-
     /// The figures, for the daemon's own telemetry.
     pub fn shared(&self) -> Arc<Mutex<SelfStats>> {
         Arc::clone(&self.shared)
+    }
+
+    /// The first interval begins now.
+    pub fn begin(&mut self, kernel: &Kernel) {
+        // Starting up isn't this interval's cost.
+        self.last_cpu = cpu_seconds();
+        self.programs.begin(kernel);
     }
 
     /// Between ticks: ends the window in which the kernel measures run times.
@@ -115,6 +116,11 @@ impl Health {
             lost,
         }
     }
+}
+
+/// CPU time of the daemon since it began.
+fn cpu_seconds() -> f64 {
+    ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds)
 }
 
 /// Probe, cause and count of everything that was ever lost.

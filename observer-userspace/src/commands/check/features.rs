@@ -120,12 +120,6 @@ pub fn bpf(report: &mut Report) {
             Status::Degraded,
             "TCP connections with their owner and times",
         ),
-        (
-            MapType::StackTrace,
-            "stack trace",
-            Status::Degraded,
-            "profiles",
-        ),
     ];
     for (map, name, status, lost) in maps {
         let tried = is_map_supported(map).map_err(|error| errno(&error));
