@@ -37,8 +37,8 @@ pub fn start(args: &[&str]) -> Result<Tool> {
     Ok(tool)
 }
 
-/// Programs that a process has attached.
-fn links(pid: u32) -> usize {
+/// BPF programs that a process has attached.
+pub fn links(pid: u32) -> usize {
     descriptors(pid)
         .filter(|fd| fs::read_link(fd).is_ok_and(|to| to.to_string_lossy().contains("bpf_link")))
         .count()

@@ -3,17 +3,40 @@
 use std::fs;
 use std::process::Command;
 
+use super::daemon;
 use super::report::Head;
 
+/// What else goes on.
+pub struct Before {
+    load: String,
+    programs: usize,
+}
+
+impl Before {
+    /// As of now.
+    pub fn read() -> Self {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Self {
+            load: load(),
+            programs: pids.map(daemon::links).sum(),
+        }
+    }
+}
+
 /// Machine, kernel and system, and the versions of what takes part.
-pub fn head(load: String, peers: &[(&'static str, Option<String>)]) -> Head {
+pub fn head(before: &Before, peers: &[(&'static str, Option<String>)]) -> Head {
     let mut head = vec![
         ("processor", processor()),
         ("memory", memory()),
         ("kernel", first_line("/proc/sys/kernel/osrelease")),
         ("system", system()),
         ("virtualization", virtualization()),
-        ("load average at the start", load),
+        ("load average at the start", before.load.clone()),
+        (
+            "BPF programs of others at the start",
+            before.programs.to_string(),
+        ),
         ("observer", observer()),
     ];
     for (name, version) in peers {

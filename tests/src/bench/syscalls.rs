@@ -93,8 +93,10 @@ impl Who {
         }
     }
 
-    /// Attaches it, has the loop run, detaches it.
+    /// Attaches it, has the loop run, detaches it. The bare loop runs before and
+    /// after: whatever else disturbs the machine disturbs it, too.
     fn round(self, work: &mut Loop) -> Result<Round> {
+        let before = work.measure(CALLS)?;
         let begin = work.calls;
         let (ns, counted) = match self {
             Self::Nothing => (work.measure(self.calls())?, None),
@@ -104,9 +106,12 @@ impl Who {
             Self::Bpftrace => bpftrace(work, self.calls())?,
             Self::Strace => strace(work, self.calls())?,
         };
+        let made = work.calls - begin;
+        let bare = (before + work.measure(CALLS)?) / 2.0;
         Ok(Round {
             ns,
-            made: work.calls - begin,
+            bare,
+            made,
             counted,
         })
     }
@@ -115,6 +120,8 @@ impl Who {
 struct Round {
     /// CPU nanoseconds per call.
     ns: f64,
+    /// The same with nothing attached, just before and after.
+    bare: f64,
     /// Calls made.
     made: u64,
     /// Calls that the tool counted; `None` of one that doesn't.
@@ -203,10 +210,12 @@ impl Series {
         self.rounds.iter().map(|round| round.ns).collect()
     }
 
-    /// What it adds to a call, round by round, each against its neighbour.
-    fn added(&self, nothing: &[f64]) -> Vec<f64> {
-        let pairs = self.rounds.iter().zip(nothing);
-        pairs.map(|(round, nothing)| round.ns - nothing).collect()
+    /// What it adds to a call, round by round.
+    fn added(&self) -> Vec<f64> {
+        self.rounds
+            .iter()
+            .map(|round| round.ns - round.bare)
+            .collect()
     }
 
     /// The tool's count against the number of calls made.
@@ -248,8 +257,7 @@ pub fn run(options: &Options) -> Result<Section> {
 
 fn section(series: &[Series], rounds: usize) -> Section {
     let of = |who| series.iter().find(|one| one.who == who);
-    let nothing = of(Who::Nothing).map(Series::ns).unwrap_or_default();
-    let added = |who| of(who).map(|one| one.added(&nothing)).unwrap_or_default();
+    let added = |who| of(who).map(Series::added).unwrap_or_default();
     let (floor, bpftrace) = (added(Who::Floor), added(Who::Bpftrace));
     let mut rows = Vec::new();
     let mut data = serde_json::Map::new();
@@ -262,7 +270,7 @@ fn section(series: &[Series], rounds: usize) -> Section {
         let Some(ns) = Spread::of(&one.ns()) else {
             continue;
         };
-        let added = one.added(&nothing);
+        let added = one.added();
         let mut cells = vec![name.to_string(), ns.text(0)];
         let mut numbers = json!({"ns_per_call": ns.json(), "truth": one.truth()});
         if one.who != Who::Nothing {
@@ -303,7 +311,8 @@ fn section(series: &[Series], rounds: usize) -> Section {
         method: format!(
             "A process bound to one CPU calls `getppid` in bursts of {CALLS} (strace: {}) and measures \
              its own CPU time. {rounds} rounds, in each of which every tool is started, measured and \
-             ended in turn; a figure is the median of the rounds with its quartiles, a ratio the median \
+             ended in turn, and the bare loop is measured just before and after, to which it is \
+             compared; a figure is the median of the rounds with its quartiles, a ratio the median \
              of the ratios within a round. bpftrace keeps a histogram of all syscalls by comm; Observer \
              one by workload and syscall, and its errors. Truth is what the tool counted against the \
              calls made (bpftrace counts the loop's own few reads and writes as well).",

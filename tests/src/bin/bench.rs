@@ -40,15 +40,15 @@ fn main() -> Result<()> {
     let chosen = |benchmark: &&Benchmark| {
         arguments.names.is_empty() || arguments.names.iter().any(|n| n == benchmark.name)
     };
+    let before = machine::Before::read();
     let mut head = Vec::new();
     let mut sections = Vec::new();
     for benchmark in bench::ALL.iter().filter(chosen) {
-        let load = machine::load();
         let section = (benchmark.run)(&options).with_context(|| benchmark.name)?;
         if head.is_empty() {
             // After the first one, which installs its peers.
             head = machine::head(
-                load,
+                &before,
                 &[
                     ("bpftrace", peers::version("bpftrace", &["--version"])),
                     ("strace", peers::version("strace", &["--version"])),
