@@ -67,15 +67,15 @@ impl RecordOptions {
     /// or a cgroup isn't there.
     pub fn new(config: &Config, command: Vec<OsString>) -> anyhow::Result<Self> {
         let record = &config.record;
-        let names = record.output.clone().unwrap_or_default();
-        let mut outputs = Vec::with_capacity(names.len().max(1));
+        let mut names = record.output.clone().unwrap_or_default();
+        if names.is_empty() {
+            names.push(DEFAULT_OUTPUT.into());
+        }
+        let mut outputs = Vec::with_capacity(names.len());
         for name in &names {
             let output = Output::parse(&name.to_string_lossy())?;
             output.check()?;
             outputs.push(output);
-        }
-        if outputs.is_empty() {
-            outputs.push(Output::parse(DEFAULT_OUTPUT)?);
         }
         Ok(Self {
             duration: record.duration.map(|period| period.0),

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use nix::unistd::{AccessFlags, access};
 
 use super::{flamegraph, folded, pprof};
 use crate::signals::Profile;
@@ -59,7 +60,8 @@ impl Output {
     /// Fails early, before anything is recorded, where writing must fail.
     ///
     /// # Errors
-    /// When the folder isn't there, or the path is a folder.
+    /// When the folder isn't there, or the path is a folder, or may not be
+    /// written.
     pub fn check(&self) -> anyhow::Result<()> {
         let Self::File(path, _) = self else {
             return Ok(());
@@ -75,7 +77,8 @@ impl Output {
             folder.is_dir(),
             "can't write {name}: there is no folder {shown}"
         );
-        Ok(())
+        let written = if path.exists() { path } else { folder };
+        access(written, AccessFlags::W_OK).with_context(|| format!("can't write {name}"))
     }
 
     /// Writes `profile` there.
