@@ -7,7 +7,14 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 /// The variables that Observer reads and sudo would drop.
-const ENVIRONMENT: &[&str] = &["OBSERVER_LOG", "NO_COLOR", "TERM"];
+const ENVIRONMENT: &[&str] = &[
+    "OBSERVER_CONFIG",
+    "OBSERVER_LOG",
+    "NO_COLOR",
+    "TERM",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 
 /// Builds the release binary and returns its path.
 pub fn build() -> anyhow::Result<PathBuf> {

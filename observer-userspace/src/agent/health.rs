@@ -38,7 +38,7 @@ impl Health {
         Self {
             shared: Arc::default(),
             programs: Estimate::new(),
-            last_cpu: ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds),
+            last_cpu: cpu_seconds(),
             last_bpf: 0.0,
             last_losses: HashMap::new(),
         }
@@ -51,6 +51,8 @@ impl Health {
 
     /// The first interval begins now.
     pub fn begin(&mut self, kernel: &Kernel) {
+        // Starting up isn't this interval's cost.
+        self.last_cpu = cpu_seconds();
         self.programs.begin(kernel);
     }
 
@@ -114,6 +116,11 @@ impl Health {
             lost,
         }
     }
+}
+
+/// CPU time of the daemon since it began.
+fn cpu_seconds() -> f64 {
+    ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds)
 }
 
 /// Probe, cause and count of everything that was ever lost.

@@ -48,8 +48,12 @@ const DRAIN_BATCH: usize = 4096;
 /// How long a daemon that is told to end waits for its last profiles' names.
 const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a daemon that is told to end may go on exporting.
+/// How long a daemon that is told to end may take: for its last profile, for
+/// detaching, and then for exporting.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(4500);
+
+/// What is left of that for exporting, however long the rest took.
+const LAST_EXPORT_MINIMUM: Duration = Duration::from_millis(500);
 
 /// The running daemon.
 pub struct Agent {
@@ -165,12 +169,13 @@ impl Agent {
                 }
             }
         }
+        let deadline = Instant::now() + SHUTDOWN_LIMIT;
         self.tick();
         self.end_profile();
-        let deadline = tokio::time::Instant::now() + LAST_PROFILE_LIMIT;
+        let names_due = tokio::time::Instant::now() + LAST_PROFILE_LIMIT;
         while self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);
-            let Ok(profile) = tokio::time::timeout_at(deadline, last).await else {
+            let Ok(profile) = tokio::time::timeout_at(names_due, last).await else {
                 tracing::warn!("the last CPU profile is lost: symbolizing it takes too long");
                 break;
             };
@@ -186,7 +191,8 @@ impl Agent {
             ..
         } = self;
         drop((rings, cells, profiler, kernel));
-        outlet.shutdown(SHUTDOWN_LIMIT).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        outlet.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
         Ok(())
     }
 

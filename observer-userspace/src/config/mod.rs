@@ -15,7 +15,7 @@ pub mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use observer_common::tally::HISTOGRAM_CELLS;
+use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
 use units::Period;
@@ -90,6 +90,15 @@ pub struct Spans {
     /// So many spans may come at once before the rate applies.
     pub burst: u32,
 }
+
+/// A workload's number has 16 bits where it is part of a key.
+const MAX_WORKLOADS: u32 = 1 << 16;
+
+/// Some cells are set aside for `other`, and that many for the rest.
+const MIN_CELLS: u32 = 2 * RESERVED_CELLS;
+
+/// About a gigabyte of kernel memory.
+const MAX_CELLS: u32 = 1 << 20;
 
 /// Sizes of the kernel's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +202,16 @@ impl Config {
                     "ring buffers have a power of two of bytes, from 4KiB to 1GiB, not {ring}"
                 )
             })?;
+        let workloads = all.tables.workloads.map_or(1024, |n| n.0);
+        anyhow::ensure!(
+            workloads <= MAX_WORKLOADS,
+            "the table of workloads has at most {MAX_WORKLOADS} entries, not {workloads}"
+        );
+        let cells = all.tables.cells.map_or_else(default_cells, |n| n.0);
+        anyhow::ensure!(
+            (MIN_CELLS..=MAX_CELLS).contains(&cells),
+            "the table of cells has from {MIN_CELLS} to {MAX_CELLS} entries, not {cells}"
+        );
         Ok(Self {
             interval: all.interval.map_or(Duration::from_secs(10), |p| p.0),
             duration: all.duration.map(|p| p.0),
@@ -210,8 +229,8 @@ impl Config {
                 burst: all.spans.burst.map_or(50, |n| n.0),
             },
             tables: Tables {
-                workloads: all.tables.workloads.map_or(1024, |n| n.0),
-                cells: all.tables.cells.map_or_else(default_cells, |n| n.0),
+                workloads,
+                cells,
                 ring_bytes,
             },
             log: all.log.into(),
@@ -321,6 +340,10 @@ mod tests {
                 resolve(&format!("[tables]\nring='{ring}'"), None, "").is_err(),
                 "{ring}"
             );
+        }
+        for size in ["workloads=65537", "cells=1000", "cells=2000000"] {
+            let error = resolve(&format!("[tables]\n{size}"), None, "").expect_err(size);
+            assert!(error.to_string().contains("entries, not"), "{error}");
         }
     }
 }

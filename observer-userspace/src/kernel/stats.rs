@@ -148,11 +148,8 @@ impl Estimate {
 
     /// Estimated CPU seconds of all programs together.
     pub fn seconds(&self) -> f64 {
-        self.totals
-            .values()
-            .map(|run| run.time_ns as f64)
-            .sum::<f64>()
-            / 1e9
+        let ns: u64 = self.totals.values().map(|run| run.time_ns).sum();
+        ns as f64 / 1e9
     }
 }
 

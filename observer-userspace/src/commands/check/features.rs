@@ -12,9 +12,10 @@ use super::report::{Item, Report, Status};
 use super::trial;
 use crate::kernel::btf::VMLINUX;
 
-/// Since which kernel ring buffers (5.8), sleepable iterators and the rest of
-/// what Observer builds on are all there.
-const OLDEST_KERNEL: (u32, u32) = (5, 10);
+/// Since which kernel tracing programs may use task storage (5.13), on which all
+/// families build; the rest is older: ring buffers 5.8, `bpf_sock_from_file`
+/// and socket storage for tracing 5.11.
+const OLDEST_KERNEL: (u32, u32) = (5, 13);
 
 const UPGRADE: &str = "boot a newer kernel, or one whose distribution enables it";
 
@@ -119,12 +120,6 @@ pub fn bpf(report: &mut Report) {
             "socket storage",
             Status::Degraded,
             "TCP connections with their owner and times",
-        ),
-        (
-            MapType::StackTrace,
-            "stack trace",
-            Status::Degraded,
-            "profiles",
         ),
     ];
     for (map, name, status, lost) in maps {
