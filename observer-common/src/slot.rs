@@ -4,6 +4,10 @@
 /// [`Slot::syscall`] when the thread is not in a syscall.
 pub const NO_SYSCALL: u32 = u32::MAX;
 
+/// [`Slot::syscall`] of a thread that is new: it begins with the end of a
+/// clone that its parent began. Both are larger than any syscall.
+pub const CLONED: u32 = NO_SYSCALL - 1;
+
 /// Per CPU: its current thread. Written by sched_switch, so that a syscall's
 /// start need not live in a hash: only threads that lose their CPU in
 /// mid-syscall are saved, to their [`ThreadState`].

@@ -6,7 +6,7 @@ use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::config::{FILTER_CGROUP, FILTER_COMM, FILTER_PID, FILTER_V1};
 use observer_common::loss::Loss;
-use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
+use observer_common::slot::{CLONED, NO_SYSCALL, Slot, ThreadState};
 use observer_common::workload::{
     DEFAULT_WORKLOADS, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload, WorkloadKey,
 };
@@ -75,7 +75,9 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
         || known.comm[1] != seen.comm[1]
     {
         if known.css_set == 0 {
-            known.syscall = NO_SYSCALL;
+            if known.syscall != CLONED {
+                known.syscall = NO_SYSCALL;
+            }
             // What is older than the state isn't this state's to charge.
             known.cpu_time = read!(task, task_cpu_time, u64);
             known.voluntary = read!(task, task_voluntary, u64);

@@ -4,7 +4,7 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
-use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
+use observer_common::slot::{CLONED, NO_SYSCALL, Slot, ThreadState};
 use observer_common::tally::Kind;
 use observer_common::workload::TRACED;
 
@@ -126,26 +126,30 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 ///
 /// `task` must be a task pointer that the verifier trusts.
 #[inline(always)]
-unsafe fn became_runnable(task: *const u8, now: u64) {
+unsafe fn became_runnable(task: *const u8, now: u64, new: bool) {
     // SAFETY: the caller's promise. Only a thread that ran before has a state;
     // a new one gets its first when it is woken.
     let state = unsafe { thread(task, true) };
     if !state.is_null() {
         // SAFETY: not null, so a storage value.
-        unsafe { (*state).runnable_since = now };
+        let state = unsafe { &mut *state };
+        state.runnable_since = now;
+        if new {
+            state.syscall = CLONED;
+        }
     }
 }
 
 #[btf_tracepoint(function = "sched_wakeup")]
 pub fn sched_wakeup(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's argument is trusted.
-    unsafe { became_runnable(ctx.arg(0), now()) };
+    unsafe { became_runnable(ctx.arg(0), now(), false) };
     0
 }
 
 #[btf_tracepoint(function = "sched_wakeup_new")]
 pub fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's argument is trusted.
-    unsafe { became_runnable(ctx.arg(0), now()) };
+    unsafe { became_runnable(ctx.arg(0), now(), true) };
     0
 }

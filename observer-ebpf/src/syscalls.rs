@@ -4,7 +4,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
-use observer_common::slot::NO_SYSCALL;
+use observer_common::slot::{CLONED, NO_SYSCALL};
 use observer_common::syscalls::{error_label, label};
 use observer_common::tally::Kind;
 
@@ -35,8 +35,11 @@ pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
 pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
     let ended = now();
     let Some(slot) = here() else { return 0 };
-    if slot.syscall == NO_SYSCALL {
-        lost(Loss::SyscallUnmatched);
+    if slot.syscall >= CLONED {
+        if slot.syscall == NO_SYSCALL {
+            lost(Loss::SyscallUnmatched);
+        }
+        slot.syscall = NO_SYSCALL;
         return 0;
     }
     let (syscall, workload) = (slot.syscall, slot.syscall_workload);
