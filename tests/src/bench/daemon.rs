@@ -44,7 +44,8 @@ pub fn links(pid: u32) -> usize {
         .count()
 }
 
-fn descriptors(pid: u32) -> impl Iterator<Item = std::path::PathBuf> {
+/// Paths of a process's descriptors.
+pub fn descriptors(pid: u32) -> impl Iterator<Item = std::path::PathBuf> {
     let folder = Path::new("/proc").join(pid.to_string()).join("fd");
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path())

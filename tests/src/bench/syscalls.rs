@@ -2,7 +2,7 @@
 //! programs, with Observer and with its peers.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use observer_userspace::kernel::{Attach, Kernel, LoadOptions, ProbeSpec, ProgramSpec};
@@ -156,9 +156,15 @@ fn bpftrace(work: &mut Loop, calls: u64) -> Result<(f64, Option<u64>)> {
     command.args(["-e", BPFTRACE]);
     peers::with_tracefs(&mut command);
     let mut tool = Tool::start(&mut command)?;
-    tool.wait_until(|tool| Ok(tool.printed()?.contains("Attaching")))?;
-    // It says so before it does.
-    std::thread::sleep(Duration::from_millis(1500));
+    let mut descriptors = (0, Instant::now());
+    tool.wait_until(|tool| {
+        // It says so before it does, and each probe is a descriptor.
+        let now = daemon::descriptors(tool.pid()).count();
+        if now != descriptors.0 || !tool.printed()?.contains("Attaching") {
+            descriptors = (now, Instant::now());
+        }
+        Ok(descriptors.1.elapsed() > Duration::from_millis(1500))
+    })?;
     let ns = work.measure(calls)?;
     let printed = tool.end()?;
     let counted = histogram_total(&printed, COMM)
