@@ -12,7 +12,6 @@ mod tools;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, bail};
 
@@ -92,7 +91,7 @@ fn build(checkout: &Path, tools: &Tools) -> anyhow::Result<Vec<u8>> {
         format!("--remap-path-prefix={cargo_home}=/cargo"),
         format!("--remap-path-prefix={}=/rust", tools.sysroot.display()),
     ];
-    let status = Command::new(env!("CARGO"))
+    let status = crate::cargo::command()
         .current_dir(stage.join("observer-ebpf"))
         .args(["build", "--release", "--locked", "-Z", "build-std=core"])
         .args(["--target", "bpfel-unknown-none"])

@@ -1,5 +1,6 @@
 //! Everything that is done to Observer from a checkout: `cargo xtask`.
 
+mod cargo;
 mod ebpf;
 mod root;
 mod run;

@@ -2,7 +2,6 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, bail};
 
@@ -18,8 +17,7 @@ const ENVIRONMENT: &[&str] = &[
 
 /// Builds the release binary and returns its path.
 pub fn build() -> anyhow::Result<PathBuf> {
-    let status = Command::new(env!("CARGO"))
-        .current_dir(crate::checkout())
+    let status = crate::cargo::command()
         .args([
             "build",
             "--release",

@@ -69,8 +69,8 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
 }
 
 fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(crate::checkout()).args(args);
+    let mut command = crate::cargo::command();
+    command.args(args);
     command
 }
 

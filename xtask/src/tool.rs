@@ -7,10 +7,8 @@ use anyhow::{Context, bail};
 
 /// Writes docs/metrics.md from the code, or compares.
 pub fn docs(check: bool) -> anyhow::Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .current_dir(crate::checkout())
-        .args(["run", "--quiet", "--package", "observer-tests"]);
+    let mut cargo = crate::cargo::command();
+    cargo.args(["run", "--quiet", "--package", "observer-tests"]);
     cargo.args(["--bin", "metrics-docs", "--"]);
     if check {
         cargo.arg("--check");
@@ -20,10 +18,8 @@ pub fn docs(check: bool) -> anyhow::Result<()> {
 
 /// Builds in release mode and runs the benchmark as root.
 pub fn bench(args: &[String]) -> anyhow::Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .current_dir(crate::checkout())
-        .args(["build", "--release"]);
+    let mut cargo = crate::cargo::command();
+    cargo.args(["build", "--release"]);
     cargo.args(["--package", "observer-tests", "--bin", "bench"]);
     cargo.args(["--package", "observer-userspace", "--bin", "observer"]);
     finish(&mut cargo)?;

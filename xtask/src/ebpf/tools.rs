@@ -110,7 +110,7 @@ impl Tools {
             "installing bpf-linker {BPF_LINKER} under {} (about a minute)",
             self.root.display()
         );
-        let status = Command::new(env!("CARGO"))
+        let status = crate::cargo::command()
             .args([
                 "install",
                 "bpf-linker",
