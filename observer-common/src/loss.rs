@@ -14,7 +14,7 @@ macro_rules! losses {
             /// All causes, in the order of their discriminants.
             pub const ALL: &'static [Loss] = &[$(Loss::$variant,)*];
 
-            /// The name, as in the attribute `observer.loss.cause`.
+            /// The name, as in the attribute `error.type` of the loss metric.
             pub const fn name(self) -> &'static str {
                 match self { $(Loss::$variant => $name,)* }
             }

@@ -308,7 +308,7 @@ fn section(series: &[Series], rounds: usize) -> Section {
         .collect();
     notes.push(
         "the daemon has the kernel measure its programs' run times for a quarter of a second in each \
-         interval; these rounds end before the first such window"
+         interval; the figures include that as it comes"
             .into(),
     );
     Section {
