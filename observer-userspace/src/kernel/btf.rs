@@ -1,26 +1,33 @@
 //! Field offsets of the running kernel, from its own type information.
 
-use std::path::Path;
+mod raw;
 
 use anyhow::{Context, Result};
-use btf_rs::{Btf, BtfType, Struct, Type};
 use observer_common::offsets::{MISSING, Offsets, Spec};
+
+use raw::{RawBtf, RawType, kind};
 
 /// Where the kernel shows its BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// The running kernel's types. Costs tens of megabytes while it lives: drop it
-/// after the start.
-pub struct KernelBtf(Btf);
+/// How deep anonymous members may be nested.
+const NESTING: u32 = 16;
+
+const STRUCTURES: &[u8] = &[kind::STRUCT, kind::UNION];
+
+/// The running kernel's types. Costs as many megabytes as the file has.
+pub struct KernelBtf(RawBtf);
 
 impl KernelBtf {
     /// Reads the running kernel's BTF.
     pub fn load() -> Result<Self> {
-        let btf = Btf::from_file(Path::new(VMLINUX)).with_context(|| {
+        let bytes = std::fs::read(VMLINUX).with_context(|| {
             format!(
                 "cannot read {VMLINUX}: Observer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
             )
         })?;
+        let btf = RawBtf::parse(bytes)
+            .with_context(|| format!("{VMLINUX} has a form that this version doesn't know"))?;
         Ok(Self(btf))
     }
 
@@ -43,18 +50,14 @@ impl KernelBtf {
         if let Some(tracepoint) = spec.structure.strip_prefix("arguments ") {
             return self.tracepoint_arguments(tracepoint);
         }
-        let types = self.0.resolve_types_by_name(spec.structure).ok()?;
-        let structure = types.into_iter().find_map(as_struct)?;
+        let structure = self.0.find(STRUCTURES, spec.structure).next()?;
         spec.paths.iter().find_map(|path| {
-            let mut current = structure.clone();
+            let mut current = structure;
             let mut bits = 0;
-            let mut names = path.split('.').peekable();
-            while let Some(name) = names.next() {
-                let (offset, member) = self.member(&current, name)?;
+            for name in path.split('.') {
+                let (offset, member) = self.member(current, name, NESTING)?;
                 bits += offset;
-                if names.peek().is_some() {
-                    current = as_struct(member)?;
-                }
+                current = member;
             }
             // Bit fields have no byte offset.
             (bits % 8 == 0).then_some(bits / 8)
@@ -62,106 +65,135 @@ impl KernelBtf {
     }
 
     /// Bit offset and type of a member, also inside anonymous members.
-    fn member(&self, structure: &Struct, name: &str) -> Option<(u32, Type)> {
-        for member in &structure.members {
-            let member_name = self.0.resolve_name(member).unwrap_or_default();
-            if member_name == name {
-                return Some((member.bit_offset(), self.strip(member)?));
+    fn member(&self, structure: RawType, name: &str, nesting: u32) -> Option<(u32, RawType)> {
+        // Broken BTF could have a structure inside itself.
+        let deeper = nesting.checked_sub(1)?;
+        for member in self.0.members(structure) {
+            if member.name == name.as_bytes() {
+                return Some((member.bit_offset, self.0.strip(member.type_id)?));
             }
-            if member_name.is_empty()
-                && let Some(inner) = self.strip(member).and_then(as_struct)
-                && let Some((offset, found)) = self.member(&inner, name)
+            if member.name.is_empty()
+                && let Some(inner) = self.0.strip(member.type_id)
+                && let Some((offset, found)) = self.member(inner, name, deeper)
             {
-                return Some((member.bit_offset() + offset, found));
+                return Some((member.bit_offset + offset, found));
             }
         }
         None
     }
 
-    /// The type behind const, volatile, typedefs and tags.
-    fn strip(&self, of: &dyn BtfType) -> Option<Type> {
-        let mut found = self.0.resolve_type_by_id(of.get_type_id().ok()?).ok()?;
-        loop {
-            found = match &found {
-                Type::Typedef(_)
-                | Type::Const(_)
-                | Type::Volatile(_)
-                | Type::Restrict(_)
-                | Type::TypeTag(_) => {
-                    let id = found.as_btf_type()?.get_type_id().ok()?;
-                    self.0.resolve_type_by_id(id).ok()?
-                }
-                _ => return Some(found),
-            };
-        }
-    }
-
     /// The value of an enumerator, e.g. `memory_cgrp_id` of `cgroup_subsys_id`.
     pub fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
-        let types = self.0.resolve_types_by_name(name).ok()?;
-        types.into_iter().find_map(|t| match t {
-            Type::Enum(e) => e
-                .members
-                .iter()
-                .find(|m| self.0.resolve_name(*m).is_ok_and(|n| n == enumerator))
-                .map(btf_rs::EnumMember::val),
-            _ => None,
-        })
+        let all = self.enumerators(name);
+        all.into_iter()
+            .find(|(known, _)| known == enumerator)
+            .map(|(_, value)| value)
     }
 
     /// All enumerators of an enum, by name with their values.
     pub fn enumerators(&self, name: &str) -> Vec<(String, u32)> {
-        let types = self.0.resolve_types_by_name(name).unwrap_or_default();
-        types
-            .into_iter()
-            .filter_map(|t| match t {
-                Type::Enum(e) => Some(e),
-                _ => None,
-            })
-            .flat_map(|e| {
-                e.members
-                    .iter()
-                    .filter_map(|m| Some((self.0.resolve_name(m).ok()?, m.val())))
-                    .collect::<Vec<_>>()
-            })
+        self.0
+            .find(&[kind::ENUM], name)
+            .flat_map(|found| self.0.enumerators(found))
+            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value))
             .collect()
     }
 
     /// How many arguments a tracepoint hands to its programs.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<u32> {
-        let types = self
-            .0
-            .resolve_types_by_name(&format!("btf_trace_{name}"))
-            .ok()?;
-        types.into_iter().find_map(|found| {
-            // `typedef void (*btf_trace_x)(void *data, …)`.
-            let Type::Typedef(typedef) = found else {
-                return None;
-            };
-            let Type::Ptr(pointer) = self.strip(&typedef)? else {
-                return None;
-            };
-            let Type::FuncProto(prototype) = self.strip(&pointer)? else {
-                return None;
-            };
-            u32::try_from(prototype.parameters.len())
-                .ok()?
-                .checked_sub(1)
-        })
+        // `typedef void (*btf_trace_x)(void *data, …)`.
+        let typedef = self.0.get(self.tracepoint_id(name)?)?;
+        let pointer = self.0.strip(typedef.size_or_type)?;
+        let prototype = self.0.strip(pointer.size_or_type)?;
+        u32::try_from(self.0.parameters(prototype)?)
+            .ok()?
+            .checked_sub(1)
     }
 
-    /// Has the kernel a tracepoint of this name? (`btf_trace_*` typedefs are
-    /// what BTF-typed raw tracepoints are attached by.)
-    pub fn has_tracepoint(&self, name: &str) -> bool {
+    /// The type by which a BTF-typed raw tracepoint is attached.
+    pub fn tracepoint_id(&self, name: &str) -> Option<u32> {
+        let name = format!("btf_trace_{name}");
         self.0
-            .resolve_ids_by_name(&format!("btf_trace_{name}"))
-            .is_ok_and(|ids| !ids.is_empty())
+            .find(&[kind::TYPEDEF], &name)
+            .next()
+            .map(|found| found.id)
+    }
+
+    /// Has the kernel a tracepoint of this name?
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.tracepoint_id(name).is_some()
     }
 }
 
-fn as_struct(found: Type) -> Option<Struct> {
-    match found {
-        Type::Struct(s) | Type::Union(s) => Some(s),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use btf_rs::{Btf, Type};
+
+    /// Checks every offset of a plain path, and a tracepoint's number, against
+    /// another reader of the same file.
+    #[test]
+    fn agrees_with_another_reader() {
+        let Ok(other) = Btf::from_file(VMLINUX) else {
+            panic!("this kernel shows no BTF at {VMLINUX}");
+        };
+        let ours = KernelBtf::load().expect("it can be read");
+        let offsets = ours.offsets();
+        let mut compared = 0;
+        for spec in Offsets::SPECS {
+            let Ok(types) = other.resolve_types_by_name(spec.structure) else {
+                continue;
+            };
+            let Some(Type::Struct(structure)) =
+                types.into_iter().find(|t| matches!(t, Type::Struct(_)))
+            else {
+                continue;
+            };
+            for path in spec.paths {
+                let member = structure
+                    .members
+                    .iter()
+                    .find(|m| other.resolve_name(*m).is_ok_and(|name| name == *path));
+                if let Some(member) = member {
+                    let bytes = member.bit_offset() / 8;
+                    assert_eq!(offsets.get(spec.name), Some(bytes), "{}", spec.name);
+                    compared += 1;
+                    break;
+                }
+            }
+        }
+        assert!(compared > 30, "only {compared} fields were compared");
+        let ids = other
+            .resolve_ids_by_name("btf_trace_sched_switch")
+            .expect("it is there");
+        assert_eq!(ours.tracepoint_id("sched_switch"), ids.first().copied());
+        assert_eq!(ours.tracepoint_arguments("sched_switch"), Some(4));
+        assert!(!ours.has_tracepoint("no_such_tracepoint"));
+    }
+
+    /// Checks that cut and nonsensical files are refused or harmless.
+    #[test]
+    fn broken_files_are_harmless() {
+        let bytes = std::fs::read(VMLINUX).expect("this kernel shows its BTF");
+        for length in [0, 1, 8, 23, 24, 100, bytes.len() / 2] {
+            assert!(
+                RawBtf::parse(bytes[..length].to_vec()).is_none(),
+                "{length} bytes"
+            );
+        }
+        let mut noise = bytes[..200_000].to_vec();
+        // Sections within the file, whatever they hold.
+        noise[8..24].copy_from_slice(&[0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0]);
+        for seed in 0..50u32 {
+            for (i, byte) in noise[24..].iter_mut().enumerate() {
+                *byte ^= (seed
+                    .wrapping_mul(2_654_435_761)
+                    .wrapping_add((i as u32).wrapping_mul(40_503))
+                    >> 24) as u8;
+            }
+            if let Some(btf) = RawBtf::parse(noise.clone()) {
+                let _ = KernelBtf(btf).offsets();
+            }
+        }
     }
 }

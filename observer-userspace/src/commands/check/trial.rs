@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use crate::kernel::btf::VMLINUX;
+use crate::kernel::btf::KernelBtf;
 
 // From the kernel's include/uapi/linux/bpf.h.
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -58,10 +58,9 @@ struct RawTracepointOpen {
 /// # Errors
 /// The kernel's reason; `ENOENT` when its types can't be read.
 pub fn attach_typed_tracepoint() -> Result<(), Errno> {
-    let attach_btf_id = btf_rs::Btf::from_file(VMLINUX)
-        .and_then(|btf| btf.resolve_ids_by_name("btf_trace_sched_switch"))
+    let attach_btf_id = KernelBtf::load()
         .ok()
-        .and_then(|ids| ids.first().copied())
+        .and_then(|btf| btf.tracepoint_id("sched_switch"))
         .ok_or(Errno::ENOENT)?;
     let license = c"Dual MIT/GPL";
     let load = ProgLoad {
