@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use observer_tests::diskstats::{DIRECTIONS, DiskStats};
 use observer_tests::forked::{self, Step};
+use observer_tests::kernel;
 use observer_tests::loopdev::LoopDevice;
 use observer_tests::packages::program;
 use observer_userspace::kernel::cells::Cells;
 use observer_userspace::kernel::clock::Clock;
 use observer_userspace::kernel::ring::Ring;
 use observer_userspace::kernel::{Kernel, LoadOptions};
-use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, block, sched};
+use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, block};
 use observer_userspace::signals::attribute::SharedResource;
 use observer_userspace::signals::{
     Attribute, Histogram, PointValue, Resource, Span, SpanStatus, Value,
@@ -103,19 +104,8 @@ impl Fixture {
             slow_block_ns,
             ..LoadOptions::default()
         };
-        let mut kernel = Kernel::load(&options).context("tests of probes need root")?;
-        for spec in [&sched::IDENTITY, &sched::SPEC, &block::SPEC] {
-            kernel.attach(spec);
-        }
-        for state in kernel.states() {
-            ensure!(
-                state.failure.is_none(),
-                "{} is not attached: {:?}",
-                state.program.name,
-                state.failure
-            );
-        }
-        let cells = Cells::map(&mut kernel, options.histogram_cells, options.counter_cells)?;
+        let attached = kernel::Fixture::with_options(&options, &[&block::SPEC])?;
+        let kernel::Fixture { mut kernel, cells } = attached;
         let mut block = block::Block::default();
         block.start(&mut kernel)?;
         let ring = Ring::take(&mut kernel, block.ring().context("the family has a ring")?)?;

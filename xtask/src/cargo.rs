@@ -1,6 +1,8 @@
-//! cargo, started as if from a shell.
+//! cargo, started as if from a shell, and other commands that must succeed.
 
 use std::process::Command;
+
+use anyhow::{Context, bail};
 
 /// cargo in the checkout. What `cargo run` says about xtask's own package is
 /// not handed on: build scripts that watch these variables (ring's does) would
@@ -16,4 +18,15 @@ pub fn command() -> Command {
         }
     }
     cargo
+}
+
+/// Runs a command to its end; an error unless it succeeds.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed ({status}); its messages are above");
+    }
+    Ok(())
 }

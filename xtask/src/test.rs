@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+
+use crate::cargo::run;
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -72,16 +74,6 @@ fn cargo(args: &[&str]) -> Command {
     let mut command = crate::cargo::command();
     command.args(args);
     command
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} failed ({status}); its messages are above");
-    }
-    Ok(())
 }
 
 /// Installs what is missing where apt-get can; elsewhere names it.

@@ -1,9 +1,7 @@
 //! `cargo xtask docs` and `cargo xtask bench`: programs of the tests' package,
 //! which links the daemon's library; xtask itself stays quick to build.
 
-use std::process::Command;
-
-use anyhow::{Context, bail};
+use crate::cargo::run;
 
 /// Writes docs/metrics.md from the code, or compares.
 pub fn docs(check: bool) -> anyhow::Result<()> {
@@ -13,7 +11,7 @@ pub fn docs(check: bool) -> anyhow::Result<()> {
     if check {
         cargo.arg("--check");
     }
-    finish(&mut cargo)
+    run(&mut cargo)
 }
 
 /// Builds in release mode and runs the benchmark as root.
@@ -22,23 +20,11 @@ pub fn bench(args: &[String]) -> anyhow::Result<()> {
     cargo.args(["build", "--release"]);
     cargo.args(["--package", "observer-tests", "--bin", "bench"]);
     cargo.args(["--package", "observer-userspace", "--bin", "observer"]);
-    finish(&mut cargo)?;
+    run(&mut cargo)?;
     let release = crate::target_dir().join("release");
     let keep = &["OBSERVER_BIN"];
     let mut bench = crate::root::command(release.join("bench"), keep)?;
-    finish(
-        bench
-            .args(args)
-            .env("OBSERVER_BIN", release.join("observer")),
-    )
-}
-
-fn finish(command: &mut Command) -> anyhow::Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} failed ({status}); its messages are above");
-    }
-    Ok(())
+    run(bench
+        .args(args)
+        .env("OBSERVER_BIN", release.join("observer")))
 }

@@ -7,8 +7,8 @@ use observer_common::loss::Loss;
 
 use super::record::{RecordOptions, resource_name};
 use crate::export::profile_file::Output;
+use crate::signals::hottest::hottest;
 use crate::stacks::Symbolized;
-use crate::stacks::hottest::hottest;
 
 /// Workloads and functions named.
 const WORKLOADS: usize = 3;
@@ -32,8 +32,8 @@ fn summary(options: &RecordOptions, result: &Symbolized, losses: &[(Loss, u64)])
         percent(result.frames.named, result.frames.all),
     );
     // Writing to a String can't fail.
-    for hot in hottest(profile, FUNCTIONS).iter().take(WORKLOADS) {
-        let resource = profile.resources.get(hot.resource as usize);
+    for hot in hottest(profile, FUNCTIONS, Some).iter().take(WORKLOADS) {
+        let resource = profile.resources.get(hot.workload as usize);
         let name = resource.map_or("unknown", resource_name);
         let _ = write!(out, "  {:>6} {name}:", percent(hot.total, total));
         for (function, value) in &hot.functions {

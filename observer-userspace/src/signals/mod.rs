@@ -4,6 +4,7 @@
 //! exporters consume them.
 
 pub mod attribute;
+pub mod hottest;
 pub mod metric;
 pub mod profile;
 pub mod span;

@@ -6,7 +6,6 @@
 
 pub mod elf;
 pub mod files;
-pub mod hottest;
 pub mod images;
 pub mod interner;
 mod kernel_code;

@@ -14,8 +14,6 @@ mod table;
 mod tcp;
 mod view;
 
-use std::collections::BTreeMap;
-
 use crate::signals::metric::ResourceMetrics;
 use crate::signals::{Profile, UnixNanos};
 
@@ -42,6 +40,9 @@ pub struct Interval<'a> {
     /// May colours be used?
     pub colours: bool,
 }
+
+/// Functions shown of each workload.
+const HOTTEST: usize = 3;
 
 /// Rows per section.
 const ROWS: usize = 8;
@@ -78,30 +79,22 @@ pub fn render(interval: &Interval<'_>) -> String {
 
 /// The hottest functions of each workload, for [`Interval::hottest`].
 pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
-    let mut by_workload: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for sample in &profile.samples {
-        let Some(resource) = profile.resources.get(sample.resource as usize) else {
-            continue;
-        };
-        let leaf = profile.leaf(sample.stack);
-        *by_workload
-            .entry(view::label(resource))
-            .or_default()
-            .entry(leaf)
-            .or_default() += sample.value;
-    }
-    by_workload
+    let label = |resource| {
+        profile
+            .resources
+            .get(resource as usize)
+            .map(|r| view::label(r))
+    };
+    crate::signals::hottest::hottest(profile, HOTTEST, label)
         .into_iter()
-        .map(|(workload, functions)| {
-            let total: u64 = functions.values().sum();
-            let mut functions: Vec<_> = functions.into_iter().collect();
-            functions.sort_by_key(|(_, samples)| std::cmp::Reverse(*samples));
-            let hottest = functions
+        .map(|hot| {
+            let share = |samples| samples as f64 / hot.total.max(1) as f64;
+            let functions = hot
+                .functions
                 .into_iter()
-                .take(3)
-                .map(|(name, n)| (name, n as f64 / total.max(1) as f64))
+                .map(|(name, n)| (name, share(n)))
                 .collect();
-            (workload, hottest)
+            (hot.workload, functions)
         })
         .collect()
 }

@@ -1,14 +1,14 @@
 //! The hottest functions per workload, for people who look at a terminal.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::signals::Profile;
 
 /// A workload and where its CPU time went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hot {
-    /// Index into [`Profile::resources`].
-    pub resource: u32,
+pub struct Hot<W> {
+    /// The workload, as the caller tells them apart.
+    pub workload: W,
     /// Sum of its samples.
     pub total: u64,
     /// `(function, self value)`, hottest first: what was on top of the stack,
@@ -17,28 +17,41 @@ pub struct Hot {
 }
 
 /// The `functions` hottest functions of each workload, busiest workload first.
-pub fn hottest(profile: &Profile, functions: usize) -> Vec<Hot> {
-    let mut by_resource: HashMap<u32, HashMap<String, u64>> = HashMap::new();
+/// `workload` says whose an index into [`Profile::resources`] is; samples of
+/// nobody's are left out.
+pub fn hottest<W: Ord>(
+    profile: &Profile,
+    functions: usize,
+    workload: impl Fn(u32) -> Option<W>,
+) -> Vec<Hot<W>> {
+    let mut by_workload: BTreeMap<W, BTreeMap<String, u64>> = BTreeMap::new();
     for sample in &profile.samples {
+        let Some(whose) = workload(sample.resource) else {
+            continue;
+        };
         let name = profile.leaf(sample.stack);
-        let functions = by_resource.entry(sample.resource).or_default();
-        *functions.entry(name).or_default() += sample.value;
+        *by_workload
+            .entry(whose)
+            .or_default()
+            .entry(name)
+            .or_default() += sample.value;
     }
-    let mut hot: Vec<Hot> = by_resource
+    let mut hot: Vec<Hot<W>> = by_workload
         .into_iter()
-        .map(|(resource, by_name)| {
+        .map(|(workload, by_name)| {
             let total = by_name.values().sum();
             let mut by_name: Vec<_> = by_name.into_iter().collect();
             by_name.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             by_name.truncate(functions);
             Hot {
-                resource,
+                workload,
                 total,
                 functions: by_name,
             }
         })
         .collect();
-    hot.sort_by(|a, b| b.total.cmp(&a.total).then(a.resource.cmp(&b.resource)));
+    // Stable: equals stay in the workloads' own order.
+    hot.sort_by_key(|hot| std::cmp::Reverse(hot.total));
     hot
 }
 
@@ -90,7 +103,7 @@ mod tests {
                 link: None,
             });
         }
-        let hot = hottest(&i.finish(), 5);
+        let hot = hottest(&i.finish(), 5, Some);
         let expected = [("gzip (no symbols)".to_owned(), 3), ("main".to_owned(), 3)];
         assert_eq!(hot.len(), 1);
         assert_eq!(
