@@ -42,6 +42,28 @@ pub struct Socket {
     value: *const u8,
 }
 
+/// The TCP socket, its TCP state and ours, made if it has none and `create`;
+/// `None` for what isn't TCP and for what is closed.
+///
+/// # Safety
+///
+/// `sk` must be a socket that the verifier trusts, and not null.
+#[inline(always)]
+unsafe fn open(sk: *const u8, create: bool) -> Option<(*const u8, u8, &'static mut Connection)> {
+    // SAFETY: the caller's promise.
+    let tcp = unsafe { tcp_socket(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    let is = read!(tcp, sock_state, u8);
+    if is == state::CLOSE {
+        return None;
+    }
+    // SAFETY: not null.
+    let connection = unsafe { connection(tcp, create) }?;
+    Some((tcp, is, connection))
+}
+
 /// Sees every open file of every process: finds the owners of sockets that are
 /// older than the daemon, and those of accepted ones. When several processes
 /// hold a socket the youngest has it: it got it from an older one to use it.
@@ -63,16 +85,7 @@ pub extern "C" fn tcp_holders(ctx: *const TaskFile) -> i32 {
         return 0;
     }
     // SAFETY: the file keeps its socket.
-    let tcp = unsafe { tcp_socket(sk) };
-    if tcp.is_null() {
-        return 0;
-    }
-    let is = read!(tcp, sock_state, u8);
-    if is == state::CLOSE {
-        return 0;
-    }
-    // SAFETY: not null.
-    let Some(connection) = (unsafe { connection(tcp, true) }) else {
+    let Some((tcp, is, connection)) = (unsafe { open(sk, true) }) else {
         return 0;
     };
     if connection.role == Role::Unknown as u8 && connection.older == 0 {
@@ -128,16 +141,7 @@ pub extern "C" fn tcp_orphans(ctx: *const TcpSocket) -> i32 {
         return 0;
     }
     // SAFETY: the iterator's socket, not null.
-    let tcp = unsafe { tcp_socket(sk) };
-    if tcp.is_null() {
-        return 0;
-    }
-    let is = read!(tcp, sock_state, u8);
-    if is == state::CLOSE {
-        return 0;
-    }
-    // SAFETY: not null.
-    let Some(connection) = (unsafe { connection(tcp, true) }) else {
+    let Some((tcp, is, connection)) = (unsafe { open(sk, true) }) else {
         return 0;
     };
     if connection.role != Role::Unknown as u8 || connection.older != 0 {
@@ -199,16 +203,7 @@ pub extern "C" fn tcp_sockets(ctx: *const Socket) -> i32 {
         return 0;
     }
     // SAFETY: the iterator's socket, not null.
-    let tcp = unsafe { tcp_socket(sk) };
-    if tcp.is_null() {
-        return 0;
-    }
-    let is = read!(tcp, sock_state, u8);
-    if is == state::CLOSE {
-        return 0;
-    }
-    // SAFETY: not null.
-    let Some(connection) = (unsafe { connection(tcp, false) }) else {
+    let Some((tcp, is, connection)) = (unsafe { open(sk, false) }) else {
         return 0;
     };
     let family = family(tcp);
