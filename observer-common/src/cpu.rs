@@ -35,7 +35,33 @@ pub struct SampleKey {
     pub kernel_frames: u16,
     /// User frames.
     pub user_frames: u16,
+    /// What is counted: one of [`kind`].
+    pub kind: u8,
+    /// For [`kind::OFF_CPU`]: the low bits of the thread's state
+    /// (`TASK_INTERRUPTIBLE` 1, `TASK_UNINTERRUPTIBLE` 2, …,
+    /// include/linux/sched.h), and [`IN_IOWAIT`].
+    pub state: u8,
+    /// What unwinding the user part came to: a [`crate::unwind::Outcome`].
+    pub outcome: u8,
+    /// Nothing.
+    pub padding: u8,
+    /// For [`kind::OFF_CPU`]: the syscall in which the thread waits, as a
+    /// [`crate::syscalls::label`], or [`crate::slot::NO_SYSCALL`].
+    pub syscall: u32,
 }
+
+/// What a [`SampleKey`] counts.
+pub mod kind {
+    /// Samples: the thread ran.
+    pub const ON_CPU: u8 = 0;
+    /// Nanoseconds in which it waited for something.
+    pub const OFF_CPU: u8 = 1;
+    /// Nanoseconds in which it could have run, but had no CPU.
+    pub const RUN_QUEUE: u8 = 2;
+}
+
+/// [`SampleKey::state`]: the thread waits for I/O (`task_struct.in_iowait`).
+pub const IN_IOWAIT: u8 = 0x80;
 
 /// What precedes the frames in a record: 8 bytes each, kernel frames first,
 /// leaf first.
@@ -87,6 +113,15 @@ impl StackHash {
             hash: hash ^ (hash >> 32),
             check: check ^ (check >> 29),
         }
+    }
+
+    /// Of these frames and then those of `other`. Half a stack may be known
+    /// long before the other half.
+    #[inline(always)]
+    pub const fn join(self, other: Self) -> Self {
+        let hash = self.add(other.hash).hash;
+        let check = self.add(other.check).check;
+        Self { hash, check }
     }
 
     /// First and second hash.

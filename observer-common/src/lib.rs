@@ -15,4 +15,5 @@ pub mod slot;
 pub mod syscalls;
 pub mod tally;
 pub mod tcp;
+pub mod unwind;
 pub mod workload;

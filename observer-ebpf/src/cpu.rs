@@ -11,9 +11,11 @@ use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::{btf_map, perf_event};
 use aya_ebpf::programs::PerfEventContext;
 use observer_common::cpu::{
-    MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
+    MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader, kind,
 };
 use observer_common::loss::Loss;
+use observer_common::slot::NO_SYSCALL;
+use observer_common::unwind::Outcome;
 use observer_common::workload::{TRACED, Workload};
 
 use crate::identity::look_up;
@@ -105,6 +107,11 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
         workload: workload.id,
         kernel_frames: kernel as u16,
         user_frames: user as u16,
+        kind: kind::ON_CPU,
+        state: 0,
+        outcome: Outcome::Complete as u8,
+        padding: 0,
+        syscall: NO_SYSCALL,
     };
     let epoch = SAMPLE_EPOCH.get(0).copied().unwrap_or(0) & 1;
     if epoch == 0 {

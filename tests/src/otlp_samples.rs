@@ -193,5 +193,6 @@ pub fn profile() -> Profile {
             sample(2, 1, 4, Some(([7; 16], [8; 8]))),
             sample(2, 0, 5, None),
         ],
+        outcomes: Vec::new(),
     }
 }

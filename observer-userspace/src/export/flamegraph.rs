@@ -86,7 +86,7 @@ pub fn write(profile: &Profile, mut out: impl Write) -> io::Result<()> {
     options.subtitle = Some(" ".to_owned());
     options.count_name = match profile.kind {
         ProfileKind::OnCpu => "samples".to_owned(),
-        ProfileKind::OffCpu => "ns".to_owned(),
+        ProfileKind::OffCpu | ProfileKind::Wall => "ns".to_owned(),
     };
     options.bgcolors = Some(BackgroundColor::Flat(Color {
         r: 250,
@@ -112,6 +112,7 @@ fn title(profile: &Profile) -> String {
             format!("On CPU: {total} samples, {seconds:.1} s at {hertz:.0} Hz")
         }
         ProfileKind::OffCpu => format!("Off CPU, {seconds:.1} s"),
+        ProfileKind::Wall => format!("Wall clock, {seconds:.1} s"),
     }
 }
 

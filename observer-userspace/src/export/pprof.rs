@@ -76,6 +76,10 @@ pub fn message(profile: &Profile) -> protos::Profile {
             let off = strings.value_type("off_cpu", "nanoseconds");
             (vec![off.clone()], off)
         }
+        ProfileKind::Wall => {
+            let wall = strings.value_type("wall", "nanoseconds");
+            (vec![wall.clone()], wall)
+        }
     };
     let sample = samples(profile, &mut strings);
     protos::Profile {
@@ -222,7 +226,7 @@ fn samples(profile: &Profile, strings: &mut Strings) -> Vec<protos::Sample> {
                 .collect(),
             value: match profile.kind {
                 ProfileKind::OnCpu => vec![value, value.saturating_mul(period)],
-                ProfileKind::OffCpu => vec![value],
+                ProfileKind::OffCpu | ProfileKind::Wall => vec![value],
             },
             label,
         });

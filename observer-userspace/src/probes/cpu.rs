@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aya::maps::{Array, Map, MapData, RingBuf};
 use aya::programs::Program;
-use observer_common::cpu::{SampleKey, StackHeader};
+use observer_common::cpu::{SampleKey, StackHeader, kind};
+use observer_common::unwind::Outcome;
 
 use super::sched::IDENTITY_FIELDS;
 use super::{MetricBuilder, Probe, Tick};
@@ -18,7 +19,7 @@ use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec, batch, ring};
 use crate::signals::MetricDef;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
-use crate::stacks::{RawProfile, RawSample, RawStack};
+use crate::stacks::{RawProfile, RawSample, RawStack, Wait};
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
@@ -210,6 +211,8 @@ impl Sampler {
                     thread: known.thread,
                     process: known.process,
                     resource: resource(key.workload),
+                    outcome: Outcome::from_number(key.outcome).unwrap_or_default(),
+                    wait: wait(&key),
                     value,
                 });
             },
@@ -298,6 +301,18 @@ fn parse(record: &[u8]) -> Option<(StackHeader, RawStack)> {
         .collect();
     let user: Box<[u64]> = frames.take(header.key.user_frames.into()).collect();
     Some((header, RawStack { kernel, user }))
+}
+
+/// How the thread was off CPU.
+fn wait(key: &SampleKey) -> Option<Wait> {
+    match key.kind {
+        kind::OFF_CPU => Some(Wait::Blocked {
+            state: key.state,
+            syscall: key.syscall,
+        }),
+        kind::RUN_QUEUE => Some(Wait::RunQueue),
+        _ => None,
+    }
 }
 
 /// A comm as text.

@@ -9,6 +9,8 @@
 
 use std::borrow::Cow;
 
+use observer_common::unwind::Outcome;
+
 use super::UnixNanos;
 use super::attribute::SharedResource;
 
@@ -104,8 +106,10 @@ pub enum ProfileKind {
     /// Samples on CPU; a sample stands for one period of CPU time.
     #[default]
     OnCpu,
-    /// Nanoseconds blocked.
+    /// Nanoseconds off CPU: blocked, or waiting for a CPU.
     OffCpu,
+    /// Nanoseconds of wall-clock time: on CPU and off CPU together.
+    Wall,
 }
 
 /// One stack of one thread and how often (or long) it was seen.
@@ -154,6 +158,9 @@ pub struct Profile {
     pub resources: Vec<SharedResource>,
     /// The samples.
     pub samples: Vec<Sample>,
+    /// What unwinding came to: the values of all samples by outcome, without
+    /// those that are zero.
+    pub outcomes: Vec<(Outcome, u64)>,
 }
 
 /// One function of a stack, as people read it.

@@ -21,6 +21,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use observer_common::unwind::Outcome;
+
 use crate::signals::UnixNanos;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
@@ -52,8 +54,26 @@ pub struct RawSample {
     pub process: String,
     /// Whom it belongs to.
     pub resource: SharedResource,
+    /// What unwinding came to.
+    pub outcome: Outcome,
+    /// Why it was off CPU, if it was.
+    pub wait: Option<Wait>,
     /// Samples, or nanoseconds off CPU.
     pub value: u64,
+}
+
+/// How a thread was off CPU, as the kernel half tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// It waited for something.
+    Blocked {
+        /// See `observer_common::cpu::SampleKey::state`.
+        state: u8,
+        /// See `observer_common::cpu::SampleKey::syscall`.
+        syscall: u32,
+    },
+    /// It could have run, but had no CPU.
+    RunQueue,
 }
 
 /// All that was sampled in an interval, before it has names.

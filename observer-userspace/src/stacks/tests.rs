@@ -4,6 +4,8 @@ use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use observer_common::unwind::Outcome;
+
 use super::worker::Stacks;
 use super::{RawProfile, RawSample, RawStack, SymbolOptions};
 use crate::signals::Profile;
@@ -32,6 +34,8 @@ fn sample(pid: u32, kernel: &[u64], user: &[u64]) -> RawSample {
         thread: "thread".into(),
         process: "process".into(),
         resource: SharedResource::default(),
+        outcome: Outcome::Complete,
+        wait: None,
         value: 1,
     }
 }

@@ -307,6 +307,11 @@ impl<'a> Builder<'a> {
                 self.value_type("off_cpu", "nanoseconds"),
                 1,
             ),
+            ProfileKind::Wall => (
+                self.value_type("wall", "nanoseconds"),
+                self.value_type("wall", "nanoseconds"),
+                1,
+            ),
         };
         let resource_profiles = samples
             .into_iter()
