@@ -108,9 +108,12 @@ fn same(row: &Row, rule: &Rule, machine: &Machine) -> Result<()> {
     if cell("ra") == "u" && rule.cfa == cfa::END {
         return Ok(());
     }
-    let beyond = |cell: &str| cell != "u" && cell != "exp" && !cell.starts_with('c');
-    if rule.cfa == cfa::UNSUPPORTED && (beyond(cell(machine.fp)) || beyond(cell(machine.sp))) {
-        // Such as longjmp's last instructions: what it jumps to is in others.
+    let elsewhere = |cell: &str| cell.starts_with('r');
+    if rule.cfa == cfa::UNSUPPORTED
+        && (elsewhere(cell(machine.fp)) || elsewhere(cell("ra")) || cell(machine.sp) != "u")
+    {
+        // longjmp and setcontext as they jump; vfork, which keeps the return
+        // address in a register.
         return Ok(());
     }
     let frame = match rule.cfa {
@@ -162,7 +165,11 @@ fn readelf(path: &str) -> Result<Vec<Row>> {
             .unwrap_or_default();
         let mut own: Vec<(u64, Cells)> = Vec::new();
         for line in lines {
-            let cells: Vec<_> = line.split_whitespace().collect();
+            // "r9 (r9)" is one cell: a register that is in another.
+            let cells = line
+                .split_whitespace()
+                .filter(|cell| !cell.starts_with('('));
+            let cells: Vec<_> = cells.collect();
             let address = u64::from_str_radix(cells.first().context("cells")?, 16)?;
             let pairs = columns.iter().zip(&cells).skip(1);
             let cells = pairs.map(|(c, v)| ((*c).to_owned(), (*v).to_owned()));
