@@ -46,7 +46,7 @@ pub mod cfa {
     pub const END: u8 = 1;
     /// Register + offset.
     pub const REGISTER: u8 = 2;
-    /// The word at register + offset.
+    /// The word at register + offset, + 8 times [`super::Rule::parameter`].
     pub const DEREFERENCE: u8 = 3;
     /// Stack pointer + offset, + 8 when the low 4 bits of the address reach
     /// [`super::Rule::parameter`]: the expression of x86_64's PLT.
@@ -88,7 +88,8 @@ pub struct Rule {
     /// [`place`] of the return address (bits 0..4) and of the frame pointer
     /// (bits 4..8).
     pub places: u8,
-    /// [`SIGNAL`]; for [`cfa::PLT`] the parameter in bits 4..8.
+    /// [`SIGNAL`]; for [`cfa::PLT`] and [`cfa::DEREFERENCE`] the parameter in
+    /// bits 4..8.
     pub flags: u8,
     /// Offset of the CFA in bytes.
     pub cfa_offset: i32,
@@ -120,7 +121,8 @@ impl Rule {
     }
 
     /// For [`cfa::PLT`]: from which low 4 bits of the address a word more lies
-    /// on the stack.
+    /// on the stack. For [`cfa::DEREFERENCE`]: how many words the frame lies
+    /// above the address that is read.
     #[inline(always)]
     pub const fn parameter(&self) -> u8 {
         self.flags >> 4
@@ -363,7 +365,7 @@ pub fn step<M: Machine>(
     };
     if rule.cfa == cfa::DEREFERENCE {
         frame = match machine.read(frame) {
-            Some(value) => value,
+            Some(value) => value.wrapping_add(8 * u64::from(rule.parameter())),
             None => return Err(Outcome::ReadFault),
         };
     }
