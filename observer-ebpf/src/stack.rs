@@ -48,7 +48,8 @@ pub enum Context {
     /// The sampler.
     Interrupt = 0,
 }
-const CONTEXTS: usize = 2;
+/// How many there may be; a power of two.
+pub const CONTEXTS: usize = 2;
 
 #[btf_map]
 static STACK_SCRATCH: PerCpuArray<Scratch, CONTEXTS> = PerCpuArray::new();
