@@ -30,6 +30,7 @@ use crate::kernel::{Kernel, LoadOptions, ProbeSpec};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
+use crate::stacks::DEFAULT_TABLE_BYTES;
 
 use health::Health;
 use limiter::SpanLimiter;
@@ -319,7 +320,8 @@ fn start_profiler(
     if !probes.iter().any(|probe| probe.spec().family == family) {
         return None;
     }
-    Profiler::start(kernel, frequency)
+    attach(kernel, &probes::cpu::UNWIND);
+    Profiler::start(kernel, frequency, DEFAULT_TABLE_BYTES)
         .inspect_err(|error| {
             tracing::warn!(probe = family, "no CPU profiles: {error:#}");
         })

@@ -5,6 +5,7 @@
 //! milliseconds that the daemon's loop doesn't have.
 
 pub mod elf;
+pub mod extents;
 pub mod files;
 pub mod images;
 pub mod interner;
@@ -14,6 +15,8 @@ pub mod perf_map;
 pub mod places;
 pub mod sideband;
 pub mod symbols;
+pub mod tables;
+pub mod unwinder;
 pub mod worker;
 
 #[cfg(test)]
@@ -28,7 +31,11 @@ use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
 
 pub use symbols::{FrameShare, SymbolOptions};
-pub use worker::{Stacks, Symbolized};
+pub use tables::UnwindStats;
+pub use worker::{Stacks, Symbolized, UnwindOptions};
+
+/// Bytes that all unwinding tables may take by default.
+pub const DEFAULT_TABLE_BYTES: u64 = 128 << 20;
 
 /// A stack as the kernel walked it, leaf first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
