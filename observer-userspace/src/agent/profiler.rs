@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use tokio::sync::oneshot;
 
-use super::causes::SYMBOLIZER_TOO_SLOW;
+use super::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
 use crate::kernel::{Kernel, unwind};
 use crate::probes::cpu::Sampler;
 use crate::signals::Profile;
@@ -104,9 +105,13 @@ impl Profiler {
     /// Losses of the symbolizer's own since the start: cause and count.
     pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
-        mappings
-            .into_iter()
-            .chain([(SYMBOLIZER_TOO_SLOW.name, self.unnamed)])
+        mappings.into_iter().chain([
+            (SYMBOLIZER_TOO_SLOW.name, self.unnamed),
+            (
+                MAPPING_LIST_FULL.name,
+                self.unwinding.no_room.load(Ordering::Relaxed),
+            ),
+        ])
     }
 
     fn report(&mut self, now: MappingLosses) {

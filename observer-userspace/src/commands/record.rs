@@ -27,8 +27,7 @@ use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::{cpu, sched};
 use crate::signals::attribute::SharedResource;
 use crate::stacks::{
-    DEFAULT_TABLE_BYTES, RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized,
-    UnwindOptions,
+    RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized, UnwindOptions,
 };
 
 /// How long without `--duration` and without a command.
@@ -61,6 +60,8 @@ pub struct RecordOptions {
     pub outputs: Vec<Output>,
     /// A command to start and record with its children.
     pub command: Vec<OsString>,
+    /// Bytes that unwinding tables may take in the kernel.
+    pub table_bytes: u64,
 }
 
 impl RecordOptions {
@@ -92,6 +93,7 @@ impl RecordOptions {
             },
             outputs,
             command,
+            table_bytes: config.tables.unwind_bytes,
         })
     }
 }
@@ -209,7 +211,7 @@ impl Recording {
         stacks.unwind(UnwindOptions {
             processes,
             tables,
-            limit: DEFAULT_TABLE_BYTES,
+            limit: options.table_bytes,
             prepare: options.filters.pids.clone(),
             programs: program(&options.command).into_iter().collect(),
             closely: !options.filters.pids.is_empty(),

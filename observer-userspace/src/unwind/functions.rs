@@ -10,8 +10,8 @@ use super::sections::Frames;
 /// Where a function's rows come from. Of two for one address the lesser counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nowhere: it is known to end stacks.
-    Root,
+    /// Nowhere: it is known what it is.
+    Known(Known),
     /// From a section.
     Section {
         /// Which one of those that were added.
@@ -19,6 +19,17 @@ pub enum Origin {
         /// Offset of the function's entry in it.
         entry: u32,
     },
+}
+
+/// Functions whose rows are known better than anything says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Known {
+    /// It ends stacks.
+    Root,
+    /// What signal handlers return to.
+    SignalReturn,
+    /// It has a frame pointer, and its stack pointer is no help.
+    FramePointer,
 }
 
 /// A function, or a part of one. Addresses are relative to the table's base.

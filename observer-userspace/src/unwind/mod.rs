@@ -142,7 +142,7 @@ fn build_from<S: Source + ?Sized>(source: &S) -> Result<Option<Table>, BuildErro
         let next = list.get(number + 1).map(|next| next.start);
         let end = next.map_or(function.end, |next| next.min(function.end));
         match function.origin {
-            Origin::Root => encoder.push(function.start, rule::END),
+            Origin::Known(known) => encoder.push(function.start, image.arch.rule_of(known)),
             Origin::Section { number, entry } => {
                 encoder.push(function.start, rule::UNSUPPORTED);
                 if let Some(reader) = readers.get_mut(usize::from(number)) {
