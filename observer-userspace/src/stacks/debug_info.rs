@@ -37,6 +37,9 @@ pub struct SourceLine {
     /// The function as linkers or the source call it; `None` when the debug
     /// information has only the line.
     pub name: Option<String>,
+    /// Whether that is the linker's name; else it is the source's, which
+    /// doesn't say of which namespace or class.
+    pub is_linkage: bool,
     /// Source file.
     pub file: Option<Rc<str>>,
     /// Source line, 0 when unknown.
@@ -148,6 +151,7 @@ impl<'a> Units<'a> {
 #[derive(Clone, Debug)]
 struct Function {
     name: Option<String>,
+    is_linkage: bool,
     /// Where the function before it calls it.
     call: (Option<Rc<str>>, u32),
 }
@@ -173,6 +177,7 @@ impl Place {
             };
             return vec![SourceLine {
                 name: None,
+                is_linkage: false,
                 file,
                 line,
             }];
@@ -186,6 +191,7 @@ impl Place {
             if function.name.is_some() || depth == outermost {
                 lines.push(SourceLine {
                     name: function.name,
+                    is_linkage: function.is_linkage,
                     file,
                     line,
                 });
@@ -422,19 +428,21 @@ impl<'a> Search<'_, 'a> {
         };
         let line = entry.attr_value(dw::DW_AT_call_line);
         let line = line.and_then(|value| value.udata_value());
+        let name = self.name(unit, entry);
         Function {
-            name: self.name(unit, entry),
+            is_linkage: name.as_ref().is_some_and(|(_, is_linkage)| *is_linkage),
+            name: name.map(|(name, _)| name),
             call: (file, line.map_or(0, |l| u32::try_from(l).unwrap_or(0))),
         }
     }
 
-    /// The linker's name of a function if it has one, else the source's;
+    /// The linker's name of a function if it has one (true), else the source's;
     /// often another entry has it, in another unit or file.
     fn name(
         &mut self,
         unit: &Rc<Unit<Reader<'a>>>,
         entry: &DebuggingInformationEntry<Reader<'a>>,
-    ) -> Option<String> {
+    ) -> Option<(String, bool)> {
         let (mut unit, mut entry) = (unit.clone(), entry.clone());
         let mut is_alternate = false;
         let mut plain = None;
@@ -449,10 +457,10 @@ impl<'a> Search<'_, 'a> {
             };
             let linkers = text(dw::DW_AT_linkage_name);
             let linkers = linkers.or_else(|| text(dw::DW_AT_MIPS_linkage_name));
-            if linkers.is_some() {
-                return linkers;
+            if let Some(name) = linkers {
+                return Some((name, true));
             }
-            plain = plain.or_else(|| text(dw::DW_AT_name));
+            plain = plain.or_else(|| Some((text(dw::DW_AT_name)?, false)));
             let origin = entry.attr_value(dw::DW_AT_abstract_origin);
             let origin = origin.or_else(|| entry.attr_value(dw::DW_AT_specification));
             let next = match origin {

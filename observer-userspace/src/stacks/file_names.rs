@@ -33,6 +33,8 @@ pub fn find(
         by_address.extend(module.address(offset).map(|address| (address, offset)));
     }
     by_address.sort_unstable();
+    // Segments that overlap could give one address twice.
+    by_address.dedup_by_key(|(address, _)| *address);
     let addresses: Vec<u64> = by_address.iter().map(|(address, _)| *address).collect();
     let Some(names) = module.with_file(|file| {
         let sections = Sections::read(file).unwrap_or_default();
@@ -89,7 +91,7 @@ fn from_debug_info(
     found.unwrap_or_else(|| vec![Vec::new(); addresses.len()])
 }
 
-/// Names what has none yet.
+/// Names what has no name yet, or only one of the source, by symbols.
 fn from_symbols(
     file: &File,
     sections: &Sections,
@@ -105,28 +107,34 @@ fn from_symbols(
         Some((own, ".dynsym", Unsized::Exact)),
     ];
     for ((file, sections), table, lengthless) in tables.into_iter().flatten() {
-        let wanted = unnamed(addresses, names);
-        let found = look_up(file, sections, table, lengthless, &wanted);
+        let wanted: Vec<u64> = wanting(addresses, names).collect();
+        let is_known = |address, name: &str| {
+            let known = addresses.binary_search(&address).ok();
+            let known = known.and_then(|at| names[at].last()?.name.as_deref());
+            known == Some(name)
+        };
+        let found = look_up(file, sections, table, lengthless, &wanted, is_known);
         let found = wanted.into_iter().zip(found);
         put(
             addresses,
             names,
-            found.filter_map(|(a, name)| Some((a, name?))),
+            found.filter_map(|(address, name)| Some((address, name?))),
         );
     }
-    let wanted = unnamed(addresses, names);
-    put(addresses, names, plt::look_up(file, sections, &wanted));
+    let wanted: Vec<u64> = wanting(addresses, names).collect();
+    let stubs = plt::look_up(file, sections, &wanted);
+    put(addresses, names, stubs);
     // Lines alone say nothing to people who look for functions.
     for lines in names {
         lines.retain(|line| line.name.is_some());
     }
 }
 
-fn unnamed(addresses: &[u64], names: &[Vec<SourceLine>]) -> Vec<u64> {
-    let has_none = |lines: &[SourceLine]| lines.last().is_none_or(|line| line.name.is_none());
+/// The addresses whose outermost function hasn't got the linker's name.
+fn wanting(addresses: &[u64], names: &[Vec<SourceLine>]) -> impl Iterator<Item = u64> {
     let with_names = addresses.iter().zip(names);
-    let wanted = with_names.filter(|(_, lines)| has_none(lines));
-    wanted.map(|(address, _)| *address).collect()
+    let wanted = with_names.filter(|(_, lines)| lines.last().is_none_or(|line| !line.is_linkage));
+    wanted.map(|(address, _)| *address)
 }
 
 /// Gives functions that were found in a table to their addresses; the lines are
@@ -137,21 +145,19 @@ fn put(
     found: impl IntoIterator<Item = (u64, String)>,
 ) {
     for (address, name) in found {
-        let first = addresses.partition_point(|a| *a < address);
-        for (_, lines) in addresses[first..]
-            .iter()
-            .zip(&mut names[first..])
-            .take_while(|(a, _)| **a == address)
-        {
-            match lines.last_mut() {
-                Some(outermost) => outermost.name = Some(name.clone()),
-                None => lines.push(SourceLine {
-                    name: Some(name.clone()),
-                    file: None,
-                    line: 0,
-                }),
-            }
-        }
+        let Ok(at) = addresses.binary_search(&address) else {
+            continue;
+        };
+        let (file, line) = match names[at].pop() {
+            Some(outermost) => (outermost.file, outermost.line),
+            None => (None, 0),
+        };
+        names[at].push(SourceLine {
+            name: Some(name),
+            is_linkage: true,
+            file,
+            line,
+        });
     }
 }
 

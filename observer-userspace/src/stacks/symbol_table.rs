@@ -69,12 +69,14 @@ impl Candidates {
 
 /// Names of `addresses` (in the file's own address space, sorted) that the
 /// symbol table `table` (`.symtab`, `.dynsym`) knows, as they are in the table.
+/// Of several for one place, the one that `is_known` of the address is taken.
 pub fn look_up(
     file: &File,
     sections: &Sections,
     table: &str,
     unsized_symbols: Unsized,
     addresses: &[u64],
+    is_known: impl Fn(u64, &str) -> bool,
 ) -> Vec<Option<String>> {
     let mut names = vec![None; addresses.len()];
     let Some(section) = sections.named(table) else {
@@ -87,10 +89,10 @@ pub fn look_up(
         return names;
     }
     let found = scan(file, sections, section, unsized_symbols, addresses);
-    for (name, candidates) in names.iter_mut().zip(found) {
+    for ((name, candidates), address) in names.iter_mut().zip(found).zip(addresses) {
         let named = candidates.0.iter().filter_map(|symbol| {
             let text = read_name(file, texts, symbol.name)?;
-            Some((rank(symbol, &text), text))
+            Some(((is_known(*address, &text), rank(symbol, &text)), text))
         });
         *name = named
             .max_by(|(a, _), (b, _)| a.cmp(b))
@@ -114,10 +116,7 @@ fn scan(
     let mut lengthless = vec![Candidates::default(); addresses.len()];
     let mut overlaps = 0_u64;
     for_each(file, sections, table, |symbol| {
-        let is_code = match symbol.kind {
-            STT_FUNC | STT_GNU_IFUNC | STT_NOTYPE => true,
-            _ => false,
-        };
+        let is_code = matches!(symbol.kind, STT_FUNC | STT_GNU_IFUNC | STT_NOTYPE);
         let home = sections.list.get(usize::from(symbol.section));
         if !is_code
             || symbol.section == 0
