@@ -138,7 +138,7 @@ impl<'a> Units<'a> {
         let unit = match self.parsed.get(start) {
             Some(unit) => unit.clone(),
             None => {
-                let unit = Rc::new(dwarf.unit(header.clone())?);
+                let unit = Rc::new(dwarf.unit(*header)?);
                 self.parsed.insert(*start, unit.clone());
                 unit
             }
@@ -218,7 +218,7 @@ impl<'a> Search<'_, 'a> {
             .headers
             .iter()
             .filter(|(offset, _)| hit.contains(offset) || !listed.contains(offset))
-            .map(|(offset, header)| (*offset, header.clone()))
+            .map(|(offset, header)| (*offset, *header))
             .collect();
         for (offset, header) in headers {
             let is_hit = hit.contains(&offset);

@@ -77,7 +77,7 @@ pub fn look_up(file: &File, sections: &Sections, addresses: &[u64]) -> HashMap<u
 /// The address of the slot that the stub around `address` jumps by.
 fn slot(file: &File, machine: u16, section: &Section, address: u64) -> Option<u64> {
     let length = match (machine, section.name.as_str()) {
-        (EM_X86_64, ".plt.got") if section.size % 16 != 0 => 8,
+        (EM_X86_64, ".plt.got") if !section.size.is_multiple_of(16) => 8,
         _ => MAX_STUB,
     };
     let start = (address - section.address) / length * length;
