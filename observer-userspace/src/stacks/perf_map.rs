@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 
-use super::files::{candidates, open_regular};
+use super::files::Roots;
 use super::mappings::Process;
 
 /// Longest map read; a busy JVM's has some ten MiB.
@@ -16,10 +16,7 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 pub fn names(pid: u32, process: &Process, addresses: &mut Vec<u64>) -> HashMap<u64, String> {
     let inner = inner_pid(pid).unwrap_or(pid);
     let path = format!("/tmp/perf-{inner}.map");
-    let file = candidates(pid, process, &path)
-        .iter()
-        .find_map(|path| open_regular(path));
-    match file {
+    match Roots::own(pid, process).open(&path) {
         Some(file) => names_in(BufReader::new(file.take(MAX_BYTES)), addresses),
         None => HashMap::new(),
     }
