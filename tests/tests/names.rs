@@ -1,7 +1,7 @@
 //! Names of frames, against what binutils say of the same addresses.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -541,6 +541,75 @@ fn truncated_while_mapped() {
         for stacks in [&stacks, &self::stacks()] {
             assert_eq!(observed(stacks, pid, &at[20..]).len(), 40, "{length}");
         }
+    }
+}
+
+/// Maps a page to execute, writes a perf map of it, says where it is and waits.
+/// Usage: `jit PID`.
+const JIT: &str = r#"
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int main(int count, char **arguments) {
+    void *code = mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/perf-%d.map", getpid());
+    FILE *map = fopen(path, "w");
+    fprintf(map, "%lx 80 JS:*answer app.js:42\n", (unsigned long) code);
+    fclose(map);
+    if (count > 1) chown(path, 4242, 4242);
+    printf("%lx\n", (unsigned long) code);
+    fflush(stdout);
+    pause();
+}
+"#;
+
+/// Checks that code made at run time in its own mount and PID namespace is named
+/// by its perf map, also when its process ended, and that a map which belongs to
+/// another user is not believed.
+#[test]
+fn perf_map_in_namespaces() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("jit.c"), JIT).expect("written");
+    shell(folder.path(), "cc -o jit jit.c");
+    for (argument, is_named) in [("", true), ("foreign", false)] {
+        let stacks = stacks();
+        let script = format!("mount -t tmpfs none /tmp && exec ./jit {argument}");
+        let mut outer = Guard(
+            Command::new("unshare")
+                .args(["-m", "-p", "-f", "--kill-child", "sh", "-c", &script])
+                .current_dir(folder.path())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("unshare"),
+        );
+        let mut line = String::new();
+        let out = outer.0.stdout.take().expect("piped");
+        std::io::BufReader::new(out)
+            .read_line(&mut line)
+            .expect("it says");
+        let address = u64::from_str_radix(line.trim(), 16).expect("an address");
+        let children = format!("/proc/{0}/task/{0}/children", outer.0.id());
+        let inner = std::fs::read_to_string(children).expect("children");
+        let inner: u32 = inner.trim().parse().expect("one child");
+        // The kernel's news of the mapping take a moment to settle.
+        std::thread::sleep(Duration::from_millis(5));
+        // Something else is named while it lives.
+        assert_eq!(observed(&stacks, inner, &[16]), [(vec![], vec![])]);
+        drop(outer);
+        let gone = || !Path::new(&format!("/proc/{inner}")).exists();
+        assert!((0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            gone()
+        }));
+        let names = observed(&stacks, inner, &[address + 0x10]);
+        let expected = vec![("JS:*answer app.js:42".to_owned(), 0)];
+        let expected = if is_named { expected } else { Vec::new() };
+        assert_eq!(names[0].1, expected);
     }
 }
 

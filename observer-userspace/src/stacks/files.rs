@@ -58,8 +58,8 @@ impl MapFile {
     /// Whether there is a file behind it (else it is anonymous memory, a
     /// kernel page…).
     pub fn is_file(&self) -> bool {
-        self.path.starts_with('/') && !self.path.starts_with("//")
-            || self.path.starts_with("/memfd:")
+        let is_memory = ["//", "/dev/zero", "/anon_hugepage"];
+        self.path.starts_with('/') && !is_memory.iter().any(|name| self.path.starts_with(name))
     }
 }
 
@@ -249,7 +249,18 @@ impl Roots {
     /// Opens the first regular file called `path`. Links lead nowhere out of
     /// the root directory: who owns it may have made them.
     pub fn open(&self, path: &str) -> Option<File> {
-        self.0.iter().find_map(|root| open_within(root, path))
+        let follow = OFlag::empty();
+        self.0
+            .iter()
+            .find_map(|root| open_within(root, path, follow))
+    }
+
+    /// Opens the first regular file called `path` that isn't a link itself.
+    pub fn open_itself(&self, path: &str) -> Option<File> {
+        let refuse = OFlag::O_NOFOLLOW;
+        self.0
+            .iter()
+            .find_map(|root| open_within(root, path, refuse))
     }
 }
 
@@ -258,9 +269,9 @@ fn open_directory(path: &str) -> Option<OwnedFd> {
     open(path, flags, Mode::empty()).ok()
 }
 
-fn open_within(root: &OwnedFd, path: &str) -> Option<File> {
+fn open_within(root: &OwnedFd, path: &str, links: OFlag) -> Option<File> {
     let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | links)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     reopen_regular(File::from(openat2(root, path, how).ok()?))
 }

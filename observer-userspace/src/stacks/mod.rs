@@ -13,6 +13,7 @@ mod file_names;
 pub mod files;
 pub mod images;
 pub mod interner;
+mod jit;
 mod kernel_code;
 pub mod mappings;
 pub mod perf_map;

@@ -17,9 +17,9 @@ use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 use super::elf::build_id_in_notes;
 use super::file_names;
 use super::files::{Lines, Module, Modules, NamedLine, Roots};
+use super::jit::Jits;
 use super::kernel_code::KernelCode;
 use super::mappings::Processes;
-use super::perf_map;
 use super::places::{Place, place_stack};
 use super::sideband::Event;
 use super::{RawProfile, RawSample};
@@ -67,6 +67,7 @@ pub struct Symbols {
     kernel_build_id: String,
     /// The files.
     pub(super) modules: Modules,
+    jits: Jits,
     /// What is mapped where.
     pub processes: Processes,
 }
@@ -87,6 +88,7 @@ impl Symbols {
             kernel_changed: false,
             kernel_build_id: build_id_in_notes(&notes).unwrap_or_default(),
             modules: Modules::default(),
+            jits: Jits::default(),
             processes: Processes::default(),
         }
     }
@@ -106,6 +108,7 @@ impl Symbols {
             Event::Lost(_) => self.kernel_changed = true,
             _ => {}
         }
+        self.jits.apply(&event);
         self.processes.apply(event);
     }
 
@@ -124,6 +127,7 @@ impl Symbols {
         self.processes.forget_ended();
         self.kernel_code.forget_gone();
         self.modules.trim();
+        self.jits.trim();
         if self.kernel_names.len() > MAX_KERNEL_NAMES {
             self.kernel_names.clear();
         }
@@ -221,7 +225,7 @@ impl Symbols {
             let Some(process) = self.processes.get(pid) else {
                 continue;
             };
-            for (address, name) in perf_map::names(pid, process, &mut addresses) {
+            for (address, name) in self.jits.names(pid, process, &mut addresses) {
                 let line = NamedLine {
                     name: name.into(),
                     ..NamedLine::default()
