@@ -4,6 +4,7 @@ pub mod bench;
 pub mod binary;
 pub mod busy;
 pub mod cgroup;
+pub mod chain;
 pub mod kernel;
 pub mod netns;
 pub mod otlp_samples;

@@ -281,27 +281,29 @@ impl Keeper {
         if finished.is_empty() {
             return;
         }
-        let mut keys = Vec::with_capacity(finished.len());
         let mut tables = Vec::with_capacity(finished.len());
+        let mut keys = Vec::with_capacity(finished.len());
         for done in finished.drain(..) {
             tables.push((done.id, done.table));
-            keys.push((done.key, done.id, done.base, done.bytes));
+            keys.push((done.key.clone(), done.id, done.bytes));
+            self.generation = self.generation.wrapping_add(1);
+            // Before it is there: publishing takes the kernel ten milliseconds
+            // and more, but each table can be used from its first moment on.
+            let name = table(done.id, self.generation);
+            self.tell(done.key, News::Ready(name, done.base));
         }
         let published = self.maps.publish(&tables);
         if let Err(error) = &published {
             tracing::warn!("unwinding tables can't be handed to the kernel: {error}");
         }
-        for (key, id, base, bytes) in keys {
-            let news = if published.is_ok() {
-                self.kept.insert(key.clone(), Kept { id, bytes });
-                self.generation = self.generation.wrapping_add(1);
-                News::Ready(table(id, self.generation), base)
+        for (key, id, bytes) in keys {
+            if published.is_ok() {
+                self.kept.insert(key, Kept { id, bytes });
             } else {
                 self.used -= bytes;
                 self.resting.push_back((Instant::now(), id));
-                News::Failed
-            };
-            self.tell(key, news);
+                self.tell(key, News::Failed);
+            }
         }
         self.show();
     }
