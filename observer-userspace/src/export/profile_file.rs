@@ -176,6 +176,7 @@ mod tests {
                     thread: process,
                     process,
                     resource,
+                    wait: None,
                     value: 3_u64.pow(n as u32) * u64::from(tid),
                     link: None,
                 });

@@ -12,6 +12,7 @@ mod kernel_code;
 pub mod mappings;
 pub mod perf_map;
 pub mod places;
+pub mod reasons;
 pub mod sideband;
 pub mod symbols;
 pub mod worker;
