@@ -90,6 +90,9 @@ impl Health {
                 run_count: run.count,
             })
             .collect();
+        if let Some(profiler) = profiler {
+            stats.profiles = profiler.seen().clone();
+        }
         stats.rings = rings;
         stats.maps = fills;
         stats.losses = losses

@@ -400,6 +400,10 @@ pub fn entries(frequency: u32, interval: Duration) -> u32 {
     (samples.min(f64::from(MOST)) as u32).clamp(1024, MOST)
 }
 
+/// Entries that time off CPU needs in addition: a stack of each thread for each
+/// place where it waits.
+pub const OFF_CPU_ENTRIES: u32 = 32 * 1024;
+
 fn hash_map(map: Map) -> anyhow::Result<MapData> {
     match map {
         Map::HashMap(data) => Ok(data),

@@ -2,6 +2,10 @@
 //!
 //! The function nearest to the wait that is known decides. Where the kernel
 //! hides its functions' names, the syscall does.
+//!
+//! A stack that the kernel walks for somebody else leaves out its scheduler's
+//! functions, and those of its own locks are among them. What is left is how
+//! they wait: out of reach of signals, and not for I/O.
 
 use observer_common::cpu::IN_IOWAIT;
 use observer_common::slot::NO_SYSCALL;
@@ -159,6 +163,14 @@ const FUNCTIONS: &[(&str, Reason)] = &[
     ("fuse_", Reason::Disk),
     ("request_wait_answer", Reason::Disk),
     ("rpc_wait_", Reason::Disk),
+    // Waits for the kernel itself.
+    ("synchronize_", Reason::Other),
+    ("__synchronize_", Reason::Other),
+    ("__wait_rcu_gp", Reason::Other),
+    ("rcu_barrier", Reason::Other),
+    ("__flush_work", Reason::Other),
+    ("call_usermodehelper_", Reason::Other),
+    ("devtmpfs_", Reason::Other),
     ("nfs_", Reason::Disk),
     ("nfs4_", Reason::Disk),
 ];
@@ -225,19 +237,25 @@ pub fn explain<'a>(wait: Wait, kernel: impl Iterator<Item = &'a str> + Clone) ->
             state: ThreadState::Runnable,
         };
     };
-    let reason = if state & (TASK_STOPPED | TASK_TRACED) != 0 {
-        Reason::Stopped
-    } else if kernel.clone().any(|name| FAULTS.contains(&name)) {
-        Reason::PageFault
-    } else {
-        of_functions(kernel)
-            .or_else(|| of_syscall(syscall))
-            .unwrap_or(if state & IN_IOWAIT != 0 {
-                Reason::Disk
-            } else {
-                Reason::Other
-            })
-    };
+    let is_named = kernel.clone().next().is_some();
+    let locked = state & TASK_UNINTERRUPTIBLE != 0 && state & IN_IOWAIT == 0;
+    let reason =
+        if state & (TASK_STOPPED | TASK_TRACED) != 0 {
+            Reason::Stopped
+        } else if kernel.clone().any(|name| FAULTS.contains(&name)) {
+            Reason::PageFault
+        } else {
+            match of_functions(kernel).or_else(|| of_syscall(syscall)) {
+                // These wait so that signals wake them.
+                Some(
+                    Reason::Socket | Reason::Pipe | Reason::Poll | Reason::Signal | Reason::Tty,
+                ) if locked => Reason::Lock,
+                Some(reason) => reason,
+                None if state & IN_IOWAIT != 0 => Reason::Disk,
+                None if locked && is_named && syscall != NO_SYSCALL => Reason::Lock,
+                None => Reason::Other,
+            }
+        };
     let state = if state & TASK_TRACED != 0 {
         ThreadState::Traced
     } else if state & TASK_STOPPED != 0 {
@@ -275,6 +293,8 @@ pub fn is_switch(name: &str) -> bool {
             "__traceiter_",
             "bpf_trace_run",
             "__bpf_trace_",
+            "__bpf_get_",
+            "bpf_get_",
         ]
         .iter()
         .any(|start| name.starts_with(start))
@@ -362,6 +382,20 @@ mod tests {
             stack.extend(syscall);
             assert_eq!(reason(1, -1, &stack), expected, "{stack:?}");
         }
+    }
+
+    /// Checks that a lock of the kernel's is found where the walk left out its
+    /// functions.
+    #[test]
+    fn locks_left_out() {
+        let pipe = ["anon_pipe_read", "vfs_read"];
+        assert_eq!(reason(1, libc::SYS_read, &pipe), Reason::Pipe);
+        assert_eq!(reason(2, libc::SYS_read, &pipe), Reason::Lock);
+        let mmap = ["vm_mmap_pgoff", "ksys_mmap_pgoff"];
+        assert_eq!(reason(2, libc::SYS_mmap, &mmap), Reason::Lock);
+        assert_eq!(reason(2 | IN_IOWAIT, libc::SYS_mmap, &mmap), Reason::Disk);
+        let rcu = ["__wait_rcu_gp", "synchronize_rcu"];
+        assert_eq!(reason(2, libc::SYS_umount2, &rcu), Reason::Other);
     }
 
     /// Checks what is known without names: by syscall, by the wait for I/O, by

@@ -261,6 +261,7 @@ impl Symbols {
             start: raw.start,
             duration: raw.duration,
             period: raw.period,
+            outcomes: raw.outcomes(),
             ..Profile::default()
         });
         let path = interner.string("[kernel.kallsyms]");
