@@ -53,7 +53,8 @@ pub enum Context {
     /// another CPU meanwhile, so its scratch belongs to none.
     Iterator = 2,
 }
-const CONTEXTS: usize = 2;
+/// How many there may be; a power of two.
+pub const CONTEXTS: usize = 2;
 
 #[btf_map]
 static STACK_SCRATCH: PerCpuArray<Scratch, CONTEXTS> = PerCpuArray::new();

@@ -6,22 +6,22 @@
 //! process's mappings, its registers, its memory.
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_ringbuf_output, bpf_task_pt_regs};
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
 use observer_common::unwind::{
-    ASK_SHIFT, Chunk, MAPPING_STEPS, MAPPINGS, MAX_USER_FRAMES, Machine, Mapping, Outcome,
-    PROCESSES as MAX_PROCESSES, Process, REQUEST_RING_BYTES, Registers, Request, Rule, SIGNAL,
-    TABLE_ABSENT, TABLE_EMPTY, TABLE_NONE, TABLES as MAX_TABLES, search, step,
-    step_by_frame_pointer,
+    ASK_SHIFT, CHUNK_SHIFT, CHUNK_WORDS, Chunk, MAPPING_STEPS, MAPPINGS, MAX_USER_FRAMES, Machine,
+    Mapping, Outcome, PROCESSES as MAX_PROCESSES, Process, RECENT_RULES, REQUEST_RING_BYTES,
+    Recent, Registers, Request, Rule, SIGNAL, TABLE_ABSENT, TABLE_EMPTY, TABLE_NONE,
+    TABLES as MAX_TABLES, search, step, step_by_frame_pointer, table_index,
 };
 
 use crate::kernel::{config, now, offset, read};
 use crate::loss::lost;
-use crate::stack::{Context, FRAMES, Scratch};
+use crate::stack::{CONTEXTS, Context, FRAMES, Scratch};
 
 /// From a process to its mappings.
 #[btf_map]
@@ -37,6 +37,8 @@ static TABLES: ArrayOfMaps<Array<Chunk, 1, { BPF_F_INNER_MAP as usize }>, { MAX_
 /// When a table was last used, in units of 2^30 ns.
 #[btf_map]
 static TABLE_USED: Array<u32, { MAX_TABLES as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+static RECENT: PerCpuArray<[Recent; RECENT_RULES], CONTEXTS> = PerCpuArray::new();
 #[btf_map]
 static UNWIND_REQUESTS: RingBuf<Request, { REQUEST_RING_BYTES as usize }> = RingBuf::new();
 
@@ -308,13 +310,11 @@ pub extern "C" fn unwind_step(context: u32) -> u32 {
         }
         match walk.mapping.table {
             TABLE_NONE | TABLE_EMPTY => {}
-            TABLE_ABSENT => {
-                ask(walk.tgid, Outcome::NoTable, place);
-                walk.flaw = Outcome::NoTable as u32;
-            }
             table => {
-                if let Some(found) = find_rule(table, place.wrapping_sub(walk.mapping.base)) {
-                    rule = found;
+                let address = place.wrapping_sub(walk.mapping.base);
+                if table == TABLE_ABSENT || !find_rule(context, table, address, &mut rule) {
+                    ask(walk.tgid, Outcome::NoTable, place);
+                    walk.flaw = Outcome::NoTable as u32;
                 }
             }
         }
@@ -445,34 +445,60 @@ fn find_mapping(process: &Process, address: u64, found: &mut Mapping) -> bool {
         return false;
     }
     *found = *mapping;
-    true
-}
-
-/// Finds the rule for an address relative to a table's base.
-#[inline(always)]
-fn find_rule(table: u32, address: u64) -> Option<Rule> {
-    if address >> 32 != 0 {
-        return None;
-    }
-    let rows = TABLES.get(table)?;
-    if let Some(used) = TABLE_USED.get_ptr_mut(table) {
+    if mapping.table < TABLE_EMPTY
+        && let Some(used) = TABLE_USED.get_ptr_mut(table_index(mapping.table))
+    {
         // SAFETY: a map value; any of several writers' times will do.
         unsafe { core::ptr::write_volatile(used, (now() >> 30) as u32) };
     }
-    let word = |index: u32| {
-        let chunk = rows.get(index >> observer_common::unwind::CHUNK_SHIFT)?;
-        Some(chunk[index as usize & (observer_common::unwind::CHUNK_WORDS - 1)])
+    true
+}
+
+/// Finds the rule for an address relative to a table's base, if the table has
+/// one. False when the table is gone.
+#[inline(always)]
+fn find_rule(context: u32, table: u32, address: u64, rule: &mut Rule) -> bool {
+    if address >> 32 != 0 {
+        return true;
+    }
+    let key = Recent::key(table, address as u32);
+    let Some(rules) = RECENT.get_ptr_mut(context & (CONTEXTS as u32 - 1)) else {
+        return search_table(table, address as u32, rule);
     };
-    let index = search(address as u32, word)?;
-    // Rules lie at multiples of their size, so never across chunks.
-    let chunk = rows.get(index >> observer_common::unwind::CHUNK_SHIFT)?;
-    let at = index as usize & (observer_common::unwind::CHUNK_WORDS - Rule::WORDS as usize);
-    Some(Rule::from_words([
-        chunk[at],
-        chunk[at + 1],
-        chunk[at + 2],
-        chunk[at + 3],
-    ]))
+    // SAFETY: a map value that only this context uses, and an index below its
+    // length.
+    let recent = unsafe { &mut (*rules)[Recent::place(key)] };
+    if recent.key == key {
+        *rule = recent.rule;
+        return true;
+    }
+    if !search_table(table, address as u32, rule) {
+        return false;
+    }
+    recent.key = key;
+    recent.rule = *rule;
+    true
+}
+
+/// The same by looking into the table.
+#[inline(always)]
+fn search_table(table: u32, address: u32, rule: &mut Rule) -> bool {
+    let index = table_index(table);
+    let Some(rows) = TABLES.get(index) else {
+        return false;
+    };
+    let word = |index: u32| {
+        let chunk = rows.get(index >> CHUNK_SHIFT)?;
+        Some(chunk[index as usize & (CHUNK_WORDS - 1)])
+    };
+    if let Some(index) = search(address, word)
+        && let Some(chunk) = rows.get(index >> CHUNK_SHIFT)
+    {
+        // Rules lie at multiples of their size, so never across chunks.
+        let at = index as usize & (CHUNK_WORDS - Rule::WORDS as usize);
+        *rule = Rule::from_words([chunk[at], chunk[at + 1], chunk[at + 2], chunk[at + 3]]);
+    }
+    true
 }
 
 /// Lets the daemon know what is missing; not too often.
@@ -531,9 +557,13 @@ pub fn unwind_fork(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: copied at once.
         if let Some(&process) = unsafe { PROCESSES.get(&parent) }
             && process.list != 0
-            && PROCESSES.insert(&child, &process, 0).is_err()
         {
-            lost(Loss::ProcessTableFull);
+            if PROCESSES.insert(&child, &process, 0).is_err() {
+                lost(Loss::ProcessTableFull);
+            }
+        } else {
+            // Of another process that had this id, if there is any.
+            let _ = PROCESSES.remove(&child);
         }
     }
     0

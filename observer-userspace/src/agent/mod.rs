@@ -112,7 +112,12 @@ impl Agent {
                 );
             }
         }
-        let profiler = start_profiler(&mut kernel, &probes, config.frequency);
+        let profiler = start_profiler(
+            &mut kernel,
+            &probes,
+            config.frequency,
+            config.tables.unwind_bytes,
+        );
         kernel.forget_types();
         Ok(Self {
             cells,
@@ -315,6 +320,7 @@ fn start_profiler(
     kernel: &mut Kernel,
     probes: &[Box<dyn Probe>],
     frequency: u32,
+    table_bytes: u64,
 ) -> Option<Profiler> {
     let has = |family| probes.iter().any(|probe| probe.spec().family == family);
     let on_cpu = has(probes::cpu::SPEC.family);
@@ -326,7 +332,8 @@ fn start_profiler(
     if off_cpu && !has(probes::syscalls::SPEC.family) {
         attach(kernel, &probes::offcpu::SYSCALLS);
     }
-    Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu)
+    attach(kernel, &probes::cpu::UNWIND);
+    Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
         .inspect_err(|error| tracing::warn!("no profiles: {error:#}"))
         .ok()
 }

@@ -2,20 +2,22 @@
 //! per interval on the symbolizer's thread, handed on when that is done.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use tokio::sync::oneshot;
 
-use super::causes::SYMBOLIZER_TOO_SLOW;
+use super::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
 use crate::export::self_stats::ProfileOutcomes;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, unwind};
 use crate::probes::cpu::Sampler;
 use crate::probes::offcpu::Blocked;
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
 use crate::stacks::mappings::MappingLosses;
-use crate::stacks::{Stacks, SymbolOptions, Symbolized};
+use crate::stacks::{Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
 
 /// Profiles that may wait for their names; more mean that the machine is too
 /// busy to name them at all, and then the newest is dropped.
@@ -31,12 +33,18 @@ pub struct Profiler {
     losses: MappingLosses,
     unnamed: u64,
     seen: ProfileOutcomes,
+    unwinding: Arc<UnwindStats>,
 }
 
 impl Profiler {
     /// Starts: samples on CPU if a frequency is given (`cpu_sample` must be
     /// loaded), time off CPU if `off_cpu` (the programs of that family must be).
-    pub fn start(kernel: &mut Kernel, frequency: Option<u32>, off_cpu: bool) -> Result<Self> {
+    pub fn start(
+        kernel: &mut Kernel,
+        frequency: Option<u32>,
+        off_cpu: bool,
+        table_bytes: u64,
+    ) -> Result<Self> {
         // Without debug information: it would cost tens of megabytes.
         let stacks = Stacks::start(SymbolOptions { debug_info: false })?;
         let mut sampler = match frequency {
@@ -46,6 +54,17 @@ impl Profiler {
         if off_cpu {
             sampler.follow(Blocked::new(kernel)?);
         }
+        let unwinding = Arc::new(UnwindStats::default());
+        let (processes, tables) = unwind::take(kernel)?;
+        stacks.unwind(UnwindOptions {
+            processes,
+            tables,
+            limit: table_bytes,
+            prepare: Vec::new(),
+            programs: Vec::new(),
+            closely: false,
+            stats: unwinding.clone(),
+        });
         sampler.start()?;
         let kinds = [
             frequency.map(|_| ProfileKind::OnCpu),
@@ -59,6 +78,7 @@ impl Profiler {
             losses: MappingLosses::default(),
             unnamed: 0,
             seen: ProfileOutcomes::default(),
+            unwinding,
         })
     }
 
@@ -111,6 +131,11 @@ impl Profiler {
         std::future::pending().await
     }
 
+    /// Figures about unwinding.
+    pub fn unwinding(&self) -> &UnwindStats {
+        &self.unwinding
+    }
+
     /// Whether a profile is under way.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -119,9 +144,13 @@ impl Profiler {
     /// Losses of the symbolizer's own since the start: cause and count.
     pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
-        mappings
-            .into_iter()
-            .chain([(SYMBOLIZER_TOO_SLOW.name, self.unnamed)])
+        mappings.into_iter().chain([
+            (SYMBOLIZER_TOO_SLOW.name, self.unnamed),
+            (
+                MAPPING_LIST_FULL.name,
+                self.unwinding.no_room.load(Ordering::Relaxed),
+            ),
+        ])
     }
 
     fn report(&mut self, now: MappingLosses) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,10 +25,12 @@ use crate::config::values::RecordType;
 use crate::export::profile_file::Output;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ring};
+use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::{cpu, offcpu, sched};
 use crate::signals::attribute::SharedResource;
-use crate::stacks::{RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized, Wait};
+use crate::stacks::{
+    RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized, UnwindOptions, Wait,
+};
 
 /// How long without `--duration` and without a command.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -65,6 +68,8 @@ pub struct RecordOptions {
     pub off_cpu_outputs: Vec<Output>,
     /// A command to start and record with its children.
     pub command: Vec<OsString>,
+    /// Bytes that unwinding tables may take in the kernel.
+    pub table_bytes: u64,
 }
 
 impl RecordOptions {
@@ -114,6 +119,7 @@ impl RecordOptions {
             outputs,
             off_cpu_outputs,
             command,
+            table_bytes: config.tables.unwind_bytes,
         })
     }
 
@@ -301,6 +307,7 @@ impl Recording {
             kernel.attach(&sched::SPEC);
             kernel.attach(&offcpu::SPEC);
         }
+        kernel.attach(&cpu::UNWIND);
         for state in kernel.states() {
             if let Some(failure) = &state.failure {
                 let (name, lost) = (state.program.name, state.program.lost_without);
@@ -316,6 +323,16 @@ impl Recording {
         if off_cpu {
             sampler.follow(offcpu::Blocked::new(&mut kernel)?);
         }
+        let (processes, tables) = unwind::take(&mut kernel)?;
+        stacks.unwind(UnwindOptions {
+            processes,
+            tables,
+            limit: options.table_bytes,
+            prepare: options.filters.pids.clone(),
+            programs: program(&options.command).into_iter().collect(),
+            closely: !options.filters.pids.is_empty(),
+            stats: Arc::default(),
+        });
         sampler.start()?;
         Ok(Self {
             kernel,
@@ -457,9 +474,20 @@ async fn interrupted(
     End::Interrupted
 }
 
+/// The file of the command, found as execvp(3) does.
+fn program(command: &[OsString]) -> Option<PathBuf> {
+    let name = Path::new(command.first()?);
+    if name.components().count() > 1 {
+        return Some(name.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(name));
+    candidates.find(|file| file.is_file())
+}
+
 /// Whether all processes of the filter ended.
 fn nobody_left(filters: &Filters) -> bool {
-    let gone = |pid: &u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
     !filters.pids.is_empty() && filters.pids.iter().all(gone)
 }
 

@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
+/// `PF_X`: the segment is executable.
+const PF_X: u32 = 1;
 const NT_GNU_BUILD_ID: u32 = 3;
 /// More program headers than any real file has.
 const MAX_HEADERS: usize = 256;
@@ -26,6 +28,8 @@ pub struct Segment {
     pub address: u64,
     /// Length in the file.
     pub length: u64,
+    /// Whether it holds code.
+    pub executable: bool,
 }
 
 /// What was read of a file.
@@ -66,6 +70,7 @@ impl ElfInfo {
                     offset,
                     address,
                     length,
+                    executable: u32_at(h, 4) & PF_X != 0,
                 }),
                 PT_NOTE if info.build_id.is_none() => {
                     let length = usize::try_from(length).unwrap_or(MAX_NOTE).min(MAX_NOTE);

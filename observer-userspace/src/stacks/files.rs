@@ -104,6 +104,11 @@ impl Module {
         Some(format!("/proc/self/fd/{}", file.as_ref()?.as_raw_fd()))
     }
 
+    /// Does something with the open file, if it is open.
+    pub fn with_file<R>(&self, f: impl FnOnce(&File) -> R) -> Option<R> {
+        self.file.borrow().as_ref().map(f)
+    }
+
     /// The GNU build id, lower-case hex.
     pub fn build_id(&self) -> Option<&str> {
         self.info.build_id.as_deref()

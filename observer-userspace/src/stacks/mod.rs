@@ -5,6 +5,7 @@
 //! milliseconds that the daemon's loop doesn't have.
 
 pub mod elf;
+pub mod extents;
 pub mod files;
 pub mod images;
 pub mod interner;
@@ -15,6 +16,8 @@ pub mod places;
 pub mod reasons;
 pub mod sideband;
 pub mod symbols;
+pub mod tables;
+pub mod unwinder;
 pub mod worker;
 
 #[cfg(test)]
@@ -29,7 +32,11 @@ use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
 
 pub use symbols::{FrameShare, SymbolOptions};
-pub use worker::{Stacks, Symbolized};
+pub use tables::UnwindStats;
+pub use worker::{Stacks, Symbolized, UnwindOptions};
+
+/// Bytes that all unwinding tables may take by default.
+pub const DEFAULT_TABLE_BYTES: u64 = 128 << 20;
 
 /// A stack as the kernel walked it, leaf first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -67,7 +67,8 @@ pub struct Symbols {
     /// Some of that is not known.
     kernel_changed: bool,
     kernel_build_id: String,
-    modules: Modules,
+    /// The files.
+    pub(super) modules: Modules,
     /// What is mapped where.
     pub processes: Processes,
 }
