@@ -84,7 +84,10 @@ impl PartialEq for Order {
 impl Eq for Order {}
 
 /// How long a finished table may wait for others to be published with it.
-const PUBLISH_AFTER: Duration = Duration::from_millis(50);
+const PUBLISH_AFTER: Duration = Duration::from_millis(5);
+/// The table of a file of this length takes so long that finished ones don't
+/// wait for it.
+const LARGE_FILE: u64 = 512 << 10;
 /// How long a number rests before another table may have it.
 const REST: Duration = Duration::from_secs(2);
 
@@ -186,6 +189,9 @@ impl Keeper {
             }
             waiting.extend(orders.try_iter());
             let Some(order) = waiting.pop() else { continue };
+            if order.length >= LARGE_FILE {
+                self.publish(&mut finished);
+            }
             if finished.is_empty() {
                 since = Instant::now();
             }
