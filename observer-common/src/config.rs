@@ -27,4 +27,6 @@ pub struct Config {
     pub slow_block_ns: u64,
     /// Number of the machine's `connect` syscall.
     pub connect: u32,
+    /// Where `struct pt_regs` has a register, in words, by DWARF number.
+    pub dwarf_registers: [u8; 32],
 }

@@ -43,6 +43,8 @@ losses! {
     SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
     SampleTableFull = "cpu", "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
     StackRingFull = "cpu", "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
+    ProcessTableFull = "cpu", "process_table_full", "More processes than the kernel half can know the mappings of: a stack was walked by frame pointers.";
+    UnwindRequestLost = "cpu", "unwind_request_lost", "The daemon could not be told at once that a process or an unwinding table is not known; it is told again.";
     BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
     BlockEndMissed = "block", "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
     BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";

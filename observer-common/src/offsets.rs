@@ -66,6 +66,11 @@ offsets! {
     task_cgroups: "task_struct" . "cgroups";
     // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.
     task_thread_status: "task_struct" . "thread_info.status";
+    // x86_64; elsewhere user stacks are walked by frame pointers.
+    pt_regs_ip: "pt_regs" . "ip";
+    pt_regs_sp: "pt_regs" . "sp";
+    pt_regs_bp: "pt_regs" . "bp";
+    pt_regs_cs: "pt_regs" . "cs";
     css_set_dfl_cgrp: "css_set" . "dfl_cgrp";
     css_set_subsys: "css_set" . "subsys";
     css_cgroup: "cgroup_subsys_state" . "cgroup";

@@ -20,8 +20,9 @@
 //! | rows | low half of the address << 16 \| rule; sorted within a page; every page begins with a row for its address 0 |
 //! | rules | [`Rule::WORDS`] each, at a multiple of that |
 
-/// Bits of an address within a page of code.
-pub const PAGE_SHIFT: u32 = 16;
+/// Bits of an address within a page of code. Small pages: the index of pages
+/// costs a thousandth of the code, and saves half of a search's steps.
+pub const PAGE_SHIFT: u32 = 12;
 /// Words of a chunk: 4 KiB.
 pub const CHUNK_WORDS: usize = 1 << CHUNK_SHIFT;
 /// Bits of a word's number within its chunk.
@@ -32,7 +33,7 @@ pub type Chunk = [u32; CHUNK_WORDS];
 pub const HEADER_WORDS: u32 = 4;
 /// Rules of one table at most, as a row has 16 bits for it.
 pub const MAX_RULES: usize = 1 << 16;
-/// Steps of a search: a page has at most 2^16 rows.
+/// Steps of a search: a page has at most as many rows as addresses.
 pub const SEARCH_STEPS: u32 = PAGE_SHIFT;
 
 /// Frames walked at most in a process.
@@ -46,7 +47,7 @@ pub mod cfa {
     pub const END: u8 = 1;
     /// Register + offset.
     pub const REGISTER: u8 = 2;
-    /// The word at register + offset.
+    /// The word at register + offset, + 8 times [`super::Rule::parameter`].
     pub const DEREFERENCE: u8 = 3;
     /// Stack pointer + offset, + 8 when the low 4 bits of the address reach
     /// [`super::Rule::parameter`]: the expression of x86_64's PLT.
@@ -88,7 +89,8 @@ pub struct Rule {
     /// [`place`] of the return address (bits 0..4) and of the frame pointer
     /// (bits 4..8).
     pub places: u8,
-    /// [`SIGNAL`]; for [`cfa::PLT`] the parameter in bits 4..8.
+    /// [`SIGNAL`]; for [`cfa::PLT`] and [`cfa::DEREFERENCE`] the parameter in
+    /// bits 4..8.
     pub flags: u8,
     /// Offset of the CFA in bytes.
     pub cfa_offset: i32,
@@ -120,7 +122,8 @@ impl Rule {
     }
 
     /// For [`cfa::PLT`]: from which low 4 bits of the address a word more lies
-    /// on the stack.
+    /// on the stack. For [`cfa::DEREFERENCE`]: how many words the frame lies
+    /// above the address that is read.
     #[inline(always)]
     pub const fn parameter(&self) -> u8 {
         self.flags >> 4
@@ -215,7 +218,51 @@ pub const TABLE_ABSENT: u32 = u32::MAX - 1;
 pub const TABLE_EMPTY: u32 = u32::MAX - 2;
 
 /// Tables at once.
-pub const TABLES: u32 = 8192;
+pub const TABLES: u32 = 1 << TABLE_BITS;
+const TABLE_BITS: u32 = 13;
+/// How often a table's place can be used again before its names repeat.
+const GENERATIONS: u32 = 1 << 18;
+
+/// The name of the table at `index`: places are used again, names (almost) never,
+/// so that whoever remembers a table's rows can tell whether they are still
+/// true. Never one of `TABLE_*`.
+pub const fn table(index: u32, generation: u32) -> u32 {
+    (generation % GENERATIONS) << TABLE_BITS | index
+}
+
+/// The place of the table called `table`.
+#[inline(always)]
+pub const fn table_index(table: u32) -> u32 {
+    table & (TABLES - 1)
+}
+
+/// Places of the memory of recent rules, per CPU; a power of two.
+pub const RECENT_RULES: usize = 512;
+
+/// A rule that was found lately: the same callers are on most stacks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// The table's name and the address relative to its base; 0 = nothing.
+    pub key: u64,
+    /// The rule.
+    pub rule: Rule,
+}
+
+impl Recent {
+    /// The key of an address in a table: odd, so never 0.
+    #[inline(always)]
+    pub const fn key(table: u32, address: u32) -> u64 {
+        (table as u64) << 33 | (address as u64) << 1 | 1
+    }
+
+    /// Where a key is remembered.
+    #[inline(always)]
+    pub const fn place(key: u64) -> usize {
+        // An odd multiplier (splitmix64's) spreads neighbours.
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize & (RECENT_RULES - 1)
+    }
+}
 /// Default number of mapping entries (32 bytes each).
 pub const MAPPINGS: u32 = 128 * 1024;
 /// Processes whose mappings are known to the kernel half at once.
@@ -235,7 +282,7 @@ pub struct Mapping {
     pub end: u64,
     /// What to subtract from an address to get one relative to the table.
     pub base: u64,
-    /// Index of the table, or one of `TABLE_*`.
+    /// A table by [`table`], or one of `TABLE_*`.
     pub table: u32,
     /// Number of the list that the entry belongs to; see [`Process::list`].
     pub list: u32,
@@ -363,7 +410,7 @@ pub fn step<M: Machine>(
     };
     if rule.cfa == cfa::DEREFERENCE {
         frame = match machine.read(frame) {
-            Some(value) => value,
+            Some(value) => value.wrapping_add(8 * u64::from(rule.parameter())),
             None => return Err(Outcome::ReadFault),
         };
     }

@@ -20,6 +20,7 @@ static CONFIG: Config = Config {
     cgroup_v1: 0,
     slow_block_ns: 0,
     connect: 0,
+    dwarf_registers: [0; 32],
 };
 
 /// The offsets; read single fields with [`offset!`].

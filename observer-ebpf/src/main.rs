@@ -15,9 +15,11 @@ mod kernel;
 mod loss;
 mod sched;
 mod slot;
+mod stack;
 mod syscalls;
 mod tally;
 mod tcp;
+mod unwind;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -15,3 +15,4 @@ pub mod logging;
 pub mod probes;
 pub mod signals;
 pub mod stacks;
+pub mod unwind;

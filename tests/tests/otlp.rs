@@ -296,6 +296,7 @@ async fn own_telemetry() -> Result<()> {
                 cause: "ring_full".into(),
                 count: 3,
             }],
+            ..SelfStats::default()
         }));
         let host = Resource {
             attributes: vec![Attribute::new("host.name", "h")],

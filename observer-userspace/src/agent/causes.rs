@@ -33,5 +33,17 @@ pub const SYMBOLIZER_TOO_SLOW: Cause = Cause {
     meaning: "CPU samples were dropped: too many profiles waited for their names.",
 };
 
+/// See [`crate::stacks::unwinder`].
+pub const MAPPING_LIST_FULL: Cause = Cause {
+    probe: "cpu",
+    name: "mapping_list_full",
+    meaning: "There was no room to tell the kernel half of a process's mappings: its stacks are walked by frame pointers.",
+};
+
 /// All of them.
-pub const ALL: [Cause; 3] = [SPAN_RATE_LIMITED, PROGRAM_MISSED, SYMBOLIZER_TOO_SLOW];
+pub const ALL: [Cause; 4] = [
+    SPAN_RATE_LIMITED,
+    PROGRAM_MISSED,
+    SYMBOLIZER_TOO_SLOW,
+    MAPPING_LIST_FULL,
+];

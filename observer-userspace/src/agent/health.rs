@@ -1,6 +1,7 @@
 //! The daemon's and the kernel half's own cost and losses.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,13 @@ use observer_common::loss::Loss;
 use super::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
-use crate::export::self_stats::{Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats};
+use crate::export::self_stats::{
+    Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
+};
 use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
 use crate::kernel::stats::Estimate;
+use crate::stacks::UnwindStats;
 
 /// Not worth a person's attention: exported, but not shown in the summary.
 const QUIET: [&str; 2] = [Loss::SyscallUnmatched.name(), Loss::SwitchUnseen.name()];
@@ -90,6 +94,9 @@ impl Health {
                 run_count: run.count,
             })
             .collect();
+        if let Some(profiler) = profiler {
+            stats.unwinding = unwinding(profiler.unwinding());
+        }
         stats.rings = rings;
         stats.maps = fills;
         stats.losses = losses
@@ -115,6 +122,18 @@ impl Health {
             rss: usage.rss_bytes,
             lost,
         }
+    }
+}
+
+fn unwinding(stats: &UnwindStats) -> Unwinding {
+    let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+    Unwinding {
+        tables: read(&stats.tables),
+        bytes: read(&stats.bytes),
+        processes: read(&stats.processes),
+        built: read(&stats.built),
+        failed: read(&stats.failed),
+        evicted: read(&stats.evicted),
     }
 }
 

@@ -111,7 +111,12 @@ impl Agent {
                 );
             }
         }
-        let profiler = start_profiler(&mut kernel, &probes, config.frequency);
+        let profiler = start_profiler(
+            &mut kernel,
+            &probes,
+            config.frequency,
+            config.tables.unwind_bytes,
+        );
         kernel.forget_types();
         Ok(Self {
             cells,
@@ -314,12 +319,14 @@ fn start_profiler(
     kernel: &mut Kernel,
     probes: &[Box<dyn Probe>],
     frequency: u32,
+    table_bytes: u64,
 ) -> Option<Profiler> {
     let family = probes::cpu::SPEC.family;
     if !probes.iter().any(|probe| probe.spec().family == family) {
         return None;
     }
-    Profiler::start(kernel, frequency)
+    attach(kernel, &probes::cpu::UNWIND);
+    Profiler::start(kernel, frequency, table_bytes)
         .inspect_err(|error| {
             tracing::warn!(probe = family, "no CPU profiles: {error:#}");
         })

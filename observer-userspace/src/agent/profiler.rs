@@ -2,17 +2,19 @@
 //! on the symbolizer's thread, handed on when that is done.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use tokio::sync::oneshot;
 
-use super::causes::SYMBOLIZER_TOO_SLOW;
-use crate::kernel::Kernel;
+use super::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
+use crate::kernel::{Kernel, unwind};
 use crate::probes::cpu::Sampler;
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
 use crate::stacks::mappings::MappingLosses;
-use crate::stacks::{Stacks, SymbolOptions, Symbolized};
+use crate::stacks::{Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
 
 /// Intervals that may wait for their names; more mean that the machine is too
 /// busy to name them at all, and then the newest is dropped.
@@ -25,14 +27,26 @@ pub struct Profiler {
     waiting: VecDeque<oneshot::Receiver<Symbolized>>,
     losses: MappingLosses,
     unnamed: u64,
+    unwinding: Arc<UnwindStats>,
 }
 
 impl Profiler {
     /// Starts sampling; `cpu_sample` must be loaded.
-    pub fn start(kernel: &mut Kernel, frequency: u32) -> Result<Self> {
+    pub fn start(kernel: &mut Kernel, frequency: u32, table_bytes: u64) -> Result<Self> {
         // Without debug information: it would cost tens of megabytes.
         let stacks = Stacks::start(SymbolOptions { debug_info: false })?;
         let mut sampler = Sampler::attach(kernel, frequency)?;
+        let unwinding = Arc::new(UnwindStats::default());
+        let (processes, tables) = unwind::take(kernel)?;
+        stacks.unwind(UnwindOptions {
+            processes,
+            tables,
+            limit: table_bytes,
+            prepare: Vec::new(),
+            programs: Vec::new(),
+            closely: false,
+            stats: unwinding.clone(),
+        });
         sampler.start()?;
         Ok(Self {
             sampler,
@@ -40,6 +54,7 @@ impl Profiler {
             waiting: VecDeque::new(),
             losses: MappingLosses::default(),
             unnamed: 0,
+            unwinding,
         })
     }
 
@@ -77,6 +92,11 @@ impl Profiler {
         std::future::pending().await
     }
 
+    /// Figures about unwinding.
+    pub fn unwinding(&self) -> &UnwindStats {
+        &self.unwinding
+    }
+
     /// Whether a profile is under way.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -85,9 +105,13 @@ impl Profiler {
     /// Losses of the symbolizer's own since the start: cause and count.
     pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
-        mappings
-            .into_iter()
-            .chain([(SYMBOLIZER_TOO_SLOW.name, self.unnamed)])
+        mappings.into_iter().chain([
+            (SYMBOLIZER_TOO_SLOW.name, self.unnamed),
+            (
+                MAPPING_LIST_FULL.name,
+                self.unwinding.no_room.load(Ordering::Relaxed),
+            ),
+        ])
     }
 
     fn report(&mut self, now: MappingLosses) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,10 +23,12 @@ use crate::config::Config;
 use crate::export::profile_file::Output;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ring};
+use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::{cpu, sched};
 use crate::signals::attribute::SharedResource;
-use crate::stacks::{RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized};
+use crate::stacks::{
+    RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized, UnwindOptions,
+};
 
 /// How long without `--duration` and without a command.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -57,6 +60,8 @@ pub struct RecordOptions {
     pub outputs: Vec<Output>,
     /// A command to start and record with its children.
     pub command: Vec<OsString>,
+    /// Bytes that unwinding tables may take in the kernel.
+    pub table_bytes: u64,
 }
 
 impl RecordOptions {
@@ -88,6 +93,7 @@ impl RecordOptions {
             },
             outputs,
             command,
+            table_bytes: config.tables.unwind_bytes,
         })
     }
 }
@@ -192,6 +198,7 @@ impl Recording {
             kernel.attach(&sched::FOLLOW);
         }
         kernel.attach(&cpu::SPEC);
+        kernel.attach(&cpu::UNWIND);
         for state in kernel.states() {
             if let Some(failure) = &state.failure {
                 let (name, lost) = (state.program.name, state.program.lost_without);
@@ -200,6 +207,16 @@ impl Recording {
         }
         kernel.forget_types();
         let mut sampler = cpu::Sampler::attach(&mut kernel, options.frequency)?;
+        let (processes, tables) = unwind::take(&mut kernel)?;
+        stacks.unwind(UnwindOptions {
+            processes,
+            tables,
+            limit: options.table_bytes,
+            prepare: options.filters.pids.clone(),
+            programs: program(&options.command).into_iter().collect(),
+            closely: !options.filters.pids.is_empty(),
+            stats: Arc::default(),
+        });
         sampler.start()?;
         Ok(Self {
             kernel,
@@ -357,9 +374,20 @@ async fn interrupted(
     End::Interrupted
 }
 
+/// The file of the command, found as execvp(3) does.
+fn program(command: &[OsString]) -> Option<PathBuf> {
+    let name = Path::new(command.first()?);
+    if name.components().count() > 1 {
+        return Some(name.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(name));
+    candidates.find(|file| file.is_file())
+}
+
 /// Whether all processes of the filter ended.
 fn nobody_left(filters: &Filters) -> bool {
-    let gone = |pid: &u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
     !filters.pids.is_empty() && filters.pids.iter().all(gone)
 }
 

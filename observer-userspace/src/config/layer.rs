@@ -171,6 +171,10 @@ pub struct TableLayer {
     /// Ring buffer of one probe family; a power of two of at least 4KiB [default: 256KiB]
     #[arg(long = "table-ring", id = "table-ring", value_name = "SIZE")]
     pub ring: Option<Size>,
+    /// Unwinding tables of all executable files together; those not used for
+    /// the longest time make room [default: 128MiB]
+    #[arg(long = "table-unwind", id = "table-unwind", value_name = "SIZE")]
+    pub unwind: Option<Size>,
 }
 
 /// What to log, to standard error.
@@ -267,7 +271,8 @@ layered!(SpanLayer {
 layered!(TableLayer {
     workloads,
     cells,
-    ring
+    ring,
+    unwind
 });
 layered!(LogLayer { level, format });
 layered!(RecordLayer {

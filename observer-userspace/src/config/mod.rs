@@ -21,6 +21,8 @@ use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
 use units::Period;
 use values::{Family, LogFilter, LogFormat};
 
+use crate::stacks::DEFAULT_TABLE_BYTES;
+
 /// Longest name that the kernel keeps of a thread (`TASK_COMM_LEN` - 1).
 const COMM_LIMIT: usize = 15;
 
@@ -109,6 +111,8 @@ pub struct Tables {
     pub cells: u32,
     /// Bytes of one family's ring buffer: a power of two, whole pages.
     pub ring_bytes: u32,
+    /// Bytes that unwinding tables may take in the kernel.
+    pub unwind_bytes: u64,
 }
 
 /// What to log, and how.
@@ -232,6 +236,7 @@ impl Config {
                 workloads,
                 cells,
                 ring_bytes,
+                unwind_bytes: all.tables.unwind.map_or(DEFAULT_TABLE_BYTES, |n| n.0),
             },
             log: all.log.into(),
             record: all.record,

@@ -105,6 +105,55 @@ pub static CATALOGUE: &[SelfMetric] = &[
     },
     SelfMetric {
         def: &MetricDef {
+            name: "observer.unwind.table.count",
+            unit: "{table}",
+            instrument: Instrument::UpDownCounter,
+            description: "Unwinding tables in the kernel: one of each executable file in use.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| into(s.own.unwinding.tables as f64, &[]),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.unwind.table.size",
+            unit: "By",
+            instrument: Instrument::UpDownCounter,
+            description: "Kernel memory that unwinding tables take.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| into(s.own.unwinding.bytes as f64, &[]),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.unwind.table.changes",
+            unit: "{table}",
+            instrument: Instrument::Counter,
+            description: "Unwinding tables that were built, could not be built, or were evicted.",
+            attributes: &[(CHANGE, "`built`, `failed` or `evicted`")],
+        },
+        whole: true,
+        read: |s, into| {
+            let unwinding = &s.own.unwinding;
+            into(unwinding.built as f64, &[kv(CHANGE, "built")]);
+            into(unwinding.failed as f64, &[kv(CHANGE, "failed")]);
+            into(unwinding.evicted as f64, &[kv(CHANGE, "evicted")]);
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.unwind.process.count",
+            unit: "{process}",
+            instrument: Instrument::UpDownCounter,
+            description: "Processes whose mappings the kernel half knows.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| into(s.own.unwinding.processes as f64, &[]),
+    },
+    SelfMetric {
+        def: &MetricDef {
             name: "observer.export.queue.size",
             unit: "By",
             instrument: Instrument::UpDownCounter,
@@ -256,6 +305,7 @@ pub fn metrics() -> impl Iterator<Item = &'static MetricDef> {
 }
 
 const PROGRAM: (&str, &str) = ("observer.bpf.program.name", "the program");
+const CHANGE: &str = "observer.unwind.table.change";
 const MAP: (&str, &str) = ("observer.bpf.map.name", "the ring buffer or map");
 const SIGNAL: (&str, &str) = ("observer.signal", "metrics, traces or profiles");
 
@@ -283,6 +333,7 @@ mod tests {
             rings: vec![Fill::default()],
             maps: vec![Fill::default()],
             losses: vec![ProbeLoss::default()],
+            ..SelfStats::default()
         };
         let snapshot = Snapshot {
             own: &own,

@@ -53,6 +53,25 @@ pub struct SelfStats {
     pub maps: Vec<Fill>,
     /// Losses by probe and cause.
     pub losses: Vec<ProbeLoss>,
+    /// Figures about unwinding tables.
+    pub unwinding: Unwinding,
+}
+
+/// What unwinding takes and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwinding {
+    /// Tables in the kernel.
+    pub tables: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Processes whose mappings the kernel half knows.
+    pub processes: u64,
+    /// Tables built since the start.
+    pub built: u64,
+    /// Files whose table could not be built.
+    pub failed: u64,
+    /// Tables that had to make room.
+    pub evicted: u64,
 }
 
 /// This process's use of memory and CPU.

@@ -1,11 +1,14 @@
-//! Emptying a BPF hash with few system calls (`BPF_MAP_LOOKUP_AND_DELETE_BATCH`,
-//! since Linux 5.6), which aya doesn't offer.
+//! Emptying and filling BPF maps with few system calls
+//! (`BPF_MAP_LOOKUP_AND_DELETE_BATCH` and `BPF_MAP_UPDATE_BATCH`, since Linux
+//! 5.6), which aya doesn't offer.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` of `enum bpf_cmd`.
 const LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
+/// `BPF_MAP_UPDATE_BATCH`.
+const UPDATE_BATCH: libc::c_long = 26;
 /// Entries per call at first; grows when a bucket of the hash has more.
 const CHUNK: usize = 512;
 
@@ -78,4 +81,37 @@ pub fn take_all<K: Copy + Default, V: Copy + Default>(
         }
         position = Some(next);
     }
+}
+
+/// Sets `keys` to `values` in `map`, whose keys are `K` and values `V`.
+///
+/// # Errors
+/// What `bpf(2)` says; some may be set then.
+pub fn update<K: Copy, V: Copy>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+    let mut done = 0;
+    let length = keys.len().min(values.len());
+    while done < length {
+        let mut batch = Batch {
+            keys: keys[done..].as_ptr() as u64,
+            values: values[done..].as_ptr() as u64,
+            count: (length - done) as u32,
+            map_fd: map.as_raw_fd() as u32,
+            ..Batch::default()
+        };
+        // SAFETY: both pointers are to `count` live entries of the map's key
+        // and value sizes, which the caller's types have.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                UPDATE_BATCH,
+                &raw mut batch,
+                size_of::<Batch>(),
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        done += batch.count.max(1) as usize;
+    }
+    Ok(())
 }

@@ -6,11 +6,13 @@ pub mod capabilities;
 pub mod cells;
 pub mod clock;
 pub mod iter;
+pub mod mapped;
 pub mod object;
 pub mod perf;
 pub mod ring;
 pub mod spec;
 pub mod stats;
+pub mod unwind;
 
 pub use object::{Kernel, LoadOptions};
 pub use spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

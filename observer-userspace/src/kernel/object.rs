@@ -116,6 +116,7 @@ impl Kernel {
             slow_block_ns: options.slow_block_ns,
             // A small number on every machine.
             connect: libc::SYS_connect as u32,
+            dwarf_registers: dwarf_registers(),
         };
         for (present, flag) in [
             (!filters.pids.is_empty(), FILTER_PID),
@@ -392,6 +393,15 @@ impl Kernel {
             .map(|(key, value)| (key.0, value as u32))
             .collect())
     }
+}
+
+/// The DWARF numbers of x86_64's registers (System V ABI, AMD64 supplement,
+/// figure 3.36) as places in `struct pt_regs` (arch/x86/include/asm/ptrace.h).
+fn dwarf_registers() -> [u8; 32] {
+    const X86_64: [u8; 17] = [10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0, 16];
+    let mut registers = [0; 32];
+    registers[..X86_64.len()].copy_from_slice(&X86_64);
+    registers
 }
 
 /// The kernel's types are tens of megabytes in small pieces, which glibc would

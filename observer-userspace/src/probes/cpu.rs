@@ -33,6 +33,32 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     }],
 };
 
+/// Attached with it: keep what the kernel half knows of processes up to date.
+pub static UNWIND: ProbeSpec = ProbeSpec {
+    family: "cpu",
+    observes: "mappings of processes",
+    programs: &[
+        ProgramSpec {
+            name: "unwind_fork",
+            attach: Attach::Tracepoint("sched_process_fork"),
+            needs: &["task_tgid"],
+            lost_without: "the first complete stacks of a new process",
+        },
+        ProgramSpec {
+            name: "unwind_exec",
+            attach: Attach::Tracepoint("sched_process_exec"),
+            needs: &["task_tgid"],
+            lost_without: "the first complete stacks of a new program",
+        },
+        ProgramSpec {
+            name: "unwind_exit",
+            attach: Attach::Tracepoint("sched_process_exit"),
+            needs: &["task_tgid", "task_pid"],
+            lost_without: "room for the mappings of new processes",
+        },
+    ],
+};
+
 /// The family, as documented; the work is done by [`Sampler`].
 pub struct Cpu;
 

@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
+/// `PF_X`: the segment is executable.
+const PF_X: u32 = 1;
 const SHT_NOTE: u32 = 7;
 const SHT_NOBITS: u32 = 8;
 const SHF_EXECINSTR: u64 = 4;
@@ -37,6 +39,8 @@ pub struct Segment {
     pub address: u64,
     /// Length in the file.
     pub length: u64,
+    /// Whether it holds code.
+    pub executable: bool,
 }
 
 /// What was read of a file.
@@ -125,6 +129,7 @@ impl ElfInfo {
                     offset,
                     address,
                     length,
+                    executable: u32_at(h, 4) & PF_X != 0,
                 }),
                 PT_NOTE if info.build_id.is_none() => {
                     info.build_id = read_note(file, offset, length);

@@ -214,7 +214,7 @@ impl Modules {
 }
 
 /// Opens `path`, provided that it is a regular file.
-fn open_regular(path: &str) -> Option<File> {
+pub(super) fn open_regular(path: &str) -> Option<File> {
     let handle = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)

@@ -38,6 +38,12 @@ impl Image {
         }
     }
 
+    /// All mappings, sorted by address. As long as nothing changes, and in
+    /// children that didn't change anything, it is the same list.
+    pub fn maps(&self) -> &Rc<Vec<Map>> {
+        &self.maps
+    }
+
     /// The mapping that holds `address`.
     pub fn find(&self, address: u64) -> Option<&Map> {
         let behind = self.maps.partition_point(|m| m.start <= address);

@@ -50,6 +50,11 @@ impl Process {
         })
     }
 
+    /// What it runs now.
+    pub fn current_image(&self) -> Option<&Image> {
+        self.images.last()
+    }
+
     fn current(&mut self) -> &mut Image {
         if self.images.is_empty() {
             self.images.push(Image::default());

@@ -8,6 +8,7 @@ pub mod debug_files;
 pub mod debug_info;
 mod demangle;
 pub mod elf;
+pub mod extents;
 mod file_names;
 pub mod files;
 pub mod images;
@@ -21,6 +22,8 @@ mod plt;
 pub mod sideband;
 pub mod symbol_table;
 pub mod symbols;
+pub mod tables;
+pub mod unwinder;
 pub mod worker;
 
 #[cfg(test)]
@@ -35,7 +38,11 @@ use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
 
 pub use symbols::{FrameShare, SymbolOptions};
-pub use worker::{Stacks, Symbolized};
+pub use tables::UnwindStats;
+pub use worker::{Stacks, Symbolized, UnwindOptions};
+
+/// Bytes that all unwinding tables may take by default.
+pub const DEFAULT_TABLE_BYTES: u64 = 128 << 20;
 
 /// A stack as the kernel walked it, leaf first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -65,7 +65,8 @@ pub struct Symbols {
     /// Some of that is not known.
     kernel_changed: bool,
     kernel_build_id: String,
-    modules: Modules,
+    /// The files.
+    pub(super) modules: Modules,
     jits: Jits,
     /// What is mapped where.
     pub processes: Processes,

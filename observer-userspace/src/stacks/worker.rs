@@ -1,10 +1,14 @@
-//! The symbolizer's thread: sleeps until a ring of the side band is half full
-//! or somebody has a profile to symbolize.
+//! The thread that knows what processes have mapped: sleeps until a ring of the
+//! side band is half full, the kernel half asks for something, or somebody has
+//! a profile to symbolize.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::oneshot;
@@ -13,6 +17,9 @@ use super::RawProfile;
 use super::mappings::MappingLosses;
 use super::sideband::SideBand;
 use super::symbols::{FrameShare, SymbolOptions, Symbols};
+use super::tables::UnwindStats;
+use super::unwinder::Unwinder;
+use crate::kernel::unwind::{ProcessMaps, TableMaps};
 use crate::signals::Profile;
 
 /// A profile with names.
@@ -35,10 +42,40 @@ pub struct Stacks {
     thread: Option<JoinHandle<()>>,
 }
 
-/// See [`wait`].
-const MAX_SLEEP_MILLIS: libc::c_int = 1000;
+/// How long the thread sleeps at most: what a process's root directory is can
+/// only be asked while it lives.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// The same while mappings of a recorded process may change at any moment.
+const SHORT_SLEEP: Duration = Duration::from_millis(10);
+/// What the kernel half asks for may be in news of the side band that aren't
+/// settled yet; see `sideband`.
+const SETTLING: Duration = Duration::from_micros(1500);
+/// How long [`Stacks::unwind`] waits for the tables of processes that are to be
+/// prepared.
+const PREPARING: Duration = Duration::from_secs(1);
 
-type Request = (RawProfile, oneshot::Sender<Symbolized>);
+enum Request {
+    Symbolize(RawProfile, oneshot::Sender<Symbolized>),
+    Unwind(Box<UnwindOptions>, mpsc::Sender<()>),
+}
+
+/// How stacks are to be unwound.
+pub struct UnwindOptions {
+    /// What the kernel half reads.
+    pub processes: ProcessMaps,
+    /// Likewise.
+    pub tables: TableMaps,
+    /// Bytes that all tables may take.
+    pub limit: u64,
+    /// Processes to make known before they are sampled.
+    pub prepare: Vec<u32>,
+    /// Programs that will be started.
+    pub programs: Vec<PathBuf>,
+    /// Follow mappings more closely than a daemon can afford.
+    pub closely: bool,
+    /// Where to count.
+    pub stats: Arc<UnwindStats>,
+}
 
 impl Stacks {
     /// Starts the thread. When this returns, everything that processes map,
@@ -51,13 +88,14 @@ impl Stacks {
         let (reader, wake) = io::pipe().context("symbolizer: can't make a pipe")?;
         let (requests, receiver) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
+        let wake_of_tables = wake.try_clone().context("symbolizer: can't share a pipe")?;
         let thread = std::thread::Builder::new()
             .name("observer-stacks".into())
             .spawn(move || {
                 let band = open_side_band();
                 // The starter waits for this; if it is gone, nobody cares.
                 let _ = ready.send(());
-                run(options, band, &receiver, reader);
+                Worker::new(options, band, wake_of_tables).run(&receiver, reader);
             })
             .context("symbolizer: can't start its thread")?;
         is_ready
@@ -78,10 +116,22 @@ impl Stacks {
         if let Some(requests) = &self.requests {
             // Both fail only when the thread is gone, and then the receiver
             // says so.
-            let _ = requests.send((raw, answer));
+            let _ = requests.send(Request::Symbolize(raw, answer));
             let _ = (&self.wake).write(&[1]);
         }
         receiver
+    }
+
+    /// Has stacks unwound by the files' own information from now on. Returns
+    /// when the processes that were to be prepared are.
+    pub fn unwind(&self, options: UnwindOptions) {
+        let (ready, is_ready) = mpsc::channel();
+        if let Some(requests) = &self.requests {
+            // Both fail only when the thread is gone, and then `ready` is too.
+            let _ = requests.send(Request::Unwind(Box::new(options), ready));
+            let _ = (&self.wake).write(&[1]);
+        }
+        let _ = is_ready.recv_timeout(PREPARING);
     }
 }
 
@@ -114,64 +164,151 @@ fn open_side_band() -> Option<SideBand> {
         .ok()
 }
 
-fn run(
-    options: SymbolOptions,
-    mut band: Option<SideBand>,
-    requests: &mpsc::Receiver<Request>,
-    mut wake: PipeReader,
-) {
-    let mut symbols = Symbols::new(options);
-    symbols.processes.side_band = band.is_some();
-    symbols.processes.scan();
-    loop {
-        wait(&wake, band.as_ref());
-        if let Some(band) = &mut band {
-            band.drain(|event| symbols.apply(event));
+/// What the thread has.
+struct Worker {
+    symbols: Symbols,
+    band: Option<SideBand>,
+    unwinder: Option<Unwinder>,
+    /// Goes to the thread that builds tables.
+    wake: PipeWriter,
+    sleep: Duration,
+    /// Whoever waits for the first tables.
+    preparing: Option<mpsc::Sender<()>>,
+}
+
+impl Worker {
+    fn new(options: SymbolOptions, band: Option<SideBand>, wake: PipeWriter) -> Self {
+        let mut symbols = Symbols::new(options);
+        symbols.processes.side_band = band.is_some();
+        symbols.processes.scan();
+        Self {
+            symbols,
+            band,
+            unwinder: None,
+            wake,
+            sleep: MAX_SLEEP,
+            preparing: None,
         }
+    }
+
+    fn run(mut self, requests: &mpsc::Receiver<Request>, mut wake: PipeReader) {
         loop {
-            match requests.try_recv() {
-                Ok((raw, answer)) => {
-                    // One byte was written per request.
-                    let _ = wake.read(&mut [0]);
-                    let (profile, frames) = symbols.symbolize(&raw);
-                    drop(raw);
-                    let losses = symbols.processes.losses();
-                    // The asker may have given up waiting.
-                    let _ = answer.send(Symbolized {
-                        profile,
-                        frames,
-                        losses,
-                    });
-                    give_memory_back();
+            self.wait(&mut wake);
+            self.follow();
+            loop {
+                match requests.try_recv() {
+                    Ok(Request::Symbolize(raw, answer)) => self.symbolize(raw, answer),
+                    Ok(Request::Unwind(options, ready)) => self.unwind(*options, ready),
+                    Err(mpsc::TryRecvError::Empty) => break,
+                    Err(mpsc::TryRecvError::Disconnected) => return,
                 }
-                Err(mpsc::TryRecvError::Empty) => break,
-                Err(mpsc::TryRecvError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Takes all news in and hands on what changed.
+    fn follow(&mut self) {
+        if let Some(band) = &mut self.band {
+            band.drain(|event| {
+                if let Some(unwinder) = &mut self.unwinder {
+                    unwinder.apply(&event);
+                }
+                self.symbols.apply(event);
+            });
+        }
+        if let Some(unwinder) = &mut self.unwinder {
+            let Symbols {
+                processes, modules, ..
+            } = &mut self.symbols;
+            unwinder.update(processes, modules);
+            unwinder.hear();
+            if !unwinder.is_building() {
+                self.preparing = None;
+            }
+        }
+    }
+
+    fn symbolize(&mut self, raw: RawProfile, answer: oneshot::Sender<Symbolized>) {
+        let (profile, frames) = self.symbols.symbolize(&raw);
+        drop(raw);
+        let losses = self.symbols.processes.losses();
+        // The asker may have given up waiting.
+        let _ = answer.send(Symbolized {
+            profile,
+            frames,
+            losses,
+        });
+        give_memory_back();
+    }
+
+    fn unwind(&mut self, options: UnwindOptions, ready: mpsc::Sender<()>) {
+        let UnwindOptions {
+            processes: maps,
+            tables,
+            limit,
+            prepare,
+            programs,
+            closely,
+            stats,
+        } = options;
+        let started = self
+            .wake
+            .try_clone()
+            .context("can't share a pipe")
+            .and_then(|wake| Unwinder::start(maps, tables, limit, closely, wake, stats));
+        match started {
+            Ok(mut unwinder) => {
+                let Symbols {
+                    processes, modules, ..
+                } = &mut self.symbols;
+                unwinder.prepare(&prepare, &programs, processes, modules);
+                self.unwinder = Some(unwinder);
+                self.preparing = Some(ready);
+                if closely {
+                    self.sleep = SHORT_SLEEP;
+                }
+                self.follow();
+            }
+            Err(error) => tracing::warn!("stacks are walked by frame pointers only: {error:#}"),
+        }
+    }
+
+    /// Sleeps until there is something to do, or a little while is over.
+    fn wait(&self, wake: &mut PipeReader) {
+        let asks = self.unwinder.as_ref().map(Unwinder::fd);
+        let rings = self.band.iter().flat_map(SideBand::fds);
+        let fds: Vec<BorrowedFd<'_>> = std::iter::once(wake.as_fd())
+            .chain(asks)
+            .chain(rings)
+            .collect();
+        let ready = poll(&fds, self.sleep);
+        if ready.first() == Some(&true) {
+            // Whoever woke us left something in a queue; one look takes all.
+            // The pipe has something, so this doesn't block, and if it ended
+            // so did everybody who could write.
+            let _ = wake.read(&mut [0; 64]);
+        }
+        if asks.is_some() && ready.get(1) == Some(&true) {
+            std::thread::sleep(SETTLING);
         }
     }
 }
 
-/// Sleeps until the pipe or a ring has something, or a little while is over:
-/// what a process's root directory is can only be asked while it lives.
-fn wait(wake: &PipeReader, band: Option<&SideBand>) {
-    let rings = band.into_iter().flat_map(SideBand::fds);
-    let mut fds: Vec<libc::pollfd> = std::iter::once(wake.as_fd())
-        .chain(rings)
+/// Which of `fds` are readable, after at most `limit`.
+fn poll(fds: &[BorrowedFd<'_>], limit: Duration) -> Vec<bool> {
+    let mut fds: Vec<libc::pollfd> = fds
+        .iter()
         .map(|fd| libc::pollfd {
             fd: fd.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         })
         .collect();
+    let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
     // SAFETY: `fds` is a live array of that many entries, and the descriptors
     // outlive the call.
-    unsafe {
-        libc::poll(
-            fds.as_mut_ptr(),
-            fds.len() as libc::nfds_t,
-            MAX_SLEEP_MILLIS,
-        );
-    }
+    unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, limit) };
+    fds.iter().map(|fd| fd.revents != 0).collect()
 }
 
 /// Symbolizing leaves much freed memory behind, which the allocator would

@@ -1,0 +1,230 @@
+//! Stacks: captured, counted by what they are, and told of once.
+
+use aya_ebpf::bindings::{BPF_F_USER_STACK, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::macros::btf_map;
+use observer_common::cpu::{
+    MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
+};
+use observer_common::loss::Loss;
+use observer_common::offsets::MISSING;
+use observer_common::unwind::Outcome;
+
+use crate::kernel::{offset, read};
+use crate::loss::lost;
+use crate::tally::add;
+use crate::unwind::{Walk, walk};
+
+/// Counts of the even and the odd epochs.
+#[btf_map]
+static SAMPLES_0: HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }> = HashMap::new();
+#[btf_map]
+static SAMPLES_1: HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }> = HashMap::new();
+/// Which of them is counted in; flipped by the daemon.
+#[btf_map]
+static SAMPLE_EPOCH: Array<u32, 1> = Array::new();
+#[btf_map]
+static STACK_RING: RingBuf<StackHeader, { STACK_RING_BYTES as usize }> = RingBuf::new();
+
+/// Room for frames: more than there can be, and a power of two, so that the
+/// verifier sees that every length fits.
+pub const FRAMES: usize = 2 * (MAX_FRAMES + 1);
+
+/// A stack in the making: a record to be, and the state of the walk.
+#[repr(C)]
+pub struct Scratch {
+    header: StackHeader,
+    /// Kernel frames, then user frames, leaf first.
+    pub frames: [u64; FRAMES],
+    /// The walk of the user part.
+    pub walk: Walk,
+}
+
+/// Who is at work: a timer's interrupt may come while a tracepoint's program
+/// walks a stack on the same CPU, so each has a scratch of its own.
+#[derive(Clone, Copy)]
+pub enum Context {
+    /// The sampler.
+    Interrupt = 0,
+}
+/// How many there may be; a power of two.
+pub const CONTEXTS: usize = 2;
+
+#[btf_map]
+static STACK_SCRATCH: PerCpuArray<Scratch, CONTEXTS> = PerCpuArray::new();
+
+/// Bytes that one half of a stack may take.
+const HALF_BYTES: u32 = (MAX_FRAMES * 8) as u32;
+
+/// Wake the daemon now, whatever it waits for / let it sleep.
+const FORCE_WAKEUP: u64 = 2;
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_AVAIL_DATA`: how much waits to be read.
+const AVAILABLE_DATA: u64 = 0;
+
+/// The scratch of a [`Context`] by its number.
+#[inline(always)]
+pub fn scratch_of(context: u32) -> Option<*mut Scratch> {
+    STACK_SCRATCH.get_ptr_mut(context & (CONTEXTS as u32 - 1))
+}
+
+/// What was captured.
+#[derive(Clone, Copy)]
+pub struct Captured {
+    /// Hash of all frames.
+    pub hash: StackHash,
+    /// Kernel frames.
+    pub kernel: u32,
+    /// User frames.
+    pub user: u32,
+    /// What walking the user part came to.
+    pub outcome: Outcome,
+}
+
+/// Captures the current thread's stack into the scratch of `context`.
+///
+/// # Safety
+///
+/// `ctx` must be the program's context, `task` the current task.
+#[inline(always)]
+pub unsafe fn capture(
+    ctx: *mut core::ffi::c_void,
+    context: Context,
+    scratch: &mut Scratch,
+    task: *const u8,
+    kernel_thread: bool,
+) -> Captured {
+    // SAFETY: the caller's promise.
+    let kernel = unsafe { walk_by_kernel(ctx, scratch, 0, 0) };
+    let (user, outcome) = if kernel_thread {
+        (0, Outcome::NoUser)
+    } else if offset!(pt_regs_bp) == MISSING {
+        // SAFETY: the caller's promise.
+        let user = unsafe { walk_by_kernel(ctx, scratch, kernel, BPF_F_USER_STACK as u64) };
+        (user, Outcome::NoTable)
+    } else {
+        match walk(context, scratch, kernel, task) {
+            (_, Outcome::ForeignAbi) => {
+                // SAFETY: the caller's promise.
+                let user = unsafe { walk_by_kernel(ctx, scratch, kernel, BPF_F_USER_STACK as u64) };
+                (user, Outcome::ForeignAbi)
+            }
+            walked => walked,
+        }
+    };
+    Captured {
+        hash: hash(scratch, 0, kernel).join(hash(scratch, kernel, user)),
+        kernel,
+        user,
+        outcome,
+    }
+}
+
+/// Has the kernel walk one half of the stack, by its own tables or by frame
+/// pointers, behind the `before` frames that are already there; returns how
+/// many frames it has.
+///
+/// # Safety
+///
+/// `ctx` must be the program's context.
+#[inline(always)]
+unsafe fn walk_by_kernel(
+    ctx: *mut core::ffi::c_void,
+    scratch: &mut Scratch,
+    before: u32,
+    flags: u64,
+) -> u32 {
+    let at = (before as usize) & MAX_FRAMES;
+    // SAFETY: `at` is at most MAX_FRAMES, so HALF_BYTES fit behind it.
+    let bytes = unsafe {
+        let to = scratch.frames.as_mut_ptr().add(at);
+        bpf_get_stack(ctx, to.cast(), HALF_BYTES, flags)
+    };
+    // Negative: there is no such half (a kernel thread has no user stack).
+    if bytes <= 0 {
+        0
+    } else {
+        (bytes as u32 / 8) & MAX_FRAMES as u32
+    }
+}
+
+/// Hash of `count` frames from the `from`th on.
+#[inline(always)]
+pub fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
+    let mut hash = StackHash::new();
+    for i in 0..MAX_FRAMES {
+        if i as u32 >= count {
+            break;
+        }
+        hash = hash.add(scratch.frames[(from as usize + i) & (FRAMES - 1)]);
+    }
+    hash
+}
+
+/// Adds to the count of a key; `scratch` has the frames, if the daemon is to be
+/// told of them. The key names the thread, so no other CPU is at it.
+#[inline(always)]
+pub fn count(scratch: &mut Scratch, task: *const u8, key: &SampleKey, value: u64) {
+    let epoch = SAMPLE_EPOCH.get(0).copied().unwrap_or(0) & 1;
+    if epoch == 0 {
+        count_in(&SAMPLES_0, scratch, task, key, value, epoch);
+    } else {
+        count_in(&SAMPLES_1, scratch, task, key, value, epoch);
+    }
+}
+
+#[inline(always)]
+fn count_in(
+    samples: &HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }>,
+    scratch: &mut Scratch,
+    task: *const u8,
+    key: &SampleKey,
+    value: u64,
+    epoch: u32,
+) {
+    if let Some(count) = samples.get_ptr_mut(key) {
+        add(count, value);
+        return;
+    }
+    if samples.insert(key, &value, BPF_NOEXIST as u64).is_err() {
+        lost(Loss::SampleTableFull);
+        return;
+    }
+    if !send(scratch, task, key, epoch) {
+        let _ = samples.remove(key);
+        lost(Loss::StackRingFull);
+    }
+}
+
+/// Tells the daemon what the key means.
+#[inline(always)]
+fn send(scratch: &mut Scratch, task: *const u8, key: &SampleKey, epoch: u32) -> bool {
+    scratch.header.key = *key;
+    scratch.header.epoch = epoch;
+    scratch.header.padding = 0;
+    let thread = read!(task, task_comm, [u64; 2]);
+    let leader = read!(task, task_group_leader, *const u8);
+    let process = read!(leader, task_comm, [u64; 2]);
+    // SAFETY: all are 16 bytes.
+    unsafe {
+        scratch.header.thread = core::mem::transmute::<[u64; 2], [u8; 16]>(thread);
+        scratch.header.process = core::mem::transmute::<[u64; 2], [u8; 16]>(process);
+    }
+    let frames = (u32::from(key.kernel_frames) + u32::from(key.user_frames)) & 0xff;
+    let bytes = size_of::<StackHeader>() as u64 + u64::from(frames) * 8;
+    let ring = (&raw const STACK_RING).cast_mut().cast();
+    // The daemon reads at each interval; it is only woken early when the ring
+    // fills up.
+    // SAFETY: the ring is a map, and `bytes` of the scratch are initialized
+    // map memory.
+    unsafe {
+        let waiting = bpf_ringbuf_query(ring, AVAILABLE_DATA);
+        let flags = if waiting > u64::from(STACK_RING_BYTES / 2) {
+            FORCE_WAKEUP
+        } else {
+            NO_WAKEUP
+        };
+        bpf_ringbuf_output(ring, (&raw mut *scratch).cast(), bytes, flags) == 0
+    }
+}

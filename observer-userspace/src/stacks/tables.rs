@@ -1,0 +1,330 @@
+//! The unwinding tables of files: built on a thread of its own, because a large
+//! program takes seconds; kept in the kernel while they are used and fit.
+
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::fs::File;
+use std::io::{PipeWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
+
+use crate::kernel::unwind::{KernelTable, TableMaps};
+use crate::unwind;
+
+/// Which file: its build id and length, or device, inode, length and time of
+/// modification.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FileKey {
+    /// A file with a build id.
+    BuildId(String, u64),
+    /// One without.
+    Inode(u64, u64, u64, i64),
+}
+
+/// What became of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It can be used: its name (`observer_common::unwind::table`), and the address in the file to which its own
+    /// are relative.
+    Ready(u32, u64),
+    /// The file has no unwinding information.
+    Empty,
+    /// It can't be built, or is larger than all tables may be.
+    Failed,
+    /// It was in use least recently, and had to make room.
+    Evicted,
+}
+
+/// Figures about tables and processes, for the daemon's own metrics.
+#[derive(Debug, Default)]
+pub struct UnwindStats {
+    /// Tables in the kernel.
+    pub tables: AtomicU64,
+    /// Bytes of them.
+    pub bytes: AtomicU64,
+    /// Tables built since the start.
+    pub built: AtomicU64,
+    /// Tables that couldn't be built.
+    pub failed: AtomicU64,
+    /// Tables evicted.
+    pub evicted: AtomicU64,
+    /// Processes whose mappings the kernel half knows.
+    pub processes: AtomicU64,
+    /// Processes for whose mappings there was no room.
+    pub no_room: AtomicU64,
+}
+
+/// A file to build a table of.
+struct Order {
+    key: FileKey,
+    file: File,
+    length: u64,
+}
+
+// The smallest file first: most programs need it.
+impl Ord for Order {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.length, &other.key).cmp(&(self.length, &self.key))
+    }
+}
+impl PartialOrd for Order {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Order {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Order {}
+
+/// How long a finished table may wait for others to be published with it.
+const PUBLISH_AFTER: Duration = Duration::from_millis(50);
+/// How long a number rests before another table may have it.
+const REST: Duration = Duration::from_secs(2);
+
+/// The thread's address. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Tables {
+    orders: mpsc::Sender<Order>,
+    news: mpsc::Receiver<(FileKey, News)>,
+}
+
+impl Tables {
+    /// Starts the thread. Tables may take `limit` bytes altogether; `wake` is
+    /// written a byte when there is news.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn start(
+        maps: TableMaps,
+        limit: u64,
+        wake: PipeWriter,
+        stats: Arc<UnwindStats>,
+    ) -> anyhow::Result<Self> {
+        let (orders, receiver) = mpsc::channel();
+        let (sender, news) = mpsc::channel();
+        let keeper = Keeper {
+            maps,
+            limit,
+            used: 0,
+            kept: HashMap::new(),
+            free: (0..TABLES).collect(),
+            generation: 0,
+            resting: VecDeque::new(),
+            news: sender,
+            wake,
+            stats,
+        };
+        std::thread::Builder::new()
+            .name("observer-tables".into())
+            .spawn(move || keeper.run(&receiver))
+            .context("can't start the thread that builds unwinding tables")?;
+        Ok(Self { orders, news })
+    }
+
+    /// Orders the table of a file; the answer comes as news.
+    pub fn order(&self, key: FileKey, file: File, length: u64) {
+        // It only fails when the thread is gone, and then there is no news.
+        let _ = self.orders.send(Order { key, file, length });
+    }
+
+    /// The next news.
+    pub fn news(&self) -> Option<(FileKey, News)> {
+        self.news.try_recv().ok()
+    }
+}
+
+/// A table in the kernel.
+struct Kept {
+    id: u32,
+    bytes: u64,
+}
+
+/// What the thread has.
+struct Keeper {
+    maps: TableMaps,
+    limit: u64,
+    used: u64,
+    kept: HashMap<FileKey, Kept>,
+    free: VecDeque<u32>,
+    /// Tables so far, to tell those at one place apart.
+    generation: u32,
+    resting: VecDeque<(Instant, u32)>,
+    news: mpsc::Sender<(FileKey, News)>,
+    wake: PipeWriter,
+    stats: Arc<UnwindStats>,
+}
+
+/// A table that is built, but not published.
+struct Finished {
+    key: FileKey,
+    id: u32,
+    base: u64,
+    bytes: u64,
+    table: KernelTable,
+}
+
+impl Keeper {
+    fn run(mut self, orders: &mpsc::Receiver<Order>) {
+        let mut waiting = BinaryHeap::new();
+        let mut finished: Vec<Finished> = Vec::new();
+        let mut since = Instant::now();
+        loop {
+            if waiting.is_empty() {
+                self.publish(&mut finished);
+                give_memory_back();
+                match orders.recv() {
+                    Ok(order) => waiting.push(order),
+                    Err(mpsc::RecvError) => return,
+                }
+            }
+            waiting.extend(orders.try_iter());
+            let Some(order) = waiting.pop() else { continue };
+            if finished.is_empty() {
+                since = Instant::now();
+            }
+            match self.build(&order) {
+                Ok(Some(done)) => finished.push(done),
+                Ok(None) => self.tell(order.key, News::Empty),
+                Err(error) => {
+                    tracing::debug!("no unwinding table of {:?}: {error:#}", order.key);
+                    self.stats.failed.fetch_add(1, Ordering::Relaxed);
+                    self.tell(order.key, News::Failed);
+                }
+            }
+            if since.elapsed() >= PUBLISH_AFTER {
+                self.publish(&mut finished);
+            }
+        }
+    }
+
+    fn build(&mut self, order: &Order) -> anyhow::Result<Option<Finished>> {
+        let Some(built) = unwind::build(&order.file)? else {
+            return Ok(None);
+        };
+        let chunks = built.words.len().div_ceil(CHUNK_WORDS);
+        let bytes = (chunks * size_of::<Chunk>()) as u64;
+        anyhow::ensure!(
+            bytes <= self.limit,
+            "its table has {bytes} bytes, all together may have {}",
+            self.limit
+        );
+        while self.used + bytes > self.limit {
+            anyhow::ensure!(self.evict(), "there is no room, and nothing to evict");
+        }
+        let id = self.number().context("there are too many tables")?;
+        let kernel = KernelTable::create(&built.words);
+        let kernel = match kernel {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                self.free.push_back(id);
+                return Err(error).context("the kernel has no room for it");
+            }
+        };
+        self.used += bytes;
+        self.stats.built.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(Finished {
+            key: order.key.clone(),
+            id,
+            base: built.base,
+            bytes,
+            table: kernel,
+        }))
+    }
+
+    /// A number that no table has, nor had a moment ago.
+    fn number(&mut self) -> Option<u32> {
+        while let Some((since, id)) = self.resting.front().copied() {
+            if since.elapsed() < REST {
+                break;
+            }
+            self.resting.pop_front();
+            self.free.push_back(id);
+        }
+        if self.free.is_empty() {
+            self.evict();
+        }
+        self.free.pop_front()
+    }
+
+    /// Takes away the table that was used least recently; false if there is
+    /// none.
+    fn evict(&mut self) -> bool {
+        let oldest = self
+            .kept
+            .iter()
+            .min_by_key(|(_, kept)| (self.maps.last_used(kept.id), u64::MAX - kept.bytes));
+        let Some(key) = oldest.map(|(key, _)| key.clone()) else {
+            return false;
+        };
+        let Some(kept) = self.kept.remove(&key) else {
+            return false;
+        };
+        if let Err(error) = self.maps.remove(kept.id) {
+            tracing::debug!("cannot remove unwinding table {}: {error}", kept.id);
+        }
+        self.resting.push_back((Instant::now(), kept.id));
+        self.used -= kept.bytes;
+        self.stats.evicted.fetch_add(1, Ordering::Relaxed);
+        self.show();
+        self.tell(key, News::Evicted);
+        true
+    }
+
+    fn publish(&mut self, finished: &mut Vec<Finished>) {
+        if finished.is_empty() {
+            return;
+        }
+        let mut keys = Vec::with_capacity(finished.len());
+        let mut tables = Vec::with_capacity(finished.len());
+        for done in finished.drain(..) {
+            tables.push((done.id, done.table));
+            keys.push((done.key, done.id, done.base, done.bytes));
+        }
+        let published = self.maps.publish(&tables);
+        if let Err(error) = &published {
+            tracing::warn!("unwinding tables can't be handed to the kernel: {error}");
+        }
+        for (key, id, base, bytes) in keys {
+            let news = if published.is_ok() {
+                self.kept.insert(key.clone(), Kept { id, bytes });
+                self.generation = self.generation.wrapping_add(1);
+                News::Ready(table(id, self.generation), base)
+            } else {
+                self.used -= bytes;
+                self.resting.push_back((Instant::now(), id));
+                News::Failed
+            };
+            self.tell(key, news);
+        }
+        self.show();
+    }
+
+    fn tell(&mut self, key: FileKey, news: News) {
+        // Nobody listens any more when the daemon ends.
+        let _ = self.news.send((key, news));
+        let _ = self.wake.write(&[0]);
+    }
+
+    fn show(&self) {
+        self.stats
+            .tables
+            .store(self.kept.len() as u64, Ordering::Relaxed);
+        self.stats.bytes.store(self.used, Ordering::Relaxed);
+    }
+}
+
+/// Building leaves much freed memory behind, which the allocator would keep.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: frees unused heap pages, touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

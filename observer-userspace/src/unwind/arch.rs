@@ -1,0 +1,98 @@
+//! What differs between machines: the numbers of registers in DWARF.
+
+use gimli::{Register, Vendor};
+use object::elf::{EM_AARCH64, EM_X86_64};
+use observer_common::unwind::{FP, Rule, SIGNAL, SP, cfa, place};
+
+use super::functions::Known;
+use super::rule;
+
+/// A machine's registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arch {
+    /// `e_machine`.
+    pub machine: u16,
+    /// Stack pointer.
+    pub sp: Register,
+    /// Frame pointer.
+    pub fp: Register,
+    /// Program counter, where frames are computed with it.
+    pub pc: Option<Register>,
+    /// General registers have smaller numbers than this.
+    pub general: u16,
+    /// Whether a call leaves the return address in a register.
+    pub link_register: bool,
+    /// The rule of code that handlers of signals return to, if such code comes
+    /// from programs and not from the kernel.
+    signal_return: Option<Rule>,
+    /// Instructions that return from a signal, as all C libraries and Go have
+    /// them.
+    pub signal_return_code: Option<&'static [u8]>,
+    /// Whose call frame instructions to expect beside the standard ones.
+    pub vendor: Vendor,
+}
+
+/// x86_64: System V psABI, figure 3.36.
+pub const X86_64: Arch = Arch {
+    machine: EM_X86_64,
+    sp: Register(7),
+    fp: Register(6),
+    pc: Some(Register(16)),
+    general: 16,
+    link_register: false,
+    // Kernel, `struct rt_sigframe`: the stack pointer is at its `ucontext`,
+    // where rbp is at 120, rsp at 160 and rip at 168.
+    signal_return: Some(Rule {
+        cfa: cfa::DEREFERENCE,
+        register: SP,
+        places: Rule::places(place::AT_SP, place::AT_SP),
+        flags: SIGNAL,
+        cfa_offset: 160,
+        ra_offset: 168,
+        fp_offset: 120,
+    }),
+    // mov $15, %rax; syscall
+    signal_return_code: Some(&[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05]),
+    vendor: Vendor::Default,
+};
+
+/// AArch64: "DWARF for the Arm 64-bit Architecture", section 4.1.
+pub const AARCH64: Arch = Arch {
+    machine: EM_AARCH64,
+    sp: Register(31),
+    fp: Register(29),
+    pc: None,
+    general: 32,
+    link_register: true,
+    // The kernel's vDSO has it, with its call frame information.
+    signal_return: None,
+    signal_return_code: None,
+    vendor: Vendor::AArch64,
+};
+
+impl Arch {
+    /// The machine with this `e_machine`.
+    pub fn of(machine: u16) -> Option<Arch> {
+        [X86_64, AARCH64]
+            .into_iter()
+            .find(|arch| arch.machine == machine)
+    }
+
+    /// The rule of a function of which it is known what it is.
+    pub fn rule_of(&self, known: Known) -> Rule {
+        match known {
+            Known::Root => rule::END,
+            Known::SignalReturn => self.signal_return.unwrap_or(rule::UNKNOWN),
+            // The frame record of both machines: frame pointer, return address.
+            Known::FramePointer => Rule {
+                cfa: cfa::REGISTER,
+                register: FP,
+                places: Rule::places(place::AT_CFA, place::AT_CFA),
+                flags: 0,
+                cfa_offset: 16,
+                ra_offset: -8,
+                fp_offset: -16,
+            },
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Lays rows out as the words of a table.
+
+use std::collections::HashMap;
+
+use observer_common::unwind::{CHUNK_WORDS, HEADER_WORDS, MAX_RULES, PAGE_SHIFT, Rule};
+
+use super::Table;
+use super::rule::{END, UNKNOWN, UNSUPPORTED};
+
+/// A table under construction. Rows come by rising address.
+pub struct Encoder {
+    /// Header and page index, then the rows so far.
+    words: Vec<u32>,
+    /// Where the rows start.
+    first: usize,
+    /// Pages that have begun.
+    begun: usize,
+    /// Pages of the table.
+    pages: usize,
+    /// Address and rule of a row that the next may still replace.
+    waiting: (u32, u16),
+    /// Rule of the last row that was written.
+    written: u16,
+    rules: Vec<Rule>,
+    numbers: HashMap<Rule, u16>,
+    /// The rule that was numbered last: the next is often the same.
+    recent: (Rule, u16),
+}
+
+impl Encoder {
+    /// For code of `end` bytes from the table's base.
+    pub fn new(end: u32) -> Self {
+        let pages = (end as usize).div_ceil(1 << PAGE_SHIFT);
+        let first = HEADER_WORDS as usize + pages + 1;
+        let mut encoder = Self {
+            words: vec![0; first],
+            first,
+            begun: 0,
+            pages,
+            waiting: (0, 0),
+            written: 0,
+            rules: Vec::new(),
+            numbers: HashMap::new(),
+            recent: (UNKNOWN, 0),
+        };
+        // They have numbers even when all others are taken. Nothing is known
+        // about what comes before the first row.
+        for rule in [UNKNOWN, UNSUPPORTED, END] {
+            encoder.number(rule);
+        }
+        encoder
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
+        self.words.len() - self.first
+    }
+
+    /// From `address` on `rule` applies. Of several rows for one address the
+    /// last counts; a row before the last one's address or behind the table's
+    /// end is passed over.
+    pub fn push(&mut self, address: u32, rule: Rule) {
+        let (waiting, _) = self.waiting;
+        if address < waiting || (address >> PAGE_SHIFT) as usize >= self.pages {
+            return;
+        }
+        if address > waiting {
+            self.write();
+        }
+        self.waiting = (address, self.number(rule));
+    }
+
+    /// Writes the row that waits, unless the one before says the same.
+    fn write(&mut self) {
+        let (address, rule) = self.waiting;
+        self.begin_pages((address >> PAGE_SHIFT) as usize);
+        let low = address & 0xffff;
+        let word = low << 16 | u32::from(rule);
+        if low == 0 {
+            // Beginning the page has left a row for this address.
+            if let Some(last) = self.words.last_mut() {
+                *last = word;
+            }
+        } else if rule != self.written {
+            self.words.push(word);
+        }
+        self.written = rule;
+    }
+
+    /// Begins the pages up to `page`, each with the rule of what lies before.
+    fn begin_pages(&mut self, page: usize) {
+        while self.begun <= page {
+            let row = self.rows() as u32;
+            self.words[HEADER_WORDS as usize + self.begun] = row;
+            self.words.push(u32::from(self.written));
+            self.begun += 1;
+        }
+    }
+
+    /// The number of a rule; that of "unsupported" when there are too many.
+    fn number(&mut self, rule: Rule) -> u16 {
+        if self.recent.0 == rule && !self.rules.is_empty() {
+            return self.recent.1;
+        }
+        let number = match self.numbers.get(&rule) {
+            Some(number) => *number,
+            None if self.rules.len() < MAX_RULES => {
+                let number = self.rules.len() as u16;
+                self.rules.push(rule);
+                self.numbers.insert(rule, number);
+                number
+            }
+            None => self.numbers[&UNSUPPORTED],
+        };
+        self.recent = (rule, number);
+        number
+    }
+
+    /// The table.
+    pub fn finish(mut self, base: u64) -> Table {
+        if let Some(last) = self.pages.checked_sub(1) {
+            self.write();
+            self.begin_pages(last);
+        }
+        let rows = self.rows();
+        let rules = (self.first + rows).next_multiple_of(Rule::WORDS as usize);
+        let header = [self.pages, self.first, rules, self.rules.len()];
+        for (word, value) in self.words.iter_mut().zip(header) {
+            *word = value as u32;
+        }
+        self.words[HEADER_WORDS as usize + self.pages] = rows as u32;
+        let end = rules + self.rules.len() * Rule::WORDS as usize;
+        let whole = end.next_multiple_of(CHUNK_WORDS);
+        self.words.reserve_exact(whole - self.words.len());
+        self.words.resize(rules, 0);
+        for rule in &self.rules {
+            self.words.extend(rule.to_words());
+        }
+        self.words.resize(whole, 0);
+        Table {
+            base,
+            words: self.words,
+            rows,
+            rules: self.rules.len(),
+        }
+    }
+}

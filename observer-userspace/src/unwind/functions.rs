@@ -1,0 +1,125 @@
+//! The functions of a file: which code is described, and where.
+
+use std::ops::Range;
+
+use super::MAX_FUNCTIONS;
+use super::cfi::Reader;
+use super::entries::entries;
+use super::sections::Frames;
+
+/// Where a function's rows come from. Of two for one address the lesser counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nowhere: it is known what it is.
+    Known(Known),
+    /// From a section.
+    Section {
+        /// Which one of those that were added.
+        number: u8,
+        /// Offset of the function's entry in it.
+        entry: u32,
+    },
+}
+
+/// Functions whose rows are known better than anything says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Known {
+    /// It ends stacks.
+    Root,
+    /// What signal handlers return to.
+    SignalReturn,
+    /// It has a frame pointer, and its stack pointer is no help.
+    FramePointer,
+}
+
+/// A function, or a part of one. Addresses are relative to the table's base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Function {
+    /// First address.
+    pub start: u32,
+    /// Where its rows come from.
+    pub origin: Origin,
+    /// First address behind it.
+    pub end: u32,
+}
+
+/// The functions of a file.
+pub struct Functions<'a> {
+    base: u64,
+    code: &'a [Range<u64>],
+    list: Vec<Function>,
+}
+
+impl<'a> Functions<'a> {
+    /// None so far. `base` is the table's, `code` what is executable.
+    pub fn new(base: u64, code: &'a [Range<u64>]) -> Self {
+        Self {
+            base,
+            code,
+            list: Vec::new(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Adds what a section describes. Functions outside of executable segments
+    /// are passed over: linkers leave entries of code that they dropped.
+    pub fn add_section(&mut self, number: usize, section: &Frames, reader: &Reader) {
+        for entry in entries(section).filter(|entry| !entry.common) {
+            if self.list.len() >= MAX_FUNCTIONS {
+                return;
+            }
+            let Some(range) = reader.function(entry.offset) else {
+                continue;
+            };
+            let origin = Origin::Section {
+                number: number as u8,
+                // Sections are shorter than `MAX_SECTION_BYTES`.
+                entry: entry.offset as u32,
+            };
+            self.add(range, origin);
+        }
+    }
+
+    /// Adds a function that lies in executable code; its end is cut to that.
+    pub fn add(&mut self, range: Range<u64>, origin: Origin) {
+        let Some(code) = self.code.iter().find(|code| code.contains(&range.start)) else {
+            return;
+        };
+        let end = range.end.min(code.end).saturating_sub(self.base);
+        let start = range.start.checked_sub(self.base);
+        if let Some(start) = start.and_then(|start| u32::try_from(start).ok()) {
+            let end = u32::try_from(end).unwrap_or(u32::MAX);
+            if start < end {
+                self.list.push(Function { start, origin, end });
+            }
+        }
+    }
+
+    /// Whether a function holds the address.
+    pub fn contain(&self, address: u64) -> bool {
+        let at = address.checked_sub(self.base);
+        let Some(at) = at.and_then(|at| u32::try_from(at).ok()) else {
+            return false;
+        };
+        self.list.iter().any(|f| f.start <= at && at < f.end)
+    }
+
+    /// By address, one for each; of overlapping functions the one that starts
+    /// later counts.
+    pub fn sorted(mut self) -> Vec<Function> {
+        self.list.sort_unstable();
+        self.list.dedup_by_key(|function| function.start);
+        self.list
+    }
+}
+
+/// Whether what lies between the end of a function and the next is padding: the
+/// next is aligned to 16 bytes and nearer than that. Nothing runs there, so it
+/// needs no row of its own.
+pub fn is_padding(end: u32, next: u32) -> bool {
+    end >= next || (next - end < 16 && next.is_multiple_of(16))
+}
