@@ -13,6 +13,7 @@ pub mod python;
 pub mod receiver;
 pub mod root;
 pub mod tcp;
+pub mod unwind_check;
 pub mod workload;
 
 pub use binary::observer_bin;

@@ -290,6 +290,7 @@ impl Recording {
             filters: options.filters.clone(),
             histogram_cells: FEW_CELLS,
             counter_cells: FEW_CELLS,
+            sched_tallies: false,
             off_cpu: off_cpu.then_some(options.off_cpu_threshold),
             // Twice, because taking over may be late.
             sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2)

@@ -263,6 +263,7 @@ impl Symbols {
             build_id,
         };
         for (sample, places) in raw.samples.iter().zip(places) {
+            interner.outcome(sample.outcome, sample.value);
             let mut frames = Vec::with_capacity(sample.stack.kernel.len() + places.len());
             for address in call_sites(&sample.stack.kernel) {
                 let mapping = interner.mapping(kernel.clone());

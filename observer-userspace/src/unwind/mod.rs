@@ -55,7 +55,8 @@ pub const MAX_CIE_BYTES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Address in the file that the table's addresses are relative to: the
-    /// lowest executable one, rounded down to a page of 64 KiB.
+    /// lowest executable one, rounded down to a page of
+    /// [`observer_common::unwind::PAGE_SHIFT`] bits.
     pub base: u64,
     /// The table; a multiple of [`observer_common::unwind::CHUNK_WORDS`].
     pub words: Vec<u32>,
