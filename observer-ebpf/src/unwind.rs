@@ -247,7 +247,7 @@ pub fn walk(
         _ => unwind_frames(context as u32),
     };
     let walk = &scratch.walk;
-    let outcome = if end == CONTINUE {
+    let outcome = if end == CONTINUE || end == Outcome::Truncated as u32 {
         Outcome::Truncated as u32
     } else if walk.flaw != 0 {
         walk.flaw
@@ -269,7 +269,8 @@ const CONTINUE: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_frames(context: u32) -> u32 {
-    for _ in 1..MAX_USER_FRAMES {
+    // One step more than there is room for frames: the last may be the root.
+    for _ in 0..MAX_USER_FRAMES {
         let end = unwind_step(context);
         if end != CONTINUE {
             return end;
@@ -282,7 +283,8 @@ pub extern "C" fn unwind_frames(context: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_frames_copied() -> u32 {
-    for _ in 1..MAX_USER_FRAMES {
+    // One step more than there is room for frames: the last may be the root.
+    for _ in 0..MAX_USER_FRAMES {
         let end = unwind_step_copied();
         if end != CONTINUE {
             return end;
@@ -365,6 +367,7 @@ fn step_in(scratch: *mut Scratch, context: Option<u32>) -> u32 {
         next = without_table(&at, machine.is_innermost, &mut machine, &mut signal);
     }
     match next {
+        Ok(_) if walk.frames >= MAX_USER_FRAMES as u32 => Outcome::Truncated as u32,
         Ok(registers) => {
             walk.at = registers;
             walk.exact = signal as u32;
