@@ -28,8 +28,8 @@ pub enum Known {
     Root,
     /// What signal handlers return to.
     SignalReturn,
-    /// It has a frame pointer, and its stack pointer is no help.
-    FramePointer,
+    /// It calls others on another stack, and keeps a frame pointer to its own.
+    OtherStack,
 }
 
 /// A function, or a part of one. Addresses are relative to the table's base.
