@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
 use observer_common::cpu::{
-    MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
+    COUNT_OFF_CPU, MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
 };
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
@@ -47,12 +47,20 @@ pub struct Scratch {
 pub enum Context {
     /// The sampler.
     Interrupt = 0,
+    /// The current thread at a tracepoint, or on its way off the CPU.
+    Thread = 1,
+    /// The iterator that looks at other threads. It may sleep and be moved to
+    /// another CPU meanwhile, so its scratch belongs to none.
+    Iterator = 2,
 }
 /// How many there may be; a power of two.
 pub const CONTEXTS: usize = 2;
 
 #[btf_map]
 static STACK_SCRATCH: PerCpuArray<Scratch, CONTEXTS> = PerCpuArray::new();
+
+#[btf_map]
+static ITERATOR_SCRATCH: Array<Scratch, 1> = Array::new();
 
 /// Bytes that one half of a stack may take.
 const HALF_BYTES: u32 = (MAX_FRAMES * 8) as u32;
@@ -66,6 +74,9 @@ const AVAILABLE_DATA: u64 = 0;
 /// The scratch of a [`Context`] by its number.
 #[inline(always)]
 pub fn scratch_of(context: u32) -> Option<*mut Scratch> {
+    if context == Context::Iterator as u32 {
+        return ITERATOR_SCRATCH.get_ptr_mut(0);
+    }
     STACK_SCRATCH.get_ptr_mut(context & (CONTEXTS as u32 - 1))
 }
 
@@ -165,44 +176,69 @@ pub fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
 /// Adds to the count of a key; `scratch` has the frames, if the daemon is to be
 /// told of them. The key names the thread, so no other CPU is at it.
 #[inline(always)]
-pub fn count(scratch: &mut Scratch, task: *const u8, key: &SampleKey, value: u64) {
+pub fn count(scratch: &mut Scratch, task: *const u8, key: &SampleKey, value: u64) -> bool {
+    count_with(key, value, |epoch| {
+        name(scratch, task);
+        send(scratch, key, epoch)
+    })
+}
+
+/// The same where [`name`] was called already.
+#[inline(always)]
+pub fn count_named(scratch: &mut Scratch, key: &SampleKey, value: u64) -> bool {
+    count_with(key, value, |epoch| send(scratch, key, epoch))
+}
+
+/// The same for a stack of which the daemon was told.
+#[inline(always)]
+pub fn count_known(key: &SampleKey, value: u64) -> bool {
+    count_with(key, value, |_| true)
+}
+
+/// Whether time off CPU is counted already, or still.
+#[inline(always)]
+pub fn counts_off_cpu() -> bool {
+    SAMPLE_EPOCH.get(0).copied().unwrap_or(0) & COUNT_OFF_CPU != 0
+}
+
+/// `tell` is called for a key that is new in this epoch, and says whether that
+/// worked. False if the value is lost.
+#[inline(always)]
+fn count_with(key: &SampleKey, value: u64, mut tell: impl FnMut(u32) -> bool) -> bool {
     let epoch = SAMPLE_EPOCH.get(0).copied().unwrap_or(0) & 1;
     if epoch == 0 {
-        count_in(&SAMPLES_0, scratch, task, key, value, epoch);
+        count_in(&SAMPLES_0, key, value, || tell(0))
     } else {
-        count_in(&SAMPLES_1, scratch, task, key, value, epoch);
+        count_in(&SAMPLES_1, key, value, || tell(1))
     }
 }
 
 #[inline(always)]
 fn count_in(
     samples: &HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }>,
-    scratch: &mut Scratch,
-    task: *const u8,
     key: &SampleKey,
     value: u64,
-    epoch: u32,
-) {
+    tell: impl FnOnce() -> bool,
+) -> bool {
     if let Some(count) = samples.get_ptr_mut(key) {
         add(count, value);
-        return;
+        return true;
     }
     if samples.insert(key, &value, BPF_NOEXIST as u64).is_err() {
         lost(Loss::SampleTableFull);
-        return;
+        return false;
     }
-    if !send(scratch, task, key, epoch) {
+    if !tell() {
         let _ = samples.remove(key);
         lost(Loss::StackRingFull);
+        return false;
     }
+    true
 }
 
-/// Tells the daemon what the key means.
+/// Puts the names of a thread and of its process into the record to be.
 #[inline(always)]
-fn send(scratch: &mut Scratch, task: *const u8, key: &SampleKey, epoch: u32) -> bool {
-    scratch.header.key = *key;
-    scratch.header.epoch = epoch;
-    scratch.header.padding = 0;
+pub fn name(scratch: &mut Scratch, task: *const u8) {
     let thread = read!(task, task_comm, [u64; 2]);
     let leader = read!(task, task_group_leader, *const u8);
     let process = read!(leader, task_comm, [u64; 2]);
@@ -211,6 +247,14 @@ fn send(scratch: &mut Scratch, task: *const u8, key: &SampleKey, epoch: u32) -> 
         scratch.header.thread = core::mem::transmute::<[u64; 2], [u8; 16]>(thread);
         scratch.header.process = core::mem::transmute::<[u64; 2], [u8; 16]>(process);
     }
+}
+
+/// Tells the daemon what the key means.
+#[inline(always)]
+fn send(scratch: &mut Scratch, key: &SampleKey, epoch: u32) -> bool {
+    scratch.header.key = *key;
+    scratch.header.epoch = epoch;
+    scratch.header.padding = 0;
     let frames = (u32::from(key.kernel_frames) + u32::from(key.user_frames)) & 0xff;
     let bytes = size_of::<StackHeader>() as u64 + u64::from(frames) * 8;
     let ring = (&raw const STACK_RING).cast_mut().cast();

@@ -11,6 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_ringbuf_output, bpf_
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
+use observer_common::offsets::MISSING;
 use observer_common::unwind::{
     ASK_SHIFT, CHUNK_SHIFT, CHUNK_WORDS, Chunk, MAPPING_STEPS, MAPPINGS, MAX_USER_FRAMES, Machine,
     Mapping, Outcome, PROCESSES as MAX_PROCESSES, Process, RECENT_RULES, REQUEST_RING_BYTES,
@@ -77,12 +78,18 @@ const USER32_CS: u64 = 0x23;
 struct Current<'a> {
     innermost: &'a [u64; REGISTERS],
     is_innermost: bool,
+    /// The process isn't the current one: its stack was copied.
+    is_copied: bool,
 }
 
 impl Machine for Current<'_> {
     #[inline(always)]
     fn read(&mut self, address: u64) -> Option<u64> {
-        read_user(address)
+        if self.is_copied {
+            read_copy(address)
+        } else {
+            read_user(address)
+        }
     }
 
     #[inline(always)]
@@ -113,8 +120,59 @@ fn read_user(address: u64) -> Option<u64> {
     if failed { None } else { Some(value) }
 }
 
-/// Walks the user stack of `task`, which must be the current one, into the
-/// scratch behind its first `before` frames. Returns how many frames there are
+/// Bytes of a page, as stacks are copied.
+pub const STACK_PAGE: usize = 4096;
+/// Pages that are copied at most.
+pub const STACK_PAGES: usize = 8;
+const COPY_WORDS: usize = STACK_PAGES * STACK_PAGE / 8;
+
+/// The youngest part of the stack of a process that isn't the current one.
+#[repr(C)]
+pub struct StackCopy {
+    /// Where it begins: an address in the process, at the begin of a page.
+    pub start: u64,
+    /// How much there is.
+    pub bytes: u64,
+    /// What is there.
+    pub words: [u64; COPY_WORDS],
+}
+
+#[btf_map]
+static STACK_COPY: Array<StackCopy, 1> = Array::new();
+
+/// The copy that [`Context::Iterator`] walks.
+#[inline(always)]
+pub fn stack_copy() -> Option<*mut StackCopy> {
+    STACK_COPY.get_ptr_mut(0)
+}
+
+/// A word of the copied stack.
+#[inline(always)]
+fn read_copy(address: u64) -> Option<u64> {
+    let copy = STACK_COPY.get(0)?;
+    let at = address.wrapping_sub(copy.start);
+    if at >= copy.bytes || at & 7 != 0 {
+        return None;
+    }
+    Some(copy.words[(at as usize >> 3) & (COPY_WORDS - 1)])
+}
+
+/// Where the user stack of a thread in the kernel ends; 0 without one.
+#[inline(always)]
+pub fn user_stack_pointer(task: *const u8) -> u64 {
+    if offset!(pt_regs_sp) == MISSING {
+        return 0;
+    }
+    // SAFETY: callers have a task that the verifier trusts.
+    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    if regs.is_null() {
+        return 0;
+    }
+    read!(regs, pt_regs_sp, u64)
+}
+
+/// Walks the user stack of `task`, which must be the current one unless its
+/// stack was copied for [`Context::Iterator`], into the scratch behind its first `before` frames. Returns how many frames there are
 /// and what the walk came to.
 #[inline(always)]
 pub fn walk(
@@ -228,6 +286,7 @@ pub extern "C" fn unwind_step(context: u32) -> u32 {
     let mut machine = Current {
         innermost: &walk.innermost,
         is_innermost: walk.is_innermost != 0,
+        is_copied: context == Context::Iterator as u32,
     };
     let mut rule = Rule {
         cfa: 0,
@@ -313,15 +372,15 @@ fn without_table(
     machine: &mut Current<'_>,
     signal: &mut bool,
 ) -> Result<Registers, Outcome> {
-    let text = read_user(at.pc).unwrap_or(0);
+    let text = machine.read(at.pc).unwrap_or(0);
     if text & 0xff_ffff_ffff_ffff == code::SIGRETURN & 0xff_ffff_ffff_ffff
         || text & 0xff_ffff_ffff_ffff == code::SIGRETURN_SHORT
     {
         *signal = true;
         let (Some(pc), Some(sp), Some(fp)) = (
-            read_user(at.sp + ucontext::RIP),
-            read_user(at.sp + ucontext::RSP),
-            read_user(at.sp + ucontext::RBP),
+            machine.read(at.sp + ucontext::RIP),
+            machine.read(at.sp + ucontext::RSP),
+            machine.read(at.sp + ucontext::RBP),
         ) else {
             return Err(Outcome::ReadFault);
         };
@@ -333,7 +392,7 @@ fn without_table(
             || text & 0xff == code::RETURN
             || text & 0xffff_ffff == code::ENDBR;
         if nothing_pushed {
-            let Some(pc) = read_user(at.sp) else {
+            let Some(pc) = machine.read(at.sp) else {
                 return Err(Outcome::ReadFault);
             };
             let sp = at.sp + 8;
@@ -345,7 +404,7 @@ fn without_table(
             });
         }
         if text & 0xff_ffff == code::MOVE_FP {
-            let (Some(fp), Some(pc)) = (read_user(at.sp), read_user(at.sp + 8)) else {
+            let (Some(fp), Some(pc)) = (machine.read(at.sp), machine.read(at.sp + 8)) else {
                 return Err(Outcome::ReadFault);
             };
             let sp = at.sp + 16;

@@ -17,7 +17,7 @@
 
 static NOINLINE long handler_leaf(long n) {
     static volatile long sink;
-    for (long i = 0; i < 300000; i++) sink += i;
+    for (long i = 0; i < 1000000; i++) sink += i;
     return sink + n;
 }
 PLAIN(h02, handler_leaf, 3)

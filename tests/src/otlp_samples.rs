@@ -133,6 +133,7 @@ pub fn profile() -> Profile {
         resource,
         value,
         link,
+        wait: None,
     };
     Profile {
         kind: ProfileKind::OnCpu,

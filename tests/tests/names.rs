@@ -331,7 +331,9 @@ fn compare(
 /// Where file addresses of `file` are in a process that maps its code so.
 fn runtime(file: &Path, code: (u64, u64, u64), addresses: &[u64]) -> Vec<u64> {
     let text = sections(file)[".text"];
-    let place = |address: &u64| address - text.0 + text.1 - code.2 + code.0;
+    // Other sections may lie before it.
+    let offset = text.1.wrapping_sub(text.0).wrapping_sub(code.2);
+    let place = |address: &u64| address.wrapping_add(offset).wrapping_add(code.0);
     addresses.iter().map(place).collect()
 }
 
@@ -610,6 +612,127 @@ fn perf_map_in_namespaces() {
         let expected = vec![("JS:*answer app.js:42".to_owned(), 0)];
         let expected = if is_named { expected } else { Vec::new() };
         assert_eq!(names[0].1, expected);
+    }
+}
+
+/// Checks that the stubs of all kinds of procedure linkage tables have the names
+/// that objdump gives them.
+#[test]
+fn stubs_of_linkage_tables() {
+    let kinds = ["-Wl,-z,lazy", "-Wl,-z,now", "-fcf-protection -Wl,-z,ibtplt"];
+    for flags in kinds {
+        let folder = tempfile::tempdir().expect("folder");
+        let program = compile(folder.path(), flags);
+        let mut objdump = Command::new("objdump");
+        for section in [".plt", ".plt.sec", ".plt.got"] {
+            if sections(&program).contains_key(section) {
+                objdump.args(["-j", section]);
+            }
+        }
+        let text = run(objdump.arg("-d").arg(&program));
+        // 0000000000003040 <strlen@plt>:
+        let parse = |line: &str| {
+            let (address, name) = line.split_once(" <")?;
+            let name = name.strip_suffix(">:")?.to_owned();
+            let is_stub = name.ends_with("@plt");
+            is_stub.then_some((u64::from_str_radix(address, 16).ok()?, name))
+        };
+        let stubs: Vec<(u64, String)> = text.lines().filter_map(parse).collect();
+        assert!(stubs.len() > 10, "{flags}: {text}");
+        let (process, code) = started(&mut Command::new(&program), &program);
+        // In the middle of a stub.
+        let addresses: Vec<u64> = stubs.iter().map(|(at, _)| at + 4).collect();
+        let at = runtime(&program, code, &addresses);
+        let ours = observed(&stacks(), process.0.id(), &at);
+        for ((_, theirs), (ours, _)) in stubs.iter().zip(ours) {
+            let ours = ours.first().map(|(name, _)| name.clone());
+            // A name without its version.
+            let theirs = theirs.split('@').next().expect("a name");
+            assert_eq!(ours, Some(format!("{theirs}@plt")), "{flags}");
+        }
+    }
+}
+
+/// Checks that every address that perf can name in python3 and in node, with the
+/// code that node makes, has a name.
+#[test]
+fn what_perf_names_is_named() {
+    if !is_root() {
+        return;
+    }
+    let python = "import json, time
+while True:
+    text = json.dumps({str(time.time()): [n, str(n)] for n in range(200)})
+    json.loads(text); sorted(text)";
+    let node = "for (;;) { const o = {}; for (let i = 0; i < 2000; i++) o['k' + i] = [i, '' + i];
+        JSON.parse(JSON.stringify(o)); Object.keys(o).sort().join(',').replace(/1/g, 'x'); }";
+    let mut programs = vec![("python3.11", vec!["-c", python])];
+    if let Ok(version) = Command::new("node").arg("--version").output() {
+        assert!(version.status.success());
+        programs.push(("node", vec!["--perf-basic-prof", "-e", node]));
+    } else {
+        packages::missing("nodejs");
+    }
+    for (program, arguments) in programs {
+        let stacks = stacks();
+        let process = Guard(
+            Command::new(Path::new("/usr/bin").join(program))
+                .args(&arguments)
+                .spawn()
+                .unwrap_or_else(|error| panic!("{program}: {error}")),
+        );
+        let pid = process.0.id();
+        let _map = Remove(format!("/tmp/perf-{pid}.map").into());
+        // It begins with what it does once only.
+        std::thread::sleep(Duration::from_millis(300));
+        let folder = tempfile::tempdir().expect("folder");
+        let data = folder.path().join("data");
+        let mut perf = packages::program("perf", "linux-perf").expect("perf");
+        run(perf
+            .args([
+                "record",
+                "-q",
+                "-F",
+                "999",
+                "-e",
+                "cpu-clock:u",
+                "-p",
+                &pid.to_string(),
+            ])
+            .arg("-o")
+            .arg(&data)
+            .args(["--", "sleep", "1"]));
+        let mut perf = packages::program("perf", "linux-perf").expect("perf");
+        let text = run(perf.args(["script", "-F", "ip,sym", "-i"]).arg(&data));
+        let parse = |line: &str| {
+            let (ip, name) = line.trim().split_once(' ')?;
+            let ip = u64::from_str_radix(ip, 16).ok()?;
+            Some((ip, name.trim().to_owned()))
+        };
+        let theirs: BTreeMap<u64, String> = text.lines().filter_map(parse).collect();
+        let addresses: Vec<u64> = theirs.keys().copied().collect();
+        let ours = observed(&stacks, pid, &addresses);
+        let (mut both, mut neither, mut only_ours) = (0, 0, 0);
+        for ((ip, theirs), (ours, _)) in theirs.iter().zip(&ours) {
+            match (theirs.as_str(), ours.is_empty()) {
+                ("[unknown]", true) => neither += 1,
+                ("[unknown]", false) => only_ours += 1,
+                (_, true) => panic!("{program}: {ip:#x} is {theirs}"),
+                _ => both += 1,
+            }
+        }
+        println!("{program}: both name {both} addresses, neither {neither}, only we {only_ours}");
+        assert!(both > 20, "{program}: {text}");
+    }
+}
+
+/// Removes a file when the test is over.
+struct Remove(PathBuf);
+
+impl Drop for Remove {
+    fn drop(&mut self) {
+        // It may not have been written.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

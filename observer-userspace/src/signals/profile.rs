@@ -13,6 +13,7 @@ use observer_common::unwind::Outcome;
 
 use super::UnixNanos;
 use super::attribute::SharedResource;
+use super::wait::Waited;
 
 /// Index into [`Profile::string_table`]; 0 is `""`.
 pub type StringId = u32;
@@ -127,7 +128,9 @@ pub struct Sample {
     pub process: StringId,
     /// Whom it belongs to: index into [`Profile::resources`].
     pub resource: u32,
-    /// Count for [`ProfileKind::OnCpu`], nanoseconds for [`ProfileKind::OffCpu`].
+    /// How it was off CPU, if it was.
+    pub wait: Option<Waited>,
+    /// Count for [`ProfileKind::OnCpu`], else nanoseconds.
     pub value: u64,
     /// Trace and span that the thread was serving, if known.
     pub link: Option<([u8; 16], [u8; 8])>,
@@ -185,6 +188,15 @@ impl Profile {
     /// Sum of all samples' values.
     pub fn total(&self) -> u64 {
         self.samples.iter().map(|s| s.value).sum()
+    }
+
+    /// The values of all samples whose stacks aren't whole, by reason, greatest
+    /// first.
+    pub fn incomplete(&self) -> Vec<(Outcome, u64)> {
+        let outcomes = self.outcomes.iter().copied();
+        let mut incomplete: Vec<_> = outcomes.filter(|(o, _)| !o.is_complete()).collect();
+        incomplete.sort_by_key(|(_, value)| std::cmp::Reverse(*value));
+        incomplete
     }
 
     /// The frame's functions, innermost inlined function first; one call named

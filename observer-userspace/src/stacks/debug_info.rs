@@ -453,7 +453,8 @@ impl<'a> Search<'_, 'a> {
             };
             let text = |attribute| {
                 let text = dwarf.attr_string(&unit, entry.attr_value(attribute)?);
-                Some(text.ok()?.to_string_lossy().into_owned())
+                let text = text.ok()?.to_string_lossy().into_owned();
+                (!text.is_empty()).then_some(text)
             };
             let linkers = text(dw::DW_AT_linkage_name);
             let linkers = linkers.or_else(|| text(dw::DW_AT_MIPS_linkage_name));

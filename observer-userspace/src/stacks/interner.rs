@@ -1,14 +1,17 @@
 //! Builds a [`Profile`]: each string, mapping, function, frame, stack and
 //! resource once, entry 0 of every table the zero value.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+
+use observer_common::unwind::Outcome;
 
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::{
     Frame, FrameId, Function, FunctionId, Mapping, MappingId, Sample, StackId, StringId,
 };
+use crate::signals::wait::Waited;
 
 /// A [`Profile`] in the making.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub struct Interner {
     frames: HashMap<Frame, FrameId>,
     stacks: HashMap<Vec<FrameId>, StackId>,
     samples: HashMap<SampleKey, usize>,
+    outcomes: BTreeMap<Outcome, u64>,
 }
 
 /// What makes two samples one: all of [`Sample`] but its value.
@@ -30,6 +34,7 @@ type SampleKey = (
     StringId,
     StringId,
     u32,
+    Option<Waited>,
     Option<([u8; 16], [u8; 8])>,
 );
 
@@ -65,6 +70,7 @@ impl Interner {
             frames: HashMap::new(),
             stacks: HashMap::new(),
             samples: HashMap::new(),
+            outcomes: BTreeMap::new(),
         };
         // The zero values come first and therefore get id 0.
         interner.string("");
@@ -85,6 +91,13 @@ impl Interner {
             &mut self.strings,
             text.to_owned(),
         )
+    }
+
+    /// The name of a frame's (innermost) function, `""` without one.
+    pub fn name_of(&self, frame: &Frame) -> &str {
+        let function = frame.lines.first().map_or(0, |line| line.function);
+        let function = self.profile.function_table.get(function as usize);
+        function.map_or("", |f| self.profile.text(f.name))
     }
 
     /// The id of a mapping.
@@ -130,6 +143,7 @@ impl Interner {
             sample.thread,
             sample.process,
             sample.resource,
+            sample.wait,
             sample.link,
         );
         match self.samples.get(&key) {
@@ -141,9 +155,19 @@ impl Interner {
         }
     }
 
+    /// Counts what unwinding came to, for a sample of that value.
+    pub fn outcome(&mut self, outcome: Outcome, value: u64) {
+        if value > 0 {
+            *self.outcomes.entry(outcome).or_default() += value;
+        }
+    }
+
     /// The finished profile.
     pub fn finish(self) -> Profile {
-        self.profile
+        Profile {
+            outcomes: self.outcomes.into_iter().collect(),
+            ..self.profile
+        }
     }
 }
 
@@ -176,12 +200,17 @@ mod tests {
             thread: name,
             process: name,
             resource,
+            wait: None,
             value: 3,
             link: None,
         };
         i.sample(sample.clone());
         i.sample(sample.clone());
         i.sample(Sample { tid: 9, ..sample });
+        i.outcome(Outcome::Truncated, 3);
+        i.outcome(Outcome::Complete, 5);
+        i.outcome(Outcome::Complete, 1);
+        i.outcome(Outcome::ReadFault, 0);
         let p = i.finish();
         assert_eq!(p.string_table[0], "");
         assert_eq!(p.mapping_table[0], Mapping::default());
@@ -191,5 +220,9 @@ mod tests {
         let values: Vec<u64> = p.samples.iter().map(|s| s.value).collect();
         assert_eq!(values, [6, 3]);
         assert_eq!(p.total(), 9);
+        assert_eq!(
+            p.outcomes,
+            [(Outcome::Complete, 6), (Outcome::Truncated, 3)]
+        );
     }
 }

@@ -8,9 +8,9 @@ use observer_tests::packages::program;
 use observer_tests::root::is_root;
 
 /// How many samples at least of a program that burns [`SECONDS`] at 997 Hz.
-const SAMPLES: u64 = 500;
+const SAMPLES: u64 = 1000;
 /// CPU time of each program.
-const SECONDS: &str = "0.8";
+const SECONDS: &str = "1.5";
 
 fn cc(folder: &Path, name: &str, program: &str, flags: &[&str]) -> String {
     let program = compile(Command::new("cc"), folder, name, program, flags);
@@ -109,7 +109,7 @@ fn signal_handlers() {
         before: &["main"],
         after: &["leaf", "handler", "h01", "h02", "handler_leaf"],
         // The rest of the time nothing interrupts.
-        whole_chain: 0.2,
+        whole_chain: 0.15,
         ..Shape::default()
     };
     check_all(

@@ -39,7 +39,7 @@ fn exceptions() {
             main.push(&library);
             cxx(name, &main)
         };
-        script += &format!("{program} 0.8 & ");
+        script += &format!("{program} 1.5 & ");
     }
     let recorded = record_script(&format!("{script} wait"));
     let shapes = names.map(|process| Shape {
@@ -49,7 +49,7 @@ fn exceptions() {
         whole_chain: 0.2,
         ..Shape::default()
     });
-    check_all(&recorded, 500, &shapes);
+    check_all(&recorded, 1000, &shapes);
     for name in names {
         let unwinding = recorded.lines.iter().filter(|line| {
             line.process == name && line.frames.iter().any(|f| f.contains("_Unwind_"))
@@ -71,7 +71,7 @@ fn rust() {
     let mut rustc = Command::new(rustc);
     rustc.args(["-O", "-C", "panic=abort", "--edition", "2024", "-o"]);
     must(rustc.arg(&program).arg(source("chain.rs")));
-    let recorded = record_script(&format!("{} 1", program.display()));
+    let recorded = record_script(&format!("{} 1.5", program.display()));
     let shape = Shape {
         process: "u-rust",
         before: &["main", "chain::main", "sort"],

@@ -7,7 +7,7 @@
 
 mod cpu;
 mod disk;
-mod format;
+pub(super) mod format;
 mod own;
 mod syscalls;
 mod table;
