@@ -44,8 +44,14 @@ pub struct Kept {
     /// User frames.
     pub user_frames: u16,
     /// A [`crate::unwind::Outcome`].
-    pub outcome: u32,
+    pub outcome: u16,
+    /// How often the iterator walked it: a process that wasn't known yet may be
+    /// known the next time.
+    pub walks: u16,
 }
+
+/// [`Kept::walks`] at most.
+pub const MAX_WALKS: u16 = 4;
 
 /// Bits of the kernel's task state (include/linux/sched.h).
 pub mod state {

@@ -74,6 +74,8 @@ offsets! {
     pt_regs_sp: "pt_regs" . "sp";
     pt_regs_bp: "pt_regs" . "bp";
     pt_regs_cs: "pt_regs" . "cs";
+    // The syscall under way, negative without one.
+    pt_regs_syscall: "pt_regs" . "orig_ax" | "syscallno";
     css_set_dfl_cgrp: "css_set" . "dfl_cgrp";
     css_set_subsys: "css_set" . "subsys";
     css_cgroup: "cgroup_subsys_state" . "cgroup";

@@ -16,11 +16,11 @@
 //! See `observer_common::offcpu` for who counts which part.
 
 use aya_ebpf::btf_maps::PerCpuArray;
-use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_get_task_stack};
+use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_get_task_stack, bpf_task_pt_regs};
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::cpu::{IN_IOWAIT, MAX_FRAMES, SampleKey, kind};
-use observer_common::offcpu::{ITERATOR, Kept, OWN, split, state as task_state};
+use observer_common::offcpu::{ITERATOR, Kept, MAX_WALKS, OWN, split, state as task_state};
 use observer_common::offsets::MISSING;
 use observer_common::slot::{CLONED, NO_SYSCALL, Slot, ThreadState};
 use observer_common::syscalls::label;
@@ -31,14 +31,15 @@ use crate::identity::{here, identify};
 use crate::kernel::{current, now, offset, read, read_at, setting};
 use crate::slot::thread;
 use crate::stack::{
-    Context, Scratch, count_known, count_named, counts_off_cpu, hash, name, scratch_of,
+    Context, Scratch, count_record, counts_off_cpu, iterator_scratch, name, scratch_of, stack_hash,
+    stack_hash_copied,
 };
 use crate::syscalls::is_compat;
 use crate::tally::{compare_and_swap, swap};
 use crate::unwind::{STACK_PAGE, STACK_PAGES, stack_copy, user_stack_pointer, walk};
 
-/// A time off CPU that is over and waits for its user stack. Its kernel frames
-/// lie in the scratch of [`Context::Thread`].
+/// A time off CPU that is over and waits for its user stack. The rest, with its
+/// kernel frames, lies in the scratch of [`Context::Thread`].
 #[repr(C)]
 struct Pending {
     /// Whose it is.
@@ -47,8 +48,6 @@ struct Pending {
     blocked: u64,
     /// Nanoseconds in which it waited for a CPU.
     queued: u64,
-    /// What is known of the thread; without stack.
-    key: SampleKey,
     /// [`KERNEL_THREAD`] and others.
     flags: u32,
 }
@@ -81,10 +80,10 @@ fn state_of(task: *const u8) -> u32 {
     state
 }
 
-/// What a key says of a thread, without its stack.
+/// Puts into the record what a key says of a thread, without its stack.
 #[inline(always)]
-fn whose(task: *const u8, state: &ThreadState, syscall: u32) -> SampleKey {
-    SampleKey {
+fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, syscall: u32) {
+    scratch.header.key = SampleKey {
         hash: 0,
         check: 0,
         tgid: read!(task, task_tgid, u32),
@@ -96,7 +95,33 @@ fn whose(task: *const u8, state: &ThreadState, syscall: u32) -> SampleKey {
         state: state.off.state as u8,
         outcome: Outcome::NotWalked as u8,
         padding: 0,
-        syscall: if syscall < CLONED { syscall } else { NO_SYSCALL },
+        syscall: if syscall < CLONED {
+            syscall
+        } else {
+            NO_SYSCALL
+        },
+    };
+}
+
+/// The syscall that a thread in the kernel is in, or [`NO_SYSCALL`], from the
+/// registers with which it came there. `known` is what the tracepoints say,
+/// but some kernels don't report every switch.
+#[inline(always)]
+fn syscall_of(task: *const u8, known: u32) -> u32 {
+    if known != NO_SYSCALL || offset!(pt_regs_syscall) == MISSING {
+        return known;
+    }
+    // SAFETY: callers have a task that the verifier trusts.
+    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    if regs.is_null() {
+        return known;
+    }
+    // On x86_64 a long, elsewhere an int: small numbers and -1 are the same.
+    let number = read!(regs, pt_regs_syscall, i32);
+    if number < 0 {
+        NO_SYSCALL
+    } else {
+        label(number as u64, false)
     }
 }
 
@@ -109,8 +134,10 @@ fn as_queued(key: &mut SampleKey) {
     key.syscall = NO_SYSCALL;
 }
 
+/// Puts a stack of which the daemon was told into the record.
 #[inline(always)]
-fn put_stack(key: &mut SampleKey, stack: &Kept) {
+fn put_stack(scratch: &mut Scratch, stack: &Kept) {
+    let key = &mut scratch.header.key;
     key.hash = stack.hash;
     key.check = stack.check;
     key.kernel_frames = stack.kernel_frames;
@@ -138,48 +165,78 @@ unsafe fn walk_kernel(scratch: &mut Scratch, task: *const u8) -> u32 {
     }
 }
 
-/// The whole stack in the scratch.
+/// Puts the stack whose frames lie in the scratch, hashed already, into the
+/// record.
 #[inline(always)]
-fn stack_in(scratch: &Scratch, kernel: u32, user: u32, outcome: Outcome, since: u64) -> Kept {
-    let whole = hash(scratch, 0, kernel).join(hash(scratch, kernel, user));
-    let (hash, check) = whole.finish();
+fn put_frames(scratch: &mut Scratch, kernel: u32, user: u32, outcome: Outcome) {
+    let key = &mut scratch.header.key;
+    key.kernel_frames = kernel as u16;
+    key.user_frames = user as u16;
+    key.outcome = outcome as u8;
+}
+
+/// The record's stack, for later.
+#[inline(always)]
+fn keep(scratch: &Scratch, since: u64, walks: u16) -> Kept {
+    let key = &scratch.header.key;
     Kept {
         since,
-        hash,
-        check,
-        kernel_frames: kernel as u16,
-        user_frames: user as u16,
-        outcome: outcome as u32,
+        hash: key.hash,
+        check: key.check,
+        kernel_frames: key.kernel_frames,
+        user_frames: key.user_frames,
+        outcome: key.outcome.into(),
+        walks,
     }
 }
 
-/// Counts both parts of a time off CPU whose stack the daemon knows.
-#[inline(always)]
-fn count_both(mut key: SampleKey, blocked: u64, queued: u64) {
-    if blocked != 0 {
-        count_known(&key, blocked);
-    }
-    if queued != 0 {
-        as_queued(&mut key);
-        count_known(&key, queued);
+/// [`offcpu_count`]: the daemon knows the stack.
+const KNOWN: u32 = 0;
+/// [`offcpu_count`]: the daemon is told of it; names and frames are there.
+const TELL: u32 = 1;
+
+/// Counts both parts of a time off CPU of the thread, and with the stack, that
+/// the record of [`Context::Thread`] says. If both are 0 the daemon is only
+/// told. 0 if something is lost.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn offcpu_count(blocked: u64, queued: u64, tell: u32) -> u32 {
+    match scratch_of(Context::Thread as u32) {
+        Some(scratch) => count_parts(scratch, blocked, queued, tell),
+        None => 0,
     }
 }
 
-/// Counts both parts of a time off CPU whose stack lies in the scratch; the
-/// names must be there, too.
+/// The same for [`Context::Iterator`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn offcpu_count_copied(blocked: u64, queued: u64, tell: u32) -> u32 {
+    match iterator_scratch() {
+        Some(scratch) => count_parts(scratch, blocked, queued, tell),
+        None => 0,
+    }
+}
+
 #[inline(always)]
-fn tell_both(scratch: &mut Scratch, mut key: SampleKey, blocked: u64, queued: u64) {
-    if blocked != 0 {
-        count_named(scratch, &key, blocked);
+fn count_parts(scratch: *mut Scratch, blocked: u64, queued: u64, tell: u32) -> u32 {
+    // SAFETY: a map value that only this context uses.
+    let scratch = unsafe { &mut *scratch };
+    let mut tell = tell == TELL;
+    if blocked != 0 || queued == 0 {
+        if !count_record(scratch, blocked, tell) {
+            return 0;
+        }
+        tell = false;
     }
     if queued != 0 {
-        as_queued(&mut key);
-        if blocked != 0 {
-            count_known(&key, queued);
-        } else {
-            count_named(scratch, &key, queued);
+        as_queued(&mut scratch.header.key);
+        if !count_record(scratch, queued, tell) {
+            return 0;
         }
     }
+    1
 }
 
 /// `previous`, the current thread, goes off CPU. It had its CPU for `ran`
@@ -231,7 +288,8 @@ fn unseen(task: *const u8, state: &ThreadState, since: u64, woken: u64, until: u
     // SAFETY: this CPU's map value; tracepoints' programs don't nest.
     let scratch = unsafe { &mut *scratch };
     name(scratch, task);
-    tell_both(scratch, whose(task, state, NO_SYSCALL), blocked, queued);
+    put_thread(scratch, task, state, NO_SYSCALL);
+    offcpu_count(blocked, queued, TELL);
 }
 
 /// `next` gets the CPU. `woken` is when it was woken, `ran` what it used of a
@@ -245,6 +303,11 @@ pub fn switch_in(
     woken: u64,
     ran: u64,
 ) {
+    if slot.pending != 0 {
+        // Of a thread whose switches went unseen.
+        slot.pending = 0;
+        offcpu_settle();
+    }
     let mut since = swap(&raw mut state.off.since, 0);
     let on_since = state.off.on_since;
     state.off.on_since = now;
@@ -261,42 +324,39 @@ pub fn switch_in(
     }
     let total = now.saturating_sub(since);
     let (blocked, queued) = split(since, woken, now);
-    let mut key = whose(next, state, slot.syscall);
-    if state.off.kept[ITERATOR].since == since {
-        // The rest of something that was counted already.
-        put_stack(&mut key, &state.off.kept[ITERATOR]);
-        count_both(key, blocked, queued);
-        return;
-    }
-    if total == 0 || total < setting!(off_cpu_threshold) {
-        return;
-    }
-    if state.off.kept[OWN].since == since {
-        put_stack(&mut key, &state.off.kept[OWN]);
-        count_both(key, blocked, queued);
-        return;
-    }
     let Some(scratch) = scratch_of(Context::Thread as u32) else {
         return;
     };
     // SAFETY: this CPU's map value; tracepoints' programs don't nest.
     let scratch = unsafe { &mut *scratch };
+    let continued = state.off.kept[ITERATOR].since == since;
+    // The rest of something that was counted already is never too short.
+    if total == 0 || (total < setting!(off_cpu_threshold) && !continued) {
+        return;
+    }
+    let syscall = syscall_of(next, slot.syscall);
+    put_thread(scratch, next, state, syscall);
+    if continued || state.off.kept[OWN].since == since {
+        let which = if continued { ITERATOR } else { OWN };
+        put_stack(scratch, &state.off.kept[which]);
+        offcpu_count(blocked, queued, KNOWN);
+        return;
+    }
     name(scratch, next);
-    if slot.syscall == NO_SYSCALL {
-        tell_both(scratch, key, blocked, queued);
+    if syscall == NO_SYSCALL {
+        offcpu_count(blocked, queued, TELL);
         return;
     }
     let Some(pending) = PENDING.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: a tracepoint's argument is trusted.
-    key.kernel_frames = unsafe { walk_kernel(scratch, next) } as u16;
+    scratch.header.key.kernel_frames = unsafe { walk_kernel(scratch, next) } as u16;
     // SAFETY: this CPU's map value.
     unsafe {
         (*pending).task = next as u64;
         (*pending).blocked = blocked;
         (*pending).queued = queued;
-        (*pending).key = key;
         (*pending).flags = state.flags;
     }
     slot.pending = 1;
@@ -321,7 +381,7 @@ pub extern "C" fn offcpu_settle() -> u32 {
     // SAFETY: as above.
     let pending = unsafe { &mut *pending };
     let task = current();
-    let kernel = u32::from(pending.key.kernel_frames) & MAX_FRAMES as u32;
+    let kernel = u32::from(scratch.header.key.kernel_frames) & MAX_FRAMES as u32;
     let (user, outcome) = if pending.flags & KERNEL_THREAD != 0 {
         (0, Outcome::NoUser)
     } else if pending.task == task as u64 {
@@ -330,11 +390,9 @@ pub extern "C" fn offcpu_settle() -> u32 {
         // A switch went unseen: this is somebody else.
         (0, Outcome::NotWalked)
     };
-    let stack = stack_in(scratch, kernel, user, outcome, 0);
-    let mut key = pending.key;
-    put_stack(&mut key, &stack);
-    tell_both(scratch, key, pending.blocked, pending.queued);
-    0
+    put_frames(scratch, kernel, user, outcome);
+    stack_hash(Context::Thread as u32, kernel, user);
+    offcpu_count(pending.blocked, pending.queued, TELL)
 }
 
 /// Walks the stack of the current thread, which goes off CPU at `since`, and
@@ -362,14 +420,15 @@ pub extern "C" fn offcpu_walk(since: u64, runnable: u32) -> u32 {
     } else {
         walk(Context::Thread, scratch, kernel, task)
     };
-    state.off.kept[OWN] = stack_in(scratch, kernel, user, outcome, since);
-    let mut key = whose(task, state, NO_SYSCALL);
-    put_stack(&mut key, &state.off.kept[OWN]);
+    put_thread(scratch, task, state, NO_SYSCALL);
+    put_frames(scratch, kernel, user, outcome);
+    stack_hash(Context::Thread as u32, kernel, user);
     if runnable != 0 {
-        as_queued(&mut key);
+        as_queued(&mut scratch.header.key);
     }
     name(scratch, task);
-    if counts_off_cpu() && !count_named(scratch, &key, 0) {
+    state.off.kept[OWN] = keep(scratch, since, 0);
+    if counts_off_cpu() && offcpu_count(0, 0, TELL) == 0 {
         // The daemon doesn't know it.
         state.off.kept[OWN].since = 0;
     }
@@ -446,26 +505,27 @@ pub extern "C" fn offcpu_threads(ctx: *const Task) -> i32 {
     }
     let total = now.saturating_sub(since);
     // One that is on a CPU comes or goes just now: the switch will count it.
-    if total == 0
-        || total < setting!(off_cpu_threshold)
-        || read!(task, task_on_cpu, u32) != 0
-    {
+    if total == 0 || total < setting!(off_cpu_threshold) || read!(task, task_on_cpu, u32) != 0 {
         return 0;
     }
-    let Some(scratch) = scratch_of(Context::Iterator as u32) else {
+    let Some(scratch) = iterator_scratch() else {
         return 0;
     };
     // SAFETY: only one iterator runs at a time.
     let scratch = unsafe { &mut *scratch };
-    let counts = counts_off_cpu();
     let known = if state.off.kept[OWN].since == since {
         OWN
     } else {
         ITERATOR
     };
-    let mut stack = state.off.kept[known];
-    let is_known = stack.since == since;
-    if !is_known && counts {
+    let kept = state.off.kept[known];
+    let is_known = kept.since == since && !(known == ITERATOR && may_be_better(&kept));
+    put_thread(scratch, task, state, syscall_of(task, state.syscall));
+    let mut walks = if kept.since == since { kept.walks } else { 0 };
+    if is_known {
+        put_stack(scratch, &kept);
+    } else {
+        walks += 1;
         // SAFETY: the iterator's task is trusted.
         let kernel = unsafe { walk_kernel(scratch, task) };
         let (user, outcome) = if state.flags & KERNEL_THREAD != 0 {
@@ -475,24 +535,33 @@ pub extern "C" fn offcpu_threads(ctx: *const Task) -> i32 {
             unsafe { copy_stack(task) };
             walk(Context::Iterator, scratch, kernel, task)
         };
-        stack = stack_in(scratch, kernel, user, outcome, since);
+        put_frames(scratch, kernel, user, outcome);
+        stack_hash_copied(kernel, user);
+        name(scratch, task);
     }
     let (blocked, queued) = split(since, state.runnable_since, now);
-    let mut key = whose(task, state, state.syscall);
-    put_stack(&mut key, &stack);
     // From here on the rest of the time is the next interval's.
-    if compare_and_swap(&raw mut state.off.since, since, now) != since || !counts {
+    if compare_and_swap(&raw mut state.off.since, since, now) != since || !counts_off_cpu() {
+        // Not in vain: the walk asked for what it missed.
         return 0;
     }
-    if is_known {
-        count_both(key, blocked, queued);
-    } else {
-        name(scratch, task);
-        tell_both(scratch, key, blocked, queued);
+    let stack = keep(scratch, now, walks);
+    if offcpu_count_copied(blocked, queued, if is_known { KNOWN } else { TELL }) != 0 {
+        state.off.kept[ITERATOR] = stack;
     }
-    stack.since = now;
-    state.off.kept[ITERATOR] = stack;
     0
+}
+
+/// Whether another walk may find what the last one missed.
+#[inline(always)]
+fn may_be_better(stack: &Kept) -> bool {
+    const ASKED: [u16; 3] = [
+        Outcome::NoProcess as u16,
+        Outcome::NoMapping as u16,
+        Outcome::NoTable as u16,
+    ];
+    stack.walks < MAX_WALKS
+        && (stack.outcome == ASKED[0] || stack.outcome == ASKED[1] || stack.outcome == ASKED[2])
 }
 
 /// A thread that is off CPU since before the daemon: from now on it counts.

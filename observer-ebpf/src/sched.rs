@@ -30,7 +30,7 @@ pub fn charge(task: *const u8, state: &mut ThreadState) -> u64 {
     let involuntary = read!(task, task_involuntary, u64);
     let grown = |now: u64, before: u64| now.wrapping_sub(before);
     let used = grown(cpu_time, state.cpu_time);
-    if state.flags & TRACED != 0 {
+    if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {
         if used != 0 {
             tally::count(Kind::CpuTime, state.workload, 0, used);
         }
@@ -120,7 +120,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     install(slot, next, state);
     let woken = state.runnable_since;
     if woken != 0 {
-        if state.flags & TRACED != 0 {
+        if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {
             let waited = now.saturating_sub(woken);
             tally::record_local(Kind::RunQueue, state.workload, 0, waited);
         }

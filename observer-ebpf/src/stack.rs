@@ -34,7 +34,8 @@ pub const FRAMES: usize = 2 * (MAX_FRAMES + 1);
 /// A stack in the making: a record to be, and the state of the walk.
 #[repr(C)]
 pub struct Scratch {
-    header: StackHeader,
+    /// The record's header.
+    pub header: StackHeader,
     /// Kernel frames, then user frames, leaf first.
     pub frames: [u64; FRAMES],
     /// The walk of the user part.
@@ -53,7 +54,7 @@ pub enum Context {
     /// another CPU meanwhile, so its scratch belongs to none.
     Iterator = 2,
 }
-/// How many there may be; a power of two.
+/// How many of them belong to a CPU; a power of two.
 pub const CONTEXTS: usize = 2;
 
 #[btf_map]
@@ -71,20 +72,23 @@ const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_AVAIL_DATA`: how much waits to be read.
 const AVAILABLE_DATA: u64 = 0;
 
-/// The scratch of a [`Context`] by its number.
+/// The scratch of [`Context::Iterator`].
+#[inline(always)]
+pub fn iterator_scratch() -> Option<*mut Scratch> {
+    ITERATOR_SCRATCH.get_ptr_mut(0)
+}
+
+/// The scratch of another [`Context`] by its number.
 #[inline(always)]
 pub fn scratch_of(context: u32) -> Option<*mut Scratch> {
-    if context == Context::Iterator as u32 {
-        return ITERATOR_SCRATCH.get_ptr_mut(0);
-    }
     STACK_SCRATCH.get_ptr_mut(context & (CONTEXTS as u32 - 1))
 }
 
 /// What was captured.
 #[derive(Clone, Copy)]
 pub struct Captured {
-    /// Hash of all frames.
-    pub hash: StackHash,
+    /// First and second hash of all frames.
+    pub hash: (u64, u64),
     /// Kernel frames.
     pub kernel: u32,
     /// User frames.
@@ -124,8 +128,9 @@ pub unsafe fn capture(
             walked => walked,
         }
     };
+    stack_hash(context as u32, kernel, user);
     Captured {
-        hash: hash(scratch, 0, kernel).join(hash(scratch, kernel, user)),
+        hash: (scratch.header.key.hash, scratch.header.key.check),
         kernel,
         user,
         outcome,
@@ -160,9 +165,42 @@ unsafe fn walk_by_kernel(
     }
 }
 
+/// Hashes the stack in the scratch of a [`Context`] into the key of its record.
+///
+/// A function that is global to the verifier: it is checked once, not once for
+/// each number of frames.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn stack_hash(context: u32, kernel: u32, user: u32) -> u32 {
+    if let Some(scratch) = scratch_of(context) {
+        // SAFETY: a map value that only this context uses.
+        hash_into_key(unsafe { &mut *scratch }, kernel, user);
+    }
+    0
+}
+
+/// The same for [`Context::Iterator`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn stack_hash_copied(kernel: u32, user: u32) -> u32 {
+    if let Some(scratch) = iterator_scratch() {
+        // SAFETY: a map value that only this context uses.
+        hash_into_key(unsafe { &mut *scratch }, kernel, user);
+    }
+    0
+}
+
+#[inline(always)]
+fn hash_into_key(scratch: &mut Scratch, kernel: u32, user: u32) {
+    let whole = hash(scratch, 0, kernel).join(hash(scratch, kernel, user));
+    let (hash, check) = whole.finish();
+    scratch.header.key.hash = hash;
+    scratch.header.key.check = check;
+}
+
 /// Hash of `count` frames from the `from`th on.
 #[inline(always)]
-pub fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
+fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
     let mut hash = StackHash::new();
     for i in 0..MAX_FRAMES {
         if i as u32 >= count {
@@ -183,16 +221,15 @@ pub fn count(scratch: &mut Scratch, task: *const u8, key: &SampleKey, value: u64
     })
 }
 
-/// The same where [`name`] was called already.
+/// Adds to the count of the key of the scratch's record. Where it `tell`s the
+/// daemon of the stack, [`name`] was called already.
 #[inline(always)]
-pub fn count_named(scratch: &mut Scratch, key: &SampleKey, value: u64) -> bool {
-    count_with(key, value, |epoch| send(scratch, key, epoch))
-}
-
-/// The same for a stack of which the daemon was told.
-#[inline(always)]
-pub fn count_known(key: &SampleKey, value: u64) -> bool {
-    count_with(key, value, |_| true)
+pub fn count_record(scratch: &mut Scratch, value: u64, tell: bool) -> bool {
+    let key: *const SampleKey = &raw const scratch.header.key;
+    // SAFETY: a map value; telling leaves the key as it is.
+    count_with(unsafe { &*key }, value, |epoch| {
+        !tell || send_record(scratch, epoch)
+    })
 }
 
 /// Whether time off CPU is counted already, or still.
@@ -253,8 +290,14 @@ pub fn name(scratch: &mut Scratch, task: *const u8) {
 #[inline(always)]
 fn send(scratch: &mut Scratch, key: &SampleKey, epoch: u32) -> bool {
     scratch.header.key = *key;
+    send_record(scratch, epoch)
+}
+
+#[inline(always)]
+fn send_record(scratch: &mut Scratch, epoch: u32) -> bool {
     scratch.header.epoch = epoch;
     scratch.header.padding = 0;
+    let key = &scratch.header.key;
     let frames = (u32::from(key.kernel_frames) + u32::from(key.user_frames)) & 0xff;
     let bytes = size_of::<StackHeader>() as u64 + u64::from(frames) * 8;
     let ring = (&raw const STACK_RING).cast_mut().cast();

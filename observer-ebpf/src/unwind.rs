@@ -242,13 +242,10 @@ pub fn walk(
         walk.flaw = Outcome::NoProcess as u32;
         ask(walk.tgid, Outcome::NoProcess, at.pc);
     }
-    let mut end = CONTINUE;
-    for _ in 1..MAX_USER_FRAMES {
-        end = unwind_step(context as u32);
-        if end != CONTINUE {
-            break;
-        }
-    }
+    let end = match context {
+        Context::Iterator => unwind_frames_copied(),
+        _ => unwind_frames(context as u32),
+    };
     let walk = &scratch.walk;
     let outcome = if end == CONTINUE {
         Outcome::Truncated as u32
@@ -267,6 +264,33 @@ pub fn walk(
 /// Result of [`unwind_step`]: there is one more frame.
 const CONTINUE: u32 = u32::MAX;
 
+/// Goes as far as it goes; [`CONTINUE`] if there are more frames. Global to the
+/// verifier, so that what follows isn't checked once for each number of frames.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn unwind_frames(context: u32) -> u32 {
+    for _ in 1..MAX_USER_FRAMES {
+        let end = unwind_step(context);
+        if end != CONTINUE {
+            return end;
+        }
+    }
+    CONTINUE
+}
+
+/// The same for [`Context::Iterator`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn unwind_frames_copied() -> u32 {
+    for _ in 1..MAX_USER_FRAMES {
+        let end = unwind_step_copied();
+        if end != CONTINUE {
+            return end;
+        }
+    }
+    CONTINUE
+}
+
 /// One frame further; [`CONTINUE`], or the [`Outcome`] that ended the walk.
 ///
 /// A function that is global to the verifier: it is checked once, not once per
@@ -274,9 +298,25 @@ const CONTINUE: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_step(context: u32) -> u32 {
-    let Some(scratch) = crate::stack::scratch_of(context) else {
-        return Outcome::BadFrame as u32;
-    };
+    match crate::stack::scratch_of(context) {
+        Some(scratch) => step_in(scratch, Some(context)),
+        None => Outcome::BadFrame as u32,
+    }
+}
+
+/// The same for [`Context::Iterator`], with a copied stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn unwind_step_copied() -> u32 {
+    match crate::stack::iterator_scratch() {
+        Some(scratch) => step_in(scratch, None),
+        None => Outcome::BadFrame as u32,
+    }
+}
+
+/// `context` is `None` for [`Context::Iterator`].
+#[inline(always)]
+fn step_in(scratch: *mut Scratch, context: Option<u32>) -> u32 {
     // SAFETY: a map value that only this walk uses.
     let scratch = unsafe { &mut *scratch };
     let walk = &mut scratch.walk;
@@ -286,7 +326,7 @@ pub extern "C" fn unwind_step(context: u32) -> u32 {
     let mut machine = Current {
         innermost: &walk.innermost,
         is_innermost: walk.is_innermost != 0,
-        is_copied: context == Context::Iterator as u32,
+        is_copied: context.is_none(),
     };
     let mut rule = Rule {
         cfa: 0,
@@ -457,12 +497,13 @@ fn find_mapping(process: &Process, address: u64, found: &mut Mapping) -> bool {
 /// Finds the rule for an address relative to a table's base, if the table has
 /// one. False when the table is gone.
 #[inline(always)]
-fn find_rule(context: u32, table: u32, address: u64, rule: &mut Rule) -> bool {
+fn find_rule(context: Option<u32>, table: u32, address: u64, rule: &mut Rule) -> bool {
     if address >> 32 != 0 {
         return true;
     }
     let key = Recent::key(table, address as u32);
-    let Some(rules) = RECENT.get_ptr_mut(context & (CONTEXTS as u32 - 1)) else {
+    let rules = context.and_then(|context| RECENT.get_ptr_mut(context & (CONTEXTS as u32 - 1)));
+    let Some(rules) = rules else {
         return search_table(table, address as u32, rule);
     };
     // SAFETY: a map value that only this context uses, and an index below its

@@ -132,8 +132,8 @@ pub fn profile() -> Profile {
         process: 10,
         resource,
         value,
-        link,
         wait: None,
+        link,
     };
     Profile {
         kind: ProfileKind::OnCpu,

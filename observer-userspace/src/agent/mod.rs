@@ -386,6 +386,7 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         counter_cells: config.tables.cells.saturating_mul(2),
         v1_subsystem: v1_controller().map(subsys_enum_name),
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
+        sched_tallies: true,
         off_cpu: off_cpu.then_some(config.off_cpu_threshold),
         // Profiles may have a longer period than metrics.
         sample_entries: probes::cpu::entries(

@@ -55,6 +55,8 @@ pub struct LoadOptions {
     pub v1_subsystem: Option<String>,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Tally scheduling by workload; not needed for profiles.
+    pub sched_tallies: bool,
     /// Count time off CPU by stack, from this length on.
     pub off_cpu: Option<Duration>,
     /// Entries of each of the two tables of CPU samples.
@@ -75,6 +77,7 @@ impl Default for LoadOptions {
             counter_cells: COUNTER_CELLS,
             v1_subsystem: None,
             slow_block_ns: 50_000_000,
+            sched_tallies: true,
             off_cpu: None,
             sample_entries: SAMPLE_ENTRIES,
             ring_bytes: None,
@@ -120,6 +123,7 @@ impl Kernel {
             slow_block_ns: options.slow_block_ns,
             // A small number on every machine.
             connect: libc::SYS_connect as u32,
+            sched_tallies: options.sched_tallies.into(),
             off_cpu: options.off_cpu.is_some().into(),
             off_cpu_threshold: options
                 .off_cpu
