@@ -60,8 +60,9 @@ impl Code {
         };
         search.all();
         let mut code = Self::default();
+        let known = functions.known();
         for (start, (end, rows)) in search.found {
-            if functions.know(start) {
+            if known.iter().any(|known| known.contains(&start)) {
                 continue;
             }
             let number = code.functions.len() as u32;
