@@ -162,10 +162,9 @@ mod tests {
     #[test]
     fn exploding_name() {
         let mut name = "_Z1f1AIiiE".to_owned();
-        let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-        for n in 0..22 {
-            // A template of the previous one, twice: S0_ is the second part.
-            let last = digits[n] as char;
+        let digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        // A template of the previous one, twice: S0_ is the second part.
+        for last in digits.chars().take(22) {
             name += &format!("1BIS{last}_S{last}_E");
         }
         assert!(name.len() < 300 && !is_mangled(&name), "{name}");
