@@ -27,6 +27,12 @@ pub struct Config {
     pub slow_block_ns: u64,
     /// Number of the machine's `connect` syscall.
     pub connect: u32,
+    /// 1 = scheduling is tallied by workload.
+    pub sched_tallies: u32,
+    /// 1 = time off CPU is counted by stack.
+    pub off_cpu: u32,
+    /// Shorter times off CPU aren't, in nanoseconds.
+    pub off_cpu_threshold: u64,
     /// Where `struct pt_regs` has a register, in words, by DWARF number.
     pub dwarf_registers: [u8; 32],
 }

@@ -63,6 +63,10 @@ pub mod kind {
 /// [`SampleKey::state`]: the thread waits for I/O (`task_struct.in_iowait`).
 pub const IN_IOWAIT: u8 = 0x80;
 
+/// The epoch's bit 0 says which of the two hashes is counted in; with this one
+/// time off CPU is counted, too.
+pub const COUNT_OFF_CPU: u32 = 2;
+
 /// What precedes the frames in a record: 8 bytes each, kernel frames first,
 /// leaf first.
 #[repr(C)]

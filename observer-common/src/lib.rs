@@ -10,6 +10,7 @@ pub mod config;
 pub mod cpu;
 pub mod histogram;
 pub mod loss;
+pub mod offcpu;
 pub mod offsets;
 pub mod slot;
 pub mod syscalls;

@@ -47,7 +47,7 @@ pub struct Spec {
     /// Name of the field in [`Offsets`].
     pub name: &'static str,
     /// The kernel's structure; `enum X` means that the value of an enumerator is
-    /// wanted, `arguments X` how many a tracepoint has.
+    /// wanted, `arguments X` how many a tracepoint has, `bit X` an offset in bits.
     pub structure: &'static str,
     /// Member paths over kernel versions, newest first.
     pub paths: &'static [&'static str],
@@ -59,6 +59,9 @@ offsets! {
     task_flags: "task_struct" . "flags";
     task_comm: "task_struct" . "comm";
     task_state: "task_struct" . "__state" | "state";
+    // In bits.
+    task_in_iowait: "bit task_struct" . "in_iowait";
+    task_on_cpu: "task_struct" . "on_cpu";
     task_cpu_time: "task_struct" . "se.sum_exec_runtime";
     task_voluntary: "task_struct" . "nvcsw";
     task_involuntary: "task_struct" . "nivcsw";
@@ -71,6 +74,8 @@ offsets! {
     pt_regs_sp: "pt_regs" . "sp";
     pt_regs_bp: "pt_regs" . "bp";
     pt_regs_cs: "pt_regs" . "cs";
+    // The syscall under way, negative without one.
+    pt_regs_syscall: "pt_regs" . "orig_ax" | "syscallno";
     css_set_dfl_cgrp: "css_set" . "dfl_cgrp";
     css_set_subsys: "css_set" . "subsys";
     css_cgroup: "cgroup_subsys_state" . "cgroup";

@@ -32,6 +32,10 @@ pub struct Slot {
     pub syscall: u32,
     /// Workload at the syscall's entry (execve changes the current one).
     pub syscall_workload: u32,
+    /// 1 = a time off CPU waits for its user stack; see [`crate::offcpu`].
+    pub pending: u32,
+    /// Nothing.
+    pub padding: u32,
 }
 
 /// Per thread, in task storage: lives as long as the thread.
@@ -65,4 +69,6 @@ pub struct ThreadState {
     /// 1 + the [`crate::tcp::label`] of the TCP connection for which the
     /// thread waits in a blocking connect; 0 = there is none.
     pub connecting: u64,
+    /// Its time off CPU.
+    pub off: crate::offcpu::Off,
 }

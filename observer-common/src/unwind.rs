@@ -9,7 +9,7 @@
 //!
 //! A table is an array of 32-bit words, cut into [`Chunk`]s because a BPF array
 //! has values of one size. Code addresses are relative to the table's base (the
-//! file's lowest executable address, rounded down to a page of 64 KiB), so
+//! file's lowest executable address, rounded down to a page), so
 //! that a row is one word: the low 16 bits of the address and the number of a
 //! rule. Files have millions of rows but only hundreds of different rules.
 //!
@@ -17,7 +17,7 @@
 //! |---|---|
 //! | [`HEADER_WORDS`] | pages, first word of the rows, first word of the rules, number of rules |
 //! | pages + 1 | for each page of code, its first row; at last, how many rows there are |
-//! | rows | low half of the address << 16 \| rule; sorted within a page; every page begins with a row for its address 0 |
+//! | rows | low half of the address << 16 \| rule; sorted within a page; every page begins with a row for its first address |
 //! | rules | [`Rule::WORDS`] each, at a multiple of that |
 
 /// Bits of an address within a page of code. Small pages: the index of pages

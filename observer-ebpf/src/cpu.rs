@@ -59,7 +59,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
             kernel_thread,
         )
     };
-    let (hash, check) = stack.hash.finish();
+    let (hash, check) = stack.hash;
     let key = SampleKey {
         hash,
         check,

@@ -20,6 +20,9 @@ static CONFIG: Config = Config {
     cgroup_v1: 0,
     slow_block_ns: 0,
     connect: 0,
+    sched_tallies: 0,
+    off_cpu: 0,
+    off_cpu_threshold: 0,
     dwarf_registers: [0; 32],
 };
 

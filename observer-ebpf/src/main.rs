@@ -13,6 +13,7 @@ mod floor;
 mod identity;
 mod kernel;
 mod loss;
+mod offcpu;
 mod sched;
 mod slot;
 mod stack;

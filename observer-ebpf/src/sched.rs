@@ -9,10 +9,11 @@ use observer_common::tally::Kind;
 use observer_common::workload::TRACED;
 
 use crate::identity::identify;
-use crate::kernel::{now, read};
+use crate::kernel::{now, read, setting};
 use crate::loss::lost;
+use crate::offcpu;
 use crate::slot::{slot, thread};
-use crate::tally;
+use crate::tally::{self, swap};
 
 /// Label of [`Kind::ContextSwitches`]: the thread went to wait.
 const VOLUNTARY: u64 = 0;
@@ -21,14 +22,15 @@ const INVOLUNTARY: u64 = 1;
 
 /// Charges a thread's workload for what the kernel's own accounts of the
 /// thread grew by since the last time. Exact even where a switch went unseen.
+/// Returns the CPU time.
 #[inline(always)]
-pub fn charge(task: *const u8, state: &mut ThreadState) {
+pub fn charge(task: *const u8, state: &mut ThreadState) -> u64 {
     let cpu_time = read!(task, task_cpu_time, u64);
     let voluntary = read!(task, task_voluntary, u64);
     let involuntary = read!(task, task_involuntary, u64);
-    if state.flags & TRACED != 0 {
-        let grown = |now: u64, before: u64| now.wrapping_sub(before);
-        let used = grown(cpu_time, state.cpu_time);
+    let grown = |now: u64, before: u64| now.wrapping_sub(before);
+    let used = grown(cpu_time, state.cpu_time);
+    if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {
         if used != 0 {
             tally::count(Kind::CpuTime, state.workload, 0, used);
         }
@@ -44,6 +46,7 @@ pub fn charge(task: *const u8, state: &mut ThreadState) {
     state.cpu_time = cpu_time;
     state.voluntary = voluntary;
     state.involuntary = involuntary;
+    used
 }
 
 /// Saves the slot's syscall to the state of the slot's thread.
@@ -85,7 +88,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         if !state.is_null() {
             // SAFETY: not null, so a storage value.
             let state = unsafe { &mut *state };
-            charge(previous, state);
+            let ran = charge(previous, state);
             if slot.task == previous as u64 {
                 park(slot, state);
             } else if slot.task != 0 {
@@ -93,7 +96,10 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             }
             // TASK_RUNNING is 0; a preempted thread may carry the state it was
             // about to sleep in, but it stays runnable.
-            if preempted as u8 != 0 || read!(previous, task_state, u32) == 0 {
+            let runnable = preempted as u8 != 0 || read!(previous, task_state, u32) == 0;
+            if setting!(off_cpu) != 0 {
+                offcpu::switch_out(slot, previous, state, now, ran, runnable);
+            } else if runnable {
                 state.runnable_since = now;
             }
         }
@@ -110,14 +116,18 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: not null, so a storage value.
     let state = unsafe { &mut *state };
-    charge(next, state);
+    let ran = charge(next, state);
     install(slot, next, state);
-    if state.runnable_since != 0 {
-        if state.flags & TRACED != 0 {
-            let waited = now.saturating_sub(state.runnable_since);
+    let woken = state.runnable_since;
+    if woken != 0 {
+        if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {
+            let waited = now.saturating_sub(woken);
             tally::record_local(Kind::RunQueue, state.workload, 0, waited);
         }
         state.runnable_since = 0;
+    }
+    if setting!(off_cpu) != 0 {
+        offcpu::switch_in(slot, next, state, now, woken, ran);
     }
     0
 }
@@ -136,6 +146,9 @@ unsafe fn became_runnable(task: *const u8, now: u64, new: bool) {
         state.runnable_since = now;
         if new {
             state.syscall = CLONED;
+            if setting!(off_cpu) != 0 {
+                swap(&raw mut state.off.since, now);
+            }
         }
     }
 }

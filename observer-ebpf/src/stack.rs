@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
 use observer_common::cpu::{
-    MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
+    COUNT_OFF_CPU, MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
 };
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
@@ -34,7 +34,8 @@ pub const FRAMES: usize = 2 * (MAX_FRAMES + 1);
 /// A stack in the making: a record to be, and the state of the walk.
 #[repr(C)]
 pub struct Scratch {
-    header: StackHeader,
+    /// The record's header.
+    pub header: StackHeader,
     /// Kernel frames, then user frames, leaf first.
     pub frames: [u64; FRAMES],
     /// The walk of the user part.
@@ -47,12 +48,20 @@ pub struct Scratch {
 pub enum Context {
     /// The sampler.
     Interrupt = 0,
+    /// The current thread at a tracepoint, or on its way off the CPU.
+    Thread = 1,
+    /// The iterator that looks at other threads. It may sleep and be moved to
+    /// another CPU meanwhile, so its scratch belongs to none.
+    Iterator = 2,
 }
-/// How many there may be; a power of two.
+/// How many of them belong to a CPU; a power of two.
 pub const CONTEXTS: usize = 2;
 
 #[btf_map]
 static STACK_SCRATCH: PerCpuArray<Scratch, CONTEXTS> = PerCpuArray::new();
+
+#[btf_map]
+static ITERATOR_SCRATCH: Array<Scratch, 1> = Array::new();
 
 /// Bytes that one half of a stack may take.
 const HALF_BYTES: u32 = (MAX_FRAMES * 8) as u32;
@@ -63,7 +72,13 @@ const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_AVAIL_DATA`: how much waits to be read.
 const AVAILABLE_DATA: u64 = 0;
 
-/// The scratch of a [`Context`] by its number.
+/// The scratch of [`Context::Iterator`].
+#[inline(always)]
+pub fn iterator_scratch() -> Option<*mut Scratch> {
+    ITERATOR_SCRATCH.get_ptr_mut(0)
+}
+
+/// The scratch of another [`Context`] by its number.
 #[inline(always)]
 pub fn scratch_of(context: u32) -> Option<*mut Scratch> {
     STACK_SCRATCH.get_ptr_mut(context & (CONTEXTS as u32 - 1))
@@ -72,8 +87,8 @@ pub fn scratch_of(context: u32) -> Option<*mut Scratch> {
 /// What was captured.
 #[derive(Clone, Copy)]
 pub struct Captured {
-    /// Hash of all frames.
-    pub hash: StackHash,
+    /// First and second hash of all frames.
+    pub hash: (u64, u64),
     /// Kernel frames.
     pub kernel: u32,
     /// User frames.
@@ -113,8 +128,9 @@ pub unsafe fn capture(
             walked => walked,
         }
     };
+    stack_hash(context as u32, kernel, user);
     Captured {
-        hash: hash(scratch, 0, kernel).join(hash(scratch, kernel, user)),
+        hash: (scratch.header.key.hash, scratch.header.key.check),
         kernel,
         user,
         outcome,
@@ -149,9 +165,42 @@ unsafe fn walk_by_kernel(
     }
 }
 
+/// Hashes the stack in the scratch of a [`Context`] into the key of its record.
+///
+/// A function that is global to the verifier: it is checked once, not once for
+/// each number of frames.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn stack_hash(context: u32, kernel: u32, user: u32) -> u32 {
+    if let Some(scratch) = scratch_of(context) {
+        // SAFETY: a map value that only this context uses.
+        hash_into_key(unsafe { &mut *scratch }, kernel, user);
+    }
+    0
+}
+
+/// The same for [`Context::Iterator`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn stack_hash_copied(kernel: u32, user: u32) -> u32 {
+    if let Some(scratch) = iterator_scratch() {
+        // SAFETY: a map value that only this context uses.
+        hash_into_key(unsafe { &mut *scratch }, kernel, user);
+    }
+    0
+}
+
+#[inline(always)]
+fn hash_into_key(scratch: &mut Scratch, kernel: u32, user: u32) {
+    let whole = hash(scratch, 0, kernel).join(hash(scratch, kernel, user));
+    let (hash, check) = whole.finish();
+    scratch.header.key.hash = hash;
+    scratch.header.key.check = check;
+}
+
 /// Hash of `count` frames from the `from`th on.
 #[inline(always)]
-pub fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
+fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
     let mut hash = StackHash::new();
     for i in 0..MAX_FRAMES {
         if i as u32 >= count {
@@ -165,44 +214,68 @@ pub fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
 /// Adds to the count of a key; `scratch` has the frames, if the daemon is to be
 /// told of them. The key names the thread, so no other CPU is at it.
 #[inline(always)]
-pub fn count(scratch: &mut Scratch, task: *const u8, key: &SampleKey, value: u64) {
+pub fn count(scratch: &mut Scratch, task: *const u8, key: &SampleKey, value: u64) -> bool {
+    count_with(key, value, |epoch| {
+        name(scratch, task);
+        send(scratch, key, epoch)
+    })
+}
+
+/// Adds to the count of the key of the scratch's record. Where it `tell`s the
+/// daemon of the stack, [`name`] was called already.
+#[inline(always)]
+pub fn count_record(scratch: &mut Scratch, value: u64, tell: bool) -> bool {
+    let key: *const SampleKey = &raw const scratch.header.key;
+    // SAFETY: a map value; telling leaves the key as it is.
+    count_with(unsafe { &*key }, value, |epoch| {
+        !tell || send_record(scratch, epoch)
+    })
+}
+
+/// Whether time off CPU is counted already, or still.
+#[inline(always)]
+pub fn counts_off_cpu() -> bool {
+    SAMPLE_EPOCH.get(0).copied().unwrap_or(0) & COUNT_OFF_CPU != 0
+}
+
+/// `tell` is called for a key that is new in this epoch, and says whether that
+/// worked. False if the value is lost.
+#[inline(always)]
+fn count_with(key: &SampleKey, value: u64, mut tell: impl FnMut(u32) -> bool) -> bool {
     let epoch = SAMPLE_EPOCH.get(0).copied().unwrap_or(0) & 1;
     if epoch == 0 {
-        count_in(&SAMPLES_0, scratch, task, key, value, epoch);
+        count_in(&SAMPLES_0, key, value, || tell(0))
     } else {
-        count_in(&SAMPLES_1, scratch, task, key, value, epoch);
+        count_in(&SAMPLES_1, key, value, || tell(1))
     }
 }
 
 #[inline(always)]
 fn count_in(
     samples: &HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }>,
-    scratch: &mut Scratch,
-    task: *const u8,
     key: &SampleKey,
     value: u64,
-    epoch: u32,
-) {
+    tell: impl FnOnce() -> bool,
+) -> bool {
     if let Some(count) = samples.get_ptr_mut(key) {
         add(count, value);
-        return;
+        return true;
     }
     if samples.insert(key, &value, BPF_NOEXIST as u64).is_err() {
         lost(Loss::SampleTableFull);
-        return;
+        return false;
     }
-    if !send(scratch, task, key, epoch) {
+    if !tell() {
         let _ = samples.remove(key);
         lost(Loss::StackRingFull);
+        return false;
     }
+    true
 }
 
-/// Tells the daemon what the key means.
+/// Puts the names of a thread and of its process into the record to be.
 #[inline(always)]
-fn send(scratch: &mut Scratch, task: *const u8, key: &SampleKey, epoch: u32) -> bool {
-    scratch.header.key = *key;
-    scratch.header.epoch = epoch;
-    scratch.header.padding = 0;
+pub fn name(scratch: &mut Scratch, task: *const u8) {
     let thread = read!(task, task_comm, [u64; 2]);
     let leader = read!(task, task_group_leader, *const u8);
     let process = read!(leader, task_comm, [u64; 2]);
@@ -211,6 +284,20 @@ fn send(scratch: &mut Scratch, task: *const u8, key: &SampleKey, epoch: u32) -> 
         scratch.header.thread = core::mem::transmute::<[u64; 2], [u8; 16]>(thread);
         scratch.header.process = core::mem::transmute::<[u64; 2], [u8; 16]>(process);
     }
+}
+
+/// Tells the daemon what the key means.
+#[inline(always)]
+fn send(scratch: &mut Scratch, key: &SampleKey, epoch: u32) -> bool {
+    scratch.header.key = *key;
+    send_record(scratch, epoch)
+}
+
+#[inline(always)]
+fn send_record(scratch: &mut Scratch, epoch: u32) -> bool {
+    scratch.header.epoch = epoch;
+    scratch.header.padding = 0;
+    let key = &scratch.header.key;
     let frames = (u32::from(key.kernel_frames) + u32::from(key.user_frames)) & 0xff;
     let bytes = size_of::<StackHeader>() as u64 + u64::from(frames) * 8;
     let ring = (&raw const STACK_RING).cast_mut().cast();

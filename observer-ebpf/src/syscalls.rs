@@ -11,6 +11,7 @@ use observer_common::tally::Kind;
 use crate::identity::here;
 use crate::kernel::{current, now, offset, read, setting};
 use crate::loss::lost;
+use crate::offcpu;
 use crate::tally;
 use crate::tcp;
 
@@ -20,12 +21,17 @@ const TS_COMPAT: u32 = 2;
 /// Largest errno that a syscall can return (`MAX_ERRNO`, include/linux/err.h).
 const MAX_ERRNO: i64 = 4095;
 
+/// Whether the current thread used the 32-bit table for its syscall.
+#[inline(always)]
+pub fn is_compat() -> bool {
+    offset!(task_thread_status) != MISSING
+        && read!(current(), task_thread_status, u32) & TS_COMPAT != 0
+}
+
 #[btf_tracepoint(function = "sys_enter")]
 pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
     let Some(slot) = here() else { return 0 };
-    let compat = offset!(task_thread_status) != MISSING
-        && read!(current(), task_thread_status, u32) & TS_COMPAT != 0;
-    slot.syscall = label(ctx.arg::<u64>(1), compat);
+    slot.syscall = label(ctx.arg::<u64>(1), is_compat());
     slot.syscall_workload = slot.workload;
     slot.syscall_start = now();
     0
@@ -35,6 +41,7 @@ pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
 pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
     let ended = now();
     let Some(slot) = here() else { return 0 };
+    offcpu::syscall_ends(slot);
     if slot.syscall >= CLONED {
         if slot.syscall == NO_SYSCALL {
             lost(Loss::SyscallUnmatched);

@@ -60,6 +60,37 @@ pub fn add(to: *mut u64, value: u64) {
     }
 }
 
+/// Puts a value in the place of another, atomically; returns that.
+#[inline(always)]
+pub fn swap(at: *mut u64, value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: as in `add`.
+    unsafe {
+        core::arch::asm!(
+            "{value} = xchg_64({at} + 0, {value})",
+            at = in(reg) at,
+            value = inout(reg) value,
+        );
+    }
+    value
+}
+
+/// The same if the old value is `expected`; returns the old value.
+#[inline(always)]
+pub fn compare_and_swap(at: *mut u64, expected: u64, value: u64) -> u64 {
+    let found;
+    // SAFETY: as in `add`.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({at} + 0, r0, {value})",
+            at = in(reg) at,
+            value = in(reg) value,
+            inout("r0") expected => found,
+        );
+    }
+    found
+}
+
 /// Adds without a lock.
 #[inline(always)]
 fn add_local(to: *mut u64, value: u64) {

@@ -11,6 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_ringbuf_output, bpf_
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
+use observer_common::offsets::MISSING;
 use observer_common::unwind::{
     ASK_SHIFT, CHUNK_SHIFT, CHUNK_WORDS, Chunk, MAPPING_STEPS, MAPPINGS, MAX_USER_FRAMES, Machine,
     Mapping, Outcome, PROCESSES as MAX_PROCESSES, Process, RECENT_RULES, REQUEST_RING_BYTES,
@@ -77,12 +78,18 @@ const USER32_CS: u64 = 0x23;
 struct Current<'a> {
     innermost: &'a [u64; REGISTERS],
     is_innermost: bool,
+    /// The process isn't the current one: its stack was copied.
+    is_copied: bool,
 }
 
 impl Machine for Current<'_> {
     #[inline(always)]
     fn read(&mut self, address: u64) -> Option<u64> {
-        read_user(address)
+        if self.is_copied {
+            read_copy(address)
+        } else {
+            read_user(address)
+        }
     }
 
     #[inline(always)]
@@ -113,8 +120,59 @@ fn read_user(address: u64) -> Option<u64> {
     if failed { None } else { Some(value) }
 }
 
-/// Walks the user stack of `task`, which must be the current one, into the
-/// scratch behind its first `before` frames. Returns how many frames there are
+/// Bytes of a page, as stacks are copied.
+pub const STACK_PAGE: usize = 4096;
+/// Pages that are copied at most.
+pub const STACK_PAGES: usize = 8;
+const COPY_WORDS: usize = STACK_PAGES * STACK_PAGE / 8;
+
+/// The youngest part of the stack of a process that isn't the current one.
+#[repr(C)]
+pub struct StackCopy {
+    /// Where it begins: an address in the process, at the begin of a page.
+    pub start: u64,
+    /// How much there is.
+    pub bytes: u64,
+    /// What is there.
+    pub words: [u64; COPY_WORDS],
+}
+
+#[btf_map]
+static STACK_COPY: Array<StackCopy, 1> = Array::new();
+
+/// The copy that [`Context::Iterator`] walks.
+#[inline(always)]
+pub fn stack_copy() -> Option<*mut StackCopy> {
+    STACK_COPY.get_ptr_mut(0)
+}
+
+/// A word of the copied stack.
+#[inline(always)]
+fn read_copy(address: u64) -> Option<u64> {
+    let copy = STACK_COPY.get(0)?;
+    let at = address.wrapping_sub(copy.start);
+    if at >= copy.bytes || at & 7 != 0 {
+        return None;
+    }
+    Some(copy.words[(at as usize >> 3) & (COPY_WORDS - 1)])
+}
+
+/// Where the user stack of a thread in the kernel ends; 0 without one.
+#[inline(always)]
+pub fn user_stack_pointer(task: *const u8) -> u64 {
+    if offset!(pt_regs_sp) == MISSING {
+        return 0;
+    }
+    // SAFETY: callers have a task that the verifier trusts.
+    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    if regs.is_null() {
+        return 0;
+    }
+    read!(regs, pt_regs_sp, u64)
+}
+
+/// Walks the user stack of `task`, which must be the current one unless its
+/// stack was copied for [`Context::Iterator`], into the scratch behind its first `before` frames. Returns how many frames there are
 /// and what the walk came to.
 #[inline(always)]
 pub fn walk(
@@ -184,13 +242,10 @@ pub fn walk(
         walk.flaw = Outcome::NoProcess as u32;
         ask(walk.tgid, Outcome::NoProcess, at.pc);
     }
-    let mut end = CONTINUE;
-    for _ in 1..MAX_USER_FRAMES {
-        end = unwind_step(context as u32);
-        if end != CONTINUE {
-            break;
-        }
-    }
+    let end = match context {
+        Context::Iterator => unwind_frames_copied(),
+        _ => unwind_frames(context as u32),
+    };
     let walk = &scratch.walk;
     let outcome = if end == CONTINUE {
         Outcome::Truncated as u32
@@ -209,6 +264,33 @@ pub fn walk(
 /// Result of [`unwind_step`]: there is one more frame.
 const CONTINUE: u32 = u32::MAX;
 
+/// Goes as far as it goes; [`CONTINUE`] if there are more frames. Global to the
+/// verifier, so that what follows isn't checked once for each number of frames.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn unwind_frames(context: u32) -> u32 {
+    for _ in 1..MAX_USER_FRAMES {
+        let end = unwind_step(context);
+        if end != CONTINUE {
+            return end;
+        }
+    }
+    CONTINUE
+}
+
+/// The same for [`Context::Iterator`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn unwind_frames_copied() -> u32 {
+    for _ in 1..MAX_USER_FRAMES {
+        let end = unwind_step_copied();
+        if end != CONTINUE {
+            return end;
+        }
+    }
+    CONTINUE
+}
+
 /// One frame further; [`CONTINUE`], or the [`Outcome`] that ended the walk.
 ///
 /// A function that is global to the verifier: it is checked once, not once per
@@ -216,9 +298,25 @@ const CONTINUE: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_step(context: u32) -> u32 {
-    let Some(scratch) = crate::stack::scratch_of(context) else {
-        return Outcome::BadFrame as u32;
-    };
+    match crate::stack::scratch_of(context) {
+        Some(scratch) => step_in(scratch, Some(context)),
+        None => Outcome::BadFrame as u32,
+    }
+}
+
+/// The same for [`Context::Iterator`], with a copied stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn unwind_step_copied() -> u32 {
+    match crate::stack::iterator_scratch() {
+        Some(scratch) => step_in(scratch, None),
+        None => Outcome::BadFrame as u32,
+    }
+}
+
+/// `context` is `None` for [`Context::Iterator`].
+#[inline(always)]
+fn step_in(scratch: *mut Scratch, context: Option<u32>) -> u32 {
     // SAFETY: a map value that only this walk uses.
     let scratch = unsafe { &mut *scratch };
     let walk = &mut scratch.walk;
@@ -228,6 +326,7 @@ pub extern "C" fn unwind_step(context: u32) -> u32 {
     let mut machine = Current {
         innermost: &walk.innermost,
         is_innermost: walk.is_innermost != 0,
+        is_copied: context.is_none(),
     };
     let mut rule = Rule {
         cfa: 0,
@@ -313,15 +412,15 @@ fn without_table(
     machine: &mut Current<'_>,
     signal: &mut bool,
 ) -> Result<Registers, Outcome> {
-    let text = read_user(at.pc).unwrap_or(0);
+    let text = machine.read(at.pc).unwrap_or(0);
     if text & 0xff_ffff_ffff_ffff == code::SIGRETURN & 0xff_ffff_ffff_ffff
         || text & 0xff_ffff_ffff_ffff == code::SIGRETURN_SHORT
     {
         *signal = true;
         let (Some(pc), Some(sp), Some(fp)) = (
-            read_user(at.sp + ucontext::RIP),
-            read_user(at.sp + ucontext::RSP),
-            read_user(at.sp + ucontext::RBP),
+            machine.read(at.sp + ucontext::RIP),
+            machine.read(at.sp + ucontext::RSP),
+            machine.read(at.sp + ucontext::RBP),
         ) else {
             return Err(Outcome::ReadFault);
         };
@@ -333,7 +432,7 @@ fn without_table(
             || text & 0xff == code::RETURN
             || text & 0xffff_ffff == code::ENDBR;
         if nothing_pushed {
-            let Some(pc) = read_user(at.sp) else {
+            let Some(pc) = machine.read(at.sp) else {
                 return Err(Outcome::ReadFault);
             };
             let sp = at.sp + 8;
@@ -345,7 +444,7 @@ fn without_table(
             });
         }
         if text & 0xff_ffff == code::MOVE_FP {
-            let (Some(fp), Some(pc)) = (read_user(at.sp), read_user(at.sp + 8)) else {
+            let (Some(fp), Some(pc)) = (machine.read(at.sp), machine.read(at.sp + 8)) else {
                 return Err(Outcome::ReadFault);
             };
             let sp = at.sp + 16;
@@ -398,12 +497,13 @@ fn find_mapping(process: &Process, address: u64, found: &mut Mapping) -> bool {
 /// Finds the rule for an address relative to a table's base, if the table has
 /// one. False when the table is gone.
 #[inline(always)]
-fn find_rule(context: u32, table: u32, address: u64, rule: &mut Rule) -> bool {
+fn find_rule(context: Option<u32>, table: u32, address: u64, rule: &mut Rule) -> bool {
     if address >> 32 != 0 {
         return true;
     }
     let key = Recent::key(table, address as u32);
-    let Some(rules) = RECENT.get_ptr_mut(context & (CONTEXTS as u32 - 1)) else {
+    let rules = context.and_then(|context| RECENT.get_ptr_mut(context & (CONTEXTS as u32 - 1)));
+    let Some(rules) = rules else {
         return search_table(table, address as u32, rule);
     };
     // SAFETY: a map value that only this context uses, and an index below its

@@ -132,6 +132,7 @@ pub fn profile() -> Profile {
         process: 10,
         resource,
         value,
+        wait: None,
         link,
     };
     Profile {

@@ -172,7 +172,10 @@ fn intervals_lose_nothing() {
     let mut samples = 0;
     let mut keys = 0;
     let mut take = |sampler: &mut Sampler| {
-        let raw = sampler.take(|_| SharedResource::default()).expect("read");
+        let raw = sampler
+            .take(|_| SharedResource::default())
+            .expect("read")
+            .on_cpu;
         for sample in raw.samples.iter().filter(|s| s.pid == own) {
             samples += sample.value;
             keys += 1;
@@ -239,7 +242,10 @@ fn full_table_is_counted() {
     }
     let used = cpu_seconds() - begin;
     sampler.stop();
-    let raw = sampler.take(|_| SharedResource::default()).expect("read");
+    let raw = sampler
+        .take(|_| SharedResource::default())
+        .expect("read")
+        .on_cpu;
     let counted: u64 = raw.samples.iter().map(|sample| sample.value).sum();
     let losses = kernel.losses().expect("losses");
     let full = losses.iter().find(|(l, _)| *l == Loss::SampleTableFull);

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use observer_common::unwind::{
     self, Machine, Outcome, Registers, Rule, SIGNAL, step, step_by_frame_pointer,
 };
+use observer_tests::unwind_check;
+use observer_userspace::stacks::perf_map::names_in;
 use observer_userspace::unwind::{Table, build_bytes};
 
 /// DWARF's numbers are the places in this list.
@@ -54,6 +56,37 @@ fn undescribed_start_and_signal_return() -> Result<()> {
 #[test]
 fn linkage_table() -> Result<()> {
     replay("plt", 4)
+}
+
+/// Checks that all inputs which fuzzing found worth keeping are read without a
+/// panic, and that what comes of them is well-formed.
+#[test]
+fn fuzzed_inputs() -> Result<()> {
+    let inputs = |folder: &str| -> Result<Vec<Vec<u8>>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let files = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+        let paths = files.map(|file| Ok(file?.path()));
+        let paths: Vec<_> = paths.collect::<Result<_>>()?;
+        let files = paths.iter().filter(|path| path.is_file());
+        let inputs: Vec<_> = files.map(std::fs::read).collect::<Result<_, _>>()?;
+        ensure!(!inputs.is_empty(), "{} is empty", folder.display());
+        Ok(inputs)
+    };
+    let mut elfs = inputs("../fuzz/corpus/unwind_elf")?;
+    elfs.extend(inputs("corpus/unwind")?);
+    let frames = inputs("../fuzz/corpus/unwind_frames")?;
+    elfs.extend(frames.iter().map(|frames| unwind_check::elf_around(frames)));
+    for elf in elfs {
+        if let Ok(Some(table)) = build_bytes(&elf) {
+            unwind_check::table(&table.words, table.rows, table.rules);
+        }
+    }
+    for map in inputs("../fuzz/corpus/perf_map")? {
+        let mut addresses = unwind_check::addresses(&map);
+        let found = names_in(map.as_slice(), &mut addresses);
+        unwind_check::names(&map, &addresses, &found);
+    }
+    Ok(())
 }
 
 /// A recorded state.

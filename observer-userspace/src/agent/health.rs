@@ -95,6 +95,7 @@ impl Health {
             })
             .collect();
         if let Some(profiler) = profiler {
+            stats.profiles = profiler.seen().clone();
             stats.unwinding = unwinding(profiler.unwinding());
         }
         stats.rings = rings;

@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use observer_common::config::FILTER_V1;
 
+use crate::config::values::Family;
 use crate::config::{Config, Tables};
 use crate::export::self_stats::Fill;
 use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
@@ -61,7 +62,7 @@ pub struct Agent {
     cells: Cells,
     probes: Vec<Box<dyn Probe>>,
     rings: Rings,
-    /// If the family cpu is chosen and could be started.
+    /// If the families cpu or offcpu are chosen and could be started.
     profiler: Option<Profiler>,
     workloads: Workloads,
     limiter: SpanLimiter,
@@ -181,7 +182,7 @@ impl Agent {
         while self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);
             let Ok(profile) = tokio::time::timeout_at(names_due, last).await else {
-                tracing::warn!("the last CPU profile is lost: symbolizing it takes too long");
+                tracing::warn!("the last profile is lost: symbolizing it takes too long");
                 break;
             };
             self.outlet.profile(&profile);
@@ -239,7 +240,7 @@ impl Agent {
         if let Some(profiler) = &mut self.profiler
             && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
         {
-            tracing::warn!(probe = "cpu", "cpu: {error:#}");
+            tracing::warn!("a profile is lost: {error:#}");
         }
     }
 
@@ -314,22 +315,26 @@ fn attach(kernel: &mut Kernel, spec: &'static ProbeSpec) -> bool {
     any
 }
 
-/// Starts the CPU profiler if its family was chosen and attached.
+/// Starts the profiler if one of its families was chosen and attached.
 fn start_profiler(
     kernel: &mut Kernel,
     probes: &[Box<dyn Probe>],
     frequency: u32,
     table_bytes: u64,
 ) -> Option<Profiler> {
-    let family = probes::cpu::SPEC.family;
-    if !probes.iter().any(|probe| probe.spec().family == family) {
+    let has = |family| probes.iter().any(|probe| probe.spec().family == family);
+    let on_cpu = has(probes::cpu::SPEC.family);
+    let off_cpu = has(probes::offcpu::SPEC.family);
+    if !on_cpu && !off_cpu {
         return None;
     }
+    // It tells waits in a syscall from others, and where those end.
+    if off_cpu && !has(probes::syscalls::SPEC.family) {
+        attach(kernel, &probes::offcpu::SYSCALLS);
+    }
     attach(kernel, &probes::cpu::UNWIND);
-    Profiler::start(kernel, frequency, table_bytes)
-        .inspect_err(|error| {
-            tracing::warn!(probe = family, "no CPU profiles: {error:#}");
-        })
+    Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
+        .inspect_err(|error| tracing::warn!("no profiles: {error:#}"))
         .ok()
 }
 
@@ -368,6 +373,7 @@ pub fn cgroup_filters(paths: &[std::path::PathBuf]) -> Result<Vec<u64>> {
 /// What the configuration means to the kernel half.
 pub fn load_options(config: &Config) -> Result<LoadOptions> {
     let cgroups = cgroup_filters(&config.filter.cgroups)?;
+    let off_cpu = config.probes.contains(&Family::OffCpu);
     Ok(LoadOptions {
         filters: Filters {
             pids: config.filter.pids.clone(),
@@ -380,11 +386,17 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         counter_cells: config.tables.cells.saturating_mul(2),
         v1_subsystem: v1_controller().map(subsys_enum_name),
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
+        sched_tallies: true,
+        off_cpu: off_cpu.then_some(config.off_cpu_threshold),
         // Profiles may have a longer period than metrics.
         sample_entries: probes::cpu::entries(
             config.frequency,
             config.interval.max(Duration::from_secs(10)),
-        ),
+        ) + if off_cpu {
+            probes::cpu::OFF_CPU_ENTRIES
+        } else {
+            0
+        },
         diagnostics: config.kernel_debug,
         ring_bytes: Some(config.tables.ring_bytes),
     })

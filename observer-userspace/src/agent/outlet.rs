@@ -15,6 +15,7 @@ use crate::export::terminal::{self, OwnCost};
 use crate::export::{Exporter, OtlpSettings};
 use crate::identity::Host;
 use crate::signals::metric::{MetricBatch, ResourceMetrics};
+use crate::signals::profile::ProfileKind;
 use crate::signals::{Instrument, Metric, Profile, Span};
 
 /// Time that one exported profile covers.
@@ -165,6 +166,7 @@ pub struct Summary {
     delta: Delta,
     watch: Stopwatch,
     hottest: Vec<(String, Vec<(String, f64)>)>,
+    waits: Vec<terminal::Waits>,
 }
 
 impl Summary {
@@ -179,11 +181,15 @@ impl Summary {
             delta: Delta::default(),
             watch: Stopwatch::start(),
             hottest: Vec::new(),
+            waits: Vec::new(),
         }
     }
 
     fn learn(&mut self, profile: &Profile) {
-        self.hottest = terminal::hottest(profile);
+        match profile.kind {
+            ProfileKind::OnCpu => self.hottest = terminal::hottest(profile),
+            ProfileKind::OffCpu | ProfileKind::Wall => self.waits = terminal::waits(profile),
+        }
     }
 
     fn print(&mut self, batch: &MetricBatch, own: OwnCost) {
@@ -202,6 +208,7 @@ impl Summary {
             seconds,
             metrics: &metrics,
             hottest: &self.hottest,
+            waits: &self.waits,
             own,
             width,
             colours,

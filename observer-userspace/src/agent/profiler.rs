@@ -1,5 +1,5 @@
-//! CPU profiles of the daemon: sampled all the time, named once per interval
-//! on the symbolizer's thread, handed on when that is done.
+//! Profiles of the daemon, on CPU and off CPU: counted all the time, named once
+//! per interval on the symbolizer's thread, handed on when that is done.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,33 +9,51 @@ use anyhow::Result;
 use tokio::sync::oneshot;
 
 use super::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
+use crate::export::self_stats::ProfileOutcomes;
 use crate::kernel::{Kernel, unwind};
 use crate::probes::cpu::Sampler;
+use crate::probes::offcpu::Blocked;
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
+use crate::signals::profile::ProfileKind;
 use crate::stacks::mappings::MappingLosses;
 use crate::stacks::{Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
 
-/// Intervals that may wait for their names; more mean that the machine is too
+/// Profiles that may wait for their names; more mean that the machine is too
 /// busy to name them at all, and then the newest is dropped.
-const MAX_WAITING: usize = 3;
+const MAX_WAITING: usize = 6;
 
 /// The running profiler.
 pub struct Profiler {
     sampler: Sampler,
+    /// Which profiles are made.
+    kinds: Vec<ProfileKind>,
     stacks: Stacks,
     waiting: VecDeque<oneshot::Receiver<Symbolized>>,
     losses: MappingLosses,
     unnamed: u64,
+    seen: ProfileOutcomes,
     unwinding: Arc<UnwindStats>,
 }
 
 impl Profiler {
-    /// Starts sampling; `cpu_sample` must be loaded.
-    pub fn start(kernel: &mut Kernel, frequency: u32, table_bytes: u64) -> Result<Self> {
+    /// Starts: samples on CPU if a frequency is given (`cpu_sample` must be
+    /// loaded), time off CPU if `off_cpu` (the programs of that family must be).
+    pub fn start(
+        kernel: &mut Kernel,
+        frequency: Option<u32>,
+        off_cpu: bool,
+        table_bytes: u64,
+    ) -> Result<Self> {
         // Without debug information: it would cost tens of megabytes.
         let stacks = Stacks::start(SymbolOptions { debug_info: false })?;
-        let mut sampler = Sampler::attach(kernel, frequency)?;
+        let mut sampler = match frequency {
+            Some(frequency) => Sampler::attach(kernel, frequency)?,
+            None => Sampler::without_clocks(kernel)?,
+        };
+        if off_cpu {
+            sampler.follow(Blocked::new(kernel)?);
+        }
         let unwinding = Arc::new(UnwindStats::default());
         let (processes, tables) = unwind::take(kernel)?;
         stacks.unwind(UnwindOptions {
@@ -48,12 +66,18 @@ impl Profiler {
             stats: unwinding.clone(),
         });
         sampler.start()?;
+        let kinds = [
+            frequency.map(|_| ProfileKind::OnCpu),
+            off_cpu.then_some(ProfileKind::OffCpu),
+        ];
         Ok(Self {
             sampler,
+            kinds: kinds.into_iter().flatten().collect(),
             stacks,
             waiting: VecDeque::new(),
             losses: MappingLosses::default(),
             unnamed: 0,
+            seen: ProfileOutcomes::default(),
             unwinding,
         })
     }
@@ -65,15 +89,30 @@ impl Profiler {
 
     /// Ends an interval: what was sampled goes to be named.
     pub fn take(&mut self, resource: impl FnMut(u32) -> SharedResource) -> Result<()> {
-        let raw = self.sampler.take(resource)?;
-        if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back(self.stacks.symbolize(raw));
-        } else {
-            let samples: u64 = raw.samples.iter().map(|s| s.value).sum();
-            self.unnamed += samples;
-            tracing::warn!("{samples} CPU samples dropped: symbolizing takes too long");
+        let taken = self.sampler.take(resource)?;
+        for raw in [taken.on_cpu, taken.off_cpu] {
+            if !self.kinds.contains(&raw.kind) {
+                continue;
+            }
+            self.seen.add(&raw);
+            if self.waiting.len() < MAX_WAITING {
+                self.waiting.push_back(self.stacks.symbolize(raw));
+                continue;
+            }
+            // Of time off CPU not nanoseconds, but stacks.
+            let lost = match raw.kind {
+                ProfileKind::OnCpu => raw.samples.iter().map(|s| s.value).sum(),
+                ProfileKind::OffCpu | ProfileKind::Wall => raw.samples.len() as u64,
+            };
+            self.unnamed += lost;
+            tracing::warn!("{lost} samples dropped: symbolizing takes too long");
         }
         Ok(())
+    }
+
+    /// What was counted since the start, by what unwinding came to.
+    pub fn seen(&self) -> &ProfileOutcomes {
+        &self.seen
     }
 
     /// The next profile that has names; waits for ever when none is under way.

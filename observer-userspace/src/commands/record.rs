@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use nix::sys::signal::Signal;
 use observer_common::loss::Loss;
+use observer_common::unwind::Outcome;
 use observer_common::workload::NewWorkload;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,14 +21,15 @@ use super::run::prepare;
 use super::{Failure, usage};
 use crate::agent::cgroup_filters;
 use crate::config::Config;
+use crate::config::values::RecordType;
 use crate::export::profile_file::Output;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
-use crate::probes::{cpu, sched};
+use crate::probes::{cpu, offcpu, sched};
 use crate::signals::attribute::SharedResource;
 use crate::stacks::{
-    RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized, UnwindOptions,
+    RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized, UnwindOptions, Wait,
 };
 
 /// How long without `--duration` and without a command.
@@ -56,8 +58,14 @@ pub struct RecordOptions {
     pub frequency: u32,
     /// Whom; everybody when empty and there is no command.
     pub filters: Filters,
+    /// Which time the outputs show.
+    pub kind: RecordType,
+    /// From which length on time off CPU counts.
+    pub off_cpu_threshold: Duration,
     /// Where the result goes.
     pub outputs: Vec<Output>,
+    /// Where time off CPU goes beside it.
+    pub off_cpu_outputs: Vec<Output>,
     /// A command to start and record with its children.
     pub command: Vec<OsString>,
     /// Bytes that unwinding tables may take in the kernel.
@@ -82,6 +90,21 @@ impl RecordOptions {
             output.check()?;
             outputs.push(output);
         }
+        let kind = record.r#type.unwrap_or_default();
+        let mut off_cpu_outputs = Vec::new();
+        if record.off_cpu == Some(true) {
+            anyhow::ensure!(
+                kind != RecordType::OffCpu,
+                "--off-cpu adds to another --type; --type off-cpu shows the same"
+            );
+            for output in &outputs {
+                let beside = output.beside("off-cpu").context(
+                    "--off-cpu writes beside each output, and standard output has no place there",
+                )?;
+                beside.check()?;
+                off_cpu_outputs.push(beside);
+            }
+        }
         Ok(Self {
             duration: record.duration.map(|period| period.0),
             frequency: record.frequency.map_or(DEFAULT_FREQUENCY, |f| f.0),
@@ -91,10 +114,23 @@ impl RecordOptions {
                 comms: config.filter.comms.clone(),
                 cgroups: cgroup_filters(&config.filter.cgroups)?,
             },
+            kind,
+            off_cpu_threshold: record.off_cpu_threshold.unwrap_or_default().0,
             outputs,
+            off_cpu_outputs,
             command,
             table_bytes: config.tables.unwind_bytes,
         })
+    }
+
+    /// Whether stacks on CPU are sampled.
+    pub fn wants_on_cpu(&self) -> bool {
+        self.kind != RecordType::OffCpu
+    }
+
+    /// Whether time off CPU is counted.
+    pub fn wants_off_cpu(&self) -> bool {
+        self.kind != RecordType::OnCpu || !self.off_cpu_outputs.is_empty()
     }
 }
 
@@ -135,9 +171,14 @@ pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
     let mut recording = Recording::attach(&options)?;
     let child = held.map(Held::release).transpose()?;
     let end = runtime.block_on(recording.go(&options, child.as_ref()))?;
-    let result = recording.finish()?;
+    let result = recording.finish(&options)?;
     for output in &options.outputs {
-        output.write(&result.profile)?;
+        output.write(&result.shown.profile)?;
+    }
+    if let Some(off_cpu) = &result.off_cpu {
+        for output in &options.off_cpu_outputs {
+            output.write(&off_cpu.profile)?;
+        }
     }
     super::record_summary::print(&options, &result, &recording.losses()?);
     Ok(match (end, child) {
@@ -165,8 +206,66 @@ enum End {
     Interrupted,
 }
 
+/// What was recorded, with names.
+pub struct Recorded {
+    /// What the outputs show.
+    pub shown: Symbolized,
+    /// What is written beside them.
+    pub off_cpu: Option<Symbolized>,
+}
+
 /// What makes two samples of one recording one.
-type Whose = (u32, u32, String, String, Arc<RawStack>);
+type Whose = (
+    u32,
+    u32,
+    String,
+    String,
+    Arc<RawStack>,
+    Outcome,
+    Option<Wait>,
+);
+
+/// Profiles of one kind, added up.
+#[derive(Default)]
+struct Total {
+    raw: RawProfile,
+    index: HashMap<Whose, usize>,
+}
+
+impl Total {
+    fn add(&mut self, raw: RawProfile) {
+        if self.raw.period == 0 {
+            self.raw = RawProfile {
+                samples: Vec::new(),
+                duration: 0,
+                ..raw
+            };
+        }
+        self.raw.duration += raw.duration;
+        for sample in raw.samples {
+            self.add_sample(sample);
+        }
+    }
+
+    fn add_sample(&mut self, sample: RawSample) {
+        let whose = (
+            sample.pid,
+            sample.tid,
+            sample.thread.clone(),
+            sample.process.clone(),
+            sample.stack.clone(),
+            sample.outcome,
+            sample.wait,
+        );
+        match self.index.get(&whose) {
+            Some(&at) => self.raw.samples[at].value += sample.value,
+            None => {
+                self.index.insert(whose, self.raw.samples.len());
+                self.raw.samples.push(sample);
+            }
+        }
+    }
+}
 
 /// A recording under way.
 struct Recording {
@@ -175,21 +274,24 @@ struct Recording {
     workloads: RingBuf<MapData>,
     resolver: Resolver,
     stacks: Stacks,
-    /// All that was taken so far, added up.
-    total: RawProfile,
-    index: HashMap<Whose, usize>,
+    on_cpu: Total,
+    off_cpu: Total,
 }
 
 impl Recording {
     fn attach(options: &RecordOptions) -> anyhow::Result<Self> {
         // First of all, so that nothing that is mapped is missed.
         let stacks = Stacks::start(SymbolOptions { debug_info: true })?;
+        let off_cpu = options.wants_off_cpu();
         let mut kernel = Kernel::load(&LoadOptions {
             filters: options.filters.clone(),
             histogram_cells: FEW_CELLS,
             counter_cells: FEW_CELLS,
+            sched_tallies: false,
+            off_cpu: off_cpu.then_some(options.off_cpu_threshold),
             // Twice, because taking over may be late.
-            sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2),
+            sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2)
+                + if off_cpu { cpu::OFF_CPU_ENTRIES } else { 0 },
             v1_subsystem: v1_controller().map(subsys_enum_name),
             ..LoadOptions::default()
         })?;
@@ -197,7 +299,15 @@ impl Recording {
         if !options.filters.pids.is_empty() {
             kernel.attach(&sched::FOLLOW);
         }
-        kernel.attach(&cpu::SPEC);
+        if options.wants_on_cpu() {
+            kernel.attach(&cpu::SPEC);
+        }
+        if off_cpu {
+            kernel.attach(&sched::IDENTITY);
+            kernel.attach(&offcpu::SYSCALLS);
+            kernel.attach(&sched::SPEC);
+            kernel.attach(&offcpu::SPEC);
+        }
         kernel.attach(&cpu::UNWIND);
         for state in kernel.states() {
             if let Some(failure) = &state.failure {
@@ -206,7 +316,14 @@ impl Recording {
             }
         }
         kernel.forget_types();
-        let mut sampler = cpu::Sampler::attach(&mut kernel, options.frequency)?;
+        let mut sampler = if options.wants_on_cpu() {
+            cpu::Sampler::attach(&mut kernel, options.frequency)?
+        } else {
+            cpu::Sampler::without_clocks(&mut kernel)?
+        };
+        if off_cpu {
+            sampler.follow(offcpu::Blocked::new(&mut kernel)?);
+        }
         let (processes, tables) = unwind::take(&mut kernel)?;
         stacks.unwind(UnwindOptions {
             processes,
@@ -224,8 +341,8 @@ impl Recording {
             workloads,
             resolver: Resolver::new(&Host::detect()),
             stacks,
-            total: RawProfile::default(),
-            index: HashMap::new(),
+            on_cpu: Total::default(),
+            off_cpu: Total::default(),
         })
     }
 
@@ -299,49 +416,33 @@ impl Recording {
         self.read_rings();
         let resolver = &self.resolver;
         let resource = |id| resolver.get(id).unwrap_or_else(|| resolver.other());
-        let raw = self.sampler.take(resource)?;
-        if self.total.period == 0 {
-            self.total = RawProfile {
-                samples: Vec::new(),
-                duration: 0,
-                ..raw.clone()
-            };
-        }
-        self.total.duration += raw.duration;
-        for sample in raw.samples {
-            self.add(sample);
-        }
+        let taken = self.sampler.take(resource)?;
+        self.on_cpu.add(taken.on_cpu);
+        self.off_cpu.add(taken.off_cpu);
         Ok(())
     }
 
-    fn add(&mut self, sample: RawSample) {
-        let whose = (
-            sample.pid,
-            sample.tid,
-            sample.thread.clone(),
-            sample.process.clone(),
-            sample.stack.clone(),
-        );
-        match self.index.get(&whose) {
-            Some(&at) => self.total.samples[at].value += sample.value,
-            None => {
-                self.index.insert(whose, self.total.samples.len());
-                self.total.samples.push(sample);
-            }
-        }
-    }
-
     /// The rest, and names for everything.
-    fn finish(&mut self) -> anyhow::Result<Symbolized> {
+    fn finish(&mut self, options: &RecordOptions) -> anyhow::Result<Recorded> {
         // What happened in the last moment must reach the side band's reader.
         std::thread::sleep(Duration::from_millis(2));
         self.take()?;
-        self.index.clear();
-        let raw = std::mem::take(&mut self.total);
-        self.stacks
-            .symbolize(raw)
-            .blocking_recv()
-            .context("the symbolizer's thread ended unexpectedly")
+        let on_cpu = std::mem::take(&mut self.on_cpu).raw;
+        let off_cpu = std::mem::take(&mut self.off_cpu).raw;
+        let beside = (!options.off_cpu_outputs.is_empty()).then(|| off_cpu.clone());
+        let shown = match options.kind {
+            RecordType::OnCpu => on_cpu,
+            RecordType::OffCpu => off_cpu,
+            RecordType::Wall => RawProfile::wall(on_cpu, off_cpu),
+        };
+        let name = |raw| {
+            let named = self.stacks.symbolize(raw).blocking_recv();
+            named.context("the symbolizer's thread ended unexpectedly")
+        };
+        Ok(Recorded {
+            shown: name(shown)?,
+            off_cpu: beside.map(name).transpose()?,
+        })
     }
 
     fn losses(&mut self) -> anyhow::Result<Vec<(Loss, u64)>> {

@@ -1,36 +1,49 @@
 //! What `observer record` says when it is done.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use observer_common::loss::Loss;
 
-use super::record::{RecordOptions, resource_name};
+use super::record::{RecordOptions, Recorded, resource_name};
 use crate::export::profile_file::Output;
 use crate::signals::hottest::hottest;
-use crate::stacks::Symbolized;
+use crate::signals::profile::{Profile, ProfileKind};
+use crate::signals::wait::Reason;
 
 /// Workloads and functions named.
 const WORKLOADS: usize = 3;
 const FUNCTIONS: usize = 5;
 
 /// Prints it to standard error.
-pub fn print(options: &RecordOptions, result: &Symbolized, losses: &[(Loss, u64)]) {
+pub fn print(options: &RecordOptions, result: &Recorded, losses: &[(Loss, u64)]) {
     let text = summary(options, result, losses);
     // If it is closed there is nobody to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-fn summary(options: &RecordOptions, result: &Symbolized, losses: &[(Loss, u64)]) -> String {
+fn summary(options: &RecordOptions, recorded: &Recorded, losses: &[(Loss, u64)]) -> String {
+    let result = &recorded.shown;
     let profile = &result.profile;
     let total = profile.total();
-    let mut out = format!(
-        "{total} samples in {:.1} s at {} Hz: {:.2} s of CPU time; {} of the frames have a symbol\n",
-        profile.duration as f64 / 1e9,
-        options.frequency,
-        total as f64 * profile.period as f64 / 1e9,
-        percent(result.frames.named, result.frames.all),
-    );
+    let seconds = profile.duration as f64 / 1e9;
+    let named = percent(result.frames.named, result.frames.all);
+    let mut out = match profile.kind {
+        ProfileKind::OnCpu => format!(
+            "{total} samples in {seconds:.1} s at {} Hz: {:.2} s of CPU time; {named} of the frames have a symbol\n",
+            options.frequency,
+            total as f64 * profile.period as f64 / 1e9,
+        ),
+        ProfileKind::OffCpu => format!(
+            "{:.2} s off CPU in {seconds:.1} s; {named} of the frames have a symbol\n",
+            total as f64 / 1e9
+        ),
+        ProfileKind::Wall => format!(
+            "{:.2} s of wall-clock time of all threads in {seconds:.1} s; {named} of the frames have a symbol\n",
+            total as f64 / 1e9
+        ),
+    };
     // Writing to a String can't fail.
     for hot in hottest(profile, FUNCTIONS, Some).iter().take(WORKLOADS) {
         let resource = profile.resources.get(hot.workload as usize);
@@ -41,6 +54,10 @@ fn summary(options: &RecordOptions, result: &Symbolized, losses: &[(Loss, u64)])
         }
         out.pop();
         out.push('\n');
+    }
+    for profile in std::iter::once(profile).chain(recorded.off_cpu.iter().map(|r| &r.profile)) {
+        out += &reasons(profile);
+        out += &outcomes(profile);
     }
     let mut lost = false;
     for (cause, count) in losses {
@@ -57,14 +74,68 @@ fn summary(options: &RecordOptions, result: &Symbolized, losses: &[(Loss, u64)])
         out.push_str("nothing was lost\n");
     }
     if total == 0 {
-        out.push_str("no samples: nothing that was to be recorded used a CPU\n");
+        let did = match profile.kind {
+            ProfileKind::OnCpu => "used a CPU",
+            ProfileKind::OffCpu => "was off CPU",
+            ProfileKind::Wall => "was there",
+        };
+        let _ = writeln!(out, "no samples: nothing that was to be recorded {did}");
     }
-    for output in &options.outputs {
+    for output in options.outputs.iter().chain(&options.off_cpu_outputs) {
         if let Output::File(path, _) = output {
             let _ = writeln!(out, "written: {}", path.display());
         }
     }
     out
+}
+
+/// What the time off CPU was spent on, most first; nothing for other profiles.
+fn reasons(profile: &Profile) -> String {
+    let mut sums: BTreeMap<Reason, u64> = BTreeMap::new();
+    for sample in &profile.samples {
+        if let Some(wait) = sample.wait {
+            *sums.entry(wait.reason).or_default() += sample.value;
+        }
+    }
+    if sums.is_empty() {
+        return String::new();
+    }
+    let mut sums: Vec<(Reason, u64)> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
+    let shown: Vec<String> = sums
+        .iter()
+        .map(|(reason, ns)| format!("{} {:.2} s", reason.as_str(), *ns as f64 / 1e9))
+        .collect();
+    format!("off CPU: {}\n", shown.join(", "))
+}
+
+/// How many stacks are whole, and what the others lack.
+fn outcomes(profile: &Profile) -> String {
+    let total: u64 = profile.outcomes.iter().map(|(_, value)| value).sum();
+    if total == 0 {
+        return String::new();
+    }
+    let (whole, other): (Vec<_>, Vec<_>) = profile
+        .outcomes
+        .iter()
+        .partition(|(outcome, _)| outcome.is_complete());
+    let whole = whole.iter().map(|(_, value)| value).sum();
+    let mut other: Vec<_> = other;
+    other.sort_by_key(|(_, value)| std::cmp::Reverse(*value));
+    let what = match profile.kind {
+        ProfileKind::OnCpu => "samples",
+        ProfileKind::OffCpu => "time off CPU",
+        ProfileKind::Wall => "time",
+    };
+    let mut out = format!(
+        "{} of the {what} with complete stacks",
+        percent(whole, total)
+    );
+    for (outcome, value) in other {
+        // Writing to a String can't fail.
+        let _ = write!(out, ", {} {}", percent(value, total), outcome.name());
+    }
+    out + "\n"
 }
 
 fn percent(part: u64, whole: u64) -> String {

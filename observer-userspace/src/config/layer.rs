@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 
-use super::units::{Frequency, Period, Positive, Size};
-use super::values::{Family, Header, LogFilter, LogFormat};
+use super::units::{Frequency, Period, Positive, Size, Threshold};
+use super::values::{Family, Header, LogFilter, LogFormat, RecordType};
 
 /// Everything that a configuration file can say.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -21,12 +21,16 @@ pub struct Layer {
     /// End after this time [default: run until interrupted]
     #[arg(long, value_name = "DURATION")]
     pub duration: Option<Period>,
-    /// What to observe, separated by commas [default: all of syscalls,tcp,block,cpu,sched]
+    /// What to observe, separated by commas [default: all of
+    /// syscalls,tcp,block,cpu,sched,offcpu]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1)]
     pub probes: Option<Vec<Family>>,
     /// Stack samples per second and CPU [default: 49]
     #[arg(long, value_name = "HZ")]
     pub frequency: Option<Frequency>,
+    /// A thread's time off CPU is profiled from this on [default: 1ms]
+    #[arg(long, value_name = "DURATION")]
+    pub off_cpu_threshold: Option<Threshold>,
     /// Print the kernel half's own diagnostics (costs performance)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub kernel_debug: Option<bool>,
@@ -214,6 +218,17 @@ pub struct RecordLayer {
     /// standard output; may be repeated [default: observer.svg]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Vec<PathBuf>>,
+    /// Which time: on-cpu (samples), off-cpu (nanoseconds in which threads waited for something or
+    /// for a CPU), wall (nanoseconds of both) [default: on-cpu]
+    #[arg(long = "type", id = "type", value_name = "TYPE")]
+    pub r#type: Option<RecordType>,
+    /// Record the time off CPU as well, and write it beside each output: `x.svg` and
+    /// `x.off-cpu.svg`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub off_cpu: Option<bool>,
+    /// Leave shorter times off CPU out [default: 0, so that nothing is missing]
+    #[arg(long, value_name = "DURATION")]
+    pub off_cpu_threshold: Option<Threshold>,
 }
 
 /// In the file headers are a table: `headers = { authorization = "Bearer …" }`.
@@ -243,7 +258,7 @@ macro_rules! layered {
     };
 }
 
-layered!(Layer { interval, duration, probes, frequency, kernel_debug, own_telemetry }
+layered!(Layer { interval, duration, probes, frequency, off_cpu_threshold, kernel_debug, own_telemetry }
     { filter, otlp, spans, tables, log, record });
 layered!(FilterLayer { pid, comm, cgroup });
 layered!(OtlpLayer {
@@ -278,5 +293,8 @@ layered!(LogLayer { level, format });
 layered!(RecordLayer {
     duration,
     frequency,
-    output
+    output,
+    r#type,
+    off_cpu,
+    off_cpu_threshold
 });

@@ -37,6 +37,8 @@ pub struct Config {
     pub probes: Vec<Family>,
     /// Stack samples per second and CPU.
     pub frequency: u32,
+    /// From which length on time off CPU is profiled.
+    pub off_cpu_threshold: Duration,
     /// Whether the kernel half's diagnostics (aya-log) are compiled in.
     pub kernel_debug: bool,
     /// Whether the daemon exports its own cost, fill levels and losses.
@@ -221,6 +223,9 @@ impl Config {
             duration: all.duration.map(|p| p.0),
             probes,
             frequency: all.frequency.map_or(49, |f| f.0),
+            off_cpu_threshold: all
+                .off_cpu_threshold
+                .map_or(Duration::from_millis(1), |t| t.0),
             kernel_debug: all.kernel_debug.unwrap_or(false),
             own_telemetry: all.own_telemetry.unwrap_or(true),
             filter: all.filter.into(),

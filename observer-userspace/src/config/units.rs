@@ -24,6 +24,25 @@ impl FromStr for Period {
     }
 }
 
+/// A time span that may be zero: `0`, `1ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Threshold(pub Duration);
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
+        humantime::parse_duration(text.trim())
+            .map(Self)
+            .map_err(|_| {
+                format!("`{text}` is not a duration; write a number and a unit, like 1ms, or 0")
+            })
+    }
+}
+
 /// An amount of memory in bytes: `32MiB`, `64KiB`, `1GB`, `4096`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -115,7 +134,7 @@ macro_rules! deserialize_from_str {
 }
 pub(super) use deserialize_from_str;
 
-deserialize_from_str!(Period, Size, Frequency, Positive);
+deserialize_from_str!(Period, Threshold, Size, Frequency, Positive);
 
 /// Reads a string or a whole number with the type's `FromStr`.
 pub(super) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -156,6 +175,18 @@ mod tests {
         assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse("1m 30s"), Some(Duration::from_secs(90)));
         for wrong in ["", "10", "0", "0s", "-1s", "10 parsecs", "s"] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    /// Checks that thresholds may be zero, and nothing else without a unit.
+    #[test]
+    fn thresholds_may_be_zero() {
+        let parse = |text: &str| text.parse::<Threshold>().ok().map(|t| t.0);
+        assert_eq!(parse("0"), Some(Duration::ZERO));
+        assert_eq!(parse("0ms"), Some(Duration::ZERO));
+        assert_eq!(parse("100us"), Some(Duration::from_micros(100)));
+        for wrong in ["", "1", "-1ms", "soon"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

@@ -21,16 +21,19 @@ pub enum Family {
     Cpu,
     /// Run queue, context switches, CPU time.
     Sched,
+    /// Stacks off CPU.
+    OffCpu,
 }
 
 impl Family {
     /// All families, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Syscalls,
         Self::Tcp,
         Self::Block,
         Self::Cpu,
         Self::Sched,
+        Self::OffCpu,
     ];
 
     /// The one word under which the family is found everywhere.
@@ -41,6 +44,7 @@ impl Family {
             Self::Block => "block",
             Self::Cpu => "cpu",
             Self::Sched => "sched",
+            Self::OffCpu => "offcpu",
         }
     }
 }
@@ -56,6 +60,31 @@ impl FromStr for Family {
 
     fn from_str(text: &str) -> Result<Self, String> {
         one_of(text, "probe", &Self::ALL.map(|p| (p.as_str(), p)))
+    }
+}
+
+/// Which time a recording shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordType {
+    /// Samples on CPU.
+    #[default]
+    OnCpu,
+    /// Nanoseconds off CPU.
+    OffCpu,
+    /// Both, as nanoseconds.
+    Wall,
+}
+
+impl FromStr for RecordType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = [
+            ("on-cpu", Self::OnCpu),
+            ("off-cpu", Self::OffCpu),
+            ("wall", Self::Wall),
+        ];
+        one_of(text, "type of recording", &names)
     }
 }
 
@@ -167,7 +196,7 @@ impl FromStr for Header {
     }
 }
 
-deserialize_from_str!(Family, LogFormat, LogFilter);
+deserialize_from_str!(Family, RecordType, LogFormat, LogFilter);
 
 fn one_of<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
@@ -199,7 +228,7 @@ mod tests {
         );
         let error = "xyz".parse::<Family>().expect_err("not a probe");
         assert!(
-            error.contains("there are syscalls, tcp, block, cpu, sched"),
+            error.contains("there are syscalls, tcp, block, cpu, sched, offcpu"),
             "{error}"
         );
     }

@@ -110,6 +110,7 @@ fn random_profile(random: &mut Rng, kind: ProfileKind) -> Profile {
             resource,
             value,
             link: None,
+            wait: None,
         });
     }
     i.finish()

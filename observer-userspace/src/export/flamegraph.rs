@@ -245,6 +245,7 @@ mod tests {
             resource: 0,
             value: all,
             link: None,
+            wait: None,
         };
         foot(&Profile {
             kind,

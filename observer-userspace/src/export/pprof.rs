@@ -193,6 +193,7 @@ fn functions_and_locations(
 fn samples(profile: &Profile, strings: &mut Strings) -> Vec<protos::Sample> {
     let [thread, comm, pid, tid, service] =
         ["thread", "comm", "pid", "tid", "service.name"].map(|key| strings.id(key));
+    let [reason, state] = ["reason", "state"].map(|key| strings.id(key));
     let text = |key, str| protos::Label {
         key,
         str,
@@ -215,6 +216,10 @@ fn samples(profile: &Profile, strings: &mut Strings) -> Vec<protos::Sample> {
             number(tid, sample.tid),
         ];
         let resource = profile.resources.get(sample.resource as usize);
+        if let Some(wait) = sample.wait {
+            label.push(text(reason, strings.id(wait.reason.as_str())));
+            label.push(text(state, strings.id(wait.state.as_str())));
+        }
         if let Some(name) = resource.and_then(|r| r.get_str("service.name")) {
             label.push(text(service, strings.id(name)));
         }

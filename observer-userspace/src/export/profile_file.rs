@@ -57,6 +57,21 @@ impl Output {
         Ok(Self::File(PathBuf::from(argument), *format))
     }
 
+    /// The output beside this one: `x.svg` and `x.WORD.svg`; none beside standard
+    /// output.
+    pub fn beside(&self, word: &str) -> Option<Self> {
+        let Self::File(path, format) = self else {
+            return None;
+        };
+        let name = path.file_name()?.to_str()?;
+        let end = match format {
+            Format::Pprof => ".pb.gz",
+            _ => &name[name.rfind('.')?..],
+        };
+        let name = format!("{}.{word}{end}", name.strip_suffix(end)?);
+        Some(Self::File(path.with_file_name(name), *format))
+    }
+
     /// Fails early, before anything is recorded, where writing must fail.
     ///
     /// # Errors
@@ -176,6 +191,7 @@ mod tests {
                     thread: process,
                     process,
                     resource,
+                    wait: None,
                     value: 3_u64.pow(n as u32) * u64::from(tid),
                     link: None,
                 });
@@ -302,6 +318,10 @@ mod tests {
         assert_eq!(format("a/b.svg"), Some(Format::Flamegraph));
         assert_eq!(format("x.pb.gz"), Some(Format::Pprof));
         assert_eq!(format("x.txt"), Some(Format::Folded));
+        let beside = |name: &str| Output::parse(name).ok()?.beside("off-cpu");
+        assert_eq!(beside("a/b.c.svg"), Output::parse("a/b.c.off-cpu.svg").ok());
+        assert_eq!(beside("x.pb.gz"), Output::parse("x.off-cpu.pb.gz").ok());
+        assert_eq!(beside("-"), None);
         for wrong in ["x.png", "x", "", "x.pb", "x.svg.gz"] {
             assert!(Output::parse(wrong).is_err(), "{wrong}");
         }

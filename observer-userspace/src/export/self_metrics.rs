@@ -105,6 +105,36 @@ pub static CATALOGUE: &[SelfMetric] = &[
     },
     SelfMetric {
         def: &MetricDef {
+            name: "observer.profile.samples",
+            unit: "{sample}",
+            instrument: Instrument::Counter,
+            description: "Samples of stacks on CPU, by what unwinding the user stack came to.",
+            attributes: &[OUTCOME],
+        },
+        whole: true,
+        read: |s, into| {
+            for (outcome, count) in &s.own.profiles.on_cpu {
+                into(*count as f64, &[kv(OUTCOME.0, outcome.name())]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.profile.off_cpu.time",
+            unit: "s",
+            instrument: Instrument::Counter,
+            description: "Threads' time off CPU in profiles, by what unwinding the user stack came to.",
+            attributes: &[OUTCOME],
+        },
+        whole: false,
+        read: |s, into| {
+            for (outcome, ns) in &s.own.profiles.off_cpu {
+                into(*ns as f64 / 1e9, &[kv(OUTCOME.0, outcome.name())]);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
             name: "observer.unwind.table.count",
             unit: "{table}",
             instrument: Instrument::UpDownCounter,
@@ -305,6 +335,10 @@ pub fn metrics() -> impl Iterator<Item = &'static MetricDef> {
 }
 
 const PROGRAM: (&str, &str) = ("observer.bpf.program.name", "the program");
+const OUTCOME: (&str, &str) = (
+    "observer.unwind.outcome",
+    "`complete`, or why the stack is incomplete; see below",
+);
 const CHANGE: &str = "observer.unwind.table.change";
 const MAP: (&str, &str) = ("observer.bpf.map.name", "the ring buffer or map");
 const SIGNAL: (&str, &str) = ("observer.signal", "metrics, traces or profiles");
@@ -322,7 +356,8 @@ fn fills(fills: &[Fill], into: &mut Reading<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::self_stats::{ProbeLoss, ProgramStats};
+    use crate::export::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats};
+    use observer_common::unwind::Outcome;
 
     /// Checks that every series carries exactly the attributes that the
     /// catalogue documents, and that every metric has one.
@@ -333,6 +368,10 @@ mod tests {
             rings: vec![Fill::default()],
             maps: vec![Fill::default()],
             losses: vec![ProbeLoss::default()],
+            profiles: ProfileOutcomes {
+                on_cpu: [(Outcome::Complete, 1)].into(),
+                off_cpu: [(Outcome::Complete, 1)].into(),
+            },
             ..SelfStats::default()
         };
         let snapshot = Snapshot {

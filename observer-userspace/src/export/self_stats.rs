@@ -3,12 +3,17 @@
 //! The agent writes it at every tick; the terminal summary and
 //! `export::telemetry` read it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::unistd::{SysconfVar, sysconf};
+use observer_common::unwind::Outcome;
+
+use crate::signals::profile::ProfileKind;
+use crate::stacks::RawProfile;
 
 /// One BPF program's figures since it was loaded, as the kernel counts them
 /// when BPF run-time statistics are on.
@@ -42,6 +47,28 @@ pub struct ProbeLoss {
     pub count: u64,
 }
 
+/// What was counted for profiles since the start, by what unwinding came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileOutcomes {
+    /// Samples on CPU.
+    pub on_cpu: BTreeMap<Outcome, u64>,
+    /// Nanoseconds off CPU.
+    pub off_cpu: BTreeMap<Outcome, u64>,
+}
+
+impl ProfileOutcomes {
+    /// Adds a profile.
+    pub fn add(&mut self, raw: &RawProfile) {
+        let sums = match raw.kind {
+            ProfileKind::OnCpu => &mut self.on_cpu,
+            ProfileKind::OffCpu | ProfileKind::Wall => &mut self.off_cpu,
+        };
+        for (outcome, value) in raw.outcomes() {
+            *sums.entry(outcome).or_default() += value;
+        }
+    }
+}
+
 /// Everything but the exporter's figures, which it keeps itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SelfStats {
@@ -53,6 +80,8 @@ pub struct SelfStats {
     pub maps: Vec<Fill>,
     /// Losses by probe and cause.
     pub losses: Vec<ProbeLoss>,
+    /// What profiles were made of.
+    pub profiles: ProfileOutcomes,
     /// Figures about unwinding tables.
     pub unwinding: Unwinding,
 }

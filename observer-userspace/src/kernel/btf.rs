@@ -50,7 +50,9 @@ impl KernelBtf {
         if let Some(tracepoint) = spec.structure.strip_prefix("arguments ") {
             return self.tracepoint_arguments(tracepoint);
         }
-        let structure = self.0.find(STRUCTURES, spec.structure).next()?;
+        let bit_field = spec.structure.strip_prefix("bit ");
+        let structure = bit_field.unwrap_or(spec.structure);
+        let structure = self.0.find(STRUCTURES, structure).next()?;
         spec.paths.iter().find_map(|path| {
             let mut current = structure;
             let mut bits = 0;
@@ -58,6 +60,9 @@ impl KernelBtf {
                 let (offset, member) = self.member(current, name, NESTING)?;
                 bits += offset;
                 current = member;
+            }
+            if bit_field.is_some() {
+                return Some(bits);
             }
             // Bit fields have no byte offset.
             (bits % 8 == 0).then_some(bits / 8)

@@ -1,6 +1,7 @@
 //! Loading the kernel object, attaching its programs.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
@@ -54,6 +55,10 @@ pub struct LoadOptions {
     pub v1_subsystem: Option<String>,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Tally scheduling by workload; not needed for profiles.
+    pub sched_tallies: bool,
+    /// Count time off CPU by stack, from this length on.
+    pub off_cpu: Option<Duration>,
     /// Entries of each of the two tables of CPU samples.
     pub sample_entries: u32,
     /// Bytes of each family's ring buffer of records; `None` for the kernel
@@ -72,6 +77,8 @@ impl Default for LoadOptions {
             counter_cells: COUNTER_CELLS,
             v1_subsystem: None,
             slow_block_ns: 50_000_000,
+            sched_tallies: true,
+            off_cpu: None,
             sample_entries: SAMPLE_ENTRIES,
             ring_bytes: None,
             diagnostics: false,
@@ -116,6 +123,11 @@ impl Kernel {
             slow_block_ns: options.slow_block_ns,
             // A small number on every machine.
             connect: libc::SYS_connect as u32,
+            sched_tallies: options.sched_tallies.into(),
+            off_cpu: options.off_cpu.is_some().into(),
+            off_cpu_threshold: options
+                .off_cpu
+                .map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
             dwarf_registers: dwarf_registers(),
         };
         for (present, flag) in [

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aya::maps::{Array, Map, MapData, RingBuf};
 use aya::programs::Program;
-use observer_common::cpu::{SampleKey, StackHeader, kind};
+use observer_common::cpu::{COUNT_OFF_CPU, SampleKey, StackHeader, kind};
 use observer_common::unwind::Outcome;
 
+use super::offcpu;
 use super::sched::IDENTITY_FIELDS;
 use super::{MetricBuilder, Probe, Tick};
 use crate::kernel::clock::Clock;
@@ -74,6 +75,9 @@ impl Probe for Cpu {
     fn collect(&mut self, _tick: &Tick<'_>, _out: &mut MetricBuilder) {}
 }
 
+/// Which stack of which thread, whatever it did there.
+type Seen = (u64, u64, u32);
+
 /// What a sample's key stands for.
 #[derive(Clone, Debug)]
 struct Known {
@@ -82,12 +86,24 @@ struct Known {
     process: String,
 }
 
+/// What was counted in an interval, before it has names.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// Samples of threads on CPU.
+    pub on_cpu: RawProfile,
+    /// Nanoseconds of threads off CPU; without samples unless they are followed.
+    pub off_cpu: RawProfile,
+}
+
 /// Samples all CPUs until it is dropped.
 pub struct Sampler {
     /// One per online CPU.
     events: HashMap<u32, PerfEvent>,
-    program: std::os::fd::OwnedFd,
+    /// `None`: nothing on CPU is sampled.
+    program: Option<std::os::fd::OwnedFd>,
     frequency: u32,
+    /// Threads off CPU, if they are followed.
+    off_cpu: Option<offcpu::Blocked>,
     running: bool,
     ring: RingBuf<MapData>,
     /// The two hashes of counts.
@@ -96,6 +112,10 @@ pub struct Sampler {
     epoch: u32,
     /// Per epoch: what was told of its keys.
     known: [HashMap<SampleKey, Known>; 2],
+    /// What was told of threads off CPU in earlier intervals: the kernel half
+    /// tells the stack of a block once, however long it lasts. The last
+    /// interval's first, then that before it.
+    lasting: [HashMap<Seen, Known>; 2],
     /// When the interval began, CLOCK_MONOTONIC.
     since: u64,
     /// When sampling was stopped, likewise.
@@ -114,34 +134,56 @@ impl Sampler {
             Some(Program::PerfEvent(program)) => program.fd()?.as_fd().try_clone_to_owned()?,
             _ => bail!("the kernel object has no program cpu_sample"),
         };
+        let mut sampler = Self::without_clocks(kernel)?;
+        sampler.program = Some(program);
+        sampler.frequency = frequency.max(1);
+        sampler.follow_cpus()?;
+        Ok(sampler)
+    }
+
+    /// One that samples nothing, for threads off CPU only.
+    ///
+    /// # Errors
+    /// When a map is missing.
+    pub fn without_clocks(kernel: &mut Kernel) -> anyhow::Result<Self> {
         let ring = RingBuf::try_from(kernel.take_map("STACK_RING")?)?;
         let samples = [
             hash_map(kernel.take_map("SAMPLES_0")?)?,
             hash_map(kernel.take_map("SAMPLES_1")?)?,
         ];
         let epoch_map = Array::try_from(kernel.take_map("SAMPLE_EPOCH")?)?;
-        let mut sampler = Self {
+        Ok(Self {
             events: HashMap::new(),
-            program,
-            frequency: frequency.max(1),
+            program: None,
+            frequency: 1,
+            off_cpu: None,
             running: false,
             ring,
             samples,
             epoch_map,
             epoch: 0,
             known: Default::default(),
+            lasting: Default::default(),
             since: Clock::monotonic(),
             until: None,
-        };
-        sampler.follow_cpus()?;
-        Ok(sampler)
+        })
+    }
+
+    /// From its start on, threads off CPU are counted as well.
+    pub fn follow(&mut self, off_cpu: offcpu::Blocked) {
+        self.off_cpu = Some(off_cpu);
     }
 
     /// Starts sampling; the interval begins now.
     ///
     /// # Errors
-    /// When a clock can't be started.
+    /// When a clock can't be started, or threads can't be looked at.
     pub fn start(&mut self) -> anyhow::Result<()> {
+        if let Some(off_cpu) = &self.off_cpu {
+            // Nothing is counted yet: this only notes who is off CPU.
+            off_cpu.catch_up()?;
+            self.set_epoch(self.epoch | COUNT_OFF_CPU)?;
+        }
         for (cpu, event) in &self.events {
             event
                 .enable()
@@ -155,6 +197,14 @@ impl Sampler {
 
     /// Stops sampling; what was sampled stays until it is taken.
     pub fn stop(&mut self) {
+        if self.running && self.off_cpu.is_some() {
+            let caught_up = self
+                .catch_up()
+                .and_then(|()| self.set_epoch(self.epoch & 1));
+            if let Err(error) = caught_up {
+                tracing::warn!("time off CPU may go beyond the end: {error:#}");
+            }
+        }
         self.running = false;
         self.until.get_or_insert(Clock::monotonic());
         // Closing them is the one way that can't fail.
@@ -199,7 +249,7 @@ impl Sampler {
         }
     }
 
-    /// Takes everything sampled since the last call (or [`Self::start`]);
+    /// Takes everything counted since the last call (or [`Self::start`]);
     /// `resource` names a workload's resource. Blocks for some milliseconds,
     /// until no CPU can still be counting in the old interval.
     ///
@@ -208,29 +258,70 @@ impl Sampler {
     pub fn take(
         &mut self,
         mut resource: impl FnMut(u32) -> SharedResource,
-    ) -> anyhow::Result<RawProfile> {
+    ) -> anyhow::Result<Taken> {
         let old = (self.epoch & 1) as usize;
         let begin = self.since;
+        if self.running {
+            self.catch_up()?;
+        }
         let now = self.until.unwrap_or_else(Clock::monotonic);
-        self.epoch ^= 1;
-        self.epoch_map
-            .set(0, self.epoch, 0)
-            .context("cannot flip the epoch of CPU samples")?;
+        let counting = self.epoch & COUNT_OFF_CPU;
+        self.set_epoch((self.epoch & 1 ^ 1) | counting)?;
         self.since = now;
         wait_for_programs();
         self.drain();
         let mut known = std::mem::take(&mut self.known[old]);
-        let mut samples = Vec::with_capacity(known.len());
+        // The same thread may do several things with one stack: wait for
+        // something, and then for a CPU.
+        let mut told: HashMap<Seen, Known> = known
+            .iter()
+            .filter(|(key, _)| key.kind != kind::ON_CPU)
+            .map(|(key, known)| (seen(key), known.clone()))
+            .collect();
+        let header = RawProfile {
+            kind: ProfileKind::OnCpu,
+            start: Clock::measure().wall(begin),
+            duration: now.saturating_sub(begin),
+            period: self.period(),
+            samples: Vec::new(),
+        };
+        let mut on_cpu = header.clone();
+        let mut off_cpu = RawProfile {
+            kind: ProfileKind::OffCpu,
+            period: 1,
+            ..header
+        };
         batch::take_all(
             self.samples[old].fd().as_fd(),
             |key: SampleKey, value: u64| {
+                let wait = wait(&key);
+                let known = match wait {
+                    None => known.remove(&key),
+                    Some(_) => {
+                        let seen = seen(&key);
+                        let known = told.get(&seen).cloned();
+                        let known = known
+                            .or_else(|| self.lasting.iter().find_map(|of| of.get(&seen)).cloned());
+                        told.extend(known.clone().map(|known| (seen, known)));
+                        known
+                    }
+                };
+                // It only told its stack.
+                if value == 0 {
+                    return;
+                }
                 // Always known: a key whose stack can't be sent isn't counted.
-                let known = known.remove(&key).unwrap_or_else(|| Known {
+                let known = known.unwrap_or_else(|| Known {
                     stack: Arc::default(),
                     thread: String::new(),
                     process: String::new(),
                 });
-                samples.push(RawSample {
+                let of = if wait.is_some() {
+                    &mut off_cpu
+                } else {
+                    &mut on_cpu
+                };
+                of.samples.push(RawSample {
                     stack: known.stack,
                     pid: key.tgid,
                     tid: key.tid,
@@ -238,26 +329,41 @@ impl Sampler {
                     process: known.process,
                     resource: resource(key.workload),
                     outcome: Outcome::from_number(key.outcome).unwrap_or_default(),
-                    wait: wait(&key),
+                    wait,
                     value,
                 });
             },
         )
-        .context("cannot read CPU samples")?;
+        .context("cannot read the samples")?;
+        self.lasting.swap(0, 1);
+        self.lasting[0] = told;
         if self.running {
             self.follow_cpus()?;
         }
-        Ok(RawProfile {
-            kind: ProfileKind::OnCpu,
-            start: Clock::measure().wall(begin),
-            duration: now.saturating_sub(begin),
-            period: self.period(),
-            samples,
-        })
+        Ok(Taken { on_cpu, off_cpu })
+    }
+
+    /// Counts what threads that are off CPU were so far.
+    fn catch_up(&self) -> anyhow::Result<()> {
+        self.off_cpu
+            .as_ref()
+            .map_or(Ok(()), offcpu::Blocked::catch_up)
+    }
+
+    /// Tells the kernel half where to count, and whether to count time off CPU.
+    fn set_epoch(&mut self, epoch: u32) -> anyhow::Result<()> {
+        self.epoch_map
+            .set(0, epoch, 0)
+            .context("cannot flip the epoch of samples")?;
+        self.epoch = epoch;
+        Ok(())
     }
 
     /// Opens clocks on CPUs that came online, closes those of CPUs that went.
     fn follow_cpus(&mut self) -> anyhow::Result<()> {
+        let Some(program) = &self.program else {
+            return Ok(());
+        };
         let online = aya::util::online_cpus()
             .map_err(|(path, error)| anyhow::anyhow!("cannot read {path}: {error}"))?;
         self.events.retain(|cpu, _| online.contains(cpu));
@@ -273,7 +379,7 @@ impl Sampler {
                 )
             })?;
             event
-                .set_bpf(self.program.as_fd())
+                .set_bpf(program.as_fd())
                 .context("cannot attach cpu_sample to its clock")?;
             if self.running {
                 event.enable().context("cannot start a clock")?;
@@ -293,6 +399,10 @@ pub fn entries(frequency: u32, interval: Duration) -> u32 {
     let samples = f64::from(frequency) * cpus as f64 * interval.as_secs_f64();
     (samples.min(f64::from(MOST)) as u32).clamp(1024, MOST)
 }
+
+/// Entries that time off CPU needs in addition: a stack of each thread for each
+/// place where it waits.
+pub const OFF_CPU_ENTRIES: u32 = 32 * 1024;
 
 fn hash_map(map: Map) -> anyhow::Result<MapData> {
     match map {
@@ -327,6 +437,10 @@ fn parse(record: &[u8]) -> Option<(StackHeader, RawStack)> {
         .collect();
     let user: Box<[u64]> = frames.take(header.key.user_frames.into()).collect();
     Some((header, RawStack { kernel, user }))
+}
+
+fn seen(key: &SampleKey) -> Seen {
+    (key.hash, key.check, key.tid)
 }
 
 /// How the thread was off CPU.

@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod cpu;
+pub mod offcpu;
 pub mod sched;
 pub mod syscalls;
 pub mod tcp;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(sched::Sched),
         Box::new(syscalls::Syscalls),
         Box::new(cpu::Cpu),
+        Box::new(offcpu::OffCpu),
         Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
     ]

@@ -99,6 +99,7 @@ mod tests {
                 thread: 0,
                 process: 0,
                 resource,
+                wait: None,
                 value: n as u64 + 1,
                 link: None,
             });

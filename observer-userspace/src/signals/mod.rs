@@ -8,11 +8,13 @@ pub mod hottest;
 pub mod metric;
 pub mod profile;
 pub mod span;
+pub mod wait;
 
 pub use attribute::{Attribute, Resource, Value};
 pub use metric::{Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue};
 pub use profile::Profile;
 pub use span::{Span, SpanEvent, SpanKind, SpanStatus};
+pub use wait::{Reason, ThreadState, Waited};
 
 /// Nanoseconds since the Unix epoch (wall clock), as OTLP's `*_unix_nano`.
 pub type UnixNanos = u64;

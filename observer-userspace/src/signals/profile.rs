@@ -13,6 +13,7 @@ use observer_common::unwind::Outcome;
 
 use super::UnixNanos;
 use super::attribute::SharedResource;
+use super::wait::Waited;
 
 /// Index into [`Profile::string_table`]; 0 is `""`.
 pub type StringId = u32;
@@ -127,7 +128,9 @@ pub struct Sample {
     pub process: StringId,
     /// Whom it belongs to: index into [`Profile::resources`].
     pub resource: u32,
-    /// Count for [`ProfileKind::OnCpu`], nanoseconds for [`ProfileKind::OffCpu`].
+    /// How it was off CPU, if it was.
+    pub wait: Option<Waited>,
+    /// Count for [`ProfileKind::OnCpu`], else nanoseconds.
     pub value: u64,
     /// Trace and span that the thread was serving, if known.
     pub link: Option<([u8; 16], [u8; 8])>,

@@ -11,6 +11,7 @@ use crate::signals::attribute::SharedResource;
 use crate::signals::profile::{
     Frame, FrameId, Function, FunctionId, Mapping, MappingId, Sample, StackId, StringId,
 };
+use crate::signals::wait::Waited;
 
 /// A [`Profile`] in the making.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ type SampleKey = (
     StringId,
     StringId,
     u32,
+    Option<Waited>,
     Option<([u8; 16], [u8; 8])>,
 );
 
@@ -91,6 +93,13 @@ impl Interner {
         )
     }
 
+    /// The name of a frame's (innermost) function, `""` without one.
+    pub fn name_of(&self, frame: &Frame) -> &str {
+        let function = frame.lines.first().map_or(0, |line| line.function);
+        let function = self.profile.function_table.get(function as usize);
+        function.map_or("", |f| self.profile.text(f.name))
+    }
+
     /// The id of a mapping.
     pub fn mapping(&mut self, mapping: Mapping) -> MappingId {
         intern(&mut self.profile.mapping_table, &mut self.mappings, mapping)
@@ -134,6 +143,7 @@ impl Interner {
             sample.thread,
             sample.process,
             sample.resource,
+            sample.wait,
             sample.link,
         );
         match self.samples.get(&key) {
@@ -190,6 +200,7 @@ mod tests {
             thread: name,
             process: name,
             resource,
+            wait: None,
             value: 3,
             link: None,
         };

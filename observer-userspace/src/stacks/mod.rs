@@ -19,6 +19,7 @@ pub mod mappings;
 pub mod perf_map;
 pub mod places;
 mod plt;
+pub mod reasons;
 pub mod sideband;
 pub mod symbol_table;
 pub mod symbols;
@@ -103,4 +104,32 @@ pub struct RawProfile {
     pub period: u64,
     /// The samples.
     pub samples: Vec<RawSample>,
+}
+
+impl RawProfile {
+    /// Both kinds of time in one profile of nanoseconds.
+    pub fn wall(on_cpu: Self, off_cpu: Self) -> Self {
+        let period = on_cpu.period;
+        let mut samples = on_cpu.samples;
+        for sample in &mut samples {
+            sample.value = sample.value.saturating_mul(period);
+        }
+        samples.extend(off_cpu.samples);
+        Self {
+            kind: ProfileKind::Wall,
+            period: 1,
+            samples,
+            ..on_cpu
+        }
+    }
+
+    /// What unwinding came to: the values of all samples by outcome, without
+    /// those that are zero.
+    pub fn outcomes(&self) -> Vec<(Outcome, u64)> {
+        let mut sums = std::collections::BTreeMap::new();
+        for sample in self.samples.iter().filter(|s| s.value > 0) {
+            *sums.entry(sample.outcome).or_default() += sample.value;
+        }
+        sums.into_iter().collect()
+    }
 }

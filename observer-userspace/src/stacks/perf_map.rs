@@ -16,6 +16,10 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_LINE: usize = 4096;
 /// Functions of one map (8 MiB of index).
 const MAX_RANGES: usize = 512 * 1024;
+/// Names given to addresses at most while a map is read as a stream. A JIT
+/// names an address a few times, as it makes code anew; a map in which each
+/// line covers everything could keep its reader busy for hours.
+const MAX_MATCHES: usize = 1 << 22;
 
 /// One line of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +93,18 @@ pub fn names_in(map: impl BufRead, addresses: &mut Vec<u64>) -> HashMap<u64, Str
     addresses.sort_unstable();
     addresses.dedup();
     let mut found = HashMap::new();
+    let mut matches = 0;
     parse(map, |entry| {
+        if matches >= MAX_MATCHES {
+            return;
+        }
         let from = addresses.partition_point(|a| *a < entry.start);
         let end = entry.start.saturating_add(entry.size);
         for address in addresses[from..].iter().take_while(|a| **a < end) {
             // Code is moved and memory reused: the last line is the newest.
             let name = String::from_utf8_lossy(entry.name).into_owned();
             found.insert(*address, name);
+            matches += 1;
         }
     });
     found
@@ -276,6 +285,14 @@ mod tests {
         let read = parse(long.as_bytes(), |e| found.push((e.start, e.name.len())));
         assert_eq!(found, [(0x1000, MAX_LINE - 8), (0x2000, 4)]);
         assert_eq!(read, long.len() as u64);
+    }
+
+    /// Checks that reading comes to an end when each line names everything.
+    #[test]
+    fn work_is_bounded() {
+        let map = "0 ffffffffffff x\n".repeat(5) + "0 1 late\n";
+        let mut addresses: Vec<u64> = (0..1 << 20).collect();
+        assert_eq!(names_in(map.as_bytes(), &mut addresses)[&0], "x");
     }
 
     /// Checks an index that reads a growing map piece by piece against reading

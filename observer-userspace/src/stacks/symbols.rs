@@ -21,10 +21,12 @@ use super::jit::Jits;
 use super::kernel_code::KernelCode;
 use super::mappings::Processes;
 use super::places::{Place, place_stack};
+use super::reasons::{explain, is_switch};
 use super::sideband::Event;
-use super::{RawProfile, RawSample};
+use super::{RawProfile, RawSample, Wait};
 use crate::signals::Profile;
-use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, Sample};
+use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, MappingId, Sample};
+use crate::signals::wait::Waited;
 use crate::stacks::interner::Interner;
 
 /// The kernel's symbols.
@@ -248,6 +250,7 @@ impl Symbols {
             start: raw.start,
             duration: raw.duration,
             period: raw.period,
+            outcomes: raw.outcomes(),
             ..Profile::default()
         });
         let path = interner.string("[kernel.kallsyms]");
@@ -273,6 +276,10 @@ impl Symbols {
                     lines,
                 });
             }
+            let wait = sample.wait.map(|wait| {
+                let mapping = interner.mapping(kernel.clone());
+                put_reason(&mut interner, mapping, wait, &mut frames)
+            });
             frames.extend(places.iter().map(|p| intern_place(&mut interner, p, jit)));
             share.all += frames.len() as u64 * sample.value;
             let named = frames.iter().filter(|f| !f.lines.is_empty()).count();
@@ -289,6 +296,7 @@ impl Symbols {
                 thread,
                 process,
                 resource,
+                wait,
                 value: sample.value,
                 link: None,
             });
@@ -323,6 +331,38 @@ fn intern_lines(interner: &mut Interner, lines: Option<&Lines>) -> Vec<Line> {
             }
         })
         .collect()
+}
+
+/// Puts a frame that says why the thread waited on top of its kernel frames,
+/// in the place of those that only switch threads.
+fn put_reason(
+    interner: &mut Interner,
+    mapping: MappingId,
+    wait: Wait,
+    kernel: &mut Vec<Frame>,
+) -> Waited {
+    let names: Vec<String> = kernel
+        .iter()
+        .map(|frame| interner.name_of(frame).to_owned())
+        .collect();
+    let switching = names.iter().take_while(|name| is_switch(name)).count();
+    kernel.drain(..switching);
+    let waited = explain(wait, names[switching..].iter().map(String::as_str));
+    let name = interner.string(waited.reason.frame());
+    let function = interner.function(Function {
+        name,
+        ..Function::default()
+    });
+    kernel.insert(
+        0,
+        Frame {
+            kind: FrameKind::Kernel,
+            mapping,
+            address: 0,
+            lines: vec![Line { function, line: 0 }],
+        },
+    );
+    waited
 }
 
 fn intern_place(interner: &mut Interner, place: &Place, jit: &JitNames) -> Frame {

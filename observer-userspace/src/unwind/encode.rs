@@ -74,9 +74,8 @@ impl Encoder {
     fn write(&mut self) {
         let (address, rule) = self.waiting;
         self.begin_pages((address >> PAGE_SHIFT) as usize);
-        let low = address & 0xffff;
-        let word = low << 16 | u32::from(rule);
-        if low == 0 {
+        let word = row(address, rule);
+        if address.is_multiple_of(1 << PAGE_SHIFT) {
             // Beginning the page has left a row for this address.
             if let Some(last) = self.words.last_mut() {
                 *last = word;
@@ -90,9 +89,9 @@ impl Encoder {
     /// Begins the pages up to `page`, each with the rule of what lies before.
     fn begin_pages(&mut self, page: usize) {
         while self.begun <= page {
-            let row = self.rows() as u32;
-            self.words[HEADER_WORDS as usize + self.begun] = row;
-            self.words.push(u32::from(self.written));
+            self.words[HEADER_WORDS as usize + self.begun] = self.rows() as u32;
+            let address = (self.begun << PAGE_SHIFT) as u32;
+            self.words.push(row(address, self.written));
             self.begun += 1;
         }
     }
@@ -144,4 +143,9 @@ impl Encoder {
             rules: self.rules.len(),
         }
     }
+}
+
+/// A row's word.
+fn row(address: u32, rule: u16) -> u32 {
+    address << 16 | u32::from(rule)
 }

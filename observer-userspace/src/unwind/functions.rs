@@ -19,6 +19,8 @@ pub enum Origin {
         /// Offset of the function's entry in it.
         entry: u32,
     },
+    /// From its instructions: a number of [`super::code::Code`].
+    Code(u32),
 }
 
 /// Functions whose rows are known better than anything says.
@@ -106,6 +108,42 @@ impl<'a> Functions<'a> {
             return false;
         };
         self.list.iter().any(|f| f.start <= at && at < f.end)
+    }
+
+    /// Whether it is known, not described, what the code at an address is, other
+    /// than that stacks end there.
+    pub fn know(&self, address: u64) -> bool {
+        let at = address.wrapping_sub(self.base);
+        self.list.iter().any(|f| {
+            let range = u64::from(f.start)..u64::from(f.end);
+            matches!(
+                f.origin,
+                Origin::Known(Known::SignalReturn | Known::FramePointer)
+            ) && range.contains(&at)
+        })
+    }
+
+    /// Executable code that no function holds, by address: runs of at least
+    /// `at_least` bytes.
+    pub fn gaps(&mut self, at_least: u64) -> Vec<Range<u64>> {
+        self.list.sort_unstable();
+        let base = self.base;
+        let mut held = self
+            .list
+            .iter()
+            .map(|f| base + u64::from(f.start)..base + u64::from(f.end))
+            .peekable();
+        let mut gaps = Vec::new();
+        for code in self.code {
+            let mut at = code.start;
+            while let Some(function) = held.next_if(|f| f.start < code.end) {
+                gaps.push(at..function.start);
+                at = at.max(function.end);
+            }
+            gaps.push(at..code.end);
+        }
+        gaps.retain(|gap| gap.end.saturating_sub(gap.start) >= at_least);
+        gaps
     }
 
     /// By address, one for each; of overlapping functions the one that starts

@@ -8,7 +8,8 @@ use std::os::unix::fs::FileExt as _;
 use object::LittleEndian as LE;
 use object::elf::{
     ELFCLASS64, ELFCOMPRESS_ZLIB, ELFDATA2LSB, ELFMAG, ET_DYN, ET_EXEC, FileHeader64, PF_X,
-    PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64, SHF_COMPRESSED, SHT_NOBITS, SectionHeader64, Sym64,
+    PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64, SHF_COMPRESSED, SHN_UNDEF, SHT_NOBITS, STT_FUNC,
+    SectionHeader64, Sym64,
 };
 use object::pod::{from_bytes, slice_from_all_bytes};
 use observer_common::unwind::PAGE_SHIFT;
@@ -224,6 +225,36 @@ impl<'a, S: Source + ?Sized> Image<'a, S> {
                 each(name, start..end);
             }
         }
+    }
+
+    /// Calls `each` with the addresses of each function in the symbol table, or
+    /// in that of the dynamic linker where there is no other. The range of one
+    /// whose size isn't known is empty.
+    pub fn function_symbols(&self, mut each: impl FnMut(Range<u64>)) {
+        let mut tables = [".symtab", ".dynsym"].into_iter();
+        let table = tables.find_map(|name| self.section(name));
+        let bytes = table.and_then(|table| self.bytes("the symbol table", table).ok());
+        let bytes = bytes.unwrap_or_default();
+        let (symbols, _) = bytes.as_chunks::<{ size_of::<Sym64<LE>>() }>();
+        for symbol in symbols {
+            let Ok((symbol, _)) = from_bytes::<Sym64<LE>>(symbol) else {
+                return;
+            };
+            if symbol.st_type() == STT_FUNC && symbol.st_shndx.get(LE) != SHN_UNDEF {
+                let start = symbol.st_value.get(LE);
+                each(start..start.saturating_add(symbol.st_size.get(LE)));
+            }
+        }
+    }
+
+    /// The code at these addresses, if the file has it all.
+    pub fn code_bytes(&self, range: Range<u64>) -> Option<Vec<u8>> {
+        let (offset, rest) = self.file_range(range.start)?;
+        let length = range.end.checked_sub(range.start)?;
+        if length > rest.min(MAX_SECTION_BYTES) {
+            return None;
+        }
+        self.source.read(offset, length as usize).ok()
     }
 
     /// Calls `each` with the address of each place where `code` stands among

@@ -1,6 +1,8 @@
 //! Per probe family: are its hooks and the fields it reads in this kernel, and
 //! does the kernel accept its programs? Tried by attaching them for a moment.
 
+use std::time::Duration;
+
 use observer_common::offsets::{MISSING, Offsets};
 use observer_common::tally::RESERVED_CELLS;
 
@@ -58,6 +60,8 @@ fn load(report: &mut Report, held: Effective) -> Option<Kernel> {
         histogram_cells: RESERVED_CELLS + TRIAL_ENTRIES,
         counter_cells: RESERVED_CELLS + TRIAL_ENTRIES,
         v1_subsystem: v1_controller().map(subsys_enum_name),
+        // The whole of the programs is to be tried.
+        off_cpu: Some(Duration::ZERO),
         ..LoadOptions::default()
     };
     if held.ensure_required().is_err() {

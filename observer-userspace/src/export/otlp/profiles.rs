@@ -114,6 +114,15 @@ impl<'a> Builder<'a> {
                 attribute_indices.push(self.attribute(key, AttributeValue::String(value)));
             }
         }
+        for (key, value) in sample.wait.into_iter().flat_map(|wait| {
+            [
+                ("observer.wait.reason", wait.reason.as_str()),
+                ("observer.thread.state", wait.state.as_str()),
+            ]
+        }) {
+            let value = AttributeValue::String(value.to_owned());
+            attribute_indices.push(self.attribute(key, value));
+        }
         let encoded = proto::Sample {
             stack_index: self.stack(sample.stack),
             attribute_indices,

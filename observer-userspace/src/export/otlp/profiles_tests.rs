@@ -57,6 +57,7 @@ fn profile(kind: ProfileKind, stacks: u32) -> Profile {
             thread: 1,
             process: 0,
             resource: i % 2,
+            wait: None,
             value: u64::from(i),
             link: (i % 3 == 0).then_some(([i as u8; 16], [1; 8])),
         });

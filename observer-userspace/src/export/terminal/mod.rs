@@ -8,6 +8,7 @@
 mod cpu;
 mod disk;
 pub(super) mod format;
+mod offcpu;
 mod own;
 mod syscalls;
 mod table;
@@ -17,6 +18,7 @@ mod view;
 use crate::signals::metric::ResourceMetrics;
 use crate::signals::{Profile, UnixNanos};
 
+pub use offcpu::{Waits, waits};
 pub use own::OwnCost;
 use view::View;
 
@@ -33,6 +35,8 @@ pub struct Interval<'a> {
     /// Hottest functions by workload label, best first: name and share of the
     /// workload's samples (0..=1).
     pub hottest: &'a [(String, Vec<(String, f64)>)],
+    /// What threads waited for, in the last profile.
+    pub waits: &'a [Waits],
     /// What Observer itself cost.
     pub own: OwnCost,
     /// Columns of the terminal.
@@ -62,6 +66,7 @@ pub fn render(interval: &Interval<'_>) -> String {
     out.push('\n');
     for section in [
         cpu::section(&view, interval),
+        offcpu::section(interval),
         syscalls::section(&view, interval),
         tcp::section(&view, interval),
         disk::section(&view, interval),

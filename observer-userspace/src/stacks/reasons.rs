@@ -1,0 +1,423 @@
+//! What a thread waited for, told from the kernel functions in which it did.
+//!
+//! The function nearest to the wait that is known decides. Where the kernel
+//! hides its functions' names, the syscall does.
+//!
+//! A stack that the kernel walks for somebody else leaves out its scheduler's
+//! functions, and those of its own locks are among them. What is left is how
+//! they wait: out of reach of signals, and not for I/O.
+
+use observer_common::cpu::IN_IOWAIT;
+use observer_common::slot::NO_SYSCALL;
+use observer_common::syscalls::COMPAT;
+
+use super::Wait;
+use crate::signals::wait::{Reason, ThreadState, Waited};
+
+/// Functions under which everything is a page fault, also reading a disk.
+const FAULTS: &[&str] = &[
+    "exc_page_fault",
+    "asm_exc_page_fault",
+    "do_user_addr_fault",
+    "do_page_fault",
+    "do_mem_abort",
+    "handle_mm_fault",
+    "handle_userfault",
+];
+
+/// Beginnings of names of functions, in this order: the first that fits counts.
+const FUNCTIONS: &[(&str, Reason)] = &[
+    // Locks, the kernel's own as well.
+    ("mutex_lock_io", Reason::Disk),
+    ("futex_", Reason::Lock),
+    ("__futex_", Reason::Lock),
+    ("do_futex", Reason::Lock),
+    ("mutex_lock", Reason::Lock),
+    ("__mutex_lock", Reason::Lock),
+    ("ww_mutex_lock", Reason::Lock),
+    ("rt_mutex_", Reason::Lock),
+    ("__rt_mutex_", Reason::Lock),
+    ("rwsem_down_", Reason::Lock),
+    ("down_", Reason::Lock),
+    ("__down", Reason::Lock),
+    ("percpu_down_", Reason::Lock),
+    ("__percpu_down_", Reason::Lock),
+    ("percpu_rwsem_wait", Reason::Lock),
+    ("do_semtimedop", Reason::Lock),
+    ("__do_semtimedop", Reason::Lock),
+    ("locks_lock_inode_wait", Reason::Lock),
+    ("flock_lock_inode_wait", Reason::Lock),
+    ("posix_lock_inode_wait", Reason::Lock),
+    ("fcntl_setlk", Reason::Lock),
+    ("do_lock_file_wait", Reason::Lock),
+    // Sockets.
+    ("__lock_sock", Reason::Socket),
+    ("lock_sock_nested", Reason::Socket),
+    ("sk_wait_", Reason::Socket),
+    ("sk_stream_wait_", Reason::Socket),
+    ("__skb_wait_for_more_packets", Reason::Socket),
+    ("__skb_recv_", Reason::Socket),
+    ("sock_alloc_send_", Reason::Socket),
+    ("inet_csk_accept", Reason::Socket),
+    ("inet_csk_wait_", Reason::Socket),
+    ("inet_wait_for_connect", Reason::Socket),
+    ("__inet_stream_connect", Reason::Socket),
+    ("inet_stream_connect", Reason::Socket),
+    ("tcp_", Reason::Socket),
+    ("unix_", Reason::Socket),
+    ("__unix_", Reason::Socket),
+    ("vsock_", Reason::Socket),
+    ("__vsock_", Reason::Socket),
+    ("netlink_", Reason::Socket),
+    ("packet_recvmsg", Reason::Socket),
+    ("sock_recvmsg", Reason::Socket),
+    ("sock_sendmsg", Reason::Socket),
+    ("__sock_sendmsg", Reason::Socket),
+    ("sock_read_iter", Reason::Socket),
+    ("sock_write_iter", Reason::Socket),
+    ("__sys_recv", Reason::Socket),
+    ("__sys_send", Reason::Socket),
+    ("__sys_accept", Reason::Socket),
+    ("do_accept", Reason::Socket),
+    ("__sys_connect", Reason::Socket),
+    // Messages of others. Pipes are called anon_pipe_* since 6.15.
+    ("pipe_", Reason::Pipe),
+    ("anon_pipe_", Reason::Pipe),
+    ("fifo_open", Reason::Pipe),
+    ("wait_for_partner", Reason::Pipe),
+    ("wait_for_space", Reason::Pipe),
+    ("splice_from_pipe", Reason::Pipe),
+    ("opipe_prep", Reason::Pipe),
+    ("ipipe_prep", Reason::Pipe),
+    ("eventfd_", Reason::Pipe),
+    ("do_msgrcv", Reason::Pipe),
+    ("do_msgsnd", Reason::Pipe),
+    ("wq_sleep", Reason::Pipe),
+    ("do_mq_timed", Reason::Pipe),
+    // Any of several.
+    ("ep_poll", Reason::Poll),
+    ("do_epoll_", Reason::Poll),
+    ("poll_schedule_timeout", Reason::Poll),
+    ("do_poll", Reason::Poll),
+    ("do_sys_poll", Reason::Poll),
+    ("do_select", Reason::Poll),
+    ("core_sys_select", Reason::Poll),
+    ("io_cqring_wait", Reason::Poll),
+    ("do_io_getevents", Reason::Poll),
+    ("read_events", Reason::Poll),
+    ("inotify_read", Reason::Poll),
+    ("fanotify_read", Reason::Poll),
+    // Time.
+    ("do_nanosleep", Reason::Sleep),
+    ("hrtimer_nanosleep", Reason::Sleep),
+    ("common_nsleep", Reason::Sleep),
+    ("alarm_timer_nsleep", Reason::Sleep),
+    ("timerfd_read", Reason::Sleep),
+    ("msleep", Reason::Sleep),
+    ("usleep_range", Reason::Sleep),
+    // Children.
+    ("do_wait_intr", Reason::Other),
+    ("do_wait", Reason::Child),
+    ("__do_wait", Reason::Child),
+    ("kernel_wait4", Reason::Child),
+    ("kernel_waitid", Reason::Child),
+    ("wait_for_vfork_done", Reason::Child),
+    // Signals, and being stopped.
+    ("do_signal_stop", Reason::Stopped),
+    ("do_jobctl_trap", Reason::Stopped),
+    ("ptrace_stop", Reason::Stopped),
+    ("do_freezer_trap", Reason::Stopped),
+    ("__refrigerator", Reason::Stopped),
+    ("do_sigtimedwait", Reason::Signal),
+    ("sigsuspend", Reason::Signal),
+    ("signalfd_", Reason::Signal),
+    ("sys_pause", Reason::Signal),
+    ("__x64_sys_pause", Reason::Signal),
+    ("__do_sys_pause", Reason::Signal),
+    // Terminals.
+    ("n_tty_", Reason::Tty),
+    ("tty_", Reason::Tty),
+    ("vt_waitactive", Reason::Tty),
+    // Disks, last: their functions are near the wait, but whose wait it is
+    // (a pipe's, say) is never further away than one of the above.
+    ("io_schedule", Reason::Disk),
+    ("blk_", Reason::Disk),
+    ("submit_bio_wait", Reason::Disk),
+    ("wait_for_completion_io", Reason::Disk),
+    ("bit_wait_io", Reason::Disk),
+    ("folio_wait_", Reason::Disk),
+    ("wait_on_page", Reason::Disk),
+    ("__wait_on_buffer", Reason::Disk),
+    ("rq_qos_wait", Reason::Disk),
+    ("wbt_wait", Reason::Disk),
+    ("balance_dirty_pages", Reason::Disk),
+    ("jbd2_", Reason::Disk),
+    ("__jbd2_", Reason::Disk),
+    ("wait_transaction_locked", Reason::Disk),
+    ("blkdev_", Reason::Disk),
+    ("__blkdev_", Reason::Disk),
+    ("iomap_dio_", Reason::Disk),
+    ("__iomap_dio_", Reason::Disk),
+    ("filemap_", Reason::Disk),
+    ("__filemap_", Reason::Disk),
+    ("fuse_", Reason::Disk),
+    ("request_wait_answer", Reason::Disk),
+    ("rpc_wait_", Reason::Disk),
+    // Waits for the kernel itself.
+    ("synchronize_", Reason::Other),
+    ("__synchronize_", Reason::Other),
+    ("__wait_rcu_gp", Reason::Other),
+    ("rcu_barrier", Reason::Other),
+    ("__flush_work", Reason::Other),
+    ("call_usermodehelper_", Reason::Other),
+    ("devtmpfs_", Reason::Other),
+    ("nfs_", Reason::Disk),
+    ("nfs4_", Reason::Disk),
+];
+
+/// Which syscalls wait for what, where nothing better is known.
+const SYSCALLS: &[(i64, Reason)] = &[
+    (libc::SYS_futex, Reason::Lock),
+    (libc::SYS_flock, Reason::Lock),
+    (libc::SYS_semop, Reason::Lock),
+    (libc::SYS_semtimedop, Reason::Lock),
+    (libc::SYS_accept, Reason::Socket),
+    (libc::SYS_accept4, Reason::Socket),
+    (libc::SYS_connect, Reason::Socket),
+    (libc::SYS_recvfrom, Reason::Socket),
+    (libc::SYS_recvmsg, Reason::Socket),
+    (libc::SYS_recvmmsg, Reason::Socket),
+    (libc::SYS_sendto, Reason::Socket),
+    (libc::SYS_sendmsg, Reason::Socket),
+    (libc::SYS_sendmmsg, Reason::Socket),
+    (libc::SYS_msgrcv, Reason::Pipe),
+    (libc::SYS_msgsnd, Reason::Pipe),
+    (libc::SYS_mq_timedreceive, Reason::Pipe),
+    (libc::SYS_mq_timedsend, Reason::Pipe),
+    (libc::SYS_ppoll, Reason::Poll),
+    (libc::SYS_pselect6, Reason::Poll),
+    (libc::SYS_epoll_pwait, Reason::Poll),
+    (libc::SYS_epoll_pwait2, Reason::Poll),
+    (libc::SYS_io_getevents, Reason::Poll),
+    (libc::SYS_io_uring_enter, Reason::Poll),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, Reason::Poll),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_select, Reason::Poll),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, Reason::Poll),
+    (libc::SYS_nanosleep, Reason::Sleep),
+    (libc::SYS_clock_nanosleep, Reason::Sleep),
+    (libc::SYS_wait4, Reason::Child),
+    (libc::SYS_waitid, Reason::Child),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_vfork, Reason::Child),
+    (libc::SYS_rt_sigsuspend, Reason::Signal),
+    (libc::SYS_rt_sigtimedwait, Reason::Signal),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_pause, Reason::Signal),
+    (libc::SYS_fsync, Reason::Disk),
+    (libc::SYS_fdatasync, Reason::Disk),
+    (libc::SYS_sync, Reason::Disk),
+    (libc::SYS_syncfs, Reason::Disk),
+    (libc::SYS_msync, Reason::Disk),
+];
+
+/// Bits of the kernel's task state (include/linux/sched.h).
+const TASK_UNINTERRUPTIBLE: u8 = 2;
+const TASK_STOPPED: u8 = 4;
+const TASK_TRACED: u8 = 8;
+
+/// How a thread was off CPU; `kernel` are the names of its kernel functions,
+/// leaf first.
+pub fn explain<'a>(wait: Wait, kernel: impl Iterator<Item = &'a str> + Clone) -> Waited {
+    let Wait::Blocked { state, syscall } = wait else {
+        return Waited {
+            reason: Reason::RunQueue,
+            state: ThreadState::Runnable,
+        };
+    };
+    let is_named = kernel.clone().next().is_some();
+    let locked = state & TASK_UNINTERRUPTIBLE != 0 && state & IN_IOWAIT == 0;
+    let reason =
+        if state & (TASK_STOPPED | TASK_TRACED) != 0 {
+            Reason::Stopped
+        } else if kernel.clone().any(|name| FAULTS.contains(&name)) {
+            Reason::PageFault
+        } else {
+            match of_functions(kernel).or_else(|| of_syscall(syscall)) {
+                // These wait so that signals wake them.
+                Some(
+                    Reason::Socket | Reason::Pipe | Reason::Poll | Reason::Signal | Reason::Tty,
+                ) if locked => Reason::Lock,
+                Some(reason) => reason,
+                None if state & IN_IOWAIT != 0 => Reason::Disk,
+                None if locked && is_named && syscall != NO_SYSCALL => Reason::Lock,
+                None => Reason::Other,
+            }
+        };
+    let state = if state & TASK_TRACED != 0 {
+        ThreadState::Traced
+    } else if state & TASK_STOPPED != 0 {
+        ThreadState::Stopped
+    } else if state & TASK_UNINTERRUPTIBLE != 0 {
+        ThreadState::Uninterruptible
+    } else {
+        ThreadState::Interruptible
+    };
+    Waited { reason, state }
+}
+
+fn of_functions<'a>(mut kernel: impl Iterator<Item = &'a str>) -> Option<Reason> {
+    kernel.find_map(|name| {
+        let known = FUNCTIONS.iter().find(|(start, _)| name.starts_with(start));
+        known.map(|(_, reason)| *reason)
+    })
+}
+
+fn of_syscall(label: u32) -> Option<Reason> {
+    if label == NO_SYSCALL || label & COMPAT != 0 {
+        return None;
+    }
+    let known = SYSCALLS.iter().find(|(n, _)| *n == i64::from(label));
+    known.map(|(_, reason)| *reason)
+}
+
+/// Whether the function only belongs to the switch itself, or to its being
+/// observed: every stack off CPU ends in the same ones.
+pub fn is_switch(name: &str) -> bool {
+    matches!(name, "schedule" | "__schedule" | "__switch_to_asm")
+        || [
+            "bpf_prog_",
+            "bpf_trampoline_",
+            "__traceiter_",
+            "bpf_trace_run",
+            "__bpf_trace_",
+            "__bpf_get_",
+            "bpf_get_",
+        ]
+        .iter()
+        .any(|start| name.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(state: u8, syscall: i64, kernel: &[&str]) -> Reason {
+        let syscall = u32::try_from(syscall).unwrap_or(NO_SYSCALL);
+        explain(Wait::Blocked { state, syscall }, kernel.iter().copied()).reason
+    }
+
+    /// Checks whole stacks of the kernel's (6.18, x86_64; an older name where
+    /// one was changed), leaf first.
+    #[test]
+    fn stacks_of_the_kernel() {
+        let syscall = ["do_syscall_64", "entry_SYSCALL_64_after_hwframe"];
+        for (stack, expected) in [
+            (
+                "futex_do_wait __futex_wait futex_wait do_futex __x64_sys_futex",
+                Reason::Lock,
+            ),
+            (
+                "rwsem_down_write_slowpath down_write vma_start_write vm_mmap",
+                Reason::Lock,
+            ),
+            (
+                "__mutex_lock.constprop.0 mutex_lock anon_pipe_read vfs_read",
+                Reason::Lock,
+            ),
+            ("anon_pipe_read vfs_read ksys_read", Reason::Pipe),
+            ("pipe_read vfs_read ksys_read", Reason::Pipe),
+            ("eventfd_read vfs_read ksys_read", Reason::Pipe),
+            (
+                "schedule_timeout wait_woken sk_wait_data tcp_recvmsg_locked tcp_recvmsg",
+                Reason::Socket,
+            ),
+            (
+                "schedule_timeout unix_stream_read_generic unix_stream_recvmsg",
+                Reason::Socket,
+            ),
+            (
+                "schedule_timeout inet_csk_accept inet_accept do_accept",
+                Reason::Socket,
+            ),
+            (
+                "schedule_hrtimeout_range_clock ep_poll do_epoll_wait",
+                Reason::Poll,
+            ),
+            (
+                "schedule_hrtimeout_range poll_schedule_timeout.constprop.0 do_sys_poll",
+                Reason::Poll,
+            ),
+            ("io_cqring_wait __do_sys_io_uring_enter", Reason::Poll),
+            (
+                "do_nanosleep hrtimer_nanosleep common_nsleep __x64_sys_clock_nanosleep",
+                Reason::Sleep,
+            ),
+            ("do_wait kernel_wait4 __do_sys_wait4", Reason::Child),
+            (
+                "do_sigtimedwait.isra.0 __x64_sys_rt_sigtimedwait",
+                Reason::Signal,
+            ),
+            ("wait_woken n_tty_read tty_read vfs_read", Reason::Tty),
+            (
+                "io_schedule folio_wait_bit_common filemap_get_pages filemap_read",
+                Reason::Disk,
+            ),
+            (
+                "blk_io_schedule __iomap_dio_rw iomap_dio_rw ext4_file_read_iter",
+                Reason::Disk,
+            ),
+            ("jbd2_log_wait_commit ext4_sync_file", Reason::Disk),
+            (
+                "io_schedule folio_wait_bit_common filemap_fault __do_fault handle_mm_fault \
+                 do_user_addr_fault exc_page_fault asm_exc_page_fault",
+                Reason::PageFault,
+            ),
+            ("something_new vfs_read ksys_read", Reason::Other),
+        ] {
+            let mut stack: Vec<&str> = stack.split_whitespace().collect();
+            stack.splice(0..0, ["__schedule", "schedule"]);
+            stack.extend(syscall);
+            assert_eq!(reason(1, -1, &stack), expected, "{stack:?}");
+        }
+    }
+
+    /// Checks that a lock of the kernel's is found where the walk left out its
+    /// functions.
+    #[test]
+    fn locks_left_out() {
+        let pipe = ["anon_pipe_read", "vfs_read"];
+        assert_eq!(reason(1, libc::SYS_read, &pipe), Reason::Pipe);
+        assert_eq!(reason(2, libc::SYS_read, &pipe), Reason::Lock);
+        let mmap = ["vm_mmap_pgoff", "ksys_mmap_pgoff"];
+        assert_eq!(reason(2, libc::SYS_mmap, &mmap), Reason::Lock);
+        assert_eq!(reason(2 | IN_IOWAIT, libc::SYS_mmap, &mmap), Reason::Disk);
+        let rcu = ["__wait_rcu_gp", "synchronize_rcu"];
+        assert_eq!(reason(2, libc::SYS_umount2, &rcu), Reason::Other);
+    }
+
+    /// Checks what is known without names: by syscall, by the wait for I/O, by
+    /// the state.
+    #[test]
+    fn without_names() {
+        assert_eq!(reason(1, libc::SYS_futex, &[]), Reason::Lock);
+        assert_eq!(reason(1, libc::SYS_clock_nanosleep, &[]), Reason::Sleep);
+        assert_eq!(reason(1, libc::SYS_read, &[]), Reason::Other);
+        assert_eq!(reason(2 | IN_IOWAIT, libc::SYS_read, &[]), Reason::Disk);
+        assert_eq!(reason(4, -1, &["schedule"]), Reason::Stopped);
+        let waited = explain(Wait::RunQueue, ["futex_wait"].into_iter());
+        assert_eq!(waited.reason, Reason::RunQueue);
+        assert_eq!(waited.state, ThreadState::Runnable);
+    }
+
+    /// Checks that no rule is hidden behind one before it.
+    #[test]
+    fn every_rule_can_apply() {
+        for (n, (start, _)) in FUNCTIONS.iter().enumerate() {
+            let hidden = FUNCTIONS[..n].iter().find(|(s, _)| start.starts_with(s));
+            assert_eq!(hidden, None, "{start}");
+        }
+    }
+}

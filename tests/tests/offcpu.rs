@@ -1,0 +1,454 @@
+//! Time off CPU against the clocks of threads that know what they do. Need root.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{gettid, pipe};
+use observer_common::loss::Loss;
+use observer_tests::loopdev::LoopDevice;
+use observer_tests::root::is_root;
+use observer_tests::{observer_bin, workload};
+use observer_userspace::kernel::object::Filters;
+use observer_userspace::kernel::{Kernel, LoadOptions};
+use observer_userspace::probes::cpu::{self, Sampler, Taken};
+use observer_userspace::probes::offcpu::{self, Blocked};
+use observer_userspace::probes::sched;
+use observer_userspace::signals::attribute::SharedResource;
+use observer_userspace::signals::profile::ProfileKind;
+use observer_userspace::signals::{Profile, Reason};
+use observer_userspace::stacks::{RawProfile, Stacks, SymbolOptions};
+
+/// Tests that load the CPUs would make those that measure wait for them.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The kernel half, counting this process's time off CPU.
+struct Recorder {
+    kernel: Kernel,
+    sampler: Sampler,
+}
+
+impl Recorder {
+    fn start(options: LoadOptions, frequency: Option<u32>) -> Self {
+        let mut kernel = Kernel::load(&options).expect("loaded");
+        kernel.attach(&sched::IDENTITY);
+        kernel.attach(&offcpu::SYSCALLS);
+        kernel.attach(&sched::SPEC);
+        kernel.attach(&offcpu::SPEC);
+        if frequency.is_some() {
+            kernel.attach(&cpu::SPEC);
+        }
+        for state in kernel.states() {
+            assert_eq!(state.failure, None, "{}", state.program.name);
+        }
+        let mut sampler = match frequency {
+            Some(frequency) => Sampler::attach(&mut kernel, frequency).expect("attached"),
+            None => Sampler::without_clocks(&mut kernel).expect("attached"),
+        };
+        sampler.follow(Blocked::new(&mut kernel).expect("linked"));
+        sampler.start().expect("started");
+        Self { kernel, sampler }
+    }
+
+    fn of_this_process(threshold: Duration) -> LoadOptions {
+        LoadOptions {
+            filters: Filters {
+                pids: vec![std::process::id()],
+                ..Filters::default()
+            },
+            off_cpu: Some(threshold),
+            ..LoadOptions::default()
+        }
+    }
+
+    fn take(&mut self) -> Taken {
+        let taken = self.sampler.take(|_| SharedResource::default());
+        taken.expect("read")
+    }
+
+    /// Everything; nothing may be lost.
+    fn finish(mut self) -> Taken {
+        self.sampler.stop();
+        let taken = self.take();
+        for (cause, count) in self.kernel.losses().expect("losses") {
+            // Switches from and to threads that the kernel hides.
+            let expected = matches!(cause, Loss::SwitchUnseen | Loss::SyscallUnmatched);
+            assert!(expected || count == 0, "{count} × {}", cause.name());
+        }
+        taken
+    }
+}
+
+fn named(raw: RawProfile) -> Profile {
+    let stacks = Stacks::start(SymbolOptions { debug_info: false }).expect("started");
+    let answer = stacks.symbolize(raw).blocking_recv();
+    answer.expect("the thread lives").profile
+}
+
+/// Nanoseconds by thread and reason.
+fn by_reason(profile: &Profile) -> HashMap<(u32, Reason), u64> {
+    let mut sums = HashMap::new();
+    for sample in &profile.samples {
+        let wait = sample.wait.expect("time off CPU");
+        *sums.entry((sample.tid, wait.reason)).or_default() += sample.value;
+    }
+    sums
+}
+
+fn seconds_of(clock: ClockId) -> f64 {
+    Duration::from(clock_gettime(clock).expect("a clock")).as_secs_f64()
+}
+
+/// What a thread knows of itself.
+#[derive(Clone, Copy, Debug)]
+struct Truth {
+    tid: u32,
+    wall: f64,
+    cpu: f64,
+}
+
+/// Runs `work` in a thread of its own and measures it there.
+fn measured(work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<Truth> {
+    std::thread::spawn(move || {
+        let (wall, cpu) = (
+            seconds_of(ClockId::CLOCK_MONOTONIC),
+            seconds_of(ClockId::CLOCK_THREAD_CPUTIME_ID),
+        );
+        work();
+        Truth {
+            tid: gettid().as_raw() as u32,
+            cpu: seconds_of(ClockId::CLOCK_THREAD_CPUTIME_ID) - cpu,
+            wall: seconds_of(ClockId::CLOCK_MONOTONIC) - wall,
+        }
+    })
+}
+
+fn after(delay: Duration, act: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(move || {
+        std::thread::sleep(delay);
+        act();
+    });
+}
+
+const WAIT: Duration = Duration::from_millis(400);
+
+fn wait_for_lock() {
+    let lock = Arc::new(Mutex::new(()));
+    let (ready, is_ready) = mpsc::channel();
+    let held = lock.clone();
+    std::thread::spawn(move || {
+        let _guard = held.lock().expect("nobody panics");
+        ready.send(()).expect("somebody waits");
+        std::thread::sleep(WAIT);
+    });
+    is_ready.recv().expect("it is held");
+    drop(lock.lock().expect("nobody panics"));
+}
+
+fn wait_for_pipe() {
+    let (reader, writer) = pipe().expect("a pipe");
+    after(WAIT, move || {
+        nix::unistd::write(writer, b"x").expect("written");
+    });
+    nix::unistd::read(reader, &mut [0]).expect("read");
+}
+
+fn wait_for_socket() {
+    let (mut here, mut there) = UnixStream::pair().expect("sockets");
+    after(WAIT, move || there.write_all(b"x").expect("written"));
+    here.read_exact(&mut [0]).expect("read");
+}
+
+fn wait_in_poll() {
+    let (reader, _writer) = pipe().expect("a pipe");
+    let mut fd = libc::pollfd {
+        fd: reader.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one live descriptor.
+    let ready = unsafe { libc::poll(&raw mut fd, 1, WAIT.as_millis() as libc::c_int) };
+    assert_eq!(ready, 0);
+}
+
+/// Reads past the page cache for [`WAIT`].
+fn read_disk(path: &std::path::Path) {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .expect("a device");
+    // Aligned as the device wants it.
+    let mut memory = vec![0_u8; 2 << 20];
+    let skip = memory.as_ptr().align_offset(4096);
+    let buffer = &mut memory[skip..skip + (1 << 20)];
+    let begin = Instant::now();
+    while begin.elapsed() < WAIT {
+        if file.read(buffer).expect("read") == 0 {
+            std::io::Seek::rewind(&mut file).expect("a disk");
+        }
+    }
+}
+
+/// `found` within 2 % of `expected`.
+fn assert_close(what: &str, found: f64, expected: f64) {
+    assert!(
+        (found - expected).abs() <= expected * 0.02,
+        "{what}: {found} s, not {expected} s"
+    );
+}
+
+/// Checks for each reason that a thread which waits for it and measures its
+/// own clocks gets its time off CPU back within 2 %, under that reason.
+#[test]
+fn every_wait_has_its_time_and_reason() {
+    if !is_root() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = LoopDevice::new(16 << 20, true).expect("a loop device");
+    let path = device.path();
+    let recorder = Recorder::start(Recorder::of_this_process(Duration::ZERO), None);
+    let threads = [
+        (Reason::Sleep, measured(|| std::thread::sleep(WAIT))),
+        (Reason::Lock, measured(wait_for_lock)),
+        (Reason::Pipe, measured(wait_for_pipe)),
+        (Reason::Socket, measured(wait_for_socket)),
+        (Reason::Poll, measured(wait_in_poll)),
+    ];
+    let mut truths: Vec<(Reason, Truth)> = threads
+        .into_iter()
+        .map(|(reason, thread)| (reason, thread.join().expect("no panic")))
+        .collect();
+    // Alone: it needs a CPU.
+    let disk = measured(move || read_disk(&path)).join().expect("no panic");
+    truths.push((Reason::Disk, disk));
+    let profile = named(recorder.finish().off_cpu);
+    assert_eq!(profile.kind, ProfileKind::OffCpu);
+    let found = by_reason(&profile);
+    let seconds = |tid, reason| found.get(&(tid, reason)).copied().unwrap_or_default() as f64 / 1e9;
+    for (reason, truth) in truths {
+        let waited = seconds(truth.tid, reason);
+        let queued = seconds(truth.tid, Reason::RunQueue);
+        let off = truth.wall - truth.cpu;
+        let what = format!("{} ({queued} s in the run queue)", reason.as_str());
+        assert_close(&what, waited + queued, off);
+        assert!(waited > 0.9 * off - queued, "{what}: {waited} of {off} s");
+    }
+    // The frame that says why stands on top of each stack.
+    for sample in &profile.samples {
+        let reason = sample.wait.expect("time off CPU").reason;
+        assert_eq!(profile.leaf(sample.stack), reason.frame());
+    }
+}
+
+/// Works, sleeps, and fights for a lock.
+fn mixed(lock: &Mutex<()>, turns: u32) {
+    let spin = |ms: u64| {
+        let end = seconds_of(ClockId::CLOCK_THREAD_CPUTIME_ID) + ms as f64 / 1e3;
+        while seconds_of(ClockId::CLOCK_THREAD_CPUTIME_ID) < end {
+            std::hint::spin_loop();
+        }
+    };
+    for _ in 0..turns {
+        spin(15);
+        std::thread::sleep(Duration::from_millis(10));
+        let _guard = lock.lock().expect("nobody panics");
+        spin(3);
+    }
+}
+
+/// Checks that time on CPU, off CPU and in the run queue are together each
+/// thread's wall-clock time within 2 %, with more threads than CPUs; and the
+/// same with samples for the time on CPU, as `--type wall` adds them up.
+#[test]
+fn parts_are_wall_clock_time() {
+    if !is_root() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let options = Recorder::of_this_process(Duration::ZERO);
+    let recorder = Recorder::start(options, Some(997));
+    let lock = Arc::new(Mutex::new(()));
+    let threads: Vec<_> = (0..5)
+        .map(|_| {
+            let lock = lock.clone();
+            measured(move || mixed(&lock, 25))
+        })
+        .collect();
+    let truths: Vec<Truth> = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("no panic"))
+        .collect();
+    let Taken { on_cpu, off_cpu } = recorder.finish();
+    let of = |raw: &RawProfile, tid| -> f64 {
+        let own = raw.samples.iter().filter(|s| s.tid == tid);
+        own.map(|s| s.value * raw.period).sum::<u64>() as f64 / 1e9
+    };
+    let (mut sampled, mut wall) = (0.0, 0.0);
+    for truth in truths {
+        let off = of(&off_cpu, truth.tid);
+        assert!(off > 0.2, "{off} s off CPU");
+        let what = format!("thread with {} s of CPU, {off} s off CPU", truth.cpu);
+        assert_close(&what, truth.cpu + off, truth.wall);
+        sampled += of(&on_cpu, truth.tid) + off;
+        wall += truth.wall;
+    }
+    assert_close("samples and time off CPU", sampled, wall);
+}
+
+/// Checks that a wait that goes on through many intervals is counted to each
+/// of them, once in full, always with the stack that was told once.
+#[test]
+fn long_waits_are_counted_once() {
+    if !is_root() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let options = Recorder::of_this_process(Duration::from_millis(1));
+    let mut recorder = Recorder::start(options, None);
+    let thread = measured(|| std::thread::sleep(Duration::from_millis(1500)));
+    let mut intervals = Vec::new();
+    for _ in 0..7 {
+        std::thread::sleep(Duration::from_millis(150));
+        intervals.push(recorder.take().off_cpu);
+    }
+    let truth = thread.join().expect("no panic");
+    intervals.push(recorder.finish().off_cpu);
+    let mut total = 0;
+    let mut stacks = std::collections::HashSet::new();
+    for (n, interval) in intervals.iter().enumerate() {
+        let own = interval.samples.iter().filter(|s| s.tid == truth.tid);
+        let mut of_interval = 0;
+        for sample in own {
+            of_interval += sample.value;
+            assert!(!sample.stack.kernel.is_empty(), "interval {n}: no stack");
+            assert!(!sample.stack.user.is_empty(), "interval {n}: no stack");
+            stacks.insert(sample.stack.clone());
+        }
+        assert!(of_interval > 100_000_000, "interval {n}: {of_interval} ns");
+        total += of_interval;
+    }
+    assert_eq!(stacks.len(), 1, "{stacks:?}");
+    assert_close("all intervals", total as f64 / 1e9, truth.wall - truth.cpu);
+}
+
+/// Checks that a thread that waited before the daemon came counts from then
+/// on, and that times below the threshold are left out.
+#[test]
+fn older_waits_and_short_ones() {
+    if !is_root() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (tell, told) = mpsc::channel();
+    let older = std::thread::spawn(move || {
+        tell.send(gettid().as_raw() as u32).expect("somebody waits");
+        std::thread::sleep(Duration::from_millis(1200));
+    });
+    let older_tid = told.recv().expect("its id");
+    std::thread::sleep(Duration::from_millis(50));
+    let options = Recorder::of_this_process(Duration::from_millis(20));
+    let recorder = Recorder::start(options, None);
+    let begin = Instant::now();
+    let short = measured(|| {
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let short = short.join().expect("no panic");
+    let seconds = begin.elapsed().as_secs_f64();
+    let taken = recorder.finish().off_cpu;
+    let of = |tid| -> f64 {
+        let own = taken.samples.iter().filter(|s| s.tid == tid);
+        own.map(|s| s.value).sum::<u64>() as f64 / 1e9
+    };
+    let since_start = begin.elapsed().as_secs_f64();
+    let counted = of(older_tid);
+    assert!(
+        (seconds * 0.98..=since_start * 1.02 + 0.02).contains(&counted),
+        "{counted} s in {seconds} to {since_start} s"
+    );
+    let all = short.wall - short.cpu;
+    assert!(of(short.tid) < 0.5 * all, "{} of {all} s", of(short.tid));
+    older.join().expect("no panic");
+}
+
+/// Sum of the values of the stacks that `keep` keeps.
+fn sum(folded: &str, keep: impl Fn(&str) -> bool) -> f64 {
+    let lines = folded.lines().filter_map(|line| line.rsplit_once(' '));
+    let kept = lines.filter(|(stack, _)| keep(stack));
+    kept.map(|(_, ns)| ns.parse::<f64>().expect("a number"))
+        .sum()
+}
+
+/// Checks that `record` writes time off CPU beside its outputs, that the wall
+/// clock is all of a program's time, and that the summary says why it waited.
+#[test]
+fn record_writes_both() {
+    if !is_root() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("both.folded");
+    let program = workload::program().expect("the workload");
+    let record = |arguments: &[&str]| {
+        let output = Command::new(observer_bin())
+            .args(["record", "--frequency", "499", "-o"])
+            .arg(&out)
+            .args(arguments)
+            .arg("--")
+            .arg(&program)
+            .args(["obs-waits", "sleep=5:100", "spin=500"])
+            .output()
+            .expect("observer runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let said = record(&["--off-cpu"]);
+    let beside = folder.path().join("both.off-cpu.folded");
+    let off_cpu = std::fs::read_to_string(&beside).expect("written beside");
+    let slept = sum(&off_cpu, |s| {
+        s.starts_with("obs-waits;") && s.ends_with(";[sleep]")
+    });
+    assert_close("sleeps", slept / 1e9, 0.5);
+    assert!(said.contains("off CPU: sleep 0.5"), "{said}");
+    assert!(said.contains("both.off-cpu.folded"), "{said}");
+    let on_cpu = std::fs::read_to_string(&out).expect("written");
+    assert_eq!(sum(&on_cpu, |s| s.contains('[')), 0.0);
+
+    record(&["--type", "wall"]);
+    let wall = std::fs::read_to_string(&out).expect("written");
+    let own = |s: &str| s.starts_with("obs-waits;");
+    let all = sum(&wall, own) / 1e9;
+    let off = sum(&wall, |s| own(s) && s.ends_with(']')) / 1e9;
+    let on = all - off;
+    assert!((0.45..0.56).contains(&on), "{on} s on CPU");
+    assert!(off > 0.5, "{off} s off CPU");
+}
+
+/// Checks that contradictions are refused in one line.
+#[test]
+fn contradictions_are_refused() {
+    for arguments in [
+        &["--off-cpu", "--type", "off-cpu"][..],
+        &["--off-cpu", "-o", "-"],
+        &["--type", "of-cpu"],
+    ] {
+        let output = Command::new(observer_bin())
+            .arg("record")
+            .args(arguments)
+            .output()
+            .expect("observer runs");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
