@@ -390,6 +390,8 @@ mod code {
     pub const RETURN: u64 = 0xc3;
     /// `mov %rsp,%rbp`
     pub const MOVE_FP: u64 = 0xe5_8948;
+    /// `push %rbp; mov %rsp,%rbp`
+    pub const SET_UP: u32 = 0xe589_4855;
     /// `endbr64`
     pub const ENDBR: u64 = 0xfa1e_0ff3;
     /// `mov $15,%rax; …`: the rest of it is `syscall` (rt_sigreturn).
@@ -433,7 +435,8 @@ fn without_table(
         // Where the frame isn't set up yet, or is gone already.
         let nothing_pushed = text & 0xff == code::PUSH_FP
             || text & 0xff == code::RETURN
-            || text & 0xffff_ffff == code::ENDBR;
+            || text & 0xffff_ffff == code::ENDBR
+            || frame_ahead(text, at.pc, machine);
         if nothing_pushed {
             let Some(pc) = machine.read(at.sp) else {
                 return Err(Outcome::ReadFault);
@@ -455,6 +458,20 @@ fn without_table(
         }
     }
     step_by_frame_pointer(at, machine)
+}
+
+/// Whether the frame is set up a few instructions later: compilers at run time
+/// check first whether the code is still valid, or the stack long enough.
+#[inline(always)]
+fn frame_ahead(text: u64, pc: u64, machine: &mut Current<'_>) -> bool {
+    let mut words = u128::from(text) | u128::from(machine.read(pc + 8).unwrap_or(0)) << 64;
+    for _ in 0..13 {
+        if words as u32 == code::SET_UP {
+            return true;
+        }
+        words >>= 8;
+    }
+    false
 }
 
 /// Finds the mapping of an address among those of a process.

@@ -224,7 +224,7 @@ impl Unwinder {
     fn answer(&mut self, request: Request, processes: &mut Processes, modules: &mut Modules) {
         let reason = Outcome::from_number(request.reason as u8);
         tracing::trace!(
-            "asked for process {} at {:#x}: {reason:?}",
+            "asked for process {}: {reason:?} at {:#x}",
             request.tgid,
             request.address
         );

@@ -44,8 +44,13 @@ impl State {
         if self.outermost {
             return END;
         }
-        // The frame pointer may be used for something else later on.
+        // Where the frame pointer was set up as the ABI shows it, compilers keep it
+        // to the end, and interpreters' code, which takes its arguments off the
+        // stack of its caller, has nothing else. In other places it may be used
+        // for something else later on.
+        let by_frame = self.frame.is_some() && self.frame == self.saved && !self.taken_back;
         let (register, offset) = match (self.depth, self.frame) {
+            (_, Some(frame)) if by_frame => (FP, frame),
             (Some(depth), _) => (SP, depth),
             (None, Some(frame)) => (FP, frame),
             (None, None) => return UNKNOWN,

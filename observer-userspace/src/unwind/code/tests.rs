@@ -147,7 +147,7 @@ fn pushing_loop() {
     let bases = rules(&code)
         .into_iter()
         .map(|(at, rule)| (at, rule.register, rule.cfa_offset));
-    let expected = [(0, SP, 8), (1, SP, 16), (6, FP, 16), (17, SP, 8)];
+    let expected = [(0, SP, 8), (1, SP, 16), (4, FP, 16), (17, SP, 8)];
     assert_eq!(bases.collect::<Vec<_>>(), expected);
 }
 
