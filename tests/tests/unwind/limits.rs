@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use observer_tests::chain::{compile, record_script};
+use observer_tests::chain::{compile, record_script, record_warm};
 use observer_tests::root::is_root;
 
 /// Frames walked at most.
@@ -24,14 +24,15 @@ fn depths() {
             "recurse.c",
             &["-static"],
         );
-        record_script(&format!("{} 1.2 {calls}", program.display()))
+        record_warm(&[(&program, &calls.to_string())])
     };
     // _start, __libc_start_main, __libc_start_call_main, main; bottom.
     let others = 5;
     for depth in [100, DEPTH] {
-        let recorded = run("u-deep", depth - others);
+        let name = format!("u-deep-{depth}");
+        let recorded = run(&name, depth - others);
         let mine = recorded.lines.iter().filter(|line| {
-            line.process == "u-deep" && line.frames.iter().any(|frame| frame == "bottom")
+            line.process == name && line.frames.iter().any(|frame| frame == "bottom")
         });
         let (mut all, mut whole) = (0, 0);
         for line in mine {

@@ -44,8 +44,13 @@ impl State {
         if self.outermost {
             return END;
         }
-        // The frame pointer may be used for something else later on.
+        // Where the frame pointer was set up as the ABI shows it, compilers keep it
+        // to the end, and interpreters' code, which takes its arguments off the
+        // stack of its caller, has nothing else. In other places it may be used
+        // for something else later on.
+        let by_frame = self.frame.is_some() && self.frame == self.saved && !self.taken_back;
         let (register, offset) = match (self.depth, self.frame) {
+            (_, Some(frame)) if by_frame => (FP, frame),
             (Some(depth), _) => (SP, depth),
             (None, Some(frame)) => (FP, frame),
             (None, None) => return UNKNOWN,
@@ -127,6 +132,7 @@ pub fn follow(code: &[u8], address: u64, begin: State) -> Followed {
         waiting: vec![(0, begin)],
         behind_calls: VecDeque::new(),
         indirect: None,
+        reached: 0,
         returns: false,
         others: Vec::new(),
     };
@@ -162,6 +168,8 @@ struct Walk<'a> {
     /// The state at the deepest jump to somewhere. (Those without a frame are
     /// mostly calls at the end of functions.)
     indirect: Option<State>,
+    /// Up to where the code has been reached without a gap.
+    reached: usize,
     /// Whether the function goes on as others do after it cleared the frame
     /// pointer, so that wasn't what it is for.
     returns: bool,
@@ -171,18 +179,32 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Follows all ways that wait.
     fn all(&mut self) {
-        while let Some((at, state)) = self.waiting.pop().or_else(|| self.behind_calls.pop_front()) {
-            self.one_way(at, state);
+        loop {
+            if let Some((at, state)) = self.waiting.pop() {
+                self.one_way(at, state, true);
+            } else if let Some((at, state)) = self.behind_calls.pop_front() {
+                self.one_way(at, state, false);
+            } else {
+                return;
+            }
         }
     }
 
-    /// Follows one way until it ends or meets another.
-    fn one_way(&mut self, mut at: usize, mut state: State) {
+    /// Follows one way until it ends or meets another. Where they don't agree
+    /// on the depth, as when a loop pushes, only the frame pointer tells.
+    fn one_way(&mut self, mut at: usize, mut state: State, mut jumped: bool) {
         while self.known.len() < MAX_INSTRUCTIONS {
             if let Some((_, known)) = self.known.get(&at) {
                 self.returns |= state.outermost && !known.outermost;
-                return;
+                if jumped && known.depth != state.depth {
+                    state.depth = None;
+                }
+                let tells = state.frame.is_some() && state.frame == known.frame;
+                if !tells || state.depth.is_some() || known.depth.is_none() {
+                    return;
+                }
             }
+            jumped = false;
             let rest = self.code.get(at..).unwrap_or_default();
             let Some(instruction) = decode(rest) else {
                 return;
@@ -234,14 +256,16 @@ impl Walk<'_> {
     }
 
     /// The first instruction that no way has led to and that isn't padding.
-    fn first_gap(&self) -> Option<usize> {
-        let mut end = 0;
-        for (at, (length, _)) in &self.known {
+    fn first_gap(&mut self) -> Option<usize> {
+        // All before the last gap has been reached.
+        let mut end = self.reached;
+        for (at, (length, _)) in self.known.range(end..) {
             if *at > end {
-                return Some(end);
+                break;
             }
             end = end.max(at + length);
         }
+        self.reached = end;
         (end < self.code.len()).then_some(end)
     }
 
