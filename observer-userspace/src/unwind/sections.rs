@@ -15,7 +15,7 @@ use object::pod::{from_bytes, slice_from_all_bytes};
 use observer_common::unwind::PAGE_SHIFT;
 
 use super::arch::Arch;
-use super::{BuildError, MAX_SECTION_BYTES, MAX_SECTIONS, MAX_SEGMENTS};
+use super::{BuildError, MAX_SECTION_BYTES, MAX_SECTIONS, MAX_SEGMENTS, within};
 
 type Segment = ProgramHeader64<LE>;
 type SectionHeader = SectionHeader64<LE>;
@@ -351,13 +351,6 @@ fn executable(segments: &[Segment]) -> Vec<Range<u64>> {
         .collect();
     code.sort_unstable_by_key(|range| range.start);
     code
-}
-
-fn within(what: &'static str, size: u64, limit: u64) -> Result<(), BuildError> {
-    if size > limit {
-        return Err(BuildError::Size { what, size, limit });
-    }
-    Ok(())
 }
 
 fn read<S: Source + ?Sized>(
