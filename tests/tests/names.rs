@@ -736,6 +736,52 @@ impl Drop for Remove {
     }
 }
 
+/// Checks that files with wrong bytes, in their headers and tables and in their
+/// debug information, do no more than lack names.
+#[test]
+fn broken_files() {
+    let folder = tempfile::tempdir().expect("folder");
+    let program = compile(folder.path(), "");
+    let parts = sections(&program);
+    let text = parts[".text"];
+    let bytes = std::fs::read(&program).expect("read");
+    let addresses = addresses_in_functions(&program, 40);
+    let stacks = stacks();
+    let mut named = 0;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    // The tables of segments and sections, of symbols, what the compiler says.
+    let end = bytes.len() as u64;
+    let whole = |name: &str| (parts[name].1, parts[name].2);
+    let mut places = vec![(0, 1024), (end - 2600, 2600)];
+    places.extend([".symtab", ".strtab", ".rela.plt", ".debug_info"].map(whole));
+    places.extend([".debug_abbrev", ".debug_line", ".debug_aranges"].map(whole));
+    places.extend(parts.get(".debug_rnglists").map(|s| (s.1, s.2)));
+    for turn in 0..places.len() * 4 {
+        let (at, length) = places[turn % places.len()];
+        let mut broken = bytes.clone();
+        for _ in 0..1 + next(30) {
+            let value = [0, 0xff, 0x7f, 0x80, next(256) as u8][next(5) as usize];
+            broken[(at + next(length)) as usize] = value;
+        }
+        let copy = folder.path().join(format!("broken-{turn}"));
+        std::fs::write(&copy, broken).expect("written");
+        let code = Mapped::new(&copy);
+        std::thread::sleep(Duration::from_millis(5));
+        let place = |a: &u64| a - text.0 + text.1 + code.0 as u64;
+        let places: Vec<u64> = addresses.iter().map(place).collect();
+        let names = observed(&stacks, std::process::id(), &places);
+        assert_eq!(names.len(), addresses.len());
+        named += names.iter().filter(|(calls, _)| !calls.is_empty()).count();
+    }
+    assert!(named > 0, "some names are left");
+}
+
 /// Checks the C library's names and lines at 1,000 addresses against addr2line,
 /// with the debug files that Debian compresses and finds by build id.
 #[test]

@@ -230,9 +230,13 @@ impl<'a, S: Source + ?Sized> Image<'a, S> {
     /// Calls `each` with the addresses of each function in the symbol table, or
     /// in that of the dynamic linker where there is no other. The range of one
     /// whose size isn't known is empty.
-    pub fn function_symbols(&self, mut each: impl FnMut(Range<u64>)) {
-        let mut tables = [".symtab", ".dynsym"].into_iter();
-        let table = tables.find_map(|name| self.section(name));
+    pub fn function_symbols(&self, mut each: impl FnMut(Range<u64>, &[u8])) {
+        let mut tables = [(".symtab", ".strtab"), (".dynsym", ".dynstr")].into_iter();
+        let found = tables.find_map(|(table, names)| Some((self.section(table)?, names)));
+        let (table, names) = found.unzip();
+        let names = names.and_then(|names| self.section(names));
+        let names = names.and_then(|names| self.bytes("the names of symbols", names).ok());
+        let names = names.unwrap_or_default();
         let bytes = table.and_then(|table| self.bytes("the symbol table", table).ok());
         let bytes = bytes.unwrap_or_default();
         let (symbols, _) = bytes.as_chunks::<{ size_of::<Sym64<LE>>() }>();
@@ -242,7 +246,10 @@ impl<'a, S: Source + ?Sized> Image<'a, S> {
             };
             if symbol.st_type() == STT_FUNC && symbol.st_shndx.get(LE) != SHN_UNDEF {
                 let start = symbol.st_value.get(LE);
-                each(start..start.saturating_add(symbol.st_size.get(LE)));
+                let name = names.get(symbol.st_name.get(LE) as usize..).unwrap_or(&[]);
+                let length = name.iter().position(|byte| *byte == 0);
+                let name = &name[..length.unwrap_or(0)];
+                each(start..start.saturating_add(symbol.st_size.get(LE)), name);
             }
         }
     }
