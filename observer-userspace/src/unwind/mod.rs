@@ -22,6 +22,7 @@ mod functions;
 mod roots;
 mod rule;
 mod sections;
+mod symbols;
 
 use std::fs::File;
 
