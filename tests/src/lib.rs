@@ -4,6 +4,7 @@ pub mod bench;
 pub mod binary;
 pub mod busy;
 pub mod cgroup;
+pub mod chain;
 pub mod kernel;
 pub mod netns;
 pub mod otlp_samples;
@@ -13,6 +14,7 @@ pub mod receiver;
 pub mod root;
 pub mod stolen;
 pub mod tcp;
+pub mod unwind_check;
 pub mod workload;
 
 pub use binary::observer_bin;

@@ -30,6 +30,19 @@ pub fn program(program: &str, package: &str) -> Result<Command> {
     Ok(Command::new(found))
 }
 
+/// A test ends here for want of the files of a package in the list: a skip that
+/// says so, but in CI a failure.
+///
+/// # Panics
+/// With `CI` in the environment, or when nobody listed the package.
+pub fn missing(package: &str) {
+    let is_listed = names().any(|name| name == package);
+    assert!(is_listed, "tests/packages.txt does not list {package}");
+    let what = format!("needs `apt-get install {package}` (or run `cargo xtask test`)");
+    assert!(std::env::var_os("CI").is_none(), "{what}");
+    eprintln!("skipped: {what}");
+}
+
 /// Names of the packages in the list.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PACKAGES

@@ -2,6 +2,7 @@
 
 mod cargo;
 mod ebpf;
+mod fuzz;
 mod root;
 mod run;
 mod test;
@@ -39,6 +40,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Runs the fuzz targets, or one of them, for some minutes.
+    Fuzz(fuzz::Options),
     /// Writes docs/metrics.md from the code.
     Docs {
         /// Compare with the committed page and change nothing.
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Run { args } => run::main(&args),
         Command::Test(options) => test::main(&options),
         Command::Bench { args } => tool::bench(&args),
+        Command::Fuzz(options) => fuzz::main(&options),
         Command::Docs { check } => tool::docs(check),
     }
 }

@@ -124,7 +124,8 @@ fn installed(package: &str) -> bool {
         .is_ok_and(|out| out.stdout.ends_with(b"ok installed"))
 }
 
-fn host_triple() -> anyhow::Result<String> {
+/// The target triple of this machine.
+pub fn host_triple() -> anyhow::Result<String> {
     let out = Command::new("rustc")
         .arg("-vV")
         .output()

@@ -1,16 +1,22 @@
 //! Flamegraphs: one self-contained SVG, searchable and zoomable in a browser,
-//! with another hue for each kind of code.
+//! with another hue for each kind of code, and at its foot how much of it is
+//! whole.
 
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 
+use observer_common::unwind::Outcome;
+
 use super::folded::{annotation, clean, collapse};
+use super::terminal::format::seconds;
 use crate::signals::Profile;
 use crate::signals::profile::ProfileKind;
 
 const HIDDEN_SEARCH: &str = "text-anchor:end; opacity:0.1;";
+/// Room for one line of text.
+const FOOT_HEIGHT: u64 = 20;
 const VISIBLE_SEARCH: &str = "text-anchor:end; opacity:0.8;";
 
 /// What a colour stands for.
@@ -57,7 +63,8 @@ impl Hue {
     }
 }
 
-/// Writes the flamegraph of `profile`.
+/// Writes the flamegraph of `profile`. Functions with less than 1/10,000 of it
+/// are left out: nobody could see them.
 ///
 /// # Errors
 /// When `out` can't be written.
@@ -99,8 +106,91 @@ pub fn write(profile: &Profile, mut out: impl Write) -> io::Result<()> {
     from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
     // inferno hides the way to search until the mouse is on it.
     let svg = String::from_utf8_lossy(&svg).replace(HIDDEN_SEARCH, VISIBLE_SEARCH);
+    let (svg, foot_at) = make_room(svg);
     let (body, end) = svg.rsplit_once("</svg>").unwrap_or((&svg, ""));
-    write!(out, "{body}{}</svg>{end}", legend())
+    let foot = escape(&foot(profile));
+    let foot = format!(
+        "<text id=\"foot\" x=\"10\" y=\"{foot_at}\" font-family=\"monospace\" \
+         font-size=\"12\">{foot}</text>"
+    );
+    write!(out, "{body}{}{foot}</svg>{end}", legend())
+}
+
+/// The picture a line higher, and where that line's text stands. The lowest
+/// line of inferno's is for what the mouse is on.
+fn make_room(svg: String) -> (String, u64) {
+    let number = |text: &str| -> Option<u64> {
+        let (_, rest) = svg.split_once(text)?;
+        rest.split('"').next()?.parse().ok()
+    };
+    let Some((width, height)) = number("width=\"").zip(number("height=\"")) else {
+        return (svg, 0);
+    };
+    let higher = height + FOOT_HEIGHT;
+    let svg = svg
+        .replacen(
+            &format!("height=\"{height}\""),
+            &format!("height=\"{higher}\""),
+            1,
+        )
+        .replacen(
+            &format!("viewBox=\"0 0 {width} {height}\""),
+            &format!("viewBox=\"0 0 {width} {higher}\""),
+            1,
+        )
+        .replacen(
+            &format!("width=\"100%\" height=\"{height}\""),
+            &format!("width=\"100%\" height=\"{higher}\""),
+            1,
+        );
+    (svg, higher - FOOT_HEIGHT / 2)
+}
+
+/// How much there is, and how much of it lacks callers and why.
+fn foot(profile: &Profile) -> String {
+    let show = |value: u64| match profile.kind {
+        ProfileKind::OnCpu => grouped(value),
+        ProfileKind::OffCpu | ProfileKind::Wall => seconds(value as f64 / 1e9),
+    };
+    let noun = match profile.kind {
+        ProfileKind::OnCpu => " samples",
+        ProfileKind::OffCpu | ProfileKind::Wall => "",
+    };
+    let all = format!("{}{noun}", show(profile.total()));
+    let reasons = profile.incomplete();
+    let incomplete: u64 = reasons.iter().map(|(_, value)| value).sum();
+    match incomplete {
+        _ if profile.outcomes.is_empty() => all,
+        0 => format!("{all}, all stacks complete"),
+        _ => {
+            let reason =
+                |(outcome, value): &(Outcome, u64)| format!("{} {}", outcome.name(), show(*value));
+            let reasons: Vec<String> = reasons.iter().map(reason).collect();
+            format!(
+                "{all}, {} incomplete: {}",
+                show(incomplete),
+                reasons.join(", ")
+            )
+        }
+    }
+}
+
+/// A number with commas: `1,203`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && at % 3 == first {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn title(profile: &Profile) -> String {
@@ -138,4 +228,77 @@ fn shade(name: &str) -> u8 {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     hash.to_le_bytes().into_iter().fold(0, |a, b| a ^ b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn foot_of(kind: ProfileKind, outcomes: &[(Outcome, u64)]) -> String {
+        let all = outcomes.iter().map(|(_, value)| value).sum();
+        let sample = crate::signals::profile::Sample {
+            stack: 0,
+            pid: 1,
+            tid: 1,
+            thread: 0,
+            process: 0,
+            resource: 0,
+            value: all,
+            link: None,
+            wait: None,
+        };
+        foot(&Profile {
+            kind,
+            samples: vec![sample],
+            outcomes: outcomes.to_vec(),
+            ..Profile::default()
+        })
+    }
+
+    /// Checks what the foot says of samples and of time.
+    #[test]
+    fn foot_tells_what_is_incomplete() {
+        let outcomes = [
+            (Outcome::Complete, 1191),
+            (Outcome::Truncated, 3),
+            (Outcome::NoProcess, 9),
+        ];
+        assert_eq!(
+            foot_of(ProfileKind::OnCpu, &outcomes),
+            "1,203 samples, 12 incomplete: no_process 9, truncated 3"
+        );
+        let whole = [(Outcome::Complete, 40), (Outcome::NoUser, 2)];
+        assert_eq!(
+            foot_of(ProfileKind::OnCpu, &whole),
+            "42 samples, all stacks complete"
+        );
+        assert_eq!(foot_of(ProfileKind::OnCpu, &[]), "0 samples");
+        let times = [
+            (Outcome::Complete, 3_000_000_000),
+            (Outcome::ReadFault, 12_000_000),
+        ];
+        assert_eq!(
+            foot_of(ProfileKind::OffCpu, &times),
+            "3.01 s, 12 ms incomplete: read_fault 12 ms"
+        );
+    }
+
+    /// Checks that the foot is inside the picture.
+    #[test]
+    fn foot_is_in_the_picture() {
+        let mut svg = Vec::new();
+        write(&Profile::default(), &mut svg).expect("written");
+        let svg = String::from_utf8(svg).expect("UTF-8");
+        let number = |text: &str| -> u64 {
+            let (_, rest) = svg.split_once(text).expect("there");
+            rest.split('"')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .expect("a number")
+        };
+        let height = number("height=\"");
+        assert!(svg.contains(&format!("viewBox=\"0 0 1200 {height}\"")));
+        let foot = number("id=\"foot\" x=\"10\" y=\"");
+        assert!(foot < height && foot + FOOT_HEIGHT > height);
+    }
 }

@@ -39,19 +39,28 @@ pub(super) fn collapse(
 /// What stands at the root: the process's name, or its id when it has none.
 fn process_name(profile: &Profile, sample: &Sample) -> String {
     match profile.text(sample.process) {
-        "" => format!("pid {}", sample.pid),
+        "" => format!("pid\u{a0}{}", sample.pid),
         name => clean(name),
     }
 }
 
-/// `name` without the characters that have a meaning in this format.
+/// `name` without what has a meaning in this format, or none in a picture's.
 pub(super) fn clean(name: &str) -> String {
     let clean = |c: char| match c {
         ';' => ':',
+        '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
         c if c.is_control() => ' ',
         c => c,
     };
-    name.chars().map(clean).collect()
+    let mut name: String = name.trim().chars().map(clean).collect();
+    // Readers take two numbers at the end for a comparison of two profiles.
+    if let Some((text, last)) = name.rsplit_once(' ')
+        && last.starts_with(|c: char| c.is_ascii_digit())
+        && last.chars().all(|c| c.is_ascii_digit() || c == '.')
+    {
+        name = format!("{text}\u{a0}{last}");
+    }
+    name
 }
 
 /// The suffix by which flamegraph tools tell kinds of frames apart.

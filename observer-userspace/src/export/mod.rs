@@ -11,6 +11,8 @@ pub use exporter::{Exporter, RawMetrics};
 pub use otlp::settings::OtlpSettings;
 pub use signal::{DropCause, ExportStats, Signal, SignalStats};
 
+#[cfg(test)]
+mod agreement;
 pub mod flamegraph;
 pub mod folded;
 pub mod losses;

@@ -190,6 +190,15 @@ impl Profile {
         self.samples.iter().map(|s| s.value).sum()
     }
 
+    /// The values of all samples whose stacks aren't whole, by reason, greatest
+    /// first.
+    pub fn incomplete(&self) -> Vec<(Outcome, u64)> {
+        let outcomes = self.outcomes.iter().copied();
+        let mut incomplete: Vec<_> = outcomes.filter(|(o, _)| !o.is_complete()).collect();
+        incomplete.sort_by_key(|(_, value)| std::cmp::Reverse(*value));
+        incomplete
+    }
+
     /// The frame's functions, innermost inlined function first; one call named
     /// by address when it has no symbol.
     pub fn calls(&self, frame: FrameId) -> impl DoubleEndedIterator<Item = Call<'_>> {

@@ -4,13 +4,16 @@
 //! Files in another's root directory are chosen by others, so nothing is
 //! opened before it is known to be a regular file.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::rc::{Rc, Weak};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
 
 use super::elf::ElfInfo;
 use super::images::Map;
@@ -55,8 +58,8 @@ impl MapFile {
     /// Whether there is a file behind it (else it is anonymous memory, a
     /// kernel page…).
     pub fn is_file(&self) -> bool {
-        self.path.starts_with('/') && !self.path.starts_with("//")
-            || self.path.starts_with("/memfd:")
+        let is_memory = ["//", "/dev/zero", "/anon_hugepage"];
+        self.path.starts_with('/') && !is_memory.iter().any(|name| self.path.starts_with(name))
     }
 }
 
@@ -65,6 +68,8 @@ impl MapFile {
 pub struct NamedLine {
     /// Function name, demangled.
     pub name: Rc<str>,
+    /// Name as in the symbol table, where that is another one.
+    pub linkage_name: Option<Rc<str>>,
     /// Source file.
     pub file: Option<Rc<str>>,
     /// Source line, 0 when unknown.
@@ -83,6 +88,8 @@ pub struct Module {
     /// Names found so far, by file offset.
     pub names: RefCell<HashMap<u64, Lines>>,
     file: RefCell<Option<File>>,
+    /// It was looked for in vain.
+    no_debug_file: Cell<bool>,
 }
 
 impl Module {
@@ -95,18 +102,30 @@ impl Module {
             info: ElfInfo::read(&file)?,
             names: RefCell::default(),
             file: RefCell::new(Some(file)),
+            no_debug_file: Cell::new(false),
         })
     }
 
-    /// A path by which this process can open the file.
-    pub fn path(&self) -> Option<String> {
-        let file = self.file.borrow();
-        Some(format!("/proc/self/fd/{}", file.as_ref()?.as_raw_fd()))
+    /// Calls `read` with the file, provided that it is open.
+    pub fn with_file<T>(&self, read: impl FnOnce(&File) -> T) -> Option<T> {
+        self.file.borrow().as_ref().map(read)
     }
 
-    /// Does something with the open file, if it is open.
-    pub fn with_file<R>(&self, f: impl FnOnce(&File) -> R) -> Option<R> {
-        self.file.borrow().as_ref().map(f)
+    /// Its separate debug file as `find` finds it, unless that found nothing
+    /// before: most files have none, and that doesn't change.
+    pub fn debug_file<T>(&self, find: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.no_debug_file.get() {
+            return None;
+        }
+        let found = find();
+        self.no_debug_file.set(found.is_none());
+        found
+    }
+
+    /// The address, in the file's own address space, of what is at `offset`.
+    pub fn address(&self, offset: u64) -> Option<u64> {
+        let segment = self.info.segment(offset)?;
+        (offset - segment.offset).checked_add(segment.address)
     }
 
     /// The GNU build id, lower-case hex.
@@ -201,37 +220,83 @@ pub(super) fn open_regular(path: &str) -> Option<File> {
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
         .open(path)
         .ok()?;
+    reopen_regular(handle)
+}
+
+/// The root directories in which a process's files may lie: its own first, then
+/// the host's.
+#[derive(Debug, Default)]
+pub struct Roots(Vec<OwnedFd>);
+
+impl Roots {
+    /// Of the process `pid`, with the host's.
+    pub(super) fn of(pid: u32, process: &Process) -> Self {
+        let mut roots = Self::own(pid, process);
+        roots.0.extend(open_directory("/"));
+        roots
+    }
+
+    /// Only the process's own.
+    pub(super) fn own(pid: u32, process: &Process) -> Self {
+        let held = process.root.as_ref().and_then(|r| r.fd.try_clone().ok());
+        let now = || match process.ended {
+            true => None,
+            false => open_directory(&format!("/proc/{pid}/root")),
+        };
+        Self(held.or_else(now).into_iter().collect())
+    }
+
+    /// Opens the first regular file called `path`. Links lead nowhere out of
+    /// the root directory: who owns it may have made them.
+    pub fn open(&self, path: &str) -> Option<File> {
+        let follow = OFlag::empty();
+        self.0
+            .iter()
+            .find_map(|root| open_within(root, path, follow))
+    }
+
+    /// Opens the first regular file called `path` that isn't a link itself.
+    pub fn open_itself(&self, path: &str) -> Option<File> {
+        let refuse = OFlag::O_NOFOLLOW;
+        self.0
+            .iter()
+            .find_map(|root| open_within(root, path, refuse))
+    }
+}
+
+fn open_directory(path: &str) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).ok()
+}
+
+fn open_within(root: &OwnedFd, path: &str, links: OFlag) -> Option<File> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | links)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    reopen_regular(File::from(openat2(root, path, how).ok()?))
+}
+
+/// Opens what `handle`, a path only, stands for, if it is a regular file.
+fn reopen_regular(handle: File) -> Option<File> {
     if !handle.metadata().ok()?.is_file() {
         return None;
     }
     File::open(format!("/proc/self/fd/{}", handle.as_raw_fd())).ok()
 }
 
-/// Paths by which a file of process `pid` may be reached, best first.
-pub(super) fn candidates(pid: u32, process: &Process, path: &str) -> Vec<String> {
-    let mut paths = Vec::with_capacity(3);
-    if !process.ended {
-        paths.push(format!("/proc/{pid}/root{path}"));
-    }
-    if let Some(root) = &process.root {
-        paths.push(format!("/proc/self/fd/{}{path}", root.fd.as_raw_fd()));
-    }
-    paths
-}
-
 fn find(pid: u32, process: &Process, map: &Map) -> Option<File> {
-    let mut paths = Vec::with_capacity(4);
-    if !process.ended {
+    let is_it = |file: &File| same_file(file, map.file.identity);
+    let mapped = || {
         // Exact even for deleted files, but takes CAP_SYS_ADMIN (or
         // CAP_CHECKPOINT_RESTORE since 5.9).
         let (start, end) = (map.start, map.end);
-        paths.push(format!("/proc/{pid}/map_files/{start:x}-{end:x}"));
+        open_regular(&format!("/proc/{pid}/map_files/{start:x}-{end:x}")).filter(is_it)
+    };
+    let in_root = || Roots::own(pid, process).open(&map.file.path).filter(is_it);
+    match process.ended {
+        true => in_root(),
+        false => mapped().or_else(in_root),
     }
-    paths.extend(candidates(pid, process, &map.file.path));
-    paths.iter().find_map(|path| {
-        let file = open_regular(path)?;
-        same_file(&file, map.file.identity).then_some(file)
-    })
 }
 
 /// Whether `file` can be the one that was mapped.

@@ -1,8 +1,10 @@
 //! Builds a [`Profile`]: each string, mapping, function, frame, stack and
 //! resource once, entry 0 of every table the zero value.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+
+use observer_common::unwind::Outcome;
 
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
@@ -21,6 +23,7 @@ pub struct Interner {
     frames: HashMap<Frame, FrameId>,
     stacks: HashMap<Vec<FrameId>, StackId>,
     samples: HashMap<SampleKey, usize>,
+    outcomes: BTreeMap<Outcome, u64>,
 }
 
 /// What makes two samples one: all of [`Sample`] but its value.
@@ -67,6 +70,7 @@ impl Interner {
             frames: HashMap::new(),
             stacks: HashMap::new(),
             samples: HashMap::new(),
+            outcomes: BTreeMap::new(),
         };
         // The zero values come first and therefore get id 0.
         interner.string("");
@@ -151,9 +155,19 @@ impl Interner {
         }
     }
 
+    /// Counts what unwinding came to, for a sample of that value.
+    pub fn outcome(&mut self, outcome: Outcome, value: u64) {
+        if value > 0 {
+            *self.outcomes.entry(outcome).or_default() += value;
+        }
+    }
+
     /// The finished profile.
     pub fn finish(self) -> Profile {
-        self.profile
+        Profile {
+            outcomes: self.outcomes.into_iter().collect(),
+            ..self.profile
+        }
     }
 }
 
@@ -193,6 +207,10 @@ mod tests {
         i.sample(sample.clone());
         i.sample(sample.clone());
         i.sample(Sample { tid: 9, ..sample });
+        i.outcome(Outcome::Truncated, 3);
+        i.outcome(Outcome::Complete, 5);
+        i.outcome(Outcome::Complete, 1);
+        i.outcome(Outcome::ReadFault, 0);
         let p = i.finish();
         assert_eq!(p.string_table[0], "");
         assert_eq!(p.mapping_table[0], Mapping::default());
@@ -202,5 +220,9 @@ mod tests {
         let values: Vec<u64> = p.samples.iter().map(|s| s.value).collect();
         assert_eq!(values, [6, 3]);
         assert_eq!(p.total(), 9);
+        assert_eq!(
+            p.outcomes,
+            [(Outcome::Complete, 6), (Outcome::Truncated, 3)]
+        );
     }
 }

@@ -62,10 +62,7 @@ impl Place {
     /// The address to show: in the file's own address space if there is one.
     pub fn shown_address(&self) -> u64 {
         match self {
-            Self::File { module, offset, .. } => match module.info.segment(*offset) {
-                Some(segment) => offset - segment.offset + segment.address,
-                None => *offset,
-            },
+            Self::File { module, offset, .. } => module.address(*offset).unwrap_or(*offset),
             Self::Lost { offset, .. } => *offset,
             Self::Memory { address, .. } | Self::Unknown { address } => *address,
         }
@@ -84,7 +81,7 @@ impl Place {
                 let mapping = match module.info.segment(*offset) {
                     Some(segment) => Mapping {
                         start: segment.address,
-                        end: segment.address + segment.length,
+                        end: segment.address.saturating_add(segment.length),
                         file_offset: segment.offset,
                         ..Mapping::default()
                     },
@@ -119,7 +116,7 @@ impl Place {
 fn by_offset(map: &Map) -> Mapping {
     Mapping {
         start: map.offset,
-        end: map.offset + (map.end - map.start),
+        end: map.offset.saturating_add(map.end - map.start),
         file_offset: map.offset,
         ..Mapping::default()
     }

@@ -1,10 +1,9 @@
 //! Names for addresses: kernel, files, vDSO, code made at run time.
 //!
 //! What it costs (x86_64, measured): blazesym's table of the kernel's 120,000
-//! symbols 8 MB and 50 ms, so it is kept; a library without debug information
-//! under 0.3 MB and 0.2 ms, so those tables are dropped after each interval and
-//! only the names found are kept; libc with debug information 11 MB and 35 ms,
-//! so that is an option.
+//! symbols 8 MB and 50 ms, so it is kept. Of files only the names found are
+//! kept, and no table is ever made of their symbols. Debug information is read
+//! as a whole while it is searched, so that is an option.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -12,14 +11,15 @@ use std::io::{BufRead, BufReader};
 use std::rc::Rc;
 
 use blazesym::MaybeDefault;
-use blazesym::symbolize::source::{Elf, Kernel, Source};
-use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
+use blazesym::symbolize::source::{Kernel, Source};
+use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 
 use super::elf::build_id_in_notes;
-use super::files::{Lines, Modules, NamedLine};
+use super::file_names;
+use super::files::{Lines, Module, Modules, NamedLine, Roots};
+use super::jit::Jits;
 use super::kernel_code::KernelCode;
 use super::mappings::Processes;
-use super::perf_map;
 use super::places::{Place, place_stack};
 use super::reasons::{explain, is_switch};
 use super::sideband::Event;
@@ -69,6 +69,7 @@ pub struct Symbols {
     kernel_build_id: String,
     /// The files.
     pub(super) modules: Modules,
+    jits: Jits,
     /// What is mapped where.
     pub processes: Processes,
 }
@@ -89,6 +90,7 @@ impl Symbols {
             kernel_changed: false,
             kernel_build_id: build_id_in_notes(&notes).unwrap_or_default(),
             modules: Modules::default(),
+            jits: Jits::default(),
             processes: Processes::default(),
         }
     }
@@ -108,6 +110,7 @@ impl Symbols {
             Event::Lost(_) => self.kernel_changed = true,
             _ => {}
         }
+        self.jits.apply(&event);
         self.processes.apply(event);
     }
 
@@ -126,6 +129,7 @@ impl Symbols {
         self.processes.forget_ended();
         self.kernel_code.forget_gone();
         self.modules.trim();
+        self.jits.trim();
         if self.kernel_names.len() > MAX_KERNEL_NAMES {
             self.kernel_names.clear();
         }
@@ -166,53 +170,37 @@ impl Symbols {
                 .enable_inlined_fns(false)
                 .build()
         });
-        let source = Source::Kernel(Kernel {
-            vmlinux: MaybeDefault::None,
-            debug_syms: false,
-            ..Kernel::default()
-        });
         let unknown: Vec<u64> = unknown.into_iter().collect();
-        let names = symbolize(symbolizer, &source, Input::AbsAddr(&unknown));
+        let names = symbolize_kernel(symbolizer, &unknown);
         self.kernel_names.extend(unknown.into_iter().zip(names));
     }
 
-    fn name_files(&self, places: &[Vec<Place>]) {
-        let mut unknown: HashMap<*const super::files::Module, (&Place, HashSet<u64>)> =
-            HashMap::new();
+    fn name_files(&mut self, places: &[Vec<Place>]) {
+        let mut unknown: HashMap<*const Module, (&Place, HashSet<u64>)> = HashMap::new();
         for place in places.iter().flatten() {
             if let Place::File { module, offset, .. } = place
                 && !module.names.borrow().contains_key(offset)
             {
                 let entry = unknown.entry(Rc::as_ptr(module));
-                entry
-                    .or_insert_with(|| (place, HashSet::new()))
-                    .1
-                    .insert(*offset);
+                let (_, offsets) = entry.or_insert_with(|| (place, HashSet::new()));
+                offsets.insert(*offset);
             }
         }
-        if unknown.is_empty() {
-            return;
-        }
-        let symbolizer = Symbolizer::builder()
-            .enable_auto_reload(false)
-            .enable_code_info(self.options.debug_info)
-            .enable_inlined_fns(self.options.debug_info)
-            .build();
+        let mut found = Vec::with_capacity(unknown.len());
         for (place, offsets) in unknown.into_values() {
-            let Place::File { module, .. } = place else {
+            let Place::File {
+                pid, module, map, ..
+            } = place
+            else {
                 continue;
             };
-            let Some(path) = module.path() else { continue };
-            let mut elf = Elf::new(path);
-            elf.debug_syms = self.options.debug_info;
-            let offsets: Vec<u64> = offsets.into_iter().collect();
-            let source = Source::Elf(elf);
-            let names = symbolize(&symbolizer, &source, Input::FileOffset(&offsets));
-            module
-                .names
-                .borrow_mut()
-                .extend(offsets.into_iter().zip(names));
+            let roots = self.processes.get(*pid).map(|p| Roots::of(*pid, p));
+            let roots = roots.unwrap_or_default();
+            let path = &map.file.path;
+            let names = file_names::find(self.options, &roots, path, module, offsets);
+            found.push((&**module, names));
         }
+        file_names::keep(found);
     }
 
     fn name_jit(&mut self, places: &[Vec<Place>]) -> JitNames {
@@ -239,7 +227,7 @@ impl Symbols {
             let Some(process) = self.processes.get(pid) else {
                 continue;
             };
-            for (address, name) in perf_map::names(pid, process, &mut addresses) {
+            for (address, name) in self.jits.names(pid, process, &mut addresses) {
                 let line = NamedLine {
                     name: name.into(),
                     ..NamedLine::default()
@@ -275,6 +263,7 @@ impl Symbols {
             build_id,
         };
         for (sample, places) in raw.samples.iter().zip(places) {
+            interner.outcome(sample.outcome, sample.value);
             let mut frames = Vec::with_capacity(sample.stack.kernel.len() + places.len());
             for address in call_sites(&sample.stack.kernel) {
                 let mapping = interner.mapping(kernel.clone());
@@ -329,10 +318,11 @@ fn intern_lines(interner: &mut Interner, lines: Option<&Lines>) -> Vec<Line> {
         .iter()
         .map(|line| {
             let name = interner.string(&line.name);
+            let system_name = interner.string(line.linkage_name.as_deref().unwrap_or(""));
             let file = interner.string(line.file.as_deref().unwrap_or(""));
             let function = interner.function(Function {
                 name,
-                system_name: 0,
+                system_name,
                 file,
             });
             Line {
@@ -405,32 +395,27 @@ fn intern_place(interner: &mut Interner, place: &Place, jit: &JitNames) -> Frame
     }
 }
 
-/// One entry per input, empty where there is no name.
-fn symbolize(symbolizer: &Symbolizer, source: &Source<'_>, input: Input<&[u64]>) -> Vec<Lines> {
-    match symbolizer.symbolize(source, input) {
-        Ok(symbols) => symbols
-            .iter()
-            .map(|s| s.as_sym().map_or_else(|| Rc::from([]), lines_of))
-            .collect(),
+/// One entry per kernel address, empty where there is no name.
+fn symbolize_kernel(symbolizer: &Symbolizer, addresses: &[u64]) -> Vec<Lines> {
+    let source = Source::Kernel(Kernel {
+        vmlinux: MaybeDefault::None,
+        debug_syms: false,
+        ..Kernel::default()
+    });
+    let lines_of = |symbol: &Symbolized<'_>| -> Lines {
+        let line = symbol.as_sym().map(|symbol| NamedLine {
+            name: symbol.name.as_ref().into(),
+            ..NamedLine::default()
+        });
+        line.into_iter().collect()
+    };
+    match symbolizer.symbolize(&source, Input::AbsAddr(addresses)) {
+        Ok(symbols) => symbols.iter().map(lines_of).collect(),
         Err(error) => {
-            tracing::debug!("no symbols from {source:?}: {error}");
-            vec![Rc::from([]); input.as_inner_ref().len()]
+            tracing::debug!("no symbols of the kernel: {error}");
+            vec![Rc::default(); addresses.len()]
         }
     }
-}
-
-fn lines_of(symbol: &Sym<'_>) -> Lines {
-    let line = |name: &str, code: Option<&CodeInfo<'_>>| NamedLine {
-        name: name.into(),
-        file: code.map(|c| c.to_path().to_string_lossy().as_ref().into()),
-        line: code.and_then(|c| c.line).unwrap_or(0),
-    };
-    // blazesym lists inlined functions outermost first.
-    let inlined = symbol.inlined.iter().rev();
-    inlined
-        .map(|f| line(&f.name, f.code_info.as_ref()))
-        .chain([line(&symbol.name, symbol.code_info.as_deref())])
-        .collect()
 }
 
 /// Whether the kernel shows zeros instead of its functions' addresses.

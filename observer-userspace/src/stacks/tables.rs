@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
 use crate::kernel::unwind::{KernelTable, TableMaps};
-use crate::unwind;
+use crate::unwind::{self, BuildError, Table};
 
 /// Which file: its build id and length, or device, inode, length and time of
 /// modification.
@@ -83,6 +83,8 @@ impl PartialEq for Order {
 }
 impl Eq for Order {}
 
+/// Files longer than this are built apart, so that small ones needn't wait.
+const LARGE: u64 = 16 << 20;
 /// How long a finished table may wait for others to be published with it.
 const PUBLISH_AFTER: Duration = Duration::from_millis(50);
 /// How long a number rests before another table may have it.
@@ -91,7 +93,7 @@ const REST: Duration = Duration::from_secs(2);
 /// The thread's address. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Tables {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Message>,
     news: mpsc::Receiver<(FileKey, News)>,
 }
 
@@ -117,6 +119,10 @@ impl Tables {
             free: (0..TABLES).collect(),
             generation: 0,
             resting: VecDeque::new(),
+            waiting: BinaryHeap::new(),
+            large: BinaryHeap::new(),
+            is_building: false,
+            orders: orders.clone(),
             news: sender,
             wake,
             stats,
@@ -131,12 +137,30 @@ impl Tables {
     /// Orders the table of a file; the answer comes as news.
     pub fn order(&self, key: FileKey, file: File, length: u64) {
         // It only fails when the thread is gone, and then there is no news.
-        let _ = self.orders.send(Order { key, file, length });
+        let _ = self
+            .orders
+            .send(Message::Order(Order { key, file, length }));
     }
 
     /// The next news.
     pub fn news(&self) -> Option<(FileKey, News)> {
         self.news.try_recv().ok()
+    }
+}
+
+enum Message {
+    Order(Order),
+    /// A large file's table.
+    Built(FileKey, Box<Built>),
+    End,
+}
+
+type Built = Result<Option<Table>, BuildError>;
+
+impl Drop for Tables {
+    fn drop(&mut self) {
+        // It only fails when the thread is gone already.
+        let _ = self.orders.send(Message::End);
     }
 }
 
@@ -156,6 +180,12 @@ struct Keeper {
     /// Tables so far, to tell those at one place apart.
     generation: u32,
     resting: VecDeque<(Instant, u32)>,
+    waiting: BinaryHeap<Order>,
+    large: BinaryHeap<Order>,
+    /// A large file's table is being built.
+    is_building: bool,
+    /// Where such a table arrives.
+    orders: mpsc::Sender<Message>,
     news: mpsc::Sender<(FileKey, News)>,
     wake: PipeWriter,
     stats: Arc<UnwindStats>,
@@ -171,32 +201,41 @@ struct Finished {
 }
 
 impl Keeper {
-    fn run(mut self, orders: &mpsc::Receiver<Order>) {
-        let mut waiting = BinaryHeap::new();
+    fn run(mut self, orders: &mpsc::Receiver<Message>) {
         let mut finished: Vec<Finished> = Vec::new();
         let mut since = Instant::now();
         loop {
-            if waiting.is_empty() {
+            let message = if self.waiting.is_empty() {
                 self.publish(&mut finished);
                 give_memory_back();
-                match orders.recv() {
-                    Ok(order) => waiting.push(order),
-                    Err(mpsc::RecvError) => return,
+                // The sender that is ours never goes.
+                let Ok(message) = orders.recv() else { return };
+                Some(message)
+            } else {
+                orders.try_recv().ok()
+            };
+            let begins = finished.is_empty();
+            match message {
+                Some(Message::Order(order)) => {
+                    self.queue(order);
+                    continue;
+                }
+                Some(Message::Built(key, built)) => {
+                    self.is_building = false;
+                    self.build_large();
+                    finished.extend(self.take(&key, *built));
+                }
+                Some(Message::End) => return,
+                None => {
+                    let Some(order) = self.waiting.pop() else {
+                        continue;
+                    };
+                    let built = build(&order);
+                    finished.extend(self.take(&order.key, built));
                 }
             }
-            waiting.extend(orders.try_iter());
-            let Some(order) = waiting.pop() else { continue };
-            if finished.is_empty() {
+            if begins {
                 since = Instant::now();
-            }
-            match self.build(&order) {
-                Ok(Some(done)) => finished.push(done),
-                Ok(None) => self.tell(order.key, News::Empty),
-                Err(error) => {
-                    tracing::debug!("no unwinding table of {:?}: {error:#}", order.key);
-                    self.stats.failed.fetch_add(1, Ordering::Relaxed);
-                    self.tell(order.key, News::Failed);
-                }
             }
             if since.elapsed() >= PUBLISH_AFTER {
                 self.publish(&mut finished);
@@ -204,11 +243,62 @@ impl Keeper {
         }
     }
 
-    fn build(&mut self, order: &Order) -> anyhow::Result<Option<Finished>> {
-        let Some(built) = unwind::build(&order.file)? else {
-            return Ok(None);
+    fn queue(&mut self, order: Order) {
+        if order.length > LARGE {
+            self.large.push(order);
+            self.build_large();
+        } else {
+            self.waiting.push(order);
+        }
+    }
+
+    /// Builds the next large table on a thread that ends with it.
+    fn build_large(&mut self) {
+        if self.is_building {
+            return;
+        }
+        let Some(order) = self.large.pop() else {
+            return;
         };
-        let chunks = built.words.len().div_ceil(CHUNK_WORDS);
+        let key = order.key.clone();
+        let result = self.orders.clone();
+        let thread = std::thread::Builder::new().name("observer-tables".into());
+        let spawned = thread.spawn(move || {
+            let built = build(&order);
+            // The keeper may be gone.
+            let _ = result.send(Message::Built(order.key, Box::new(built)));
+        });
+        match spawned {
+            Ok(_) => self.is_building = true,
+            Err(error) => {
+                tracing::warn!("no thread to build an unwinding table: {error}");
+                self.tell(key, News::Failed);
+            }
+        }
+    }
+
+    /// Takes over what came of building.
+    fn take(&mut self, key: &FileKey, built: Built) -> Option<Finished> {
+        let kept = match built {
+            Ok(Some(table)) => self.hand_over(key, &table).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        match kept {
+            Ok(Some(finished)) => return Some(finished),
+            Ok(None) => self.tell(key.clone(), News::Empty),
+            Err(error) => {
+                tracing::debug!("no unwinding table of {key:?}: {error:#}");
+                self.stats.failed.fetch_add(1, Ordering::Relaxed);
+                self.tell(key.clone(), News::Failed);
+            }
+        }
+        None
+    }
+
+    /// Copies a table to the kernel, if there is room.
+    fn hand_over(&mut self, key: &FileKey, table: &Table) -> anyhow::Result<Finished> {
+        let chunks = table.words.len().div_ceil(CHUNK_WORDS);
         let bytes = (chunks * size_of::<Chunk>()) as u64;
         anyhow::ensure!(
             bytes <= self.limit,
@@ -219,8 +309,7 @@ impl Keeper {
             anyhow::ensure!(self.evict(), "there is no room, and nothing to evict");
         }
         let id = self.number().context("there are too many tables")?;
-        let kernel = KernelTable::create(&built.words);
-        let kernel = match kernel {
+        let kernel = match KernelTable::create(&table.words) {
             Ok(kernel) => kernel,
             Err(error) => {
                 self.free.push_back(id);
@@ -229,13 +318,13 @@ impl Keeper {
         };
         self.used += bytes;
         self.stats.built.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Finished {
-            key: order.key.clone(),
+        Ok(Finished {
+            key: key.clone(),
             id,
-            base: built.base,
+            base: table.base,
             bytes,
             table: kernel,
-        }))
+        })
     }
 
     /// A number that no table has, nor had a moment ago.
@@ -281,27 +370,29 @@ impl Keeper {
         if finished.is_empty() {
             return;
         }
-        let mut keys = Vec::with_capacity(finished.len());
         let mut tables = Vec::with_capacity(finished.len());
+        let mut keys = Vec::with_capacity(finished.len());
         for done in finished.drain(..) {
             tables.push((done.id, done.table));
-            keys.push((done.key, done.id, done.base, done.bytes));
+            keys.push((done.key.clone(), done.id, done.bytes));
+            self.generation = self.generation.wrapping_add(1);
+            // Before it is there: publishing takes the kernel ten milliseconds
+            // and more, but each table can be used from its first moment on.
+            let name = table(done.id, self.generation);
+            self.tell(done.key, News::Ready(name, done.base));
         }
         let published = self.maps.publish(&tables);
         if let Err(error) = &published {
             tracing::warn!("unwinding tables can't be handed to the kernel: {error}");
         }
-        for (key, id, base, bytes) in keys {
-            let news = if published.is_ok() {
-                self.kept.insert(key.clone(), Kept { id, bytes });
-                self.generation = self.generation.wrapping_add(1);
-                News::Ready(table(id, self.generation), base)
+        for (key, id, bytes) in keys {
+            if published.is_ok() {
+                self.kept.insert(key, Kept { id, bytes });
             } else {
                 self.used -= bytes;
                 self.resting.push_back((Instant::now(), id));
-                News::Failed
-            };
-            self.tell(key, news);
+                self.tell(key, News::Failed);
+            }
         }
         self.show();
     }
@@ -318,6 +409,13 @@ impl Keeper {
             .store(self.kept.len() as u64, Ordering::Relaxed);
         self.stats.bytes.store(self.used, Ordering::Relaxed);
     }
+}
+
+fn build(order: &Order) -> Built {
+    let began = Instant::now();
+    let built = unwind::build(&order.file);
+    tracing::debug!(took = ?began.elapsed(), "unwinding table of {:?}", order.key);
+    built
 }
 
 /// Building leaves much freed memory behind, which the allocator would keep.

@@ -66,15 +66,15 @@ pub struct Unwinder {
     /// Processes whose mappings changed.
     dirty: HashSet<u32>,
     lists_made: u32,
-    /// Hand over every new program before it is sampled.
-    closely: bool,
+    /// Processes whose new programs are handed over before they are sampled,
+    /// and their children.
+    followed: HashSet<u32>,
     stats: Arc<UnwindStats>,
 }
 
 impl Unwinder {
     /// Starts building tables; they may take `limit` bytes. `wake` is written to
-    /// when there is news ([`Self::hear`]). With `closely` every new program is
-    /// handed over, not only what is asked for.
+    /// when there is news ([`Self::hear`]).
     ///
     /// # Errors
     /// When the building thread can't be started.
@@ -82,7 +82,6 @@ impl Unwinder {
         maps: ProcessMaps,
         tables: TableMaps,
         limit: u64,
-        closely: bool,
         wake: PipeWriter,
         stats: Arc<UnwindStats>,
     ) -> anyhow::Result<Self> {
@@ -95,7 +94,7 @@ impl Unwinder {
             states: HashMap::new(),
             dirty: HashSet::new(),
             lists_made: 0,
-            closely,
+            followed: HashSet::new(),
             stats,
         })
     }
@@ -117,12 +116,18 @@ impl Unwinder {
                 pid, exec: true, ..
             } => {
                 self.forget(*pid);
-                if self.closely {
+                if self.followed.contains(pid) {
                     self.dirty.insert(*pid);
                 }
             }
-            Event::Exit { pid } => self.forget(*pid),
+            Event::Exit { pid } => {
+                self.followed.remove(pid);
+                self.forget(*pid);
+            }
             Event::Fork { pid, parent } => {
+                if self.followed.contains(parent) {
+                    self.followed.insert(*pid);
+                }
                 self.withdraw(*pid);
                 // The kernel half gave the child its parent's mappings.
                 if let Some(id) = self.published.get(parent).copied()
@@ -155,8 +160,8 @@ impl Unwinder {
         self.stats.processes.store(count, Ordering::Relaxed);
     }
 
-    /// Hands over processes before anybody asks, and has the tables of
-    /// `programs` built.
+    /// Hands over processes before anybody asks, from now on also their
+    /// children and other programs; and has the tables of `programs` built.
     pub fn prepare(
         &mut self,
         pids: &[u32],
@@ -164,6 +169,7 @@ impl Unwinder {
         processes: &mut Processes,
         modules: &mut Modules,
     ) {
+        self.followed.extend(pids);
         for pid in pids {
             self.publish(*pid, processes, modules);
         }
@@ -217,7 +223,11 @@ impl Unwinder {
 
     fn answer(&mut self, request: Request, processes: &mut Processes, modules: &mut Modules) {
         let reason = Outcome::from_number(request.reason as u8);
-        tracing::trace!("asked for process {}: {reason:?}", request.tgid);
+        tracing::trace!(
+            "asked for process {}: {reason:?} at {:#x}",
+            request.tgid,
+            request.address
+        );
         if reason == Some(Outcome::NoMapping) && !processes.is_complete() {
             processes.refresh(request.tgid);
         }

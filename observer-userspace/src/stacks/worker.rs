@@ -255,7 +255,7 @@ impl Worker {
             .wake
             .try_clone()
             .context("can't share a pipe")
-            .and_then(|wake| Unwinder::start(maps, tables, limit, closely, wake, stats));
+            .and_then(|wake| Unwinder::start(maps, tables, limit, wake, stats));
         match started {
             Ok(mut unwinder) => {
                 let Symbols {

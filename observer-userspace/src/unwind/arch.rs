@@ -2,6 +2,10 @@
 
 use gimli::{Register, Vendor};
 use object::elf::{EM_AARCH64, EM_X86_64};
+use observer_common::unwind::{FP, OTHER_STACK, Rule, SIGNAL, SP, cfa, place};
+
+use super::functions::Known;
+use super::rule;
 
 /// A machine's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +22,12 @@ pub struct Arch {
     pub general: u16,
     /// Whether a call leaves the return address in a register.
     pub link_register: bool,
+    /// The rule of code that handlers of signals return to, if such code comes
+    /// from programs and not from the kernel.
+    signal_return: Option<Rule>,
+    /// Instructions that return from a signal, as all C libraries and Go have
+    /// them.
+    pub signal_return_code: Option<&'static [u8]>,
     /// Whose call frame instructions to expect beside the standard ones.
     pub vendor: Vendor,
 }
@@ -30,6 +40,19 @@ pub const X86_64: Arch = Arch {
     pc: Some(Register(16)),
     general: 16,
     link_register: false,
+    // Kernel, `struct rt_sigframe`: the stack pointer is at its `ucontext`,
+    // where rbp is at 120, rsp at 160 and rip at 168.
+    signal_return: Some(Rule {
+        cfa: cfa::DEREFERENCE,
+        register: SP,
+        places: Rule::places(place::AT_SP, place::AT_SP),
+        flags: SIGNAL,
+        cfa_offset: 160,
+        ra_offset: 168,
+        fp_offset: 120,
+    }),
+    // mov $15, %rax; syscall
+    signal_return_code: Some(&[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05]),
     vendor: Vendor::Default,
 };
 
@@ -41,6 +64,9 @@ pub const AARCH64: Arch = Arch {
     pc: None,
     general: 32,
     link_register: true,
+    // The kernel's vDSO has it, with its call frame information.
+    signal_return: None,
+    signal_return_code: None,
     vendor: Vendor::AArch64,
 };
 
@@ -50,5 +76,23 @@ impl Arch {
         [X86_64, AARCH64]
             .into_iter()
             .find(|arch| arch.machine == machine)
+    }
+
+    /// The rule of a function of which it is known what it is.
+    pub fn rule_of(&self, known: Known) -> Rule {
+        match known {
+            Known::Root => rule::END,
+            Known::SignalReturn => self.signal_return.unwrap_or(rule::UNKNOWN),
+            // The frame record of both machines: frame pointer, return address.
+            Known::OtherStack => Rule {
+                cfa: cfa::REGISTER,
+                register: FP,
+                places: Rule::places(place::AT_CFA, place::AT_CFA),
+                flags: OTHER_STACK,
+                cfa_offset: 16,
+                ra_offset: -8,
+                fp_offset: -16,
+            },
+        }
     }
 }

@@ -74,9 +74,8 @@ impl Encoder {
     fn write(&mut self) {
         let (address, rule) = self.waiting;
         self.begin_pages((address >> PAGE_SHIFT) as usize);
-        let low = address & 0xffff;
-        let word = low << 16 | u32::from(rule);
-        if low == 0 {
+        let word = row(address, rule);
+        if address.is_multiple_of(1 << PAGE_SHIFT) {
             // Beginning the page has left a row for this address.
             if let Some(last) = self.words.last_mut() {
                 *last = word;
@@ -90,9 +89,9 @@ impl Encoder {
     /// Begins the pages up to `page`, each with the rule of what lies before.
     fn begin_pages(&mut self, page: usize) {
         while self.begun <= page {
-            let row = self.rows() as u32;
-            self.words[HEADER_WORDS as usize + self.begun] = row;
-            self.words.push(u32::from(self.written));
+            self.words[HEADER_WORDS as usize + self.begun] = self.rows() as u32;
+            let address = (self.begun << PAGE_SHIFT) as u32;
+            self.words.push(row(address, self.written));
             self.begun += 1;
         }
     }
@@ -143,5 +142,85 @@ impl Encoder {
             rows,
             rules: self.rules.len(),
         }
+    }
+}
+
+/// A row's word.
+fn row(address: u32, rule: u16) -> u32 {
+    address << 16 | u32::from(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_common::unwind::search;
+
+    use super::*;
+
+    /// A rule that is like no other.
+    fn rule(number: usize) -> Rule {
+        Rule {
+            cfa_offset: number as i32,
+            ..END
+        }
+    }
+
+    fn found(table: &Table, address: u32) -> Option<Rule> {
+        let at = search(address, |at| table.words.get(at as usize).copied())? as usize;
+        let words = &table.words[at..at + Rule::WORDS as usize];
+        Some(Rule::from_words(words.try_into().ok()?))
+    }
+
+    /// Checks that rows which say the same are one, that the last row for an
+    /// address counts, and that each page has a first row.
+    #[test]
+    fn rows() {
+        const PAGE: u32 = 1 << PAGE_SHIFT;
+        let mut encoder = Encoder::new(3 * PAGE);
+        for (address, number) in [
+            (0x10, 1),
+            (0x20, 2),
+            (0x20, 1),
+            (0x30, 3),
+            (0x38, 4),
+            (0x38, 3),
+            (PAGE, 5),
+            (2 * PAGE + 8, 6),
+            // Not by rising address, and behind the end.
+            (0, 7),
+            (3 * PAGE, 8),
+        ] {
+            encoder.push(address, rule(number));
+        }
+        let table = encoder.finish(0x1000);
+        assert_eq!(table.rows, 3 + 1 + 2);
+        for (address, expected) in [
+            (0, UNKNOWN),
+            (0x10, rule(1)),
+            (0x2f, rule(1)),
+            (0x30, rule(3)),
+            (PAGE - 1, rule(3)),
+            (PAGE, rule(5)),
+            (2 * PAGE, rule(5)),
+            (2 * PAGE + 8, rule(6)),
+        ] {
+            assert_eq!(found(&table, address), Some(expected), "{address:#x}");
+        }
+        assert_eq!(found(&table, 3 * PAGE), None);
+    }
+
+    /// Checks that more rules than rows can name are "unsupported", and that the
+    /// first ones stay what they are.
+    #[test]
+    fn too_many_rules() {
+        let count = MAX_RULES + 10;
+        let mut encoder = Encoder::new(count as u32 + 1);
+        for number in 0..count {
+            encoder.push(number as u32, rule(number + 1));
+        }
+        let table = encoder.finish(0);
+        assert_eq!(table.rules, MAX_RULES);
+        assert_eq!(found(&table, 5), Some(rule(6)));
+        assert_eq!(found(&table, MAX_RULES as u32), Some(UNSUPPORTED));
+        assert_eq!(found(&table, count as u32 - 1), Some(UNSUPPORTED));
     }
 }

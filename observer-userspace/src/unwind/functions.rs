@@ -10,8 +10,8 @@ use super::sections::Frames;
 /// Where a function's rows come from. Of two for one address the lesser counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nowhere: it is known to end stacks.
-    Root,
+    /// Nowhere: it is known what it is.
+    Known(Known),
     /// From a section.
     Section {
         /// Which one of those that were added.
@@ -19,6 +19,19 @@ pub enum Origin {
         /// Offset of the function's entry in it.
         entry: u32,
     },
+    /// From its instructions: a number of [`super::code::Code`].
+    Code(u32),
+}
+
+/// Functions whose rows are known better than anything says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Known {
+    /// It ends stacks.
+    Root,
+    /// What signal handlers return to.
+    SignalReturn,
+    /// It calls others on another stack, and keeps a frame pointer to its own.
+    OtherStack,
 }
 
 /// A function, or a part of one. Addresses are relative to the table's base.
@@ -95,6 +108,41 @@ impl<'a> Functions<'a> {
             return false;
         };
         self.list.iter().any(|f| f.start <= at && at < f.end)
+    }
+
+    /// Addresses of which it is known, not described, what the code is, other
+    /// than that stacks end there.
+    pub fn known(&self) -> Vec<Range<u64>> {
+        let known = self.list.iter().filter(|f| {
+            let what = [Known::SignalReturn, Known::OtherStack].map(Origin::Known);
+            what.contains(&f.origin)
+        });
+        known
+            .map(|f| self.base + u64::from(f.start)..self.base + u64::from(f.end))
+            .collect()
+    }
+
+    /// Executable code that no function holds, by address: runs of at least
+    /// `at_least` bytes.
+    pub fn gaps(&mut self, at_least: u64) -> Vec<Range<u64>> {
+        self.list.sort_unstable();
+        let base = self.base;
+        let mut held = self
+            .list
+            .iter()
+            .map(|f| base + u64::from(f.start)..base + u64::from(f.end))
+            .peekable();
+        let mut gaps = Vec::new();
+        for code in self.code {
+            let mut at = code.start;
+            while let Some(function) = held.next_if(|f| f.start < code.end) {
+                gaps.push(at..function.start);
+                at = at.max(function.end);
+            }
+            gaps.push(at..code.end);
+        }
+        gaps.retain(|gap| gap.end.saturating_sub(gap.start) >= at_least);
+        gaps
     }
 
     /// By address, one for each; of overlapping functions the one that starts

@@ -3,7 +3,8 @@
 //!
 //! `sections` finds and reads `.eh_frame`, `functions` lists what it describes,
 //! `cfi` reads call frame information, `rule` turns a row into a rule, `roots` knows
-//! where stacks end although nobody says so, `encode` lays rows out as words.
+//! where stacks end although nobody says so, `code` follows functions that nothing
+//! describes, `encode` lays rows out as words.
 //!
 //! Files are hostile until shown otherwise: everything is read with bounded
 //! sizes and never mapped (a mapped file that is truncated kills its reader),
@@ -14,6 +15,7 @@
 
 mod arch;
 mod cfi;
+mod code;
 mod encode;
 mod entries;
 mod functions;
@@ -26,6 +28,7 @@ use std::fs::File;
 use thiserror::Error;
 
 use cfi::Reader;
+use code::Code;
 use encode::Encoder;
 use functions::{Functions, Origin};
 use sections::{Image, Source};
@@ -52,7 +55,8 @@ pub const MAX_CIE_BYTES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Address in the file that the table's addresses are relative to: the
-    /// lowest executable one, rounded down to a page of 64 KiB.
+    /// lowest executable one, rounded down to a page of
+    /// [`observer_common::unwind::PAGE_SHIFT`] bits.
     pub base: u64,
     /// The table; a multiple of [`observer_common::unwind::CHUNK_WORDS`].
     pub words: Vec<u32>,
@@ -95,7 +99,7 @@ pub enum BuildError {
 }
 
 /// Builds the table of an ELF file; `None` if the file has no unwinding
-/// information.
+/// information and none can be derived from its code.
 ///
 /// # Errors
 ///
@@ -117,9 +121,6 @@ pub fn build_bytes(data: &[u8]) -> Result<Option<Table>, BuildError> {
 fn build_from<S: Source + ?Sized>(source: &S) -> Result<Option<Table>, BuildError> {
     let image = Image::open(source)?;
     let frames = image.frames()?;
-    if frames.is_empty() {
-        return Ok(None);
-    }
     let Some(base) = image.base() else {
         return Ok(None);
     };
@@ -131,10 +132,13 @@ fn build_from<S: Source + ?Sized>(source: &S) -> Result<Option<Table>, BuildErro
     for (number, (section, reader)) in frames.iter().zip(&readers).enumerate() {
         functions.add_section(number, section, reader);
     }
-    if functions.is_empty() {
+    let described = !functions.is_empty();
+    let gaps = functions.gaps(code::MIN_GAP_BYTES);
+    roots::add(&image, &mut functions);
+    let code = Code::add(&image, gaps, &mut functions);
+    if !described && code.is_empty() {
         return Ok(None);
     }
-    roots::add(&image, &mut functions);
     let list = functions.sorted();
     let end = list.last().map_or(0, |last| last.end);
     let mut encoder = Encoder::new(end);
@@ -142,7 +146,15 @@ fn build_from<S: Source + ?Sized>(source: &S) -> Result<Option<Table>, BuildErro
         let next = list.get(number + 1).map(|next| next.start);
         let end = next.map_or(function.end, |next| next.min(function.end));
         match function.origin {
-            Origin::Root => encoder.push(function.start, rule::END),
+            Origin::Known(known) => encoder.push(function.start, image.arch.rule_of(known)),
+            Origin::Code(number) => {
+                for (at, rule) in code.rows(number) {
+                    let at = function.start.saturating_add(*at);
+                    if at < end {
+                        encoder.push(at, *rule);
+                    }
+                }
+            }
             Origin::Section { number, entry } => {
                 encoder.push(function.start, rule::UNSUPPORTED);
                 if let Some(reader) = readers.get_mut(usize::from(number)) {

@@ -7,7 +7,7 @@
 
 mod cpu;
 mod disk;
-mod format;
+pub(super) mod format;
 mod offcpu;
 mod own;
 mod syscalls;

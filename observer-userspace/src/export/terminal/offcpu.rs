@@ -99,7 +99,7 @@ mod tests {
             duration: 1000,
             ..Profile::default()
         });
-        let mut add = |name: &str, reason: Option<Reason>, value| {
+        let mut add = |name: &'static str, reason: Option<Reason>, value| {
             let attributes = vec![Attribute::new("service.name", name)];
             let resource = i.resource(&SharedResource::new(Resource { attributes }));
             let state = ThreadState::Interruptible;

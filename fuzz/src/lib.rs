@@ -1,0 +1,8 @@
+//! What the fuzz targets test, compiled by itself.
+
+#[path = "../../tests/src/unwind_check.rs"]
+pub mod check;
+#[path = "../../observer-userspace/src/stacks/perf_map.rs"]
+pub mod perf_map;
+#[path = "../../observer-userspace/src/unwind/mod.rs"]
+pub mod unwind;

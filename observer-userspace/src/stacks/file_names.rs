@@ -1,0 +1,191 @@
+//! Names of places in files: from debug information, symbol tables and PLT
+//! stubs, of the file itself and of its separate debug file.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::rc::Rc;
+
+use super::debug_files::{self, DebugFile};
+use super::debug_info::{self, DebugSections, SourceLine};
+use super::demangle::{demangle, is_mangled};
+use super::elf::Sections;
+use super::files::{Lines, Module, NamedLine, Roots};
+use super::symbol_table::{Unsized, look_up};
+use super::{SymbolOptions, plt};
+
+/// What was found of one module, not demangled: by file offset.
+#[derive(Debug, Default)]
+pub struct Found(HashMap<u64, Vec<SourceLine>>);
+
+/// Looks `offsets` of `module`, which is `path` to its process, up.
+pub fn find(
+    options: SymbolOptions,
+    roots: &Roots,
+    path: &str,
+    module: &Module,
+    offsets: impl IntoIterator<Item = u64>,
+) -> Found {
+    let mut found = Found::default();
+    let mut by_address: Vec<(u64, u64)> = Vec::new();
+    for offset in offsets {
+        // Remembered also when nothing is found: nobody asks again.
+        found.0.insert(offset, Vec::new());
+        by_address.extend(module.address(offset).map(|address| (address, offset)));
+    }
+    by_address.sort_unstable();
+    // Segments that overlap could give one address twice.
+    by_address.dedup_by_key(|(address, _)| *address);
+    let addresses: Vec<u64> = by_address.iter().map(|(address, _)| *address).collect();
+    let Some(names) = module.with_file(|file| {
+        let sections = Sections::read(file).unwrap_or_default();
+        let debug = module.debug_file(|| {
+            let build_id = module.build_id();
+            debug_files::find(roots, path, file, &sections, build_id)
+        });
+        let debug = debug.as_ref();
+        let mut names = match options.debug_info {
+            true => from_debug_info(roots, path, file, &sections, debug, &addresses),
+            false => vec![Vec::new(); addresses.len()],
+        };
+        from_symbols(file, &sections, debug, &addresses, &mut names);
+        names
+    }) else {
+        return found;
+    };
+    for ((_, offset), lines) in by_address.into_iter().zip(names) {
+        found.0.insert(offset, lines);
+    }
+    found
+}
+
+fn from_debug_info(
+    roots: &Roots,
+    path: &str,
+    file: &File,
+    sections: &Sections,
+    debug: Option<&DebugFile>,
+    addresses: &[u64],
+) -> Vec<Vec<SourceLine>> {
+    let has_own = sections
+        .named(".debug_info")
+        .is_some_and(|s| s.has_contents());
+    let (from, alternate) = match debug {
+        Some(debug) if !has_own => (&debug.file, debug.alternate(roots)),
+        _ if has_own => (file, debug_files::alternate(roots, path, file, sections)),
+        _ => return vec![Vec::new(); addresses.len()],
+    };
+    let look_up = || {
+        let sections = DebugSections::read(from)?;
+        let alternate = alternate.and_then(|a| DebugSections::read(&a.file));
+        Some(debug_info::look_up(
+            &sections,
+            alternate.as_ref(),
+            addresses,
+        ))
+    };
+    // The reader of the format adds up what a hostile file says; if that
+    // overflows where overflows are checked, the file has no names. Nothing
+    // that it worked on is used afterwards.
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(look_up));
+    let found = found.ok().flatten();
+    found.unwrap_or_else(|| vec![Vec::new(); addresses.len()])
+}
+
+/// Names what has no name yet, or only one of the source, by symbols.
+fn from_symbols(
+    file: &File,
+    sections: &Sections,
+    debug: Option<&DebugFile>,
+    addresses: &[u64],
+    names: &mut [Vec<SourceLine>],
+) {
+    let own = (file, sections);
+    let separate = debug.map(|debug| (&debug.file, &debug.sections));
+    let tables = [
+        Some((own, ".symtab", Unsized::UntilNext)),
+        separate.map(|debug| (debug, ".symtab", Unsized::UntilNext)),
+        Some((own, ".dynsym", Unsized::Exact)),
+    ];
+    for ((file, sections), table, lengthless) in tables.into_iter().flatten() {
+        let wanted: Vec<u64> = wanting(addresses, names).collect();
+        let is_known = |address, name: &str| {
+            let known = addresses.binary_search(&address).ok();
+            let known = known.and_then(|at| names[at].last()?.name.as_deref());
+            known == Some(name)
+        };
+        let found = look_up(file, sections, table, lengthless, &wanted, is_known);
+        let found = wanted.into_iter().zip(found);
+        put(
+            addresses,
+            names,
+            found.filter_map(|(address, name)| Some((address, name?))),
+        );
+    }
+    let wanted: Vec<u64> = wanting(addresses, names).collect();
+    let stubs = plt::look_up(file, sections, &wanted);
+    put(addresses, names, stubs);
+    // Lines alone say nothing to people who look for functions.
+    for lines in names {
+        lines.retain(|line| line.name.is_some());
+    }
+}
+
+/// The addresses whose outermost function hasn't got the linker's name.
+fn wanting(addresses: &[u64], names: &[Vec<SourceLine>]) -> impl Iterator<Item = u64> {
+    let with_names = addresses.iter().zip(names);
+    let wanted = with_names.filter(|(_, lines)| lines.last().is_none_or(|line| !line.is_linkage));
+    wanted.map(|(address, _)| *address)
+}
+
+/// Gives functions that were found in a table to their addresses; the lines are
+/// known already if there is debug information.
+fn put(
+    addresses: &[u64],
+    names: &mut [Vec<SourceLine>],
+    found: impl IntoIterator<Item = (u64, String)>,
+) {
+    for (address, name) in found {
+        let Ok(at) = addresses.binary_search(&address) else {
+            continue;
+        };
+        let (file, line) = match names[at].pop() {
+            Some(outermost) => (outermost.file, outermost.line),
+            None => (None, 0),
+        };
+        names[at].push(SourceLine {
+            name: Some(name),
+            is_linkage: true,
+            file,
+            line,
+        });
+    }
+}
+
+/// Demangles everything at once and gives it to the modules to keep.
+pub fn keep(found: Vec<(&Module, Found)>) {
+    let all = found.iter().flat_map(|(_, found)| found.0.values());
+    let names = all.flatten().filter_map(|line| line.name.as_deref());
+    let mut mangled: Vec<&str> = names.filter(|name| is_mangled(name)).collect();
+    mangled.sort_unstable();
+    mangled.dedup();
+    let demangled = demangle(&mangled);
+    let known: HashMap<&str, Option<String>> = mangled.into_iter().zip(demangled).collect();
+    let mut shared: HashMap<&str, Rc<str>> = HashMap::new();
+    for (module, found) in &found {
+        let named = found.0.iter().map(|(offset, lines)| {
+            let named = lines.iter().filter_map(|line| {
+                let linkage = line.name.as_deref()?;
+                let name = known.get(linkage).and_then(Option::as_deref);
+                let mut share = |text| Rc::clone(shared.entry(text).or_insert_with(|| text.into()));
+                Some(NamedLine {
+                    name: share(name.unwrap_or(linkage)),
+                    linkage_name: name.map(|_| share(linkage)),
+                    file: line.file.clone(),
+                    line: line.line,
+                })
+            });
+            (*offset, named.collect::<Lines>())
+        });
+        module.names.borrow_mut().extend(named);
+    }
+}

@@ -1,0 +1,142 @@
+//! Names of code made at run time: which process's map is where, and whether to
+//! trust it. The map itself is `perf_map`'s business.
+//!
+//! A map is called `/tmp/perf-PID.map` in the process's own file system, after
+//! its id in its own PID namespace. `/tmp` is everybody's, so a map counts only
+//! if it belongs to the process's user or to root, as perf demands, and links
+//! are not followed. Both can be asked only while the process lives; so they
+//! are noted when it maps memory to execute.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+
+use super::files::Roots;
+use super::mappings::Process;
+use super::perf_map::Index;
+use super::sideband::Event;
+
+/// Processes with code made at run time.
+const MAX_PROCESSES: usize = 4096;
+/// Functions kept of all maps together (16 bytes each).
+const MAX_FUNCTIONS: usize = 1024 * 1024;
+
+/// What of a process matters for its map.
+#[derive(Debug, Default)]
+struct Maker {
+    /// Its id in its own PID namespace.
+    inner_pid: u32,
+    /// Its effective user, as the host sees it.
+    user: u32,
+    ended: bool,
+    index: Index,
+    /// In which interval it was asked last.
+    asked: u64,
+}
+
+impl Maker {
+    /// The process `pid`, if it lives.
+    fn read(pid: u32) -> Option<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str, at: usize| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+            let mut values = line.split_whitespace();
+            let value = match at {
+                usize::MAX => values.next_back(),
+                at => values.nth(at),
+            };
+            value?.parse().ok()
+        };
+        Some(Self {
+            inner_pid: field("NSpid:", usize::MAX).unwrap_or(pid),
+            user: field("Uid:", 1)?,
+            ..Self::default()
+        })
+    }
+}
+
+/// All processes that make code at run time.
+#[derive(Debug, Default)]
+pub struct Jits {
+    makers: HashMap<u32, Maker>,
+    interval: u64,
+}
+
+impl Jits {
+    /// Takes one piece of news in.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Mmap { pid, path, .. } if is_anonymous(path) => self.note(*pid),
+            // A new program, perhaps with another user.
+            Event::Comm {
+                pid, exec: true, ..
+            } => _ = self.makers.remove(pid),
+            // The number was another process's before.
+            Event::Fork { pid, .. } => _ = self.makers.remove(pid),
+            Event::Exit { pid } => {
+                if let Some(maker) = self.makers.get_mut(pid) {
+                    maker.ended = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Names of those of `addresses` that the map of process `pid` knows.
+    pub fn names(
+        &mut self,
+        pid: u32,
+        process: &Process,
+        addresses: &mut Vec<u64>,
+    ) -> HashMap<u64, String> {
+        self.note(pid);
+        // Of one that ended before anybody looked, only root's map is trusted.
+        let mut unknown = Maker {
+            inner_pid: pid,
+            ..Maker::default()
+        };
+        let maker = self.makers.get_mut(&pid).unwrap_or(&mut unknown);
+        maker.asked = self.interval;
+        let path = format!("/tmp/perf-{}.map", maker.inner_pid);
+        let Some(map) = Roots::own(pid, process).open_itself(&path) else {
+            return HashMap::new();
+        };
+        let owner = map.metadata().map(|m| m.uid());
+        if !owner.is_ok_and(|owner| owner == 0 || owner == maker.user) {
+            tracing::debug!("{path} of process {pid} belongs to somebody else");
+            return HashMap::new();
+        }
+        maker.index.names(&map, addresses)
+    }
+
+    /// Lets go of processes that ended, and of what wasn't asked for longest
+    /// when there is too much.
+    pub fn trim(&mut self) {
+        self.makers.retain(|_, maker| !maker.ended);
+        self.interval += 1;
+        let functions = |maker: &Maker| maker.index.functions();
+        let mut all: usize = self.makers.values().map(functions).sum();
+        while all > MAX_FUNCTIONS {
+            let used = self.makers.values_mut().filter(|m| m.index.functions() > 0);
+            let Some(oldest) = used.min_by_key(|m| m.asked) else {
+                return;
+            };
+            all -= oldest.index.functions();
+            oldest.index = Index::default();
+        }
+    }
+
+    fn note(&mut self, pid: u32) {
+        if !self.makers.contains_key(&pid) && self.makers.len() < MAX_PROCESSES {
+            let maker = Maker::read(pid);
+            self.makers.extend(maker.map(|maker| (pid, maker)));
+        }
+    }
+}
+
+/// Whether a mapping can hold code made at run time, by what the kernel calls
+/// it.
+pub fn is_anonymous(path: &str) -> bool {
+    ["//anon", "[anon", "/memfd:", "/dev/zero", "/anon_hugepage"]
+        .iter()
+        .any(|name| path.starts_with(name))
+}

@@ -1,0 +1,2 @@
+/* What plt.c calls. */
+void imported(void) { __asm__ volatile("int3"); }
