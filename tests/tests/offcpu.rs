@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,11 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{gettid, pipe};
 use observer_common::loss::Loss;
 use observer_tests::loopdev::LoopDevice;
+use observer_tests::receiver::Receiver;
 use observer_tests::root::is_root;
 use observer_tests::stolen::Stolen;
 use observer_tests::{observer_bin, workload};
+use observer_userspace::export::Signal;
 use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{self, Sampler, Taken};
@@ -26,6 +28,10 @@ use observer_userspace::signals::attribute::SharedResource;
 use observer_userspace::signals::profile::ProfileKind;
 use observer_userspace::signals::{Profile, Reason};
 use observer_userspace::stacks::{RawProfile, RawSample, Stacks, SymbolOptions, Wait};
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::profiles::v1development::Sample;
+use prost::Message as _;
 
 /// Tests that load the CPUs would make those that measure wait for them.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -528,4 +534,68 @@ fn contradictions_are_refused() {
             .expect("observer runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
+}
+
+/// Checks that the daemon sends time off CPU to a receiver, with type, unit,
+/// reason and thread state, from the threshold on.
+#[tokio::test]
+async fn daemon_exports_it() -> anyhow::Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let receiver = Receiver::start().await?;
+    let mut observer = Command::new(observer_bin())
+        .args(["run", "--probes", "offcpu", "--duration", "4s"])
+        .args(["--off-cpu-threshold", "20ms"])
+        .args(["--otlp-endpoint", &receiver.endpoint()])
+        .args(["--otlp-protocol", "http/protobuf"])
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut said = BufReader::new(observer.stderr.take().expect("piped")).lines();
+    let started = said.any(|line| line.is_ok_and(|line| line.contains("observing ")));
+    assert!(started, "it says when it is ready");
+    let waiting = workload::run("obs-exported", &["sleep=2:400", "sleep=20:2"])?;
+    let ended = tokio::task::spawn_blocking(move || {
+        waiting.wait()?;
+        observer.wait().map_err(anyhow::Error::from)
+    });
+    assert!(ended.await??.success());
+    let mut slept = 0;
+    for request in receiver.taken(Signal::Profiles) {
+        let request = ExportProfilesServiceRequest::decode(&request.message[..])?;
+        let dictionary = request.dictionary.expect("a dictionary");
+        let text = |id: i32| dictionary.string_table[id as usize].as_str();
+        let attribute = |sample: &Sample, key: &str| {
+            let mut own = sample.attribute_indices.iter();
+            let found = own.find_map(|index| {
+                let attribute = &dictionary.attribute_table[*index as usize];
+                (text(attribute.key_strindex) == key).then_some(attribute.value.clone())
+            });
+            match found.flatten().and_then(|value| value.value) {
+                Some(any_value::Value::StringValue(text)) => text,
+                other => format!("{other:?}"),
+            }
+        };
+        let scopes = request
+            .resource_profiles
+            .iter()
+            .flat_map(|r| &r.scope_profiles);
+        for profile in scopes.flat_map(|scope| &scope.profiles) {
+            let kind = profile.sample_type.as_ref().expect("a sample type");
+            assert_eq!(text(kind.type_strindex), "off_cpu");
+            assert_eq!(text(kind.unit_strindex), "nanoseconds");
+            for sample in &profile.samples {
+                let own = attribute(sample, "process.executable.name") == "obs-exported";
+                if own && attribute(sample, "observer.wait.reason") == "sleep" {
+                    assert_eq!(attribute(sample, "observer.thread.state"), "interruptible");
+                    slept += sample.values.iter().sum::<i64>();
+                }
+            }
+        }
+    }
+    // Without those of 2 ms.
+    let seconds = slept as f64 / 1e9;
+    assert!((0.79..0.82).contains(&seconds), "{seconds} s asleep");
+    receiver.stop().await;
+    Ok(())
 }
