@@ -79,6 +79,20 @@ pub struct Recorded {
     pub said: String,
 }
 
+impl Recorded {
+    /// What the summary says about an outcome of unwinding, in percent.
+    pub fn percent(&self, outcome: &str) -> f64 {
+        let before = |text: &str| {
+            let (before, _) = self.said.split_once(text)?;
+            let number = before.rsplit([' ', '\n']).next()?;
+            number.trim_end_matches('%').parse().ok()
+        };
+        before(&format!("% {outcome}"))
+            .or_else(|| before(&format!("% of the samples with {outcome}")))
+            .unwrap_or(0.0)
+    }
+}
+
 /// Runs `observer record` with these arguments and reads its stacks.
 ///
 /// # Panics

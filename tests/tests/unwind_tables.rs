@@ -41,16 +41,13 @@ fn compressed_debug_frame_agrees_with_readelf() -> Result<()> {
     agree(&path, &X86_64, 90)
 }
 
-/// Checks that a file without section headers has the table that it has with
-/// them.
+/// Checks that a file without section headers has the rows that readelf sees in
+/// the same file with them.
 #[test]
 fn section_headers_may_be_missing() -> Result<()> {
-    let with = File::open(corpus("corpus/unwind/plt.elf"))?;
-    let without = File::open(corpus("../fuzz/corpus/unwind_elf/no-section-headers"))?;
-    let table = build(&with)?.context("a table")?;
-    let same = build(&without)?.is_some_and(|other| other == table);
-    ensure!(same, "the tables differ");
-    Ok(())
+    let stripped = corpus("../fuzz/corpus/unwind_elf/no-section-headers");
+    let rows = readelf(&corpus("corpus/unwind/plt.elf"))?;
+    compare(&stripped, &rows, &X86_64)
 }
 
 /// Checks that a file which ends anywhere has a table, none, or an error.
@@ -109,12 +106,17 @@ struct Row {
 
 /// Compares each of a file's rows; at least `expected` of them.
 fn agree(path: &str, machine: &Machine, expected: usize) -> Result<()> {
-    let file = File::open(path).with_context(|| format!("open {path}"))?;
-    let table = build(&file)?.with_context(|| format!("{path} has no table"))?;
     let rows = readelf(path)?;
     ensure!(rows.len() >= expected, "{path}: only {} rows", rows.len());
+    compare(path, &rows, machine)
+}
+
+/// Compares a file's table with rows of readelf's.
+fn compare(path: &str, rows: &[Row], machine: &Machine) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("open {path}"))?;
+    let table = build(&file)?.with_context(|| format!("{path} has no table"))?;
     let mut wrong = Vec::new();
-    for row in &rows {
+    for row in rows {
         for at in [row.start, row.end - 1] {
             let rule = rule(&table, at).with_context(|| format!("{path}: no row at {at:#x}"))?;
             if let Err(error) = same(row, &rule, machine) {

@@ -45,7 +45,7 @@ const GO_PUSHED: &[(&str, Known)] = &[
 /// Adds such functions.
 pub fn add<S: Source + ?Sized>(image: &Image<S>, functions: &mut Functions) {
     if image.is_go() {
-        image.symbols(|name, range| {
+        image.function_symbols(|name, range| {
             let name = name.strip_suffix(b".abi0").unwrap_or(name);
             let find = |list: &[(&str, Known)]| {
                 let known = list.iter().find(|(known, _)| known.as_bytes() == name);

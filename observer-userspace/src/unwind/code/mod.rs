@@ -88,7 +88,7 @@ impl Code {
 fn starts<S: Source + ?Sized>(image: &Image<S>, gaps: &[Range<u64>]) -> BTreeMap<u64, Option<u64>> {
     let mut starts = BTreeMap::new();
     if !gaps.is_empty() {
-        image.function_symbols(|range, name| {
+        image.function_symbols(|name, range| {
             let is_ordinary = !name.starts_with(V8_BUILTIN);
             if is_ordinary && starts.len() < MAX_FUNCTIONS && gap(gaps, range.start).is_some() {
                 let end = (!range.is_empty()).then_some(range.end);
