@@ -128,8 +128,8 @@ pub fn record_script(script: &str) -> Recorded {
     record(["--", "sh", "-c", script])
 }
 
-/// Records programs with arguments, two at a time, after each has run for half a
-/// second under another name: how soon a program's first samples are complete
+/// Records programs with arguments, two at a time, after each has run for a
+/// moment under another name: how soon a program's first samples are complete
 /// is another question (and on a busy machine not ours to answer).
 ///
 /// # Panics
@@ -143,7 +143,7 @@ pub fn record_warm(programs: &[(&Path, &str)]) -> Recorded {
         let warm = folder.join(format!("warm-{name}"));
         std::fs::hard_link(program, &warm).expect("linked");
         // Writing to a String can't fail.
-        let _ = write!(script, "{} 0.5 {rest} & ", warm.display());
+        let _ = write!(script, "{} 0.3 {rest} & ", warm.display());
     }
     script += "wait; ";
     for pair in programs.chunks(2) {
@@ -192,7 +192,7 @@ impl Default for Shape<'_> {
             roots: &["_start"],
             before: &["main", "qsort", "compare"],
             after: &["leaf"],
-            whole_chain: 0.85,
+            whole_chain: 0.7,
         }
     }
 }
@@ -293,9 +293,12 @@ impl Shape<'_> {
     }
 }
 
-/// Whether the first frame's callee is the exception unwinder's last function.
+/// Whether the first frame's callee is where the exception unwinder leaves.
 fn resumes(frames: &[String]) -> bool {
-    frames.get(1).is_some_and(|name| name == "_Unwind_Resume")
+    let last = ["_Unwind_Resume", "_Unwind_RaiseException"];
+    frames
+        .get(1)
+        .is_some_and(|name| last.contains(&name.as_str()))
 }
 
 /// Whether the names' functions follow each other, perhaps with others between.

@@ -124,7 +124,7 @@ fn node() {
     std::os::unix::fs::symlink(node.get_program(), &warm).expect("linked");
     // A function that is inlined has no frame.
     let recorded = record_script(&format!(
-        "{} {script} 3; echo $$ > {}; exec {} --perf-basic-prof --no-turbo-inlining {script} 1.5",
+        "{} {script} 2; echo $$ > {}; exec {} --perf-basic-prof --no-turbo-inlining {script} 1.5",
         warm.display(),
         noted.display(),
         node.get_program().display(),
