@@ -87,7 +87,9 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
         if options.keep {
             let mut merge = std::process::Command::new(&binary);
             merge.current_dir(crate::checkout());
-            run(merge.arg("-merge=1").arg(&corpus).arg(&found))?;
+            // As few inputs as reach all that is reached.
+            merge.args(["-set_cover_merge=1", "-use_counters=0"]);
+            run(merge.arg(&corpus).arg(&found))?;
             trim(&crate::checkout().join(&corpus))?;
         }
     }

@@ -139,6 +139,8 @@ fn node() {
         // Node's other threads begin in libc.
         roots: &["_start", "libc.so.6+", "clone", "__clone", "__GI___clone"],
         before: &["main", "node::", "work"],
+        // It takes node a while to begin.
+        whole_chain: 0.5,
         ..Shape::default()
     };
     check_all(&recorded, 500, &[shape]);
