@@ -23,8 +23,18 @@ pub struct Encoder {
     written: u16,
     rules: Vec<Rule>,
     numbers: HashMap<Rule, u16>,
-    /// The rule that was numbered last: the next is often the same.
-    recent: (Rule, u16),
+    /// Numbers + 1 of rules met lately, by [`place`]: most functions have the
+    /// same few hundred, and hashing each anew takes longer than all else.
+    recent: [(Rule, u32); RECENT],
+}
+
+/// Rules remembered.
+const RECENT: usize = 256;
+
+/// Where a rule is remembered.
+fn place(rule: &Rule) -> usize {
+    let mix = |sum: u32, word: u32| (sum ^ word).wrapping_mul(0x9e37_79b1);
+    rule.to_words().into_iter().fold(0, mix) as usize >> 24
 }
 
 impl Encoder {
@@ -41,7 +51,7 @@ impl Encoder {
             written: 0,
             rules: Vec::new(),
             numbers: HashMap::new(),
-            recent: (UNKNOWN, 0),
+            recent: [(UNKNOWN, 0); RECENT],
         };
         // They have numbers even when all others are taken. Nothing is known
         // about what comes before the first row.
@@ -98,8 +108,10 @@ impl Encoder {
 
     /// The number of a rule; that of "unsupported" when there are too many.
     fn number(&mut self, rule: Rule) -> u16 {
-        if self.recent.0 == rule && !self.rules.is_empty() {
-            return self.recent.1;
+        let place = place(&rule);
+        let (known, number) = self.recent[place];
+        if known == rule && number > 0 {
+            return (number - 1) as u16;
         }
         let number = match self.numbers.get(&rule) {
             Some(number) => *number,
@@ -111,7 +123,7 @@ impl Encoder {
             }
             None => self.numbers[&UNSUPPORTED],
         };
-        self.recent = (rule, number);
+        self.recent[place] = (rule, u32::from(number) + 1);
         number
     }
 

@@ -58,7 +58,9 @@ pub fn add<S: Source + ?Sized>(image: &Image<S>, functions: &mut Functions) {
             }
         });
     }
-    if functions.contain(image.entry) {
+    // Libraries have none.
+    let is_code = image.code.iter().any(|code| code.contains(&image.entry));
+    if !is_code || functions.contain(image.entry) {
         return;
     }
     // musl's assembler says nothing about itself.
