@@ -29,6 +29,7 @@ use observer_common::workload::{KERNEL_THREAD, TRACED};
 
 use crate::identity::{here, identify};
 use crate::kernel::{current, now, offset, read, read_at, setting};
+use crate::sched::Grown;
 use crate::slot::{slot, thread};
 use crate::stack::{
     Context, Scratch, count_record, counts_off_cpu, iterator_scratch, name, scratch_of, stack_hash,
@@ -239,15 +240,15 @@ fn count_parts(scratch: *mut Scratch, blocked: u64, queued: u64, tell: u32) -> u
     1
 }
 
-/// `previous`, the current thread, goes off CPU. It had its CPU for `ran`
-/// nanoseconds since the last switch that was seen.
+/// `previous`, the current thread, goes off CPU. `by` is what the kernel's
+/// accounts of it grew by since the last switch that was seen.
 #[inline(always)]
 pub fn switch_out(
     slot: &mut Slot,
     previous: *const u8,
     state: &mut ThreadState,
     now: u64,
-    ran: u64,
+    by: Grown,
     runnable: bool,
 ) {
     if slot.pending & SETTLE != 0 {
@@ -260,9 +261,20 @@ pub fn switch_out(
     if !wanted(state.flags) {
         return;
     }
-    if before != 0 && counts_off_cpu() {
+    let on_since = state.off.on_since;
+    if before != 0 {
         // Nobody saw how it got its CPU; but what it used of it is known.
-        unseen(previous, state, before, woken, now.saturating_sub(ran));
+        let until = now.saturating_sub(by.ran);
+        let (blocked, queued) = split(before, woken, until);
+        unseen(previous, state, blocked, queued);
+    } else if by.waits + by.losses > 1 && on_since != 0 {
+        // Nobody saw that it went and came again; likewise.
+        let gone = now.saturating_sub(on_since).saturating_sub(by.ran);
+        if by.waits > !runnable as u64 {
+            unseen(previous, state, gone, 0);
+        } else {
+            unseen(previous, state, 0, gone);
+        }
     }
     if read!(previous, task_state, u32) & task_state::DEAD != 0 {
         return;
@@ -274,14 +286,13 @@ pub fn switch_out(
     swap(&raw mut state.off.since, now);
 }
 
-/// Counts a time off CPU whose end nobody saw.
+/// Counts a time off CPU that nobody saw, without a stack.
 #[inline(always)]
-fn unseen(task: *const u8, state: &ThreadState, since: u64, woken: u64, until: u64) {
-    let total = until.saturating_sub(since);
-    if total == 0 || total < setting!(off_cpu_threshold) {
+fn unseen(task: *const u8, state: &mut ThreadState, blocked: u64, queued: u64) {
+    let total = blocked + queued;
+    if total == 0 || total < setting!(off_cpu_threshold) || !counts_off_cpu() {
         return;
     }
-    let (blocked, queued) = split(since, woken, until);
     let Some(scratch) = scratch_of(Context::Thread as u32) else {
         return;
     };
@@ -553,7 +564,11 @@ pub extern "C" fn offcpu_threads(ctx: *const Task) -> i32 {
     }
     let total = now.saturating_sub(since);
     // One that is on a CPU comes or goes just now: the switch will count it.
-    if total == 0 || total < setting!(off_cpu_threshold) || read!(task, task_on_cpu, u32) != 0 {
+    if total == 0 || read!(task, task_on_cpu, u32) != 0 {
+        return 0;
+    }
+    let counts = counts_off_cpu();
+    if counts && total < setting!(off_cpu_threshold) {
         return 0;
     }
     let Some(scratch) = iterator_scratch() else {
@@ -589,7 +604,7 @@ pub extern "C" fn offcpu_threads(ctx: *const Task) -> i32 {
     }
     let (blocked, queued) = split(since, state.runnable_since, now);
     // From here on the rest of the time is the next interval's.
-    if compare_and_swap(&raw mut state.off.since, since, now) != since || !counts_off_cpu() {
+    if compare_and_swap(&raw mut state.off.since, since, now) != since || !counts {
         // Not in vain: the walk asked for what it missed.
         return 0;
     }

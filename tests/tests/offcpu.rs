@@ -38,6 +38,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The kernel half, counting this process's time off CPU.
 struct Recorder {
+    /// It counts from no earlier than this.
+    began: Instant,
     kernel: Kernel,
     sampler: Sampler,
 }
@@ -60,8 +62,13 @@ impl Recorder {
             None => Sampler::without_clocks(&mut kernel).expect("attached"),
         };
         sampler.follow(Blocked::new(&mut kernel).expect("linked"));
+        let began = Instant::now();
         sampler.start().expect("started");
-        Self { kernel, sampler }
+        Self {
+            began,
+            kernel,
+            sampler,
+        }
     }
 
     fn of_this_process(threshold: Duration) -> LoadOptions {
@@ -181,7 +188,7 @@ fn after(delay: Duration, act: impl FnOnce() + Send + 'static) {
     });
 }
 
-const WAIT: Duration = Duration::from_millis(400);
+const WAIT: Duration = Duration::from_secs(1);
 /// Read at once from the device, which is twice as large.
 const READ_BYTES: usize = 16 << 20;
 
@@ -247,7 +254,8 @@ fn read_disk(path: &std::path::Path) {
 
 /// `found` within 2 % of `expected`, and what was stolen.
 fn assert_close(what: &str, found: f64, expected: f64, stolen: &Stolen) {
-    let stolen = stolen.seconds();
+    // Told in whole ticks.
+    let stolen = stolen.seconds() + 0.01;
     assert!(
         (found - expected).abs() <= expected * 0.02 + stolen,
         "{what}: {found} s, not {expected} s ({stolen} s stolen)"
@@ -295,7 +303,10 @@ fn every_wait_has_its_time_and_reason() {
         let off = own.values().sum::<f64>() - truth.before;
         let what = format!("{} in {own:?}, {truth:?}", reason.as_str());
         assert_close(&what, off, truth.wall - truth.cpu, &stolen);
-        let rest = off + truth.before - own[&Reason::RunQueue] - own[&reason];
+        // Of switches that the kernel doesn't report nobody knows the reason.
+        let known = [reason, Reason::RunQueue, Reason::Other];
+        let known = known.iter().filter_map(|reason| own.get(reason));
+        let rest = off + truth.before - known.sum::<f64>();
         assert!(rest < 0.02 * off, "{what}: {rest} s otherwise");
     }
     // The frame that says why stands on top of each stack.
@@ -428,36 +439,37 @@ fn older_waits_and_short_ones() {
     }
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (tell, told) = mpsc::channel();
-    let older = std::thread::spawn(move || {
+    // It ends with the test.
+    std::thread::spawn(move || {
         tell.send(gettid().as_raw() as u32).expect("somebody waits");
-        std::thread::sleep(Duration::from_millis(1200));
+        std::thread::sleep(Duration::from_secs(600));
     });
     let older_tid = told.recv().expect("its id");
     std::thread::sleep(Duration::from_millis(50));
-    let options = Recorder::of_this_process(Duration::from_millis(20));
+    let options = Recorder::of_this_process(Duration::from_millis(200));
     let recorder = Recorder::start(options, None);
-    let begin = Instant::now();
+    let (began, begin) = (recorder.began, Instant::now());
     let short = measured(|| {
         for _ in 0..50 {
             std::thread::sleep(Duration::from_millis(1));
         }
     });
     let short = short.recv();
+    std::thread::sleep(Duration::from_millis(300));
     let seconds = begin.elapsed().as_secs_f64();
     let taken = recorder.finish().off_cpu;
     let of = |tid| -> f64 {
         let own = taken.samples.iter().filter(|s| s.tid == tid && slept(s));
         own.map(|s| s.value).sum::<u64>() as f64 / 1e9
     };
-    let since_start = begin.elapsed().as_secs_f64();
+    let since_start = began.elapsed().as_secs_f64();
     let counted = of(older_tid);
     assert!(
-        (seconds * 0.98..=since_start * 1.02 + 0.02).contains(&counted),
+        (seconds * 0.98..=since_start).contains(&counted),
         "{counted} s in {seconds} to {since_start} s"
     );
     let all = short.wall - short.cpu;
     assert!(of(short.tid) < 0.5 * all, "{} of {all} s", of(short.tid));
-    older.join().expect("no panic");
 }
 
 /// Sum of the values of the stacks that `keep` keeps.
@@ -546,7 +558,7 @@ async fn daemon_exports_it() -> anyhow::Result<()> {
     let receiver = Receiver::start().await?;
     let mut observer = Command::new(observer_bin())
         .args(["run", "--probes", "offcpu", "--duration", "4s"])
-        .args(["--off-cpu-threshold", "20ms"])
+        .args(["--off-cpu-threshold", "100ms"])
         .args(["--otlp-endpoint", &receiver.endpoint()])
         .args(["--otlp-protocol", "http/protobuf"])
         .stderr(Stdio::piped())
@@ -595,7 +607,7 @@ async fn daemon_exports_it() -> anyhow::Result<()> {
     }
     // Without those of 2 ms.
     let seconds = slept as f64 / 1e9;
-    assert!((0.79..0.82).contains(&seconds), "{seconds} s asleep");
+    assert!((0.79..0.9).contains(&seconds), "{seconds} s asleep");
     receiver.stop().await;
     Ok(())
 }
