@@ -124,7 +124,7 @@ fn node() {
     std::os::unix::fs::symlink(node.get_program(), &warm).expect("linked");
     // A function that is inlined has no frame. Node leaves a log in its folder.
     let recorded = record_script(&format!(
-        "cd {}; {} {script} 2; echo $$ > {}; exec {} --perf-basic-prof --no-turbo-inlining {script} 1.5",
+        "cd {}; {} {script} 2; echo $$ > {}; exec {} --perf-basic-prof --no-turbo-inlining {script} 2.5",
         folder.path().display(),
         warm.display(),
         noted.display(),
