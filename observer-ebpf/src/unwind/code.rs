@@ -1,0 +1,97 @@
+//! Code without a table.
+
+use observer_common::unwind::{Machine, Outcome, Registers, step_by_frame_pointer};
+
+use super::memory::Memory;
+
+/// The words of x86_64 code that tell how far a function is.
+mod instruction {
+    /// `push %rbp`
+    pub const PUSH_FP: u64 = 0x55;
+    /// `ret`
+    pub const RETURN: u64 = 0xc3;
+    /// `mov %rsp,%rbp`
+    pub const MOVE_FP: u64 = 0xe5_8948;
+    /// `push %rbp; mov %rsp,%rbp`
+    pub const SET_UP: u32 = 0xe589_4855;
+    /// `endbr64`
+    pub const ENDBR: u64 = 0xfa1e_0ff3;
+    /// `mov $15,%rax; …`: the rest of it is `syscall` (rt_sigreturn).
+    pub const SIGRETURN: u64 = 0x0f_0000_000f_c0c7_48;
+    /// The same with 32-bit registers: `mov $15,%eax; syscall`.
+    pub const SIGRETURN_SHORT: u64 = 0x05_0f00_0000_0fb8;
+}
+
+/// Offsets in the `ucontext` that a signal handler's caller finds on its stack
+/// (arch/x86/include/uapi/asm/sigcontext.h).
+mod ucontext {
+    pub const RBP: u64 = 120;
+    pub const RSP: u64 = 160;
+    pub const RIP: u64 = 168;
+}
+
+/// A step where no table knows the code: compilers at run time use frame
+/// pointers, and so does what little code has neither table nor compiler.
+#[inline(always)]
+pub fn without_table(
+    at: &Registers,
+    innermost: bool,
+    machine: &mut Memory<'_>,
+    signal: &mut bool,
+) -> Result<Registers, Outcome> {
+    let text = machine.read(at.pc).unwrap_or(0);
+    if text & 0xff_ffff_ffff_ffff == instruction::SIGRETURN & 0xff_ffff_ffff_ffff
+        || text & 0xff_ffff_ffff_ffff == instruction::SIGRETURN_SHORT
+    {
+        *signal = true;
+        let (Some(pc), Some(sp), Some(fp)) = (
+            machine.read(at.sp + ucontext::RIP),
+            machine.read(at.sp + ucontext::RSP),
+            machine.read(at.sp + ucontext::RBP),
+        ) else {
+            return Err(Outcome::ReadFault);
+        };
+        return Ok(Registers { pc, sp, fp, lr: 0 });
+    }
+    if innermost {
+        // Where the frame isn't set up yet, or is gone already.
+        let nothing_pushed = text & 0xff == instruction::PUSH_FP
+            || text & 0xff == instruction::RETURN
+            || text & 0xffff_ffff == instruction::ENDBR
+            || frame_ahead(text, at.pc, machine);
+        if nothing_pushed {
+            let Some(pc) = machine.read(at.sp) else {
+                return Err(Outcome::ReadFault);
+            };
+            let sp = at.sp + 8;
+            return Ok(Registers {
+                pc,
+                sp,
+                fp: at.fp,
+                lr: 0,
+            });
+        }
+        if text & 0xff_ffff == instruction::MOVE_FP {
+            let (Some(fp), Some(pc)) = (machine.read(at.sp), machine.read(at.sp + 8)) else {
+                return Err(Outcome::ReadFault);
+            };
+            let sp = at.sp + 16;
+            return Ok(Registers { pc, sp, fp, lr: 0 });
+        }
+    }
+    step_by_frame_pointer(at, machine)
+}
+
+/// Whether the frame is set up a few instructions later: compilers at run time
+/// check first whether the code is still valid, or the stack long enough.
+#[inline(always)]
+fn frame_ahead(text: u64, pc: u64, machine: &mut Memory<'_>) -> bool {
+    let mut words = u128::from(text) | u128::from(machine.read(pc + 8).unwrap_or(0)) << 64;
+    for _ in 0..13 {
+        if words as u32 == instruction::SET_UP {
+            return true;
+        }
+        words >>= 8;
+    }
+    false
+}

@@ -1,0 +1,127 @@
+//! What is known of processes, and asking for what isn't.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::btf_maps::{HashMap, RingBuf};
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+use aya_ebpf::macros::{btf_map, btf_tracepoint};
+use aya_ebpf::programs::BtfTracePointContext;
+use observer_common::loss::Loss;
+use observer_common::unwind::{
+    ASK_SHIFT, Outcome, PROCESSES as MAX_PROCESSES, Process, REQUEST_RING_BYTES, Request,
+};
+
+use crate::kernel::{now, read};
+use crate::loss::lost;
+
+/// From a process to its mappings.
+#[btf_map]
+static PROCESSES: HashMap<u32, Process, { MAX_PROCESSES as usize }> = HashMap::new();
+/// What the daemon is asked for.
+#[btf_map]
+static UNWIND_REQUESTS: RingBuf<Request, { REQUEST_RING_BYTES as usize }> = RingBuf::new();
+
+/// `FORCE_WAKEUP` of bpf_ringbuf_output.
+const FORCE_WAKEUP: u64 = 2;
+
+/// What is known of a process; list 0 when nothing is.
+#[inline(always)]
+pub fn process(tgid: u32) -> Process {
+    // SAFETY: copied at once.
+    match unsafe { PROCESSES.get(&tgid) } {
+        Some(process) => *process,
+        None => Process {
+            first: 0,
+            count: 0,
+            list: 0,
+            asked: 0,
+        },
+    }
+}
+
+/// Lets the daemon know what is missing; not too often.
+#[inline(always)]
+pub fn ask(tgid: u32, reason: Outcome, address: u64) {
+    let time = (now() >> ASK_SHIFT) as u32;
+    if let Some(process) = PROCESSES.get_ptr_mut(&tgid) {
+        // SAFETY: a map value; a race costs one request more.
+        unsafe {
+            if (*process).asked == time {
+                return;
+            }
+            (*process).asked = time;
+        }
+    } else {
+        let process = Process {
+            first: 0,
+            count: 0,
+            list: 0,
+            asked: time,
+        };
+        if PROCESSES
+            .insert(&tgid, &process, BPF_NOEXIST as u64)
+            .is_err()
+        {
+            lost(Loss::ProcessTableFull);
+            return;
+        }
+    }
+    let mut request = Request {
+        tgid,
+        reason: reason as u32,
+        address,
+    };
+    // SAFETY: the ring is a map, the request initialized.
+    let failed = unsafe {
+        bpf_ringbuf_output(
+            (&raw const UNWIND_REQUESTS).cast_mut().cast(),
+            (&raw mut request).cast(),
+            size_of::<Request>() as u64,
+            FORCE_WAKEUP,
+        )
+    } != 0;
+    if failed {
+        lost(Loss::UnwindRequestLost);
+    }
+}
+
+/// A child begins with its parent's mappings.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn unwind_fork(ctx: BtfTracePointContext) -> i32 {
+    let parent: *const u8 = ctx.arg(0);
+    let child: *const u8 = ctx.arg(1);
+    let (parent, child) = (read!(parent, task_tgid, u32), read!(child, task_tgid, u32));
+    if parent != child {
+        // SAFETY: copied at once.
+        if let Some(&process) = unsafe { PROCESSES.get(&parent) }
+            && process.list != 0
+        {
+            if PROCESSES.insert(&child, &process, 0).is_err() {
+                lost(Loss::ProcessTableFull);
+            }
+        } else {
+            // Of another process that had this id, if there is any.
+            let _ = PROCESSES.remove(&child);
+        }
+    }
+    0
+}
+
+/// A process that starts another program has other mappings from now on.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn unwind_exec(ctx: BtfTracePointContext) -> i32 {
+    let task: *const u8 = ctx.arg(0);
+    let _ = PROCESSES.remove(&read!(task, task_tgid, u32));
+    0
+}
+
+/// A process is forgotten when its leader ends: its id may be reused. (Threads
+/// that outlive it ask again.)
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn unwind_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: *const u8 = ctx.arg(0);
+    let tgid = read!(task, task_tgid, u32);
+    if read!(task, task_pid, u32) == tgid {
+        let _ = PROCESSES.remove(&tgid);
+    }
+    0
+}
