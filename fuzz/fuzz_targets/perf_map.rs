@@ -42,4 +42,9 @@ fuzz_target!(|data: &[u8]| {
         same &= entry.start.checked_add(entry.size).is_some();
     });
     assert!(!same || indexed == found);
+
+    // The same bytes as a jitdump file: whatever comes of it.
+    let mut index = Index::default();
+    let dumped = index.names_in_dump(&file, &mut addresses);
+    assert!(dumped.keys().all(|address| addresses.contains(address)));
 });

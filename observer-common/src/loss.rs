@@ -41,8 +41,8 @@ losses! {
     ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
     SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may go unmatched.";
     SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
-    SampleTableFull = "cpu", "sample_table_full", "A CPU sample was not counted: the table of stacks was full.";
-    StackRingFull = "cpu", "stack_ring_full", "A CPU sample was not counted: there was no room to send its stack.";
+    SampleTableFull = "cpu", "sample_table_full", "A CPU sample or a time off CPU was not counted: the table of stacks was full.";
+    StackRingFull = "cpu", "stack_ring_full", "A CPU sample or a time off CPU was not counted: there was no room to send its stack.";
     ProcessTableFull = "cpu", "process_table_full", "More processes than the kernel half can know the mappings of: a stack was walked by frame pointers.";
     UnwindRequestLost = "cpu", "unwind_request_lost", "The daemon could not be told at once that a process or an unwinding table is not known; it is told again.";
     BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";

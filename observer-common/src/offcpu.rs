@@ -29,6 +29,11 @@ pub const OWN: usize = 0;
 /// [`Off::kept`]: written by the iterator.
 pub const ITERATOR: usize = 1;
 
+/// [`crate::slot::Slot::pending`]: a time off CPU waits for its user stack.
+pub const SETTLE: u32 = 1;
+/// [`crate::slot::Slot::pending`]: nobody saw how the thread got its CPU.
+pub const REAPPEARED: u32 = 2;
+
 /// A stack that the daemon was told of.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

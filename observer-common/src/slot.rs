@@ -32,7 +32,8 @@ pub struct Slot {
     pub syscall: u32,
     /// Workload at the syscall's entry (execve changes the current one).
     pub syscall_workload: u32,
-    /// 1 = a time off CPU waits for its user stack; see [`crate::offcpu`].
+    /// What [`crate::offcpu`] has to do before the thread leaves the kernel:
+    /// [`crate::offcpu::SETTLE`] and others.
     pub pending: u32,
     /// Nothing.
     pub padding: u32,

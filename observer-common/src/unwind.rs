@@ -77,6 +77,9 @@ pub const FP: u8 = 0xf1;
 /// [`Rule::flags`]: a signal's frame, so the caller's address is not one behind
 /// a call.
 pub const SIGNAL: u8 = 1;
+/// [`Rule::flags`]: the function runs on another stack than its caller, which
+/// may lie anywhere.
+pub const OTHER_STACK: u8 = 2;
 
 /// How to get from a frame to its caller.
 #[repr(C)]
@@ -89,7 +92,7 @@ pub struct Rule {
     /// [`place`] of the return address (bits 0..4) and of the frame pointer
     /// (bits 4..8).
     pub places: u8,
-    /// [`SIGNAL`]; for [`cfa::PLT`] and [`cfa::DEREFERENCE`] the parameter in
+    /// [`SIGNAL`], [`OTHER_STACK`]; for [`cfa::PLT`] and [`cfa::DEREFERENCE`] the parameter in
     /// bits 4..8.
     pub flags: u8,
     /// Offset of the CFA in bytes.
@@ -447,9 +450,9 @@ pub fn step<M: Machine>(
     if pc == 0 {
         return Err(Outcome::Complete);
     }
-    // A signal may be handled on another stack; any other caller lies above.
+    // Any caller on the same stack lies above; signals may have another.
     let above = frame > at.sp || (pc_at == 0 && frame == at.sp);
-    if rule.flags & SIGNAL == 0 && !above {
+    if rule.flags & (SIGNAL | OTHER_STACK) == 0 && !above {
         return Err(Outcome::BadFrame);
     }
     Ok(Registers {
@@ -488,4 +491,255 @@ pub fn step_by_frame_pointer<M: Machine>(
         fp,
         lr: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory of words, and registers of the innermost frame.
+    struct Stack<'a> {
+        words: &'a [(u64, u64)],
+        registers: &'a [(u8, u64)],
+    }
+
+    impl Machine for Stack<'_> {
+        fn read(&mut self, address: u64) -> Option<u64> {
+            let word = self.words.iter().find(|(at, _)| *at == address);
+            word.map(|(_, word)| *word)
+        }
+
+        fn register(&mut self, number: u8) -> Option<u64> {
+            let register = self.registers.iter().find(|(known, _)| *known == number);
+            register.map(|(_, value)| *value)
+        }
+    }
+
+    const AT: Registers = Registers {
+        pc: 0x40_100a,
+        sp: 0x1000,
+        fp: 0x1040,
+        lr: 0,
+    };
+
+    /// Return address below the CFA, frame pointer below that.
+    const USUAL: Rule = Rule {
+        cfa: cfa::REGISTER,
+        register: SP,
+        places: Rule::places(place::AT_CFA, place::AT_CFA),
+        flags: 0,
+        cfa_offset: 32,
+        ra_offset: -8,
+        fp_offset: -16,
+    };
+
+    fn stepped(rule: Rule, words: &[(u64, u64)]) -> Result<Registers, Outcome> {
+        let registers = &[(10, 0x1080)];
+        step(&rule, &AT, &mut Stack { words, registers })
+    }
+
+    /// Checks that rules survive being written as words.
+    #[test]
+    fn rules_are_words() {
+        let rule = Rule {
+            flags: SIGNAL | 11 << 4,
+            ..USUAL
+        };
+        assert_eq!(Rule::from_words(rule.to_words()), rule);
+        assert_eq!((rule.ra(), rule.fp()), (place::AT_CFA, place::AT_CFA));
+        assert_eq!(rule.parameter(), 11);
+    }
+
+    /// Checks that each address finds the row that it lies in, in a table of
+    /// three pages of which the middle one has no row of its own.
+    #[test]
+    fn rows_are_found() {
+        const PAGE: u32 = 1 << PAGE_SHIFT;
+        let row = |address: u32, rule: u32| address << 16 | rule;
+        let mut words = [0; 64];
+        words[..4].copy_from_slice(&[3, 8, 16, 4]);
+        words[4..8].copy_from_slice(&[0, 3, 4, 6]);
+        words[8..14].copy_from_slice(&[
+            row(0, 0),
+            row(0x10, 1),
+            row(0x20, 2),
+            row(PAGE, 2),
+            row(2 * PAGE, 2),
+            row(2 * PAGE + 5, 3),
+        ]);
+        let find = |address| {
+            let at = search(address, |at| words.get(at as usize).copied())?;
+            Some((at - 16) / Rule::WORDS)
+        };
+        for (address, rule) in [
+            (0, 0),
+            (0xf, 0),
+            (0x10, 1),
+            (0x1f, 1),
+            (0x20, 2),
+            (PAGE - 1, 2),
+            (PAGE, 2),
+            (2 * PAGE - 1, 2),
+            (2 * PAGE + 4, 2),
+            (2 * PAGE + 5, 3),
+            (3 * PAGE - 1, 3),
+        ] {
+            assert_eq!(find(address), Some(rule), "{address:#x}");
+        }
+        assert_eq!(find(3 * PAGE), None);
+        assert_eq!(find(u32::MAX), None);
+        // A table that ends early has no row, and nothing else happens.
+        assert_eq!(
+            search(0x10, |at| (at < 9).then_some(words[at as usize])),
+            None
+        );
+    }
+
+    /// Checks the ways to find a frame: by each register, through memory, in the
+    /// PLT before and after its push.
+    #[test]
+    fn frames() {
+        let words = &[(0x1018, 0x40_2000), (0x1010, 0x77)];
+        let caller = Registers {
+            pc: 0x40_2000,
+            sp: 0x1020,
+            fp: 0x77,
+            lr: 0,
+        };
+        assert_eq!(stepped(USUAL, words), Ok(caller));
+        let by_fp = Rule {
+            register: FP,
+            cfa_offset: -0x20,
+            ..USUAL
+        };
+        assert_eq!(stepped(by_fp, words), Ok(caller));
+        let by_r10 = Rule {
+            register: 10,
+            cfa_offset: -0x60,
+            ..USUAL
+        };
+        assert_eq!(stepped(by_r10, words), Ok(caller));
+        let by_rbx = Rule {
+            register: 3,
+            ..USUAL
+        };
+        assert_eq!(stepped(by_rbx, words), Err(Outcome::BadRule));
+        let through_memory = Rule {
+            cfa: cfa::DEREFERENCE,
+            register: FP,
+            cfa_offset: -8,
+            flags: 1 << 4,
+            ..USUAL
+        };
+        let pointer = &[(0x1038, 0x1018), (0x1018, 0x40_2000), (0x1010, 0x77)];
+        assert_eq!(stepped(through_memory, pointer), Ok(caller));
+        assert_eq!(stepped(through_memory, words), Err(Outcome::ReadFault));
+        for (parameter, sp) in [(10, 0x1020), (11, 0x1018)] {
+            let plt = Rule {
+                cfa: cfa::PLT,
+                places: Rule::places(place::AT_CFA, place::SAME),
+                flags: parameter << 4,
+                cfa_offset: 24,
+                ..USUAL
+            };
+            let words = &[(sp - 8, 0x40_2000)];
+            let caller = stepped(plt, words).map(|caller| (caller.pc, caller.sp));
+            assert_eq!(caller, Ok((0x40_2000, sp)), "{parameter}");
+        }
+    }
+
+    /// Checks where a walk ends, and that a caller's frame lies above unless the
+    /// rule allows another stack.
+    #[test]
+    fn ends() {
+        let only = |cfa| Rule {
+            cfa,
+            ..Rule::default()
+        };
+        assert_eq!(stepped(only(cfa::UNKNOWN), &[]), Err(Outcome::NoRow));
+        assert_eq!(stepped(only(cfa::END), &[]), Err(Outcome::Complete));
+        assert_eq!(stepped(only(cfa::UNSUPPORTED), &[]), Err(Outcome::BadRule));
+        assert_eq!(stepped(USUAL, &[]), Err(Outcome::ReadFault));
+        let zero = &[(0x1018, 0), (0x1010, 0)];
+        assert_eq!(stepped(USUAL, zero), Err(Outcome::Complete));
+        let below = Rule {
+            cfa_offset: 0,
+            ..USUAL
+        };
+        let words = &[(0xff8, 0x40_2000), (0xff0, 0x77)];
+        assert_eq!(stepped(below, words), Err(Outcome::BadFrame));
+        for flags in [SIGNAL, OTHER_STACK] {
+            let caller = stepped(Rule { flags, ..below }, words);
+            assert_eq!(caller.map(|caller| caller.sp), Ok(0x1000));
+        }
+    }
+
+    /// Checks a signal's frame: everything is at the stack pointer.
+    #[test]
+    fn signal_frame() {
+        let rule = Rule {
+            cfa: cfa::DEREFERENCE,
+            register: SP,
+            places: Rule::places(place::AT_SP, place::AT_SP),
+            flags: SIGNAL,
+            cfa_offset: 160,
+            ra_offset: 168,
+            fp_offset: 120,
+        };
+        let words = &[(0x10a0, 0x800), (0x10a8, 0x40_3000), (0x1078, 0x99)];
+        let interrupted = Registers {
+            pc: 0x40_3000,
+            sp: 0x800,
+            fp: 0x99,
+            lr: 0,
+        };
+        assert_eq!(stepped(rule, words), Ok(interrupted));
+    }
+
+    /// Checks that a return address in the link register is taken from there.
+    #[test]
+    fn link_register() {
+        let rule = Rule {
+            cfa_offset: 0,
+            places: Rule::places(place::SAME, place::SAME),
+            ..USUAL
+        };
+        let at = Registers { lr: 0x5000, ..AT };
+        let mut stack = Stack {
+            words: &[],
+            registers: &[],
+        };
+        let caller = Registers {
+            pc: 0x5000,
+            sp: AT.sp,
+            fp: AT.fp,
+            lr: 0,
+        };
+        assert_eq!(step(&rule, &at, &mut stack), Ok(caller));
+    }
+
+    /// Checks steps by frame pointers: a caller, the outermost frame, and what
+    /// can't be a frame pointer.
+    #[test]
+    fn frame_pointers() {
+        let by_fp = |fp: u64, words: &[(u64, u64)]| {
+            let mut stack = Stack {
+                words,
+                registers: &[],
+            };
+            step_by_frame_pointer(&Registers { fp, ..AT }, &mut stack)
+        };
+        let words = &[(0x1040, 0x1080), (0x1048, 0x40_2000)];
+        let caller = Registers {
+            pc: 0x40_2000,
+            sp: 0x1050,
+            fp: 0x1080,
+            lr: 0,
+        };
+        assert_eq!(by_fp(0x1040, words), Ok(caller));
+        assert_eq!(by_fp(0, words), Err(Outcome::Complete));
+        assert_eq!(by_fp(0xff8, words), Err(Outcome::NoRow));
+        assert_eq!(by_fp(0x1041, words), Err(Outcome::NoRow));
+        assert_eq!(by_fp(0x1060, words), Err(Outcome::ReadFault));
+    }
 }

@@ -6,6 +6,7 @@ use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::config::{FILTER_CGROUP, FILTER_COMM, FILTER_PID, FILTER_V1};
 use observer_common::loss::Loss;
+use observer_common::offcpu::REAPPEARED;
 use observer_common::slot::{CLONED, NO_SYSCALL, Slot, ThreadState};
 use observer_common::workload::{
     DEFAULT_WORKLOADS, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload, WorkloadKey,
@@ -131,6 +132,9 @@ fn refresh(slot: &mut Slot, task: *const u8) -> bool {
     }
     // SAFETY: not null, so a storage value.
     install(slot, task, unsafe { &mut *state });
+    if setting!(off_cpu) != 0 {
+        slot.pending |= REAPPEARED;
+    }
     true
 }
 

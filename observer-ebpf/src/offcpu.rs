@@ -20,7 +20,7 @@ use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_get_task_stack, 
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::cpu::{IN_IOWAIT, MAX_FRAMES, SampleKey, kind};
-use observer_common::offcpu::{ITERATOR, Kept, MAX_WALKS, OWN, split, state as task_state};
+use observer_common::offcpu::{ITERATOR, Kept, MAX_WALKS, OWN, SETTLE, split, state as task_state};
 use observer_common::offsets::MISSING;
 use observer_common::slot::{CLONED, NO_SYSCALL, Slot, ThreadState};
 use observer_common::syscalls::label;
@@ -29,7 +29,8 @@ use observer_common::workload::{KERNEL_THREAD, TRACED};
 
 use crate::identity::{here, identify};
 use crate::kernel::{current, now, offset, read, read_at, setting};
-use crate::slot::thread;
+use crate::sched::Grown;
+use crate::slot::{slot, thread};
 use crate::stack::{
     Context, Scratch, count_record, counts_off_cpu, iterator_scratch, name, scratch_of, stack_hash,
     stack_hash_copied,
@@ -108,7 +109,7 @@ fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, sysca
 /// but some kernels don't report every switch.
 #[inline(always)]
 fn syscall_of(task: *const u8, known: u32) -> u32 {
-    if known != NO_SYSCALL || offset!(pt_regs_syscall) == MISSING {
+    if known < CLONED || offset!(pt_regs_syscall) == MISSING {
         return known;
     }
     // SAFETY: callers have a task that the verifier trusts.
@@ -119,7 +120,7 @@ fn syscall_of(task: *const u8, known: u32) -> u32 {
     // On x86_64 a long, elsewhere an int: small numbers and -1 are the same.
     let number = read!(regs, pt_regs_syscall, i32);
     if number < 0 {
-        NO_SYSCALL
+        known
     } else {
         label(number as u64, false)
     }
@@ -239,30 +240,41 @@ fn count_parts(scratch: *mut Scratch, blocked: u64, queued: u64, tell: u32) -> u
     1
 }
 
-/// `previous`, the current thread, goes off CPU. It had its CPU for `ran`
-/// nanoseconds since the last switch that was seen.
+/// `previous`, the current thread, goes off CPU. `by` is what the kernel's
+/// accounts of it grew by since the last switch that was seen.
 #[inline(always)]
 pub fn switch_out(
     slot: &mut Slot,
     previous: *const u8,
     state: &mut ThreadState,
     now: u64,
-    ran: u64,
+    by: Grown,
     runnable: bool,
 ) {
-    if slot.pending != 0 {
-        slot.pending = 0;
+    if slot.pending & SETTLE != 0 {
         offcpu_settle();
     }
+    slot.pending = 0;
     let woken = state.runnable_since;
     state.runnable_since = if runnable { now } else { 0 };
     let before = swap(&raw mut state.off.since, 0);
     if !wanted(state.flags) {
         return;
     }
-    if before != 0 && counts_off_cpu() {
+    let on_since = state.off.on_since;
+    if before != 0 {
         // Nobody saw how it got its CPU; but what it used of it is known.
-        unseen(previous, state, before, woken, now.saturating_sub(ran));
+        let until = now.saturating_sub(by.ran);
+        let (blocked, queued) = split(before, woken, until);
+        unseen(previous, state, blocked, queued);
+    } else if by.waits + by.losses > 1 && on_since != 0 {
+        // Nobody saw that it went and came again; likewise.
+        let gone = now.saturating_sub(on_since).saturating_sub(by.ran);
+        if by.waits > !runnable as u64 {
+            unseen(previous, state, gone, 0);
+        } else {
+            unseen(previous, state, 0, gone);
+        }
     }
     if read!(previous, task_state, u32) & task_state::DEAD != 0 {
         return;
@@ -274,14 +286,13 @@ pub fn switch_out(
     swap(&raw mut state.off.since, now);
 }
 
-/// Counts a time off CPU whose end nobody saw.
+/// Counts a time off CPU that nobody saw, without a stack.
 #[inline(always)]
-fn unseen(task: *const u8, state: &ThreadState, since: u64, woken: u64, until: u64) {
-    let total = until.saturating_sub(since);
-    if total == 0 || total < setting!(off_cpu_threshold) {
+fn unseen(task: *const u8, state: &mut ThreadState, blocked: u64, queued: u64) {
+    let total = blocked + queued;
+    if total == 0 || total < setting!(off_cpu_threshold) || !counts_off_cpu() {
         return;
     }
-    let (blocked, queued) = split(since, woken, until);
     let Some(scratch) = scratch_of(Context::Thread as u32) else {
         return;
     };
@@ -303,11 +314,11 @@ pub fn switch_in(
     woken: u64,
     ran: u64,
 ) {
-    if slot.pending != 0 {
+    if slot.pending & SETTLE != 0 {
         // Of a thread whose switches went unseen.
-        slot.pending = 0;
         offcpu_settle();
     }
+    slot.pending = 0;
     let mut since = swap(&raw mut state.off.since, 0);
     let on_since = state.off.on_since;
     state.off.on_since = now;
@@ -359,7 +370,7 @@ pub fn switch_in(
         (*pending).queued = queued;
         (*pending).flags = state.flags;
     }
-    slot.pending = 1;
+    slot.pending = SETTLE;
 }
 
 /// Counts what is pending on this CPU. The current thread has been in the
@@ -393,6 +404,49 @@ pub extern "C" fn offcpu_settle() -> u32 {
     put_frames(scratch, kernel, user, outcome);
     stack_hash(Context::Thread as u32, kernel, user);
     offcpu_count(pending.blocked, pending.queued, TELL)
+}
+
+/// Counts a wait of the current thread in the syscall that it is about to
+/// leave, if nobody saw the wait's end: without kernel frames, which are gone.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn offcpu_reappeared() -> u32 {
+    let (Some(slot), Some(scratch)) = (slot(), scratch_of(Context::Thread as u32)) else {
+        return 0;
+    };
+    let task = current();
+    // SAFETY: the current task is trusted.
+    let state = unsafe { thread(task, false) };
+    if state.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, so a storage value; and this CPU's map value.
+    let (state, scratch) = unsafe { (&mut *state, &mut *scratch) };
+    let since = swap(&raw mut state.off.since, 0);
+    if since == 0 || !wanted(state.flags) || !counts_off_cpu() {
+        return 0;
+    }
+    let ran = read!(task, task_cpu_time, u64).wrapping_sub(state.cpu_time);
+    let until = now().saturating_sub(ran);
+    let (blocked, queued) = split(since, state.runnable_since, until);
+    state.runnable_since = 0;
+    state.off.on_since = until;
+    let total = blocked + queued;
+    if total == 0 || total < setting!(off_cpu_threshold) {
+        return 0;
+    }
+    let (user, outcome) = if state.flags & KERNEL_THREAD != 0 {
+        (0, Outcome::NoUser)
+    } else {
+        walk(Context::Thread, scratch, 0, task)
+    };
+    put_thread(scratch, task, state, syscall_of(task, slot.syscall));
+    put_frames(scratch, 0, user, outcome);
+    stack_hash(Context::Thread as u32, 0, user);
+    name(scratch, task);
+    offcpu_count(blocked, queued, TELL)
 }
 
 /// Walks the stack of the current thread, which goes off CPU at `since`, and
@@ -457,10 +511,15 @@ pub fn offcpu_exit(_ctx: BtfTracePointContext) -> i32 {
 /// The current thread is about to leave a syscall.
 #[inline(always)]
 pub fn syscall_ends(slot: &mut Slot) {
-    if setting!(off_cpu) != 0 && slot.pending != 0 {
-        slot.pending = 0;
-        offcpu_settle();
+    if setting!(off_cpu) == 0 || slot.pending == 0 {
+        return;
     }
+    if slot.pending & SETTLE != 0 {
+        offcpu_settle();
+    } else {
+        offcpu_reappeared();
+    }
+    slot.pending = 0;
 }
 
 /// `struct bpf_iter__task` of kernel/bpf/task_iter.c.
@@ -505,7 +564,11 @@ pub extern "C" fn offcpu_threads(ctx: *const Task) -> i32 {
     }
     let total = now.saturating_sub(since);
     // One that is on a CPU comes or goes just now: the switch will count it.
-    if total == 0 || total < setting!(off_cpu_threshold) || read!(task, task_on_cpu, u32) != 0 {
+    if total == 0 || read!(task, task_on_cpu, u32) != 0 {
+        return 0;
+    }
+    let counts = counts_off_cpu();
+    if counts && total < setting!(off_cpu_threshold) {
         return 0;
     }
     let Some(scratch) = iterator_scratch() else {
@@ -541,7 +604,7 @@ pub extern "C" fn offcpu_threads(ctx: *const Task) -> i32 {
     }
     let (blocked, queued) = split(since, state.runnable_since, now);
     // From here on the rest of the time is the next interval's.
-    if compare_and_swap(&raw mut state.off.since, since, now) != since || !counts_off_cpu() {
+    if compare_and_swap(&raw mut state.off.since, since, now) != since || !counts {
         // Not in vain: the walk asked for what it missed.
         return 0;
     }

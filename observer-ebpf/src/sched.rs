@@ -20,36 +20,53 @@ const VOLUNTARY: u64 = 0;
 /// The thread could have gone on.
 const INVOLUNTARY: u64 = 1;
 
+/// By what the kernel's accounts of a thread grew.
+#[derive(Clone, Copy)]
+pub struct Grown {
+    /// Its CPU time in nanoseconds.
+    pub ran: u64,
+    /// How often it went to wait.
+    pub waits: u64,
+    /// How often it lost its CPU.
+    pub losses: u64,
+}
+
 /// Charges a thread's workload for what the kernel's own accounts of the
 /// thread grew by since the last time. Exact even where a switch went unseen.
-/// Returns the CPU time.
+/// Returns by what.
 #[inline(always)]
-pub fn charge(task: *const u8, state: &mut ThreadState) -> u64 {
+pub fn charge(task: *const u8, state: &mut ThreadState) -> Grown {
     let cpu_time = read!(task, task_cpu_time, u64);
     let voluntary = read!(task, task_voluntary, u64);
     let involuntary = read!(task, task_involuntary, u64);
     let grown = |now: u64, before: u64| now.wrapping_sub(before);
-    let used = grown(cpu_time, state.cpu_time);
+    let by = Grown {
+        ran: grown(cpu_time, state.cpu_time),
+        waits: grown(voluntary, state.voluntary),
+        losses: grown(involuntary, state.involuntary),
+    };
     if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {
-        if used != 0 {
-            tally::count(Kind::CpuTime, state.workload, 0, used);
+        if by.ran != 0 {
+            tally::count(Kind::CpuTime, state.workload, 0, by.ran);
         }
-        let switches = grown(voluntary, state.voluntary);
-        if switches != 0 {
-            tally::count(Kind::ContextSwitches, state.workload, VOLUNTARY, switches);
+        if by.waits != 0 {
+            tally::count(Kind::ContextSwitches, state.workload, VOLUNTARY, by.waits);
         }
-        let switches = grown(involuntary, state.involuntary);
-        if switches != 0 {
-            tally::count(Kind::ContextSwitches, state.workload, INVOLUNTARY, switches);
+        if by.losses != 0 {
+            tally::count(
+                Kind::ContextSwitches,
+                state.workload,
+                INVOLUNTARY,
+                by.losses,
+            );
         }
     }
     state.cpu_time = cpu_time;
     state.voluntary = voluntary;
     state.involuntary = involuntary;
-    used
+    by
 }
 
-/// Saves the slot's syscall to the state of the slot's thread.
 #[inline(always)]
 pub fn park(slot: &Slot, state: &mut ThreadState) {
     state.syscall = slot.syscall;
@@ -88,7 +105,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         if !state.is_null() {
             // SAFETY: not null, so a storage value.
             let state = unsafe { &mut *state };
-            let ran = charge(previous, state);
+            let by = charge(previous, state);
             if slot.task == previous as u64 {
                 park(slot, state);
             } else if slot.task != 0 {
@@ -98,7 +115,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             // about to sleep in, but it stays runnable.
             let runnable = preempted as u8 != 0 || read!(previous, task_state, u32) == 0;
             if setting!(off_cpu) != 0 {
-                offcpu::switch_out(slot, previous, state, now, ran, runnable);
+                offcpu::switch_out(slot, previous, state, now, by, runnable);
             } else if runnable {
                 state.runnable_since = now;
             }
@@ -116,7 +133,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: not null, so a storage value.
     let state = unsafe { &mut *state };
-    let ran = charge(next, state);
+    let by = charge(next, state);
     install(slot, next, state);
     let woken = state.runnable_since;
     if woken != 0 {
@@ -127,7 +144,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         state.runnable_since = 0;
     }
     if setting!(off_cpu) != 0 {
-        offcpu::switch_in(slot, next, state, now, woken, ran);
+        offcpu::switch_in(slot, next, state, now, woken, by.ran);
     }
     0
 }

@@ -247,7 +247,7 @@ pub fn walk(
         _ => unwind_frames(context as u32),
     };
     let walk = &scratch.walk;
-    let outcome = if end == CONTINUE {
+    let outcome = if end == CONTINUE || end == Outcome::Truncated as u32 {
         Outcome::Truncated as u32
     } else if walk.flaw != 0 {
         walk.flaw
@@ -269,7 +269,8 @@ const CONTINUE: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_frames(context: u32) -> u32 {
-    for _ in 1..MAX_USER_FRAMES {
+    // One step more than there is room for frames: the last may be the root.
+    for _ in 0..MAX_USER_FRAMES {
         let end = unwind_step(context);
         if end != CONTINUE {
             return end;
@@ -282,7 +283,8 @@ pub extern "C" fn unwind_frames(context: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_frames_copied() -> u32 {
-    for _ in 1..MAX_USER_FRAMES {
+    // One step more than there is room for frames: the last may be the root.
+    for _ in 0..MAX_USER_FRAMES {
         let end = unwind_step_copied();
         if end != CONTINUE {
             return end;
@@ -365,6 +367,7 @@ fn step_in(scratch: *mut Scratch, context: Option<u32>) -> u32 {
         next = without_table(&at, machine.is_innermost, &mut machine, &mut signal);
     }
     match next {
+        Ok(_) if walk.frames >= MAX_USER_FRAMES as u32 => Outcome::Truncated as u32,
         Ok(registers) => {
             walk.at = registers;
             walk.exact = signal as u32;
@@ -387,6 +390,8 @@ mod code {
     pub const RETURN: u64 = 0xc3;
     /// `mov %rsp,%rbp`
     pub const MOVE_FP: u64 = 0xe5_8948;
+    /// `push %rbp; mov %rsp,%rbp`
+    pub const SET_UP: u32 = 0xe589_4855;
     /// `endbr64`
     pub const ENDBR: u64 = 0xfa1e_0ff3;
     /// `mov $15,%rax; …`: the rest of it is `syscall` (rt_sigreturn).
@@ -430,7 +435,8 @@ fn without_table(
         // Where the frame isn't set up yet, or is gone already.
         let nothing_pushed = text & 0xff == code::PUSH_FP
             || text & 0xff == code::RETURN
-            || text & 0xffff_ffff == code::ENDBR;
+            || text & 0xffff_ffff == code::ENDBR
+            || frame_ahead(text, at.pc, machine);
         if nothing_pushed {
             let Some(pc) = machine.read(at.sp) else {
                 return Err(Outcome::ReadFault);
@@ -452,6 +458,20 @@ fn without_table(
         }
     }
     step_by_frame_pointer(at, machine)
+}
+
+/// Whether the frame is set up a few instructions later: compilers at run time
+/// check first whether the code is still valid, or the stack long enough.
+#[inline(always)]
+fn frame_ahead(text: u64, pc: u64, machine: &mut Current<'_>) -> bool {
+    let mut words = u128::from(text) | u128::from(machine.read(pc + 8).unwrap_or(0)) << 64;
+    for _ in 0..13 {
+        if words as u32 == code::SET_UP {
+            return true;
+        }
+        words >>= 8;
+    }
+    false
 }
 
 /// Finds the mapping of an address among those of a process.

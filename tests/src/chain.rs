@@ -12,6 +12,11 @@ use crate::observer_bin;
 /// Functions in the chain.
 pub const LINKS: usize = 20;
 
+/// CPU time of each recorded program, in seconds.
+pub const SECONDS: &str = "1.5";
+/// How many samples at least they must have.
+pub const SAMPLES: u64 = 1000;
+
 /// Path of a file under `programs/`.
 pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -74,6 +79,20 @@ pub struct Recorded {
     pub said: String,
 }
 
+impl Recorded {
+    /// What the summary says about an outcome of unwinding, in percent.
+    pub fn percent(&self, outcome: &str) -> f64 {
+        let before = |text: &str| {
+            let (before, _) = self.said.split_once(text)?;
+            let number = before.rsplit([' ', '\n']).next()?;
+            number.trim_end_matches('%').parse().ok()
+        };
+        before(&format!("% {outcome}"))
+            .or_else(|| before(&format!("% of the samples with {outcome}")))
+            .unwrap_or(0.0)
+    }
+}
+
 /// Runs `observer record` with these arguments and reads its stacks.
 ///
 /// # Panics
@@ -107,6 +126,33 @@ pub fn record<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Record
 /// Records the shell script's processes.
 pub fn record_script(script: &str) -> Recorded {
     record(["--", "sh", "-c", script])
+}
+
+/// Records programs with arguments, two at a time, after each has run for half a
+/// second under another name: how soon a program's first samples are complete
+/// is another question (and on a busy machine not ours to answer).
+///
+/// # Panics
+/// When a program can't be linked to its other name, or recording fails.
+pub fn record_warm(programs: &[(&Path, &str)]) -> Recorded {
+    let mut script = String::new();
+    for (program, rest) in programs {
+        let folder = program.parent().expect("a folder").join("warm");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let name = program.file_name().expect("a name").display();
+        let warm = folder.join(format!("warm-{name}"));
+        std::fs::hard_link(program, &warm).expect("linked");
+        // Writing to a String can't fail.
+        let _ = write!(script, "{} 0.5 {rest} & ", warm.display());
+    }
+    script += "wait; ";
+    for pair in programs.chunks(2) {
+        for (program, rest) in pair {
+            let _ = write!(script, "{} {SECONDS} {rest} & ", program.display());
+        }
+        script += "wait; ";
+    }
+    record_script(&script)
 }
 
 /// Which link of the chain a function is: 1 for `f01`, `main.f01`,

@@ -12,6 +12,7 @@ pub mod peer;
 pub mod python;
 pub mod receiver;
 pub mod root;
+pub mod stolen;
 pub mod tcp;
 pub mod unwind_check;
 pub mod workload;

@@ -12,6 +12,7 @@ use observer_tests::busy::{FUNCTIONS, compile};
 use observer_tests::observer_bin;
 use observer_tests::packages::program;
 use observer_tests::root::is_root;
+use observer_tests::stolen::Stolen;
 use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{SPEC, Sampler};
@@ -36,33 +37,6 @@ fn record(arguments: &[&str]) -> String {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("nothing was lost"), "{said}");
     String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-/// Time in interrupts and time that the hypervisor took, next to nothing on a
-/// quiet machine. A task's CPU clock leaves both out where the kernel can, while
-/// a timer ticks on in whoever was on the CPU, but late ticks become one.
-struct Stolen(f64);
-
-impl Stolen {
-    fn begin() -> Self {
-        Self(Self::total())
-    }
-
-    /// Seconds since the beginning, on all CPUs.
-    fn seconds(&self) -> f64 {
-        Self::total() - self.0
-    }
-
-    /// The columns irq, softirq, steal of proc_stat(5), in ticks of 10 ms.
-    fn total() -> f64 {
-        let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
-        let cpu = stat.lines().next().expect("the sum of all CPUs");
-        let columns = cpu.split_whitespace().skip(6).take(3);
-        columns
-            .map(|c| c.parse::<f64>().expect("ticks"))
-            .sum::<f64>()
-            / 100.0
-    }
 }
 
 /// That `samples` are 997 Hz × `used` seconds, within 2 %, and what was stolen.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::unwind::{self, FP, Rule, SP, cfa, place};
-use observer_tests::packages;
-use observer_userspace::unwind::{Table, build};
+use observer_tests::{packages, unwind_check};
+use observer_userspace::unwind::{Table, build, build_bytes};
 
 /// Checks that every row of libc, and its PLT, signal frame and roots, are in
 /// the table as readelf interprets them.
@@ -32,6 +32,44 @@ fn python_agrees_with_readelf() -> Result<()> {
 #[test]
 fn aarch64_libc_agrees_with_readelf() -> Result<()> {
     agree("/usr/aarch64-linux-gnu/lib/libc.so.6", &AARCH64, 20_000)
+}
+
+/// Checks the same for a compressed `.debug_frame`, in a file without another.
+#[test]
+fn compressed_debug_frame_agrees_with_readelf() -> Result<()> {
+    let path = corpus("../fuzz/corpus/unwind_elf/compressed-debug-frame");
+    agree(&path, &X86_64, 90)
+}
+
+/// Checks that a file without section headers has the rows that readelf sees in
+/// the same file with them.
+#[test]
+fn section_headers_may_be_missing() -> Result<()> {
+    let stripped = corpus("../fuzz/corpus/unwind_elf/no-section-headers");
+    let rows = readelf(&corpus("corpus/unwind/plt.elf"))?;
+    compare(&stripped, &rows, &X86_64)
+}
+
+/// Checks that a file which ends anywhere has a table, none, or an error.
+#[test]
+fn truncated_files() -> Result<()> {
+    let whole = std::fs::read(corpus("corpus/unwind/signal.elf"))?;
+    let results: Vec<_> = (0..=whole.len())
+        .map(|end| build_bytes(&whole[..end]))
+        .collect();
+    ensure!(results[0].is_err(), "nothing is no ELF file");
+    for table in results.iter().flatten().flatten() {
+        unwind_check::table(&table.words, table.rows, table.rules);
+    }
+    ensure!(
+        matches!(results.last(), Some(Ok(Some(_)))),
+        "the whole has one"
+    );
+    Ok(())
+}
+
+fn corpus(path: &str) -> String {
+    format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// How readelf calls a machine's registers.
@@ -68,12 +106,17 @@ struct Row {
 
 /// Compares each of a file's rows; at least `expected` of them.
 fn agree(path: &str, machine: &Machine, expected: usize) -> Result<()> {
-    let file = File::open(path).with_context(|| format!("open {path}"))?;
-    let table = build(&file)?.with_context(|| format!("{path} has no table"))?;
     let rows = readelf(path)?;
     ensure!(rows.len() >= expected, "{path}: only {} rows", rows.len());
+    compare(path, &rows, machine)
+}
+
+/// Compares a file's table with rows of readelf's.
+fn compare(path: &str, rows: &[Row], machine: &Machine) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("open {path}"))?;
+    let table = build(&file)?.with_context(|| format!("{path} has no table"))?;
     let mut wrong = Vec::new();
-    for row in &rows {
+    for row in rows {
         for at in [row.start, row.end - 1] {
             let rule = rule(&table, at).with_context(|| format!("{path}: no row at {at:#x}"))?;
             if let Err(error) = same(row, &rule, machine) {

@@ -44,6 +44,8 @@ const FLAGS: &[&str] = &[
 
 /// Longest input. libFuzzer's default is the longest one in the corpus.
 const MAX_BYTES: u32 = 64 * 1024;
+/// Of found inputs no more are kept for a target.
+const MAX_CORPUS_BYTES: u64 = 250 * 1024;
 /// No input may take longer than this, in seconds, or more memory, in MiB.
 const MAX_SECONDS: u32 = 5;
 const MAX_MIB: u32 = 512;
@@ -85,7 +87,32 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
         if options.keep {
             let mut merge = std::process::Command::new(&binary);
             merge.current_dir(crate::checkout());
-            run(merge.arg("-merge=1").arg(&corpus).arg(&found))?;
+            // As few inputs as reach all that is reached.
+            merge.args(["-set_cover_merge=1", "-use_counters=0"]);
+            run(merge.arg(&corpus).arg(&found))?;
+            trim(&crate::checkout().join(&corpus))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the largest of the found inputs (their names are hashes, those of
+/// inputs made by hand are not) until a corpus is small enough for the tree.
+fn trim(corpus: &Path) -> anyhow::Result<()> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(corpus)? {
+        let file = file?;
+        let name = file.file_name().into_encoded_bytes();
+        if name.len() == 40 && name.iter().all(u8::is_ascii_hexdigit) {
+            found.push((file.metadata()?.len(), file.path()));
+        }
+    }
+    found.sort_unstable();
+    let mut total = 0;
+    for (length, path) in found {
+        total += length;
+        if total > MAX_CORPUS_BYTES {
+            std::fs::remove_file(path)?;
         }
     }
     Ok(())

@@ -23,6 +23,7 @@ use crate::agent::cgroup_filters;
 use crate::config::Config;
 use crate::config::values::RecordType;
 use crate::export::profile_file::Output;
+use crate::identity::process::comm_from_bytes;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
@@ -46,6 +47,8 @@ const TAKE_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Tables that only other families use.
 const FEW_CELLS: u32 = 1024;
+/// Bytes of a process's name.
+const MAX_COMM: usize = 15;
 /// Exit status after a SIGINT without a command's own.
 const INTERRUPTED: u8 = 130;
 
@@ -329,9 +332,9 @@ impl Recording {
             processes,
             tables,
             limit: options.table_bytes,
-            prepare: options.filters.pids.clone(),
+            prepare: running(&options.filters),
             programs: program(&options.command).into_iter().collect(),
-            closely: !options.filters.pids.is_empty(),
+            closely: !options.filters.pids.is_empty() || !options.filters.comms.is_empty(),
             stats: Arc::default(),
         });
         sampler.start()?;
@@ -484,6 +487,23 @@ fn program(command: &[OsString]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(name));
     candidates.find(|file| file.is_file())
+}
+
+/// Processes that run already and that the filter names.
+fn running(filters: &Filters) -> Vec<u32> {
+    let mut pids = filters.pids.clone();
+    if filters.comms.is_empty() {
+        return pids;
+    }
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    pids.extend(processes.filter_map(|process| {
+        let pid = process.file_name().to_str()?.parse::<u32>().ok()?;
+        let comm = comm_from_bytes(&std::fs::read(process.path().join("comm")).ok()?);
+        // As the kernel does, longer names are cut.
+        let wanted = |name: &String| name.as_bytes().iter().take(MAX_COMM).eq(comm.as_bytes());
+        filters.comms.iter().any(wanted).then_some(pid)
+    }));
+    pids
 }
 
 /// Whether all processes of the filter ended.

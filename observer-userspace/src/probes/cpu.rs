@@ -180,7 +180,9 @@ impl Sampler {
     /// When a clock can't be started, or threads can't be looked at.
     pub fn start(&mut self) -> anyhow::Result<()> {
         if let Some(off_cpu) = &self.off_cpu {
-            // Nothing is counted yet: this only notes who is off CPU.
+            // Nothing is counted yet: this only notes who is off CPU, and then
+            // asks for what it takes to walk their stacks.
+            off_cpu.catch_up()?;
             off_cpu.catch_up()?;
             self.set_epoch(self.epoch | COUNT_OFF_CPU)?;
         }

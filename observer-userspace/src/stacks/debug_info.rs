@@ -88,9 +88,11 @@ pub fn look_up(
     addresses: &[u64],
 ) -> Vec<Vec<SourceLine>> {
     let slice = |section| EndianSlice::new(section, LittleEndian);
-    let dwarf = sections
+    let mut dwarf = sections
         .0
         .borrow_with_sup(alternate.map(|a| &a.0), |s| slice(s.as_slice()));
+    // Units share tables of abbreviations; each is read once.
+    dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
     let mut search = Search {
         main: Units::new(&dwarf),
         alternate: dwarf.sup().map(Units::new),
@@ -278,6 +280,8 @@ impl<'a> Search<'_, 'a> {
             return Ok(());
         }
         let unit = Rc::new(self.dwarf.unit(header)?);
+        let files = unit.line_program.as_ref().map(|p| p.header().file_names());
+        self.count(files.map_or(0, |files| files.len() as u64))?;
         if !is_hit {
             let mut entries = unit.entries_raw(None)?;
             let mut root = DebuggingInformationEntry::null();
@@ -334,7 +338,7 @@ impl<'a> Search<'_, 'a> {
         let mut rows = program.rows();
         let mut before: Option<(u64, u64, u32)> = None;
         while let Some((_, row)) = rows.next_row()? {
-            self.work += 1;
+            self.count(1)?;
             let address = row.address();
             if let Some((begin, file, line)) = before.filter(|(begin, ..)| *begin < address) {
                 for at in self.within(begin, address) {
@@ -348,7 +352,6 @@ impl<'a> Search<'_, 'a> {
                 (address, row.file_index(), line)
             });
         }
-        self.count(0)?;
         Ok(files)
     }
 

@@ -25,8 +25,11 @@ const NT_GNU_BUILD_ID: u32 = 3;
 const MAX_HEADERS: usize = 256;
 /// More sections than any linked file has.
 const MAX_SECTIONS: u64 = 65_536;
-/// Longest table of section names.
+/// Longest table of sections, and of their names.
+const MAX_SECTION_TABLE: u64 = 8 << 20;
 const MAX_SECTION_NAMES: u64 = 4 << 20;
+/// Longest name of a section.
+const MAX_SECTION_NAME: usize = 64;
 /// Longest note segment looked at.
 const MAX_NOTE: usize = 64 * 1024;
 
@@ -248,8 +251,8 @@ impl Sections {
         } else {
             header.names
         };
-        let Ok(mut headers) = read_piece(file, table, entry as u64 * count.min(MAX_SECTIONS))
-        else {
+        let length = entry as u64 * count.min(MAX_SECTIONS);
+        let Ok(mut headers) = read_piece(file, table, length.min(MAX_SECTION_TABLE)) else {
             return Ok(sections);
         };
         headers.truncate(headers.len() / entry * entry);
@@ -338,9 +341,10 @@ fn read_note(file: &File, offset: u64, length: u64) -> Option<String> {
     build_id_in_notes(&notes)
 }
 
-/// The text at `at`, which ends with a zero byte.
+/// The name at `at`, which ends with a zero byte.
 fn text_at(texts: &[u8], at: usize) -> String {
     let text = texts.get(at..).unwrap_or_default();
+    let text = &text[..text.len().min(MAX_SECTION_NAME)];
     let end = text.iter().position(|b| *b == 0).unwrap_or(0);
     String::from_utf8_lossy(&text[..end]).into_owned()
 }

@@ -1,5 +1,5 @@
 //! Names of code made at run time: which process's map is where, and whether to
-//! trust it. The map itself is `perf_map`'s business.
+//! trust it. The map itself is `perf_map`'s business, a jitdump file `jitdump`'s.
 //!
 //! A map is called `/tmp/perf-PID.map` in the process's own file system, after
 //! its id in its own PID namespace. `/tmp` is everybody's, so a map counts only
@@ -29,6 +29,9 @@ struct Maker {
     user: u32,
     ended: bool,
     index: Index,
+    /// A jitdump file that it maps, which is how such a file announces itself.
+    dump: Option<String>,
+    dumped: Index,
     /// In which interval it was asked last.
     asked: u64,
 }
@@ -49,6 +52,7 @@ impl Maker {
         Some(Self {
             inner_pid: field("NSpid:", usize::MAX).unwrap_or(pid),
             user: field("Uid:", 1)?,
+            dump: mapped_dump(pid),
             ..Self::default()
         })
     }
@@ -66,6 +70,12 @@ impl Jits {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Mmap { pid, path, .. } if is_anonymous(path) => self.note(*pid),
+            Event::Mmap { pid, path, .. } if is_dump(path) => {
+                self.note(*pid);
+                if let Some(maker) = self.makers.get_mut(pid) {
+                    maker.dump = Some(path.clone());
+                }
+            }
             // A new program, perhaps with another user.
             Event::Comm {
                 pid, exec: true, ..
@@ -96,16 +106,26 @@ impl Jits {
         };
         let maker = self.makers.get_mut(&pid).unwrap_or(&mut unknown);
         maker.asked = self.interval;
-        let path = format!("/tmp/perf-{}.map", maker.inner_pid);
-        let Some(map) = Roots::own(pid, process).open_itself(&path) else {
-            return HashMap::new();
+        let roots = Roots::own(pid, process);
+        let open = |path: &str| {
+            let file = roots.open_itself(path)?;
+            let owner = file.metadata().ok()?.uid();
+            let is_trusted = owner == 0 || owner == maker.user;
+            if !is_trusted {
+                tracing::debug!("{path} of process {pid} belongs to somebody else");
+            }
+            is_trusted.then_some(file)
         };
-        let owner = map.metadata().map(|m| m.uid());
-        if !owner.is_ok_and(|owner| owner == 0 || owner == maker.user) {
-            tracing::debug!("{path} of process {pid} belongs to somebody else");
-            return HashMap::new();
+        let map = open(&format!("/tmp/perf-{}.map", maker.inner_pid));
+        let dump = maker.dump.as_deref().and_then(open);
+        let named = map.map(|map| maker.index.names(&map, addresses));
+        let mut named = named.unwrap_or_default();
+        if let Some(dump) = dump {
+            for (address, name) in maker.dumped.names_in_dump(&dump, addresses) {
+                named.entry(address).or_insert(name);
+            }
         }
-        maker.index.names(&map, addresses)
+        named
     }
 
     /// Lets go of processes that ended, and of what wasn't asked for longest
@@ -113,15 +133,16 @@ impl Jits {
     pub fn trim(&mut self) {
         self.makers.retain(|_, maker| !maker.ended);
         self.interval += 1;
-        let functions = |maker: &Maker| maker.index.functions();
+        let functions = |maker: &Maker| maker.index.functions() + maker.dumped.functions();
         let mut all: usize = self.makers.values().map(functions).sum();
         while all > MAX_FUNCTIONS {
-            let used = self.makers.values_mut().filter(|m| m.index.functions() > 0);
+            let used = self.makers.values_mut().filter(|m| functions(m) > 0);
             let Some(oldest) = used.min_by_key(|m| m.asked) else {
                 return;
             };
-            all -= oldest.index.functions();
+            all -= functions(oldest);
             oldest.index = Index::default();
+            oldest.dumped = Index::default();
         }
     }
 
@@ -131,6 +152,20 @@ impl Jits {
             self.makers.extend(maker.map(|maker| (pid, maker)));
         }
     }
+}
+
+/// Whether a mapping is of a jitdump file.
+fn is_dump(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    path.starts_with('/') && name.starts_with("jit-") && name.ends_with(".dump")
+}
+
+/// The jitdump file that a process has mapped already.
+fn mapped_dump(pid: u32) -> Option<String> {
+    let maps = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let maps = String::from_utf8_lossy(&maps).into_owned();
+    let paths = maps.lines().filter_map(|l| Some(&l[l.find('/')?..]));
+    paths.into_iter().find(|p| is_dump(p)).map(str::to_owned)
 }
 
 /// Whether a mapping can hold code made at run time, by what the kernel calls

@@ -14,6 +14,7 @@ pub mod files;
 pub mod images;
 pub mod interner;
 mod jit;
+pub mod jitdump;
 mod kernel_code;
 pub mod mappings;
 pub mod perf_map;

@@ -10,6 +10,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use super::jitdump;
+
 /// Longest map read; a busy JVM's has some ten MiB.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Longest line; names behind it are cut.
@@ -118,7 +120,7 @@ struct Range {
     at: u32,
 }
 
-/// What is known of one map.
+/// What is known of one map, or of one jitdump file.
 #[derive(Debug, Default)]
 pub struct Index {
     /// Sorted, never overlapping.
@@ -133,17 +135,10 @@ impl Index {
     /// Reads what was added to `map`, then names those of `addresses` that it
     /// knows.
     pub fn names(&mut self, map: &File, addresses: &mut Vec<u64>) -> HashMap<u64, String> {
-        let Ok(meta) = map.metadata() else {
+        let Some(length) = self.begin(map) else {
             return HashMap::new();
         };
-        let file = (meta.dev(), meta.ino());
-        if file != self.file || meta.len() < self.read {
-            *self = Self {
-                file,
-                ..Self::default()
-            };
-        }
-        if meta.len() > self.read && !self.update(map) {
+        if length > self.read && !self.update(map) {
             let whole = BufReader::new(At { map, at: 0 }.take(MAX_BYTES));
             return names_in(whole, addresses);
         }
@@ -156,6 +151,45 @@ impl Index {
             Some((*address, String::from_utf8_lossy(name).into_owned()))
         });
         named.collect()
+    }
+
+    /// The same for a jitdump file.
+    pub fn names_in_dump(&mut self, dump: &File, addresses: &[u64]) -> HashMap<u64, String> {
+        let Some(length) = self.begin(dump) else {
+            return HashMap::new();
+        };
+        let mut ranges = std::mem::take(&mut self.ranges);
+        let end = length.min(u64::from(u32::MAX));
+        self.read = jitdump::parse(dump, self.read, end, |function| {
+            let length = u32::try_from(function.size).unwrap_or(0);
+            if length > 0 && ranges.len() < MAX_RANGES {
+                ranges.push(Range {
+                    start: function.start,
+                    length,
+                    at: function.at as u32,
+                });
+            }
+        });
+        self.ranges = newest(ranges);
+        let named = addresses.iter().filter_map(|address| {
+            let range = self.find(*address)?;
+            Some((*address, jitdump::name(dump, u64::from(range.at))?))
+        });
+        named.collect()
+    }
+
+    /// Begins anew if it isn't the file that was read, or not all of it is left.
+    /// Its length.
+    fn begin(&mut self, map: &File) -> Option<u64> {
+        let meta = map.metadata().ok()?;
+        let file = (meta.dev(), meta.ino());
+        if file != self.file || meta.len() < self.read {
+            *self = Self {
+                file,
+                ..Self::default()
+            };
+        }
+        Some(meta.len())
     }
 
     /// How many functions are known.

@@ -109,7 +109,7 @@ fn slot(file: &File, machine: u16, section: &Section, address: u64) -> Option<u6
             let word = words[adrp];
             let pages = (word >> 5 & 0x7_ffff) << 2 | (word >> 29 & 3);
             let pages = i64::from((pages << 11) as i32 >> 11) << 12;
-            let page = (at + adrp as u64 * 4) & !0xfff;
+            let page = at.wrapping_add(adrp as u64 * 4) & !0xfff;
             let offset = u64::from(load >> 10 & 0xfff) * 8;
             page.checked_add_signed(pages)?.checked_add(offset)
         }

@@ -223,7 +223,11 @@ impl Unwinder {
 
     fn answer(&mut self, request: Request, processes: &mut Processes, modules: &mut Modules) {
         let reason = Outcome::from_number(request.reason as u8);
-        tracing::trace!("asked for process {}: {reason:?} at {:#x}", request.tgid, request.address);
+        tracing::trace!(
+            "asked for process {}: {reason:?} at {:#x}",
+            request.tgid,
+            request.address
+        );
         if reason == Some(Outcome::NoMapping) && !processes.is_complete() {
             processes.refresh(request.tgid);
         }

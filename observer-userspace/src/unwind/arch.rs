@@ -2,7 +2,7 @@
 
 use gimli::{Register, Vendor};
 use object::elf::{EM_AARCH64, EM_X86_64};
-use observer_common::unwind::{FP, Rule, SIGNAL, SP, cfa, place};
+use observer_common::unwind::{FP, OTHER_STACK, Rule, SIGNAL, SP, cfa, place};
 
 use super::functions::Known;
 use super::rule;
@@ -84,11 +84,11 @@ impl Arch {
             Known::Root => rule::END,
             Known::SignalReturn => self.signal_return.unwrap_or(rule::UNKNOWN),
             // The frame record of both machines: frame pointer, return address.
-            Known::FramePointer => Rule {
+            Known::OtherStack => Rule {
                 cfa: cfa::REGISTER,
                 register: FP,
                 places: Rule::places(place::AT_CFA, place::AT_CFA),
-                flags: 0,
+                flags: OTHER_STACK,
                 cfa_offset: 16,
                 ra_offset: -8,
                 fp_offset: -16,

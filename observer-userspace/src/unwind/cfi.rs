@@ -37,6 +37,7 @@ pub struct Reader<'a> {
     /// By offset.
     cies: HashMap<usize, Cie<'a>>,
     context: UnwindContext<usize, Bounds>,
+    evaluated: u64,
 }
 
 enum Section<'a> {
@@ -72,6 +73,7 @@ impl<'a> Reader<'a> {
             bases,
             cies: HashMap::new(),
             context: UnwindContext::new_in(),
+            evaluated: 0,
         };
         let common = entries(frames).filter(|entry| entry.common);
         for entry in common.take(MAX_CIES) {
@@ -104,6 +106,12 @@ impl<'a> Reader<'a> {
         Some(start..start.checked_add(fde.len())?)
     }
 
+    /// Bytes of entries whose instructions have been run: a common one's count
+    /// anew for each function.
+    pub fn evaluated(&self) -> u64 {
+        self.evaluated
+    }
+
     /// Gives `push` the rows of the entry at an offset that lie in `range`, by
     /// rising address. Addresses are relative to `base`. From where the
     /// instructions can't be understood on, the code has a rule that says so.
@@ -125,6 +133,7 @@ impl<'a> Reader<'a> {
             Section::Eh(section) => {
                 let fde = fde(section, &self.bases, offset, &self.cies);
                 fde.and_then(|fde| {
+                    self.evaluated += cost(&fde);
                     let context = &mut self.context;
                     rows(section, self.arch, &self.bases, context, &fde, &mut clipped)
                 })
@@ -132,6 +141,7 @@ impl<'a> Reader<'a> {
             Section::Debug(section) => {
                 let fde = fde(section, &self.bases, offset, &self.cies);
                 fde.and_then(|fde| {
+                    self.evaluated += cost(&fde);
                     let context = &mut self.context;
                     rows(section, self.arch, &self.bases, context, &fde, &mut clipped)
                 })
@@ -141,6 +151,11 @@ impl<'a> Reader<'a> {
             clipped(at, UNSUPPORTED);
         }
     }
+}
+
+/// Bytes of a function's entry and of the common one.
+fn cost(fde: &Fde<'_>) -> u64 {
+    (fde.entry_len() + fde.cie().entry_len()) as u64
 }
 
 /// The entry of a function.

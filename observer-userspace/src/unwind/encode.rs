@@ -23,8 +23,18 @@ pub struct Encoder {
     written: u16,
     rules: Vec<Rule>,
     numbers: HashMap<Rule, u16>,
-    /// The rule that was numbered last: the next is often the same.
-    recent: (Rule, u16),
+    /// Numbers + 1 of rules met lately, by [`place`]: most functions have the
+    /// same few hundred, and hashing each anew takes longer than all else.
+    recent: [(Rule, u32); RECENT],
+}
+
+/// Rules remembered.
+const RECENT: usize = 256;
+
+/// Where a rule is remembered.
+fn place(rule: &Rule) -> usize {
+    let mix = |sum: u32, word: u32| (sum ^ word).wrapping_mul(0x9e37_79b1);
+    rule.to_words().into_iter().fold(0, mix) as usize >> 24
 }
 
 impl Encoder {
@@ -41,7 +51,7 @@ impl Encoder {
             written: 0,
             rules: Vec::new(),
             numbers: HashMap::new(),
-            recent: (UNKNOWN, 0),
+            recent: [(UNKNOWN, 0); RECENT],
         };
         // They have numbers even when all others are taken. Nothing is known
         // about what comes before the first row.
@@ -98,8 +108,10 @@ impl Encoder {
 
     /// The number of a rule; that of "unsupported" when there are too many.
     fn number(&mut self, rule: Rule) -> u16 {
-        if self.recent.0 == rule && !self.rules.is_empty() {
-            return self.recent.1;
+        let place = place(&rule);
+        let (known, number) = self.recent[place];
+        if known == rule && number > 0 {
+            return (number - 1) as u16;
         }
         let number = match self.numbers.get(&rule) {
             Some(number) => *number,
@@ -111,7 +123,7 @@ impl Encoder {
             }
             None => self.numbers[&UNSUPPORTED],
         };
-        self.recent = (rule, number);
+        self.recent[place] = (rule, u32::from(number) + 1);
         number
     }
 
@@ -148,4 +160,79 @@ impl Encoder {
 /// A row's word.
 fn row(address: u32, rule: u16) -> u32 {
     address << 16 | u32::from(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_common::unwind::search;
+
+    use super::*;
+
+    /// A rule that is like no other.
+    fn rule(number: usize) -> Rule {
+        Rule {
+            cfa_offset: number as i32,
+            ..END
+        }
+    }
+
+    fn found(table: &Table, address: u32) -> Option<Rule> {
+        let at = search(address, |at| table.words.get(at as usize).copied())? as usize;
+        let words = &table.words[at..at + Rule::WORDS as usize];
+        Some(Rule::from_words(words.try_into().ok()?))
+    }
+
+    /// Checks that rows which say the same are one, that the last row for an
+    /// address counts, and that each page has a first row.
+    #[test]
+    fn rows() {
+        const PAGE: u32 = 1 << PAGE_SHIFT;
+        let mut encoder = Encoder::new(3 * PAGE);
+        for (address, number) in [
+            (0x10, 1),
+            (0x20, 2),
+            (0x20, 1),
+            (0x30, 3),
+            (0x38, 4),
+            (0x38, 3),
+            (PAGE, 5),
+            (2 * PAGE + 8, 6),
+            // Not by rising address, and behind the end.
+            (0, 7),
+            (3 * PAGE, 8),
+        ] {
+            encoder.push(address, rule(number));
+        }
+        let table = encoder.finish(0x1000);
+        assert_eq!(table.rows, 3 + 1 + 2);
+        for (address, expected) in [
+            (0, UNKNOWN),
+            (0x10, rule(1)),
+            (0x2f, rule(1)),
+            (0x30, rule(3)),
+            (PAGE - 1, rule(3)),
+            (PAGE, rule(5)),
+            (2 * PAGE, rule(5)),
+            (2 * PAGE + 8, rule(6)),
+        ] {
+            assert_eq!(found(&table, address), Some(expected), "{address:#x}");
+        }
+        assert_eq!(found(&table, 3 * PAGE), None);
+    }
+
+    /// Checks that more rules than rows can name are "unsupported", and that the
+    /// first ones stay what they are.
+    #[test]
+    fn too_many_rules() {
+        let count = MAX_RULES + 10;
+        let mut encoder = Encoder::new(count as u32 + 1);
+        for number in 0..count {
+            encoder.push(number as u32, rule(number + 1));
+        }
+        let table = encoder.finish(0);
+        assert_eq!(table.rules, MAX_RULES);
+        assert_eq!(found(&table, 5), Some(rule(6)));
+        assert_eq!(found(&table, MAX_RULES as u32), Some(UNSUPPORTED));
+        assert_eq!(found(&table, count as u32 - 1), Some(UNSUPPORTED));
+    }
 }

@@ -30,8 +30,8 @@ pub enum Known {
     Root,
     /// What signal handlers return to.
     SignalReturn,
-    /// It has a frame pointer, and its stack pointer is no help.
-    FramePointer,
+    /// It calls others on another stack, and keeps a frame pointer to its own.
+    OtherStack,
 }
 
 /// A function, or a part of one. Addresses are relative to the table's base.
@@ -110,17 +110,16 @@ impl<'a> Functions<'a> {
         self.list.iter().any(|f| f.start <= at && at < f.end)
     }
 
-    /// Whether it is known, not described, what the code at an address is, other
+    /// Addresses of which it is known, not described, what the code is, other
     /// than that stacks end there.
-    pub fn know(&self, address: u64) -> bool {
-        let at = address.wrapping_sub(self.base);
-        self.list.iter().any(|f| {
-            let range = u64::from(f.start)..u64::from(f.end);
-            matches!(
-                f.origin,
-                Origin::Known(Known::SignalReturn | Known::FramePointer)
-            ) && range.contains(&at)
-        })
+    pub fn known(&self) -> Vec<Range<u64>> {
+        let known = self.list.iter().filter(|f| {
+            let what = [Known::SignalReturn, Known::OtherStack].map(Origin::Known);
+            what.contains(&f.origin)
+        });
+        known
+            .map(|f| self.base + u64::from(f.start)..self.base + u64::from(f.end))
+            .collect()
     }
 
     /// Executable code that no function holds, by address: runs of at least

@@ -22,6 +22,7 @@ mod functions;
 mod roots;
 mod rule;
 mod sections;
+mod symbols;
 
 use std::fs::File;
 
@@ -50,6 +51,10 @@ pub const MAX_CIES: usize = 1 << 17;
 /// Longest common information entry. Its instructions run anew for each
 /// function; real ones have some 20 bytes.
 pub const MAX_CIE_BYTES: usize = 256;
+
+/// Most bytes of entries whose instructions are run, the common ones' anew for
+/// each function: some seconds' work.
+pub const MAX_EVALUATED_BYTES: u64 = 128 << 20;
 
 /// A file's unwinding table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,13 +172,20 @@ fn build_from<S: Source + ?Sized>(source: &S) -> Result<Option<Table>, BuildErro
         if next.is_none_or(|next| !functions::is_padding(end, next)) {
             encoder.push(end, rule::UNKNOWN);
         }
-        if encoder.rows() > MAX_ROWS {
-            return Err(BuildError::Size {
-                what: "the table's rows",
-                size: encoder.rows() as u64,
-                limit: MAX_ROWS as u64,
-            });
-        }
+        within("the table's rows", encoder.rows() as u64, MAX_ROWS as u64)?;
+        let evaluated = readers.iter().map(Reader::evaluated).sum();
+        within(
+            "what describes the functions",
+            evaluated,
+            MAX_EVALUATED_BYTES,
+        )?;
     }
     Ok(Some(encoder.finish(base)))
+}
+
+fn within(what: &'static str, size: u64, limit: u64) -> Result<(), BuildError> {
+    if size > limit {
+        return Err(BuildError::Size { what, size, limit });
+    }
+    Ok(())
 }

@@ -13,38 +13,54 @@ const MAX_CODE_BYTES: u64 = 8 << 20;
 /// Functions of Go's runtime, by their names without `.abi0`.
 ///
 /// A goroutine's stack starts at `goexit`, a thread's at `mstart` or `rt0_go`.
-/// The others switch stacks: what they were called by lies on another.
+/// The others switch stacks. Where the frame pointer is still the caller's, it
+/// leads back, past the caller itself; else the stack ends.
 const GO: &[(&str, Known)] = &[
     ("runtime.goexit", Known::Root),
     ("runtime.mstart", Known::Root),
     ("runtime.rt0_go", Known::Root),
     ("runtime.clone", Known::Root),
+    ("_rt0_amd64_linux", Known::Root),
+    ("_rt0_arm64_linux", Known::Root),
     ("runtime.systemstack", Known::Root),
     ("runtime.mcall", Known::Root),
     ("runtime.morestack", Known::Root),
-    ("runtime.asmcgocall", Known::Root),
-    ("_rt0_amd64_linux", Known::Root),
-    ("_rt0_arm64_linux", Known::Root),
+    // It calls C, which is called by `cgocall` only.
+    ("runtime.asmcgocall", Known::OtherStack),
+    // They call the vDSO.
+    ("runtime.nanotime1", Known::OtherStack),
+    ("runtime.walltime", Known::OtherStack),
+    ("time.now", Known::OtherStack),
+];
+
+/// Those whose first address is on stacks, though nobody called there. Callers
+/// are looked up one byte before their address.
+const GO_PUSHED: &[(&str, Known)] = &[
+    // Where C calls back into Go, for a goroutine's stack up to there.
+    ("runtime.systemstack_switch", Known::Root),
     ("runtime.sigreturn", Known::SignalReturn),
     ("runtime.sigreturn__sigaction", Known::SignalReturn),
-    // They call the vDSO on the thread's stack.
-    ("runtime.nanotime1", Known::FramePointer),
-    ("runtime.walltime", Known::FramePointer),
-    ("time.now", Known::FramePointer),
 ];
 
 /// Adds such functions.
 pub fn add<S: Source + ?Sized>(image: &Image<S>, functions: &mut Functions) {
     if image.is_go() {
-        image.symbols(|name, range| {
+        image.function_symbols(|name, range| {
             let name = name.strip_suffix(b".abi0").unwrap_or(name);
-            let known = GO.iter().find(|(known, _)| known.as_bytes() == name);
-            if let Some((_, known)) = known {
-                functions.add(range, Origin::Known(*known));
+            let find = |list: &[(&str, Known)]| {
+                let known = list.iter().find(|(known, _)| known.as_bytes() == name);
+                known.map(|(_, known)| Origin::Known(*known))
+            };
+            if let Some(origin) = find(GO) {
+                functions.add(range, origin);
+            } else if let Some(origin) = find(GO_PUSHED) {
+                functions.add(range.start.saturating_sub(1)..range.end, origin);
             }
         });
     }
-    if functions.contain(image.entry) {
+    // Libraries have none.
+    let is_code = image.code.iter().any(|code| code.contains(&image.entry));
+    if !is_code || functions.contain(image.entry) {
         return;
     }
     // musl's assembler says nothing about itself.
@@ -52,7 +68,7 @@ pub fn add<S: Source + ?Sized>(image: &Image<S>, functions: &mut Functions) {
     functions.add(image.entry..end, Origin::Known(Known::Root));
     if let Some(code) = image.arch.signal_return_code {
         image.find_code(code, MAX_CODE_BYTES, |at| {
-            // Callers are looked up one byte before their address.
+            // On stacks as in `GO_PUSHED`.
             let range = at.saturating_sub(1)..at.saturating_add(code.len() as u64);
             functions.add(range, Origin::Known(Known::SignalReturn));
         });

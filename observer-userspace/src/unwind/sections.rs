@@ -8,14 +8,13 @@ use std::os::unix::fs::FileExt as _;
 use object::LittleEndian as LE;
 use object::elf::{
     ELFCLASS64, ELFCOMPRESS_ZLIB, ELFDATA2LSB, ELFMAG, ET_DYN, ET_EXEC, FileHeader64, PF_X,
-    PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64, SHF_COMPRESSED, SHN_UNDEF, SHT_NOBITS, STT_FUNC,
-    SectionHeader64, Sym64,
+    PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64, SHF_COMPRESSED, SHT_NOBITS, SectionHeader64,
 };
 use object::pod::{from_bytes, slice_from_all_bytes};
 use observer_common::unwind::PAGE_SHIFT;
 
 use super::arch::Arch;
-use super::{BuildError, MAX_SECTION_BYTES, MAX_SECTIONS, MAX_SEGMENTS};
+use super::{BuildError, MAX_SECTION_BYTES, MAX_SECTIONS, MAX_SEGMENTS, within};
 
 type Segment = ProgramHeader64<LE>;
 type SectionHeader = SectionHeader64<LE>;
@@ -195,58 +194,6 @@ impl<'a, S: Source + ?Sized> Image<'a, S> {
             .any(|name| self.section(name).is_some())
     }
 
-    /// Calls `each` with name and addresses of each symbol of `.symtab` that has
-    /// a size. A table that can't be read has none.
-    pub fn symbols(&self, mut each: impl FnMut(&[u8], Range<u64>)) {
-        let bytes = |name, what| {
-            let section = self.section(name)?;
-            self.bytes(what, section).ok()
-        };
-        let (Some(symbols), Some(names)) = (
-            bytes(".symtab", "the symbol table"),
-            bytes(".strtab", "the symbols' names"),
-        ) else {
-            return;
-        };
-        let (symbols, _) = symbols.as_chunks::<{ size_of::<Sym64<LE>>() }>();
-        for symbol in symbols {
-            let Ok((symbol, _)) = from_bytes::<Sym64<LE>>(symbol) else {
-                return;
-            };
-            let start = symbol.st_value.get(LE);
-            let end = start.saturating_add(symbol.st_size.get(LE));
-            let name = names.get(symbol.st_name.get(LE) as usize..);
-            // Longer names aren't looked for.
-            let name = name.map(|name| &name[..name.len().min(64)]);
-            let name = name.and_then(|name| name.split(|byte| *byte == 0).next());
-            if let Some(name) = name
-                && start < end
-            {
-                each(name, start..end);
-            }
-        }
-    }
-
-    /// Calls `each` with the addresses of each function in the symbol table, or
-    /// in that of the dynamic linker where there is no other. The range of one
-    /// whose size isn't known is empty.
-    pub fn function_symbols(&self, mut each: impl FnMut(Range<u64>)) {
-        let mut tables = [".symtab", ".dynsym"].into_iter();
-        let table = tables.find_map(|name| self.section(name));
-        let bytes = table.and_then(|table| self.bytes("the symbol table", table).ok());
-        let bytes = bytes.unwrap_or_default();
-        let (symbols, _) = bytes.as_chunks::<{ size_of::<Sym64<LE>>() }>();
-        for symbol in symbols {
-            let Ok((symbol, _)) = from_bytes::<Sym64<LE>>(symbol) else {
-                return;
-            };
-            if symbol.st_type() == STT_FUNC && symbol.st_shndx.get(LE) != SHN_UNDEF {
-                let start = symbol.st_value.get(LE);
-                each(start..start.saturating_add(symbol.st_size.get(LE)));
-            }
-        }
-    }
-
     /// The code at these addresses, if the file has it all.
     pub fn code_bytes(&self, range: Range<u64>) -> Option<Vec<u8>> {
         let (offset, rest) = self.file_range(range.start)?;
@@ -351,13 +298,6 @@ fn executable(segments: &[Segment]) -> Vec<Range<u64>> {
         .collect();
     code.sort_unstable_by_key(|range| range.start);
     code
-}
-
-fn within(what: &'static str, size: u64, limit: u64) -> Result<(), BuildError> {
-    if size > limit {
-        return Err(BuildError::Size { what, size, limit });
-    }
-    Ok(())
 }
 
 fn read<S: Source + ?Sized>(

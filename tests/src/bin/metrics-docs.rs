@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use observer_common::loss::Loss;
+use observer_common::unwind::Outcome;
 use observer_userspace::export::{DropCause, self_metrics};
 use observer_userspace::signals::{Instrument, MetricDef};
 use observer_userspace::stacks::mappings::MappingLosses;
@@ -63,6 +64,7 @@ fn page() -> String {
     for def in self_metrics::metrics() {
         metric(&mut page, def);
     }
+    outcomes(&mut page);
     causes(&mut page);
     page
 }
@@ -89,6 +91,20 @@ fn overview(page: &mut String) {
     }
     for def in self_metrics::metrics() {
         line("Observer itself", def);
+    }
+}
+
+/// What unwinding a stack can come to.
+fn outcomes(page: &mut String) {
+    page.push_str(
+        "\n## Outcomes of unwinding\n\n\
+         Values of `observer.unwind.outcome` in [`observer.profile.samples`](#observerprofilesamples) and \
+         [`observer.profile.off_cpu.time`](#observerprofileoff_cputime), and what `observer record` says of its \
+         stacks. All but the first two are of incomplete stacks.\n\n\
+         | outcome | meaning |\n|---|---|\n",
+    );
+    for outcome in Outcome::ALL {
+        let _ = writeln!(page, "| `{}` | {} |", outcome.name(), outcome.meaning());
     }
 }
 

@@ -1,20 +1,16 @@
 //! C programs: every kind of executable, library call and interruption.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use observer_tests::chain::{Shape, check_all, compile, record_script};
+use observer_tests::chain::{
+    SAMPLES, SECONDS, Shape, check_all, compile, record_script, record_warm,
+};
 use observer_tests::packages::program;
 use observer_tests::root::is_root;
 
-/// How many samples at least of a program that burns [`SECONDS`] at 997 Hz.
-const SAMPLES: u64 = 1000;
-/// CPU time of each program.
-const SECONDS: &str = "1.5";
-
-fn cc(folder: &Path, name: &str, program: &str, flags: &[&str]) -> String {
-    let program = compile(Command::new("cc"), folder, name, program, flags);
-    program.to_str().expect("UTF-8").to_owned()
+fn cc(folder: &Path, name: &str, program: &str, flags: &[&str]) -> PathBuf {
+    compile(Command::new("cc"), folder, name, program, flags)
 }
 
 /// Checks the chain in every kind of executable, and when its file is deleted.
@@ -24,24 +20,19 @@ fn executables() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let kinds: &[(&str, &[&str])] = &[
+    let kinds: [(&str, &[&str]); 5] = [
         ("u-pie", &["-pie", "-fPIE"]),
         ("u-no-pie", &["-no-pie", "-fno-pie"]),
         ("u-static", &["-static"]),
         ("u-static-pie", &["-static-pie", "-fPIE"]),
         ("u-deleted", &["-DDELETED"]),
     ];
-    let mut script = String::new();
-    for (name, flags) in kinds {
-        let program = cc(folder.path(), name, "chain.c", flags);
-        script += &format!("{program} {SECONDS} & ");
-    }
-    let recorded = record_script(&format!("{script} wait"));
-    let shape = |(name, _): &(&'static str, _)| Shape {
-        process: name,
+    let programs = kinds.map(|(name, flags)| cc(folder.path(), name, "chain.c", flags));
+    let recorded = record_warm(&programs.each_ref().map(|program| (&**program, "")));
+    let shapes = kinds.map(|(process, _)| Shape {
+        process,
         ..Shape::default()
-    };
-    let shapes: Vec<Shape<'_>> = kinds.iter().map(shape).collect();
+    });
     check_all(&recorded, SAMPLES, &shapes);
 }
 
@@ -57,10 +48,11 @@ fn libraries() {
         let common = ["-shared", "-fPIC"];
         cc(folder.path(), name, "library.c", &[&common, flags].concat())
     };
-    let opened = library("libopened.so", &[]);
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let opened = text(&library("libopened.so", &[]));
     // The chain itself must take most of the time for its calls to be seen.
-    let plt = library("libplt.so", &["-Wl,-z,lazy", "-DSPIN=4"]);
-    let no_plt = library("libnoplt.so", &["-fno-plt", "-DSPIN=4"]);
+    let plt = text(&library("libplt.so", &["-Wl,-z,lazy", "-DSPIN=4"]));
+    let no_plt = text(&library("libnoplt.so", &["-fno-plt", "-DSPIN=4"]));
     let opener = cc(folder.path(), "u-dlopen", "chain.c", &["-DDLOPEN"]);
     let with_plt = cc(
         folder.path(),
@@ -74,9 +66,7 @@ fn libraries() {
         "chain.c",
         &["-DIN_LIBRARY", "-fno-plt", &no_plt],
     );
-    let recorded = record_script(&format!(
-        "{opener} {SECONDS} {opened} & {with_plt} {SECONDS} & {without} {SECONDS} & wait"
-    ));
+    let recorded = record_warm(&[(&opener, &opened), (&with_plt, ""), (&without, "")]);
     let shape = |process, whole_chain| Shape {
         process,
         whole_chain,
@@ -84,8 +74,8 @@ fn libraries() {
     };
     let shapes = [
         shape("u-dlopen", 0.85),
-        shape("u-plt", 0.05),
-        shape("u-no-plt", 0.05),
+        shape("u-plt", 0.01),
+        shape("u-no-plt", 0.01),
     ];
     check_all(&recorded, SAMPLES, &shapes);
 }
@@ -101,9 +91,7 @@ fn signal_handlers() {
     let same = cc(folder.path(), "u-signal", "signal.c", &[]);
     let other = cc(folder.path(), "u-altstack", "signal.c", &["-DALTERNATE"]);
     let musl = musl(folder.path(), "u-musl-signal", "signal.c");
-    let recorded = record_script(&format!(
-        "{same} {SECONDS} & {other} {SECONDS} & {musl} {SECONDS} & wait"
-    ));
+    let recorded = record_warm(&[(&same, ""), (&other, ""), (&musl, "")]);
     let shape = |process| Shape {
         process,
         before: &["main"],
@@ -119,11 +107,10 @@ fn signal_handlers() {
     );
 }
 
-fn musl(folder: &Path, name: &str, source: &str) -> String {
+fn musl(folder: &Path, name: &str, source: &str) -> PathBuf {
     let compiler = program("musl-gcc", "musl-tools").expect("musl-gcc");
     let flags = ["-static", "-DDIRECT"];
-    let program = compile(compiler, folder, name, source, &flags);
-    program.to_str().expect("UTF-8").to_owned()
+    compile(compiler, folder, name, source, &flags)
 }
 
 /// Checks a static program with musl, whose functions have no unwinding
@@ -135,7 +122,7 @@ fn musl_static() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let program = musl(folder.path(), "u-musl", "chain.c");
-    let recorded = record_script(&format!("{program} {SECONDS}"));
+    let recorded = record_warm(&[(&program, "")]);
     let shape = Shape {
         process: "u-musl",
         before: &["main", "compare"],
@@ -159,7 +146,7 @@ fn system_calls_and_threads() {
         "chain.c",
         &["-DTHREAD", "-pthread"],
     );
-    let recorded = record_script(&format!("{calling} {SECONDS} & {thread} {SECONDS} & wait"));
+    let recorded = record_warm(&[(&calling, ""), (&thread, "")]);
     let in_call = Shape {
         process: "u-syscall",
         // Then the kernel's own: its system call of that name.
@@ -185,11 +172,12 @@ fn namespaces() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let program = cc(folder.path(), "u-inside", "chain.c", &[]);
+    let program = program.display();
     // The copy lies where, outside, nothing is.
     let inside = format!(
         "mount -t tmpfs none /mnt && cp {program} /mnt/u-hidden && exec /mnt/u-hidden {SECONDS}"
     );
-    let recorded = record_script(&format!("unshare -m -p -f sh -c '{inside}'"));
+    let recorded = record_script(&format!("{program} 0.5; unshare -m -p -f sh -c '{inside}'"));
     assert!(!Path::new("/mnt/u-hidden").exists());
     let shape = Shape {
         process: "u-hidden",

@@ -158,7 +158,7 @@ fn nginx() {
     ]);
     let _load = start(&mut load);
     let recorded = record(["--comm", "nginx", "--duration", "2s"]);
-    check(&recorded, &binary, 1000);
+    check(&recorded, &binary, 300);
 }
 
 /// PostgreSQL's programs aren't in the path: there may be several versions.
@@ -217,5 +217,5 @@ fn postgresql() {
     let mut load = command("pgbench");
     let _load = start(load.args(["--select-only", "--client", "2", "--time", "20"]));
     let recorded = record(["--comm", "postgres", "--duration", "2s"]);
-    check(&recorded, &binaries.join("postgres"), 1000);
+    check(&recorded, &binaries.join("postgres"), 300);
 }

@@ -4,7 +4,7 @@
 //! each instruction; what they would have written into `.eh_frame` can be had by
 //! following pushes, pops and moves along all ways through the function.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use observer_common::unwind::{FP, Rule, SP, cfa, place};
 
@@ -44,8 +44,13 @@ impl State {
         if self.outermost {
             return END;
         }
-        // The frame pointer may be used for something else later on.
+        // Where the frame pointer was set up as the ABI shows it, compilers keep it
+        // to the end, and interpreters' code, which takes its arguments off the
+        // stack of its caller, has nothing else. In other places it may be used
+        // for something else later on.
+        let by_frame = self.frame.is_some() && self.frame == self.saved && !self.taken_back;
         let (register, offset) = match (self.depth, self.frame) {
+            (_, Some(frame)) if by_frame => (FP, frame),
             (Some(depth), _) => (SP, depth),
             (None, Some(frame)) => (FP, frame),
             (None, None) => return UNKNOWN,
@@ -123,7 +128,7 @@ pub fn follow(code: &[u8], address: u64, begin: State) -> Followed {
     let mut walk = Walk {
         code,
         address,
-        known: BTreeMap::new(),
+        known: Known::new(code.len()),
         waiting: vec![(0, begin)],
         behind_calls: VecDeque::new(),
         indirect: None,
@@ -134,15 +139,11 @@ pub fn follow(code: &[u8], address: u64, begin: State) -> Followed {
     // What is left is reached through a table of addresses, from a jump whose
     // target isn't known: as deep as there.
     while let Some(state) = walk.indirect
-        && let Some(at) = walk.first_gap()
+        && let Some(at) = walk.known.next_gap()
         && walk.known.len() < MAX_INSTRUCTIONS
     {
-        let before = walk.known.len();
         walk.waiting.push((at, state));
         walk.all();
-        if walk.known.len() == before {
-            break;
-        }
     }
     Followed {
         rows: walk.rows(),
@@ -150,11 +151,86 @@ pub fn follow(code: &[u8], address: u64, begin: State) -> Followed {
     }
 }
 
+/// What is known at each instruction.
+struct Known {
+    /// By offset: the index of the instruction that begins there + 1.
+    at: Vec<u32>,
+    /// Length of each instruction, and the state before it.
+    list: Vec<(u8, State)>,
+    /// Up to this offset all is known, or was told to be a gap.
+    whole: usize,
+    /// Whether that was told to be one.
+    told: bool,
+}
+
+impl Known {
+    fn new(length: usize) -> Self {
+        Self {
+            at: vec![0; length],
+            list: Vec::new(),
+            whole: 0,
+            told: false,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    fn entry(&self, at: usize) -> Option<&(u8, State)> {
+        let index = self.at.get(at)?.checked_sub(1)?;
+        self.list.get(index as usize)
+    }
+
+    fn get(&self, at: usize) -> Option<&State> {
+        self.entry(at).map(|(_, state)| state)
+    }
+
+    fn insert(&mut self, at: usize, length: usize, state: State) {
+        let Some(index) = self.at.get_mut(at) else {
+            return;
+        };
+        // An instruction has 15 bytes at most.
+        let entry = (length as u8, state);
+        match index
+            .checked_sub(1)
+            .and_then(|known| self.list.get_mut(known as usize))
+        {
+            Some(known) => *known = entry,
+            None => {
+                self.list.push(entry);
+                *index = self.list.len() as u32;
+            }
+        }
+    }
+
+    /// The first offset, from where this was asked last time on, that no
+    /// instruction holds.
+    fn next_gap(&mut self) -> Option<usize> {
+        // What was told last time may not be an instruction at all.
+        if self.entry(self.whole).is_none() && self.told {
+            self.whole += 1;
+        }
+        while let Some((length, _)) = self.entry(self.whole) {
+            self.whole += usize::from(*length);
+        }
+        self.told = true;
+        (self.whole < self.at.len()).then_some(self.whole)
+    }
+
+    /// Offset, length and state of each instruction, by offset.
+    fn all(&self) -> impl Iterator<Item = (usize, usize, &State)> {
+        (0..self.at.len()).filter_map(|at| {
+            let (length, state) = self.entry(at)?;
+            Some((at, usize::from(*length), state))
+        })
+    }
+}
+
 struct Walk<'a> {
     code: &'a [u8],
     address: u64,
-    /// Offset of each instruction: its length and the state before it.
-    known: BTreeMap<usize, (usize, State)>,
+    known: Known,
     waiting: Vec<(usize, State)>,
     /// What follows calls. Some calls never return, and then another way leads
     /// to what lies behind, if anything does: that one counts.
@@ -176,18 +252,25 @@ impl Walk<'_> {
         }
     }
 
-    /// Follows one way until it ends or meets another.
+    /// Follows one way until it ends or meets another. Where they don't agree
+    /// on the depth, as when a loop pushes, only the frame pointer tells.
     fn one_way(&mut self, mut at: usize, mut state: State) {
         while self.known.len() < MAX_INSTRUCTIONS {
-            if let Some((_, known)) = self.known.get(&at) {
+            if let Some(known) = self.known.get(at) {
                 self.returns |= state.outermost && !known.outermost;
-                return;
+                if known.depth != state.depth {
+                    state.depth = None;
+                }
+                let tells = state.frame.is_some() && state.frame == known.frame;
+                if !tells || state.depth.is_some() || known.depth.is_none() {
+                    return;
+                }
             }
             let rest = self.code.get(at..).unwrap_or_default();
             let Some(instruction) = decode(rest) else {
                 return;
             };
-            self.known.insert(at, (instruction.length, state));
+            self.known.insert(at, instruction.length, state);
             let next = at + instruction.length;
             let after = state.after(instruction.effect);
             match instruction.effect {
@@ -233,18 +316,6 @@ impl Walk<'_> {
         }
     }
 
-    /// The first instruction that no way has led to and that isn't padding.
-    fn first_gap(&self) -> Option<usize> {
-        let mut end = 0;
-        for (at, (length, _)) in &self.known {
-            if *at > end {
-                return Some(end);
-            }
-            end = end.max(at + length);
-        }
-        (end < self.code.len()).then_some(end)
-    }
-
     fn rows(&self) -> Vec<(usize, Rule)> {
         let mut rows: Vec<(usize, Rule)> = Vec::new();
         let mut push = |at: usize, rule: Rule| {
@@ -253,14 +324,14 @@ impl Walk<'_> {
             }
         };
         let mut end = 0;
-        for (at, (length, state)) in &self.known {
-            if *at > end {
+        for (at, length, state) in self.known.all() {
+            if at > end {
                 push(end, UNKNOWN);
             }
             // What has no caller doesn't return.
             let outermost = state.outermost && !self.returns;
             push(
-                *at,
+                at,
                 State {
                     outermost,
                     ..*state

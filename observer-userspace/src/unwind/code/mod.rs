@@ -24,6 +24,10 @@ use flow::{BEGIN, State, follow};
 const MAX_CODE_BYTES: u64 = 4 << 20;
 /// Functions that are followed in one file.
 const MAX_FUNCTIONS: usize = 1 << 16;
+/// How V8 calls the code that its own compiler made: it keeps frame pointers, and
+/// the parts of its interpreter jump to each other in one frame, which isn't
+/// theirs, so they look like functions that have just begun.
+const V8_BUILTIN: &[u8] = b"Builtins_";
 /// What is shorter isn't looked for: padding, and the linker's `_init`.
 pub const MIN_GAP_BYTES: u64 = 8;
 
@@ -56,8 +60,9 @@ impl Code {
         };
         search.all();
         let mut code = Self::default();
+        let known = functions.known();
         for (start, (end, rows)) in search.found {
-            if functions.know(start) {
+            if known.iter().any(|known| known.contains(&start)) {
                 continue;
             }
             let number = code.functions.len() as u32;
@@ -83,8 +88,9 @@ impl Code {
 fn starts<S: Source + ?Sized>(image: &Image<S>, gaps: &[Range<u64>]) -> BTreeMap<u64, Option<u64>> {
     let mut starts = BTreeMap::new();
     if !gaps.is_empty() {
-        image.function_symbols(|range| {
-            if starts.len() < MAX_FUNCTIONS && gap(gaps, range.start).is_some() {
+        image.function_symbols(|name, range| {
+            let is_ordinary = !name.starts_with(V8_BUILTIN);
+            if is_ordinary && starts.len() < MAX_FUNCTIONS && gap(gaps, range.start).is_some() {
                 let end = (!range.is_empty()).then_some(range.end);
                 let known = starts.entry(range.start).or_insert(end);
                 *known = (*known).max(end);

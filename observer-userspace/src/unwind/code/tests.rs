@@ -135,6 +135,22 @@ fn outermost() {
     assert_eq!(ends, [(0, false), (6, true), (10, false)]);
 }
 
+/// Checks that a loop that pushes leaves the frame pointer to go by.
+#[test]
+fn pushing_loop() {
+    // push %rbp; mov %rsp,%rbp; jmp 2f; 1: push %rax; 2: dec %ecx; jnz 1b; call;
+    // leave; ret
+    let code = [
+        0x55, 0x48, 0x89, 0xe5, 0xeb, 0x01, 0x50, 0xff, 0xc9, 0x75, 0xfb, 0xe8, 0, 0, 0, 0, 0xc9,
+        0xc3,
+    ];
+    let bases = rules(&code)
+        .into_iter()
+        .map(|(at, rule)| (at, rule.register, rule.cfa_offset));
+    let expected = [(0, SP, 8), (1, SP, 16), (4, FP, 16), (17, SP, 8)];
+    assert_eq!(bases.collect::<Vec<_>>(), expected);
+}
+
 /// Checks that bytes that are no instructions end the way, not the walk.
 #[test]
 fn nonsense() {
