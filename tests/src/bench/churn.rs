@@ -109,12 +109,13 @@ pub fn run(options: &Options) -> Result<Section> {
     let at_first = between(warm, warm + window);
     let at_last = between(end - window, f64::MAX);
     let memory = [at_first, at_last, peak];
-    Ok(section(
-        memory,
-        [warm, time as f64],
-        [rate, most as f64, cpu],
-        &account,
-    ))
+    let rates = [rate, most as f64, cpu];
+    let mut section = section(memory, [warm, time as f64], rates, &account);
+    if options.quick {
+        let note = "a quick run is too short to tell growth from the ups and downs of intervals";
+        section.notes.push(note.into());
+    }
+    Ok(section)
 }
 
 fn account(collector: &Collector, program: &Held) -> Result<Account> {
