@@ -22,7 +22,7 @@ pub fn bench(args: &[String]) -> anyhow::Result<()> {
     cargo.args(["--package", "observer-userspace", "--bin", "observer"]);
     run(&mut cargo)?;
     let release = crate::target_dir().join("release");
-    let keep = &["OBSERVER_BIN"];
+    let keep = &["OBSERVER_BIN", "OBSERVER_PROBEE"];
     let mut bench = crate::root::command(release.join("bench"), keep)?;
     run(bench
         .args(args)

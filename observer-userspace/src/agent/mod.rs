@@ -176,8 +176,14 @@ impl Agent {
             }
         }
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
-        self.tick();
+        // Samples end before they are told of for the last time, so that the last
+        // figures are about all of them.
+        self.drain();
+        if let Some(profiler) = &mut self.profiler {
+            profiler.stop();
+        }
         self.end_profile();
+        self.tick();
         let names_due = tokio::time::Instant::now() + LAST_PROFILE_LIMIT;
         while self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);

@@ -87,6 +87,11 @@ impl Profiler {
         self.sampler.drain();
     }
 
+    /// Samples no more; what was sampled stays until it is taken.
+    pub fn stop(&mut self) {
+        self.sampler.stop();
+    }
+
     /// Ends an interval: what was sampled goes to be named.
     pub fn take(&mut self, resource: impl FnMut(u32) -> SharedResource) -> Result<()> {
         let taken = self.sampler.take(resource)?;

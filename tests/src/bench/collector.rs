@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use observer_userspace::export::Signal;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -79,6 +80,54 @@ impl Collector {
         }
         Ok(latest)
     }
+
+    /// The latest value of a metric of the daemon's own, all its series that
+    /// `wanted` by their attributes together.
+    pub fn own(&self, metric: &str, wanted: impl Fn(&[KeyValue]) -> bool) -> Result<f64> {
+        let mut latest = 0.0;
+        for request in self.receiver.taken(Signal::Metrics) {
+            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
+            let groups = request.resource_metrics.into_iter();
+            let scopes = groups.flat_map(|group| group.scope_metrics);
+            let metrics = scopes.flat_map(|scope| scope.metrics);
+            for found in metrics.filter(|m| m.name == metric) {
+                let points = match found.data {
+                    Some(Data::Sum(data)) => data.data_points,
+                    Some(Data::Gauge(data)) => data.data_points,
+                    _ => continue,
+                };
+                let points = points.iter().filter(|point| wanted(&point.attributes));
+                latest = points
+                    .map(|point| match point.value {
+                        Some(number_data_point::Value::AsInt(n)) => n as f64,
+                        Some(number_data_point::Value::AsDouble(n)) => n,
+                        None => 0.0,
+                    })
+                    .sum();
+            }
+        }
+        Ok(latest)
+    }
+
+    /// The sum of all samples in the profiles of time on CPU.
+    pub fn profile_samples(&self) -> Result<u64> {
+        let mut sum = 0;
+        for request in self.receiver.taken(Signal::Profiles) {
+            let request = ExportProfilesServiceRequest::decode(&request.message[..])?;
+            let strings = request.dictionary.unwrap_or_default().string_table;
+            let groups = request.resource_profiles.into_iter();
+            let scopes = groups.flat_map(|group| group.scope_profiles);
+            for profile in scopes.flat_map(|scope| scope.profiles) {
+                let kind = profile.sample_type.unwrap_or_default().type_strindex;
+                if strings.get(kind as usize).map(String::as_str) != Some("samples") {
+                    continue;
+                }
+                let values = profile.samples.iter().flat_map(|sample| &sample.values);
+                sum += values.map(|value| *value as u64).sum::<u64>();
+            }
+        }
+        Ok(sum)
+    }
 }
 
 impl Drop for Collector {
@@ -90,7 +139,8 @@ impl Drop for Collector {
     }
 }
 
-fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+/// An attribute's value if it is a text.
+pub fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text),

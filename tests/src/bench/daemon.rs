@@ -1,6 +1,7 @@
 //! The daemon under measurement: its start, its use of CPU and memory.
 
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -87,25 +88,113 @@ pub fn resident(pid: u32) -> Result<(f64, f64)> {
     Ok((megabytes("VmRSS:")?, megabytes("VmHWM:")?))
 }
 
-/// Seconds and runs of all BPF programs that a process holds, as far as the
-/// kernel measured them (`observer_userspace::kernel::stats::enable`).
-pub fn bpf(pid: u32) -> (f64, u64) {
-    let mut total = (0.0, 0);
-    for fd in descriptors(pid) {
-        let Some(number) = fd.file_name() else {
-            continue;
-        };
-        if !fs::read_link(&fd).is_ok_and(|to| to.to_string_lossy().contains("bpf-prog")) {
-            continue;
+/// A BPF program, as the kernel describes it (`/proc/PID/fdinfo/FD`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Program {
+    /// `enum bpf_prog_type` (include/uapi/linux/bpf.h).
+    pub kind: u64,
+    /// The kernel's number for it.
+    pub id: u64,
+    /// Nanoseconds that it ran, as far as the kernel measured
+    /// (`observer_userspace::kernel::stats::enable`).
+    pub run_time_ns: u64,
+    /// How often it ran, likewise.
+    pub run_count: u64,
+    /// Events that came while it ran already; always counted.
+    pub missed: u64,
+    /// Instructions that the verifier looked at; 0 before Linux 5.16.
+    pub verified: u64,
+}
+
+/// `BPF_PROG_TYPE_PERF_EVENT`.
+pub const PERF_EVENT: u64 = 7;
+
+impl Program {
+    /// What a descriptor is of; `None` unless it is a program's.
+    fn read(fd: &Path) -> Option<Self> {
+        let to = fs::read_link(fd).ok()?;
+        if !to.to_string_lossy().contains("bpf-prog") {
+            return None;
         }
-        let info = fd.with_file_name("..").join("fdinfo").join(number);
-        let info = fs::read_to_string(info).unwrap_or_default();
+        let info = fd.with_file_name("..").join("fdinfo").join(fd.file_name()?);
+        let info = fs::read_to_string(info).ok()?;
         let field = |name: &str| -> u64 {
             let found = info.lines().find_map(|line| line.strip_prefix(name));
             found.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
         };
-        total.0 += field("run_time_ns:") as f64 / 1e9;
-        total.1 += field("run_cnt:");
+        Some(Self {
+            kind: field("prog_type:"),
+            id: field("prog_id:"),
+            run_time_ns: field("run_time_ns:"),
+            run_count: field("run_cnt:"),
+            missed: field("recursion_misses:"),
+            verified: field("verified_insns:"),
+        })
     }
-    total
+}
+
+/// The programs that a process holds, each once however often it holds it.
+pub fn programs(pid: u32) -> Vec<Program> {
+    let mut all: Vec<_> = descriptors(pid)
+        .filter_map(|fd| Program::read(&fd))
+        .collect();
+    all.sort_by_key(|program| program.id);
+    all.dedup_by_key(|program| program.id);
+    all
+}
+
+/// Seconds and runs of all BPF programs that a process holds, as far as the
+/// kernel measured them.
+pub fn bpf(pid: u32) -> (f64, u64) {
+    let programs = programs(pid);
+    let ns: u64 = programs.iter().map(|program| program.run_time_ns).sum();
+    (
+        ns as f64 / 1e9,
+        programs.iter().map(|program| program.run_count).sum(),
+    )
+}
+
+/// A program of another process that stays when that process ends.
+pub struct Held(OwnedFd);
+
+/// `BPF_PROG_GET_FD_BY_ID` of `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+
+impl Held {
+    /// The program by which a process samples CPUs, once it is there.
+    pub fn sampler(tool: &mut Tool) -> Result<Self> {
+        let mut found = None;
+        tool.wait_until(|tool| {
+            let programs = programs(tool.pid());
+            found = programs.into_iter().find(|p| p.kind == PERF_EVENT);
+            Ok(found.is_some())
+        })
+        .context("no program that samples")?;
+        Self::by_id(found.map_or(0, |program| program.id))
+    }
+
+    fn by_id(id: u64) -> Result<Self> {
+        // union bpf_attr: `prog_id`, `next_id`, `open_flags`.
+        let attr = [u32::try_from(id)?, 0, 0];
+        // SAFETY: the kernel reads twelve bytes of `attr`.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_GET_FD_BY_ID,
+                &raw const attr,
+                size_of_val(&attr),
+            )
+        };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error()).context("cannot open a BPF program");
+        }
+        // SAFETY: a new descriptor that nobody else owns.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd.try_into()?) }))
+    }
+
+    /// What the kernel says of it now.
+    pub fn read(&self) -> Result<Program> {
+        let fd = Path::new("/proc/self/fd").join(self.0.as_raw_fd().to_string());
+        Program::read(&fd).context("the kernel doesn't describe a BPF program")
+    }
 }

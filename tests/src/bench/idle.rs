@@ -15,21 +15,21 @@ use super::{Options, daemon, machine};
 const SETTLED: Duration = Duration::from_secs(12);
 
 /// What a run of the daemon used.
-struct Usage {
+pub(super) struct Usage {
     /// CPU seconds until it was ready, and then until it settled.
-    start: f64,
-    first_interval: f64,
+    pub(super) start: f64,
+    pub(super) first_interval: f64,
     /// Shares of a core in the steady state, in percent.
-    total: f64,
-    user: f64,
-    system: f64,
+    pub(super) total: f64,
+    pub(super) user: f64,
+    pub(super) system: f64,
     /// The same over all the time since it was ready.
-    with_first: f64,
+    pub(super) with_first: f64,
     /// Megabytes.
-    resident: f64,
-    peak: f64,
+    pub(super) resident: f64,
+    pub(super) peak: f64,
     /// Cores' worth of CPU that all others used meanwhile.
-    others: f64,
+    pub(super) others: f64,
 }
 
 /// Runs it.
@@ -124,7 +124,8 @@ pub fn run(options: &Options) -> Result<Section> {
     })
 }
 
-fn measure(args: &[&str], steady: Duration) -> Result<Usage> {
+/// Starts the daemon, waits until it has settled, and measures it for that long.
+pub(super) fn measure(args: &[&str], steady: Duration) -> Result<Usage> {
     let daemon = daemon::start(args)?;
     let pid = daemon.pid();
     let ready = Instant::now();

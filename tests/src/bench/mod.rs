@@ -4,12 +4,15 @@
 //! A benchmark is a file here that makes a [`report::Section`]; timings are
 //! compared only within a run, and nothing here fails because it is slow.
 
+pub mod churn;
 pub mod collector;
 pub mod daemon;
 pub mod getppid;
 pub mod idle;
 pub mod machine;
 pub mod peers;
+pub mod profile;
+pub mod pulse;
 pub mod report;
 pub mod stats;
 pub mod syscalls;
@@ -25,20 +28,79 @@ pub struct Options {
 
 /// A benchmark.
 pub struct Benchmark {
-    /// The word by which it is chosen.
+    /// The word by which it is chosen; what stands before a slash chooses all
+    /// that begin with it.
     pub name: &'static str,
+    /// Takes so long that it only runs when it is named.
+    pub only_named: bool,
     /// Runs it.
     pub run: fn(&Options) -> Result<report::Section>,
 }
 
+impl Benchmark {
+    const fn new(name: &'static str, run: fn(&Options) -> Result<report::Section>) -> Self {
+        Self {
+            name,
+            only_named: false,
+            run,
+        }
+    }
+
+    /// The word that chooses it and those like it.
+    pub fn group(&self) -> &'static str {
+        self.name.split('/').next().unwrap_or(self.name)
+    }
+
+    /// Whether it runs when these names are given.
+    pub fn chosen(&self, names: &[String]) -> bool {
+        let named = |name: &String| name == self.name || name == self.group();
+        names.iter().any(named) || names.is_empty() && !self.only_named
+    }
+}
+
 /// All, in the order in which they run.
 pub const ALL: &[Benchmark] = &[
+    Benchmark::new("syscalls", syscalls::run),
+    Benchmark::new("idle", idle::run),
+    Benchmark::new("profile/record", profile::record::run),
+    Benchmark::new("profile/sample", profile::sample::run),
+    Benchmark::new("profile/run", profile::steady::run),
+    Benchmark::new("profile/many", profile::many::run),
     Benchmark {
-        name: "syscalls",
-        run: syscalls::run,
-    },
-    Benchmark {
-        name: "idle",
-        run: idle::run,
+        name: "churn",
+        only_named: true,
+        run: churn::run,
     },
 ];
+
+/// Every word by which something is chosen.
+pub fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = ALL.iter().flat_map(|b| [b.group(), b.name]).collect();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks who runs: all but the slow one without names, else those named, by
+    /// their own or their group's.
+    #[test]
+    fn choice() {
+        let chosen = |names: &[&str]| -> Vec<_> {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let chosen = ALL.iter().filter(|benchmark| benchmark.chosen(&names));
+            chosen.map(|benchmark| benchmark.name).collect()
+        };
+        assert!(chosen(&[]).contains(&"profile/many"));
+        assert!(!chosen(&[]).contains(&"churn"));
+        assert_eq!(chosen(&["churn", "idle"]), ["idle", "churn"]);
+        assert_eq!(chosen(&["profile/many"]), ["profile/many"]);
+        assert_eq!(chosen(&["profile"]).len(), 4);
+        assert!(names().contains(&"profile"));
+        for name in names() {
+            assert!(!chosen(&[name]).is_empty(), "{name}");
+        }
+    }
+}

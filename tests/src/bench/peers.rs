@@ -1,18 +1,21 @@
 //! Other people's tools: installing them, starting them, ending them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
+
+use super::daemon;
 
 /// How long a tool that is told to end may take for its report.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -48,14 +51,20 @@ fn apt_get(args: &[&str]) -> io::Result<std::process::ExitStatus> {
 }
 
 fn found(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where a program is.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
         .chain(["/usr/bin", "/usr/sbin"])
-        .any(|folder| Path::new(folder).join(program).is_file())
+        .map(|folder| Path::new(folder).join(program))
+        .find(|path| path.is_file())
 }
 
 /// The first line of what `program ARGS` prints; `None` if it can't be run.
-pub fn version(program: &str, args: &[&str]) -> Option<String> {
+pub fn version(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().next().map(str::to_string)
@@ -144,6 +153,38 @@ impl Tool {
         Ok(())
     }
 
+    /// Waits until it ends by itself, at most until `limit`, and says what it
+    /// used and printed. No other child may be waited for meanwhile.
+    pub fn spent(mut self, limit: Duration) -> Result<Spent> {
+        let begin = Instant::now();
+        let before = waited_for()?;
+        let mut peak = 0.0;
+        let status = loop {
+            // The kernel forgets it when the process ends, but keeps the highest.
+            if let Ok((_, highest)) = daemon::resident(self.pid()) {
+                peak = highest;
+            }
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if begin.elapsed() > limit {
+                bail!("it doesn't end within {} s", limit.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let after = waited_for()?;
+        let printed = self.printed()?;
+        if !status.success() {
+            bail!("it failed ({status}): {}", last_lines(&printed));
+        }
+        Ok(Spent {
+            user: after.0 - before.0,
+            system: after.1 - before.1,
+            peak,
+            printed,
+        })
+    }
+
     /// Interrupts it as a person would, waits, and returns all it printed.
     pub fn end(mut self) -> Result<String> {
         kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGINT)
@@ -159,12 +200,45 @@ impl Tool {
     }
 }
 
+/// What a tool used from its start to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Spent {
+    /// CPU seconds in user mode, its children's with its own.
+    pub user: f64,
+    /// CPU seconds in the kernel, likewise.
+    pub system: f64,
+    /// The most memory that was resident, in MB.
+    pub peak: f64,
+    /// Its output and errors.
+    pub printed: String,
+}
+
+impl Spent {
+    /// CPU seconds.
+    pub fn cpu(&self) -> f64 {
+        self.user + self.system
+    }
+}
+
+/// User and system CPU seconds of all our children that have been waited for.
+fn waited_for() -> Result<(f64, f64)> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok((seconds(usage.user_time()), seconds(usage.system_time())))
+}
+
 impl Drop for Tool {
     fn drop(&mut self) {
         // Both fail for one that has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a tool complains of isn't always the last that it says.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
 }
 
 fn last_line(text: &str) -> &str {

@@ -11,8 +11,8 @@ use observer_tests::bench::{self, Benchmark, Options, machine, peers, report};
 #[derive(Parser)]
 #[command(name = "cargo xtask bench --")]
 struct Arguments {
-    /// Which benchmarks; all of them if none is named.
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::ALL.iter().map(|b| b.name)))]
+    /// Which benchmarks; if none is named, all but churn, which takes minutes.
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::names()))]
     names: Vec<String>,
     /// Fewer rounds: rougher figures in a minute.
     #[arg(long)]
@@ -37,9 +37,7 @@ fn main() -> Result<()> {
     let options = Options {
         quick: arguments.quick,
     };
-    let chosen = |benchmark: &&Benchmark| {
-        arguments.names.is_empty() || arguments.names.iter().any(|n| n == benchmark.name)
-    };
+    let chosen = |benchmark: &&Benchmark| benchmark.chosen(&arguments.names);
     let before = machine::Before::read();
     let mut head = Vec::new();
     let mut sections = Vec::new();
@@ -52,6 +50,8 @@ fn main() -> Result<()> {
                 &[
                     ("bpftrace", peers::version("bpftrace", &["--version"])),
                     ("strace", peers::version("strace", &["--version"])),
+                    ("perf", peers::version("perf", &["--version"])),
+                    ("probee", bench::profile::probee_version()),
                 ],
             );
             println!("{}", report::head_text(&head).trim_end());
