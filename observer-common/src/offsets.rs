@@ -57,6 +57,7 @@ offsets! {
     task_pid: "task_struct" . "pid";
     task_tgid: "task_struct" . "tgid";
     task_flags: "task_struct" . "flags";
+    task_mm: "task_struct" . "mm";
     task_comm: "task_struct" . "comm";
     task_state: "task_struct" . "__state" | "state";
     // In bits.

@@ -66,6 +66,10 @@ pub mod place {
     pub const AT_SP: u8 = 2;
     /// At frame pointer + offset (frames with a realigned stack).
     pub const AT_FP: u8 = 3;
+    /// In the register whose DWARF number the offset is, known in the innermost
+    /// frame only. Return addresses only (glibc's `vfork`, while it has no stack
+    /// of its own).
+    pub const REGISTER: u8 = 4;
 }
 
 /// [`Rule::register`]: the stack pointer.
@@ -192,7 +196,7 @@ macro_rules! outcomes {
 
 outcomes! {
     #[default] Complete = 0, "complete", "The stack was walked to its outermost frame.";
-    NoUser = 1, "no_user_stack", "A kernel thread, which has no user stack.";
+    NoUser = 1, "no_user_stack", "A kernel thread, or one that has given up its memory at its end: there is no user stack.";
     Truncated = 2, "truncated", "The stack has more frames than are walked.";
     NoProcess = 3, "no_process", "The process was so new that its mappings were not known yet; walked by frame pointers.";
     NoMapping = 4, "no_mapping", "A frame's address is in no known executable mapping.";
@@ -428,6 +432,11 @@ pub fn step<M: Machine>(
         match machine.read(pc_at) {
             Some(value) => value,
             None => return Err(Outcome::ReadFault),
+        }
+    } else if rule.ra() == place::REGISTER {
+        match machine.register(rule.ra_offset as u8) {
+            Some(value) => value,
+            None => return Err(Outcome::BadRule),
         }
     } else {
         at.lr
@@ -716,6 +725,25 @@ mod tests {
             lr: 0,
         };
         assert_eq!(step(&rule, &at, &mut stack), Ok(caller));
+    }
+
+    /// Checks that a return address in a general register is taken from there in
+    /// the innermost frame, and is a rule that can't be followed in others.
+    #[test]
+    fn return_register() {
+        let rule = Rule {
+            cfa_offset: 0,
+            places: Rule::places(place::REGISTER, place::SAME),
+            ra_offset: 10,
+            ..USUAL
+        };
+        let caller = Registers { pc: 0x1080, ..AT };
+        assert_eq!(stepped(rule, &[]), Ok(caller));
+        let rule = Rule {
+            ra_offset: 5,
+            ..rule
+        };
+        assert_eq!(stepped(rule, &[]), Err(Outcome::BadRule));
     }
 
     /// Checks steps by frame pointers: a caller, the outermost frame, and what

@@ -11,6 +11,7 @@ mod processes;
 mod tables;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_task_pt_regs};
+use observer_common::offsets::MISSING;
 use observer_common::unwind::{
     MAX_USER_FRAMES, Mapping, Outcome, Process, Registers, Rule, SIGNAL, TABLE_ABSENT, TABLE_EMPTY,
     TABLE_NONE, step,
@@ -64,7 +65,9 @@ pub fn walk(
 ) -> (u32, Outcome) {
     // SAFETY: the current task is trusted.
     let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
-    if regs.is_null() {
+    // A thread that ends gives its memory up before the rest of its end.
+    let is_gone = offset!(task_mm) != MISSING && read!(task, task_mm, u64) == 0;
+    if regs.is_null() || is_gone {
         return (0, Outcome::NoUser);
     }
     let walk = &mut scratch.walk;

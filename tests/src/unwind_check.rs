@@ -52,7 +52,7 @@ fn steps(words: &[u32]) {
     let rule = Rule::from_words(words);
     assert_eq!(rule.to_words(), words);
     assert!(rule.cfa <= cfa::UNSUPPORTED);
-    assert!(rule.ra() <= place::AT_FP && rule.fp() <= place::AT_FP);
+    assert!(rule.ra() <= place::REGISTER && rule.fp() <= place::AT_FP);
     let at = Registers {
         pc: 0x1234,
         sp: 0x7fff_0000,

@@ -155,8 +155,7 @@ fn same(row: &Row, rule: &Rule, machine: &Machine) -> Result<()> {
     if rule.cfa == cfa::UNSUPPORTED
         && (elsewhere(cell(machine.fp)) || elsewhere(cell("ra")) || cell(machine.sp) != "u")
     {
-        // longjmp and setcontext as they jump; vfork, which keeps the return
-        // address in a register.
+        // longjmp and setcontext as they jump.
         return Ok(());
     }
     let frame = match rule.cfa {
@@ -179,6 +178,8 @@ fn same(row: &Row, rule: &Rule, machine: &Machine) -> Result<()> {
         place::AT_CFA => Ok(format!("c{offset:+}")),
         place::AT_SP | place::AT_FP => Ok("exp".to_owned()),
         place::SAME => Ok("u".to_owned()),
+        // `r5 (rdi)`
+        place::REGISTER => Ok(format!("r{offset}")),
         other => anyhow::bail!("place {other}"),
     };
     let ra = saved(rule.ra(), rule.ra_offset)?;

@@ -20,6 +20,10 @@ mod instruction {
     pub const SIGRETURN: u64 = 0x0f_0000_000f_c0c7_48;
     /// The same with 32-bit registers: `mov $15,%eax; syscall`.
     pub const SIGRETURN_SHORT: u64 = 0x05_0f00_0000_0fb8;
+    /// `syscall`
+    pub const SYSCALL: u64 = 0x050f;
+    /// `test %rax,%rax`; without its first byte `test %eax,%eax`.
+    pub const TEST_RESULT: u64 = 0xc0_8548;
 }
 
 /// Offsets in the `ucontext` that a signal handler's caller finds on its stack
@@ -29,6 +33,9 @@ mod ucontext {
     pub const RSP: u64 = 160;
     pub const RIP: u64 = 168;
 }
+
+/// DWARF number of the register with a syscall's result (rax).
+const RESULT: u8 = 0;
 
 /// A step where no table knows the code: compilers at run time use frame
 /// pointers, and so does what little code has neither table nor compiler.
@@ -54,8 +61,19 @@ pub fn without_table(
         return Ok(Registers { pc, sp, fp, lr: 0 });
     }
     if innermost {
+        // C libraries describe `clone` up to its syscall only, as both who called
+        // and who was born go on behind it. The latter's stack begins there.
+        let tests = text & 0xff_ffff == instruction::TEST_RESULT
+            || text & 0xffff == instruction::TEST_RESULT >> 8;
+        let is_born = machine.register(RESULT) == Some(0);
+        let returned = tests
+            && machine.read(at.pc.wrapping_sub(8)).unwrap_or(0) >> 48 == instruction::SYSCALL;
+        if returned && is_born {
+            return Err(Outcome::Complete);
+        }
         // Where the frame isn't set up yet, or is gone already.
-        let nothing_pushed = text & 0xff == instruction::PUSH_FP
+        let nothing_pushed = returned
+            || text & 0xff == instruction::PUSH_FP
             || text & 0xff == instruction::RETURN
             || text & 0xffff_ffff == instruction::ENDBR
             || frame_ahead(text, at.pc, machine);

@@ -74,6 +74,9 @@ impl Row {
         };
         let (ra, ra_offset) = match &self.ra {
             None | Some(RegisterRule::SameValue) if arch.link_register => (place::SAME, 0),
+            Some(RegisterRule::Register(Register(number))) if *number < arch.general => {
+                (place::REGISTER, i32::from(*number))
+            }
             Some(rule) => saved(arch, section, rule)?,
             None => return None,
         };

@@ -185,3 +185,20 @@ fn namespaces() {
     };
     check_all(&recorded, SAMPLES, &[shape]);
 }
+
+/// Checks that births and deaths leave nothing incomplete: clone and vfork,
+/// which C libraries describe in part, and threads that gave up their memory.
+#[test]
+fn births() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = cc(folder.path(), "u-births", "births.c", &["-pthread"]);
+    let recorded = record_script(&format!("{} 2", program.display()));
+    let of_it = recorded.lines.iter().filter(|l| l.process == "u-births");
+    let cloning = of_it.filter(|l| l.frames.iter().any(|f| f.ends_with("clone3")));
+    assert!(cloning.count() > 0, "{}", recorded.said);
+    let complete = recorded.percent("complete");
+    assert!(complete >= 98.0, "{}", recorded.said);
+}
