@@ -513,6 +513,11 @@ fn record_writes_both() {
         s.starts_with("obs-waits;") && s.ends_with(";[sleep]")
     });
     assert_close("sleeps", slept / 1e9, 0.5, &stolen);
+    // It ended before either file was written.
+    let unnamed = sum(&off_cpu, |s| {
+        s.starts_with("obs-waits;") && s.ends_with(";[sleep]") && s.contains(";0x")
+    });
+    assert_eq!(unnamed, 0.0, "{off_cpu}");
     assert!(
         said.contains("off CPU: ") && said.contains("sleep 0.5"),
         "{said}"

@@ -112,6 +112,7 @@ impl Profiler {
             self.unnamed += lost;
             tracing::warn!("{lost} samples dropped: symbolizing takes too long");
         }
+        self.stacks.let_go();
         Ok(())
     }
 

@@ -114,7 +114,7 @@ impl Symbols {
         self.processes.apply(event);
     }
 
-    /// Names everything in `raw`; then lets go of what ended.
+    /// Names everything in `raw`.
     pub fn symbolize(&mut self, raw: &RawProfile) -> (Profile, FrameShare) {
         self.name_kernel(&raw.samples);
         let places: Vec<Vec<Place>> = raw
@@ -124,8 +124,12 @@ impl Symbols {
             .collect();
         self.name_files(&places);
         let jit = self.name_jit(&places);
-        let profile = self.build(raw, &places, &jit);
-        drop(places);
+        self.build(raw, &places, &jit)
+    }
+
+    /// Lets go of what ended; to be called when all profiles of an interval are
+    /// named.
+    pub fn let_go(&mut self) {
         self.processes.forget_ended();
         self.kernel_code.forget_gone();
         self.modules.trim();
@@ -133,7 +137,6 @@ impl Symbols {
         if self.kernel_names.len() > MAX_KERNEL_NAMES {
             self.kernel_names.clear();
         }
-        profile
     }
 
     fn name_kernel(&mut self, samples: &[RawSample]) {

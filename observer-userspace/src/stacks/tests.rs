@@ -164,10 +164,14 @@ fn ended_process_is_named() {
         (from..to).contains(&here).then(|| here - from + offset)
     });
     let there = start + own.expect("mapped here") - offset;
-    let profile = symbolize(&stacks, vec![sample(pid, &[], &[there])]);
-    let names = calls(&profile, 0);
-    assert!(names[0].1.contains("qsort"), "{names:?}");
-    // And it is let go: its number may be somebody else's now.
+    // In each of an interval's profiles: on CPU and off CPU.
+    for _ in 0..2 {
+        let profile = symbolize(&stacks, vec![sample(pid, &[], &[there])]);
+        let names = calls(&profile, 0);
+        assert!(names[0].1.contains("qsort"), "{names:?}");
+    }
+    // And then it is let go: its number may be somebody else's now.
+    stacks.let_go();
     let profile = symbolize(&stacks, vec![sample(pid, &[], &[there])]);
     assert_eq!(calls(&profile, 0)[0].1, format!("{there:#x}"));
 }

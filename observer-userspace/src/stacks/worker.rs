@@ -56,6 +56,7 @@ const PREPARING: Duration = Duration::from_secs(1);
 
 enum Request {
     Symbolize(RawProfile, oneshot::Sender<Symbolized>),
+    LetGo,
     Unwind(Box<UnwindOptions>, mpsc::Sender<()>),
 }
 
@@ -120,6 +121,17 @@ impl Stacks {
             let _ = (&self.wake).write(&[1]);
         }
         receiver
+    }
+
+    /// Lets go of processes that ended, when what was handed over before is
+    /// symbolized. An interval's profiles share processes, so this comes after
+    /// the last of them.
+    pub fn let_go(&self) {
+        if let Some(requests) = &self.requests {
+            // Both fail only when the thread is gone, and everything with it.
+            let _ = requests.send(Request::LetGo);
+            let _ = (&self.wake).write(&[1]);
+        }
     }
 
     /// Has stacks unwound by the files' own information from now on. Returns
@@ -198,6 +210,10 @@ impl Worker {
             loop {
                 match requests.try_recv() {
                     Ok(Request::Symbolize(raw, answer)) => self.symbolize(raw, answer),
+                    Ok(Request::LetGo) => {
+                        self.symbols.let_go();
+                        give_memory_back();
+                    }
                     Ok(Request::Unwind(options, ready)) => self.unwind(*options, ready),
                     Err(mpsc::TryRecvError::Empty) => break,
                     Err(mpsc::TryRecvError::Disconnected) => return,
