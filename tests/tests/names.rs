@@ -354,8 +354,9 @@ fn inlined_functions_and_lines() {
     let (linkage, shown): (Vec<_>, Vec<_>) = ours.into_iter().unzip();
     let theirs = addr2line(&program, "-aif", &addresses);
     compare(&program, &addresses, &linkage, &theirs, 0);
-    // Every function once, against another demangler. Ours doesn't know all
-    // forms of conditions on templates.
+    // Every function once, against another demangler, which puts the type of
+    // what is returned before functions made of templates. Ours doesn't know
+    // all forms of conditions on templates.
     let pairs = linkage.iter().flatten().zip(shown.iter().flatten());
     let pairs: BTreeMap<&str, &str> = pairs.map(|(l, s)| (&*l.0, &*s.0)).collect();
     let mangled = pairs.iter().filter(|(name, _)| name.starts_with("_Z"));
@@ -364,7 +365,7 @@ fn inlined_functions_and_lines() {
         let clean = |text: &str| text.replace(' ', "").trim().to_owned();
         let theirs = run(Command::new("c++filt").arg(name));
         all += 1;
-        same += usize::from(clean(&theirs) == clean(shown));
+        same += usize::from(clean(&theirs).ends_with(&clean(shown)));
     }
     println!("{same} of {all} names as c++filt writes them");
     assert!(all > 50 && same * 10 >= all * 8, "{same} of {all}");

@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use observer_common::unwind::Outcome;
 use observer_tests::otlp_samples::{metrics, profile, spans};
 use observer_tests::receiver::Receiver;
 use observer_userspace::export::self_metrics::CATALOGUE;
-use observer_userspace::export::self_stats::{Fill, ProbeLoss, ProgramStats, SelfStats};
+use observer_userspace::export::self_stats::{
+    Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats,
+};
 use observer_userspace::export::telemetry::Telemetry;
 use observer_userspace::export::{Exporter, OtlpSettings, Signal, SignalStats};
 use observer_userspace::signals::{Attribute, Resource};
@@ -296,6 +299,10 @@ async fn own_telemetry() -> Result<()> {
                 cause: "ring_full".into(),
                 count: 3,
             }],
+            profiles: ProfileOutcomes {
+                on_cpu: [(Outcome::Complete, 5)].into(),
+                off_cpu: [(Outcome::NotWalked, 7)].into(),
+            },
             ..SelfStats::default()
         }));
         let host = Resource {

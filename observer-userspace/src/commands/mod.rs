@@ -8,7 +8,9 @@ pub mod args;
 pub mod check;
 mod child;
 pub mod record;
+mod record_options;
 mod record_summary;
+mod record_total;
 pub mod run;
 mod usage;
 

@@ -1,6 +1,5 @@
 //! `observer record`: one recording of stacks, to files.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -12,33 +11,25 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use nix::sys::signal::Signal;
 use observer_common::loss::Loss;
-use observer_common::unwind::Outcome;
 use observer_common::workload::NewWorkload;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::child::{CannotStart, Held, Running};
+use super::record_options::DEFAULT_DURATION;
+pub use super::record_options::RecordOptions;
+use super::record_total::Total;
 use super::run::prepare;
 use super::{Failure, usage};
-use crate::agent::cgroup_filters;
 use crate::config::Config;
 use crate::config::values::RecordType;
-use crate::export::profile_file::Output;
 use crate::identity::process::comm_from_bytes;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::{cpu, offcpu, sched};
 use crate::signals::attribute::SharedResource;
-use crate::stacks::{
-    RawProfile, RawSample, RawStack, Stacks, SymbolOptions, Symbolized, UnwindOptions, Wait,
-};
+use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions};
 
-/// How long without `--duration` and without a command.
-const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-/// Samples per second and CPU.
-const DEFAULT_FREQUENCY: u32 = 99;
-/// Where to without `-o`.
-const DEFAULT_OUTPUT: &str = "observer.svg";
 /// How often the progress bar moves and stacks are read.
 const TICK: Duration = Duration::from_millis(100);
 /// How often the kernel's counts are taken over.
@@ -51,91 +42,6 @@ const FEW_CELLS: u32 = 1024;
 const MAX_COMM: usize = 15;
 /// Exit status after a SIGINT without a command's own.
 const INTERRUPTED: u8 = 130;
-
-/// What to record.
-#[derive(Clone, Debug)]
-pub struct RecordOptions {
-    /// For how long; without it, until the command ends (or 10 s).
-    pub duration: Option<Duration>,
-    /// Samples per second and CPU.
-    pub frequency: u32,
-    /// Whom; everybody when empty and there is no command.
-    pub filters: Filters,
-    /// Which time the outputs show.
-    pub kind: RecordType,
-    /// From which length on time off CPU counts.
-    pub off_cpu_threshold: Duration,
-    /// Where the result goes.
-    pub outputs: Vec<Output>,
-    /// Where time off CPU goes beside it.
-    pub off_cpu_outputs: Vec<Output>,
-    /// A command to start and record with its children.
-    pub command: Vec<OsString>,
-    /// Bytes that unwinding tables may take in the kernel.
-    pub table_bytes: u64,
-}
-
-impl RecordOptions {
-    /// What configuration and command line say together.
-    ///
-    /// # Errors
-    /// In one line, when an output has no known format or can't be written,
-    /// or a cgroup isn't there.
-    pub fn new(config: &Config, command: Vec<OsString>) -> anyhow::Result<Self> {
-        let record = &config.record;
-        let mut names = record.output.clone().unwrap_or_default();
-        if names.is_empty() {
-            names.push(DEFAULT_OUTPUT.into());
-        }
-        let mut outputs = Vec::with_capacity(names.len());
-        for name in &names {
-            let output = Output::parse(&name.to_string_lossy())?;
-            output.check()?;
-            outputs.push(output);
-        }
-        let kind = record.r#type.unwrap_or_default();
-        let mut off_cpu_outputs = Vec::new();
-        if record.off_cpu == Some(true) {
-            anyhow::ensure!(
-                kind != RecordType::OffCpu,
-                "--off-cpu adds to another --type; --type off-cpu shows the same"
-            );
-            for output in &outputs {
-                let beside = output.beside("off-cpu").context(
-                    "--off-cpu writes beside each output, and standard output has no place there",
-                )?;
-                beside.check()?;
-                off_cpu_outputs.push(beside);
-            }
-        }
-        Ok(Self {
-            duration: record.duration.map(|period| period.0),
-            frequency: record.frequency.map_or(DEFAULT_FREQUENCY, |f| f.0),
-            filters: Filters {
-                pids: config.filter.pids.clone(),
-                with_children: !command.is_empty(),
-                comms: config.filter.comms.clone(),
-                cgroups: cgroup_filters(&config.filter.cgroups)?,
-            },
-            kind,
-            off_cpu_threshold: record.off_cpu_threshold.unwrap_or_default().0,
-            outputs,
-            off_cpu_outputs,
-            command,
-            table_bytes: config.tables.unwind_bytes,
-        })
-    }
-
-    /// Whether stacks on CPU are sampled.
-    pub fn wants_on_cpu(&self) -> bool {
-        self.kind != RecordType::OffCpu
-    }
-
-    /// Whether time off CPU is counted.
-    pub fn wants_off_cpu(&self) -> bool {
-        self.kind != RecordType::OnCpu || !self.off_cpu_outputs.is_empty()
-    }
-}
 
 /// Checks everything, records, writes; the command's exit status if there is one.
 pub fn execute(config: &Config, command: Vec<OsString>) -> Result<ExitCode, Failure> {
@@ -215,59 +121,6 @@ pub struct Recorded {
     pub shown: Symbolized,
     /// What is written beside them.
     pub off_cpu: Option<Symbolized>,
-}
-
-/// What makes two samples of one recording one.
-type Whose = (
-    u32,
-    u32,
-    String,
-    String,
-    Arc<RawStack>,
-    Outcome,
-    Option<Wait>,
-);
-
-/// Profiles of one kind, added up.
-#[derive(Default)]
-struct Total {
-    raw: RawProfile,
-    index: HashMap<Whose, usize>,
-}
-
-impl Total {
-    fn add(&mut self, raw: RawProfile) {
-        if self.raw.period == 0 {
-            self.raw = RawProfile {
-                samples: Vec::new(),
-                duration: 0,
-                ..raw
-            };
-        }
-        self.raw.duration += raw.duration;
-        for sample in raw.samples {
-            self.add_sample(sample);
-        }
-    }
-
-    fn add_sample(&mut self, sample: RawSample) {
-        let whose = (
-            sample.pid,
-            sample.tid,
-            sample.thread.clone(),
-            sample.process.clone(),
-            sample.stack.clone(),
-            sample.outcome,
-            sample.wait,
-        );
-        match self.index.get(&whose) {
-            Some(&at) => self.raw.samples[at].value += sample.value,
-            None => {
-                self.index.insert(whose, self.raw.samples.len());
-                self.raw.samples.push(sample);
-            }
-        }
-    }
 }
 
 /// A recording under way.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::debug_files::{self, DebugFile};
 use super::debug_info::{self, DebugSections, SourceLine};
-use super::demangle::{demangle, is_mangled};
+use super::demangle::Demangler;
 use super::elf::Sections;
 use super::files::{Lines, Module, NamedLine, Roots};
 use super::symbol_table::{Unsized, look_up};
@@ -161,15 +161,16 @@ fn put(
     }
 }
 
-/// Demangles everything at once and gives it to the modules to keep.
+/// Demangles what was found and gives it to the modules to keep.
 pub fn keep(found: Vec<(&Module, Found)>) {
+    let mut demangler = Demangler::default();
+    let mut known: HashMap<&str, Option<String>> = HashMap::new();
     let all = found.iter().flat_map(|(_, found)| found.0.values());
-    let names = all.flatten().filter_map(|line| line.name.as_deref());
-    let mut mangled: Vec<&str> = names.filter(|name| is_mangled(name)).collect();
-    mangled.sort_unstable();
-    mangled.dedup();
-    let demangled = demangle(&mangled);
-    let known: HashMap<&str, Option<String>> = mangled.into_iter().zip(demangled).collect();
+    for name in all.flatten().filter_map(|line| line.name.as_deref()) {
+        known
+            .entry(name)
+            .or_insert_with(|| demangler.demangle(name));
+    }
     let mut shared: HashMap<&str, Rc<str>> = HashMap::new();
     for (module, found) in &found {
         let named = found.0.iter().map(|(offset, lines)| {

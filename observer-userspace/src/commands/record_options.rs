@@ -1,0 +1,104 @@
+//! What `observer record` is to record.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::agent::cgroup_filters;
+use crate::config::Config;
+use crate::config::values::RecordType;
+use crate::export::profile_file::Output;
+use crate::kernel::object::Filters;
+
+/// How long without `--duration` and without a command.
+pub const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// Samples per second and CPU.
+const DEFAULT_FREQUENCY: u32 = 99;
+/// Where to without `-o`.
+const DEFAULT_OUTPUT: &str = "observer.svg";
+
+/// What to record.
+#[derive(Clone, Debug)]
+pub struct RecordOptions {
+    /// For how long; without it, until the command ends (or 10 s).
+    pub duration: Option<Duration>,
+    /// Samples per second and CPU.
+    pub frequency: u32,
+    /// Whom; everybody when empty and there is no command.
+    pub filters: Filters,
+    /// Which time the outputs show.
+    pub kind: RecordType,
+    /// From which length on time off CPU counts.
+    pub off_cpu_threshold: Duration,
+    /// Where the result goes.
+    pub outputs: Vec<Output>,
+    /// Where time off CPU goes beside it.
+    pub off_cpu_outputs: Vec<Output>,
+    /// A command to start and record with its children.
+    pub command: Vec<OsString>,
+    /// Bytes that unwinding tables may take in the kernel.
+    pub table_bytes: u64,
+}
+
+impl RecordOptions {
+    /// What configuration and command line say together.
+    ///
+    /// # Errors
+    /// In one line, when an output has no known format or can't be written,
+    /// or a cgroup isn't there.
+    pub fn new(config: &Config, command: Vec<OsString>) -> anyhow::Result<Self> {
+        let record = &config.record;
+        let mut names = record.output.clone().unwrap_or_default();
+        if names.is_empty() {
+            names.push(DEFAULT_OUTPUT.into());
+        }
+        let mut outputs = Vec::with_capacity(names.len());
+        for name in &names {
+            let output = Output::parse(&name.to_string_lossy())?;
+            output.check()?;
+            outputs.push(output);
+        }
+        let kind = record.r#type.unwrap_or_default();
+        let mut off_cpu_outputs = Vec::new();
+        if record.off_cpu == Some(true) {
+            anyhow::ensure!(
+                kind != RecordType::OffCpu,
+                "--off-cpu adds to another --type; --type off-cpu shows the same"
+            );
+            for output in &outputs {
+                let beside = output.beside("off-cpu").context(
+                    "--off-cpu writes beside each output, and standard output has no place there",
+                )?;
+                beside.check()?;
+                off_cpu_outputs.push(beside);
+            }
+        }
+        Ok(Self {
+            duration: record.duration.map(|period| period.0),
+            frequency: record.frequency.map_or(DEFAULT_FREQUENCY, |f| f.0),
+            filters: Filters {
+                pids: config.filter.pids.clone(),
+                with_children: !command.is_empty(),
+                comms: config.filter.comms.clone(),
+                cgroups: cgroup_filters(&config.filter.cgroups)?,
+            },
+            kind,
+            off_cpu_threshold: record.off_cpu_threshold.unwrap_or_default().0,
+            outputs,
+            off_cpu_outputs,
+            command,
+            table_bytes: config.tables.unwind_bytes,
+        })
+    }
+
+    /// Whether stacks on CPU are sampled.
+    pub fn wants_on_cpu(&self) -> bool {
+        self.kind != RecordType::OffCpu
+    }
+
+    /// Whether time off CPU is counted.
+    pub fn wants_off_cpu(&self) -> bool {
+        self.kind != RecordType::OnCpu || !self.off_cpu_outputs.is_empty()
+    }
+}

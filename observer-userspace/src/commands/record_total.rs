@@ -1,0 +1,64 @@
+//! Adding up what a recording took from the kernel, piece by piece.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use observer_common::unwind::Outcome;
+
+use crate::stacks::{RawProfile, RawSample, RawStack, Wait};
+
+/// What makes two samples of one recording one.
+type Whose = (
+    u32,
+    u32,
+    String,
+    String,
+    Arc<RawStack>,
+    Outcome,
+    Option<Wait>,
+);
+
+/// Profiles of one kind, added up.
+#[derive(Default)]
+pub struct Total {
+    /// The sum.
+    pub raw: RawProfile,
+    /// Where a sample is in it.
+    pub index: HashMap<Whose, usize>,
+}
+
+impl Total {
+    /// Adds a piece.
+    pub fn add(&mut self, raw: RawProfile) {
+        if self.raw.period == 0 {
+            self.raw = RawProfile {
+                samples: Vec::new(),
+                duration: 0,
+                ..raw
+            };
+        }
+        self.raw.duration += raw.duration;
+        for sample in raw.samples {
+            self.add_sample(sample);
+        }
+    }
+
+    fn add_sample(&mut self, sample: RawSample) {
+        let whose = (
+            sample.pid,
+            sample.tid,
+            sample.thread.clone(),
+            sample.process.clone(),
+            sample.stack.clone(),
+            sample.outcome,
+            sample.wait,
+        );
+        match self.index.get(&whose) {
+            Some(&at) => self.raw.samples[at].value += sample.value,
+            None => {
+                self.index.insert(whose, self.raw.samples.len());
+                self.raw.samples.push(sample);
+            }
+        }
+    }
+}
