@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
+use crate::kernel::clock::Clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
 use crate::unwind::{self, BuildError, Table};
 
@@ -35,7 +36,8 @@ pub enum News {
     Empty,
     /// It can't be built, or is larger than all tables may be.
     Failed,
-    /// It was in use least recently, and had to make room.
+    /// It was in use least recently and had to make room, or there is no room
+    /// for it now.
     Evicted,
 }
 
@@ -87,6 +89,8 @@ impl Eq for Order {}
 const LARGE: u64 = 16 << 20;
 /// How long a finished table may wait for others to be published with it.
 const PUBLISH_AFTER: Duration = Duration::from_millis(50);
+/// A table that was used in this time isn't evicted.
+const IN_USE: Duration = Duration::from_secs(10);
 /// How long a number rests before another table may have it.
 const REST: Duration = Duration::from_secs(2);
 
@@ -168,6 +172,7 @@ impl Drop for Tables {
 struct Kept {
     id: u32,
     bytes: u64,
+    since: Instant,
 }
 
 /// What the thread has.
@@ -279,25 +284,27 @@ impl Keeper {
 
     /// Takes over what came of building.
     fn take(&mut self, key: &FileKey, built: Built) -> Option<Finished> {
-        let kept = match built {
-            Ok(Some(table)) => self.hand_over(key, &table).map(Some),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error.into()),
+        let news = match built {
+            Ok(Some(table)) => match self.hand_over(key, &table) {
+                Ok(Some(finished)) => return Some(finished),
+                Ok(None) => News::Evicted,
+                Err(error) => self.failed(key, &error),
+            },
+            Ok(None) => News::Empty,
+            Err(error) => self.failed(key, &error.into()),
         };
-        match kept {
-            Ok(Some(finished)) => return Some(finished),
-            Ok(None) => self.tell(key.clone(), News::Empty),
-            Err(error) => {
-                tracing::debug!("no unwinding table of {key:?}: {error:#}");
-                self.stats.failed.fetch_add(1, Ordering::Relaxed);
-                self.tell(key.clone(), News::Failed);
-            }
-        }
+        self.tell(key.clone(), news);
         None
     }
 
-    /// Copies a table to the kernel, if there is room.
-    fn hand_over(&mut self, key: &FileKey, table: &Table) -> anyhow::Result<Finished> {
+    fn failed(&self, key: &FileKey, error: &anyhow::Error) -> News {
+        tracing::debug!("no unwinding table of {key:?}: {error:#}");
+        self.stats.failed.fetch_add(1, Ordering::Relaxed);
+        News::Failed
+    }
+
+    /// Copies a table to the kernel; `None` if there is no room now.
+    fn hand_over(&mut self, key: &FileKey, table: &Table) -> anyhow::Result<Option<Finished>> {
         let chunks = table.words.len().div_ceil(CHUNK_WORDS);
         let bytes = (chunks * size_of::<Chunk>()) as u64;
         anyhow::ensure!(
@@ -306,7 +313,9 @@ impl Keeper {
             self.limit
         );
         while self.used + bytes > self.limit {
-            anyhow::ensure!(self.evict(), "there is no room, and nothing to evict");
+            if !self.evict() {
+                return Ok(None);
+            }
         }
         let id = self.number().context("there are too many tables")?;
         let kernel = match KernelTable::create(&table.words) {
@@ -318,13 +327,13 @@ impl Keeper {
         };
         self.used += bytes;
         self.stats.built.fetch_add(1, Ordering::Relaxed);
-        Ok(Finished {
+        Ok(Some(Finished {
             key: key.clone(),
             id,
             base: table.base,
             bytes,
             table: kernel,
-        })
+        }))
     }
 
     /// A number that no table has, nor had a moment ago.
@@ -343,13 +352,24 @@ impl Keeper {
     }
 
     /// Takes away the table that was used least recently; false if there is
-    /// none.
+    /// none that wasn't used lately: whoever needs more tables at once than
+    /// there is room for is better off with some than with a change of all.
     fn evict(&mut self) -> bool {
+        let now = Clock::monotonic();
+        let idle = |kept: &Kept| {
+            let used = u64::from(self.maps.last_used(kept.id)) << 30;
+            let unused = Duration::from_nanos(now.saturating_sub(used));
+            unused.min(kept.since.elapsed())
+        };
         let oldest = self
             .kept
             .iter()
-            .min_by_key(|(_, kept)| (self.maps.last_used(kept.id), u64::MAX - kept.bytes));
-        let Some(key) = oldest.map(|(key, _)| key.clone()) else {
+            .map(|(key, kept)| (idle(kept), kept.bytes, key))
+            .max();
+        let Some(key) = oldest
+            .filter(|(idle, _, _)| *idle >= IN_USE)
+            .map(|(_, _, key)| key.clone())
+        else {
             return false;
         };
         let Some(kept) = self.kept.remove(&key) else {
@@ -387,7 +407,8 @@ impl Keeper {
         }
         for (key, id, bytes) in keys {
             if published.is_ok() {
-                self.kept.insert(key, Kept { id, bytes });
+                let since = Instant::now();
+                self.kept.insert(key, Kept { id, bytes, since });
             } else {
                 self.used -= bytes;
                 self.resting.push_back((Instant::now(), id));

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use observer_common::unwind::{
     MAPPINGS, Mapping, Outcome, Process as KernelProcess, Request, TABLE_ABSENT, TABLE_EMPTY,
@@ -29,6 +29,9 @@ use crate::kernel::unwind::{ProcessMaps, TableMaps};
 
 /// Files whose table's state is remembered, beyond those in use.
 const MAX_STATES: usize = 16 * 1024;
+
+/// How often the table of one file is built at most.
+const ORDER_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is known of a file's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct Unwinder {
     lists: HashMap<ListId, List>,
     published: HashMap<u32, ListId>,
     states: HashMap<Rc<FileKey>, State>,
+    /// When tables were ordered lately.
+    ordered: HashMap<Rc<FileKey>, Instant>,
     /// Processes whose mappings changed.
     dirty: HashSet<u32>,
     lists_made: u32,
@@ -92,6 +97,7 @@ impl Unwinder {
             lists: HashMap::new(),
             published: HashMap::new(),
             states: HashMap::new(),
+            ordered: HashMap::new(),
             dirty: HashSet::new(),
             lists_made: 0,
             followed: HashSet::new(),
@@ -247,6 +253,7 @@ impl Unwinder {
         if let Some(module) = modules.of(request.tgid, process, &map)
             && let Some(key) = file_key(&module)
             && self.states.get(&key) == Some(&State::Evicted)
+            && self.may_order_again(&key)
         {
             self.order(Rc::new(key), &module);
         }
@@ -372,8 +379,9 @@ impl Unwinder {
     fn state(&mut self, module: &Module) -> Option<(Rc<FileKey>, State)> {
         let key = file_key(module)?;
         if let Some((key, state)) = self.states.get_key_value(&key) {
-            if *state != State::Evicted {
-                return Some((key.clone(), *state));
+            let (key, state) = (key.clone(), *state);
+            if state != State::Evicted || !self.may_order_again(&key) {
+                return Some((key, state));
             }
         } else if self.states.len() >= MAX_STATES {
             let used = |state: &State| matches!(state, State::Ready { .. } | State::Ordered);
@@ -393,7 +401,18 @@ impl Unwinder {
             }
             None => State::Failed,
         };
+        if self.ordered.len() > MAX_STATES {
+            self.ordered.clear();
+        }
+        self.ordered.insert(key.clone(), Instant::now());
         self.states.insert(key, state);
+    }
+
+    /// Whether a table that was evicted may be built once more: not all the
+    /// time, where more are needed than there is room for.
+    fn may_order_again(&mut self, key: &FileKey) -> bool {
+        self.ordered.retain(|_, at| at.elapsed() < ORDER_AGAIN);
+        !self.ordered.contains_key(key)
     }
 }
 
