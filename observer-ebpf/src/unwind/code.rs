@@ -66,8 +66,8 @@ pub fn without_table(
         let tests = text & 0xff_ffff == instruction::TEST_RESULT
             || text & 0xffff == instruction::TEST_RESULT >> 8;
         let is_born = machine.register(RESULT) == Some(0);
-        let returned = tests
-            && machine.read(at.pc.wrapping_sub(8)).unwrap_or(0) >> 48 == instruction::SYSCALL;
+        let returned =
+            tests && machine.read(at.pc.wrapping_sub(8)).unwrap_or(0) >> 48 == instruction::SYSCALL;
         if returned && is_born {
             return Err(Outcome::Complete);
         }
