@@ -95,11 +95,8 @@ pub fn walk(
     }
     walk.at = at;
     walk.mapping = Mapping {
-        start: 0,
-        end: 0,
-        base: 0,
         table: TABLE_NONE,
-        list: 0,
+        ..Mapping::default()
     };
     walk.tgid = read!(task, task_tgid, u32);
     walk.frames = 1;
@@ -205,15 +202,8 @@ fn step_in(scratch: *mut Scratch, context: Option<u32>) -> u32 {
         is_innermost: walk.is_innermost != 0,
         is_copied: context.is_none(),
     };
-    let mut rule = Rule {
-        cfa: 0,
-        register: 0,
-        places: 0,
-        flags: 0,
-        cfa_offset: 0,
-        ra_offset: 0,
-        fp_offset: 0,
-    };
+    // Nothing is known of the code, unless something is found.
+    let mut rule = Rule::default();
     if walk.process.list != 0 {
         if (place < walk.mapping.start || place >= walk.mapping.end)
             && !find_mapping(&walk.process, place, &mut walk.mapping)

@@ -12,6 +12,7 @@ pub mod export;
 pub mod identity;
 pub mod kernel;
 pub mod logging;
+mod memory;
 pub mod probes;
 pub mod signals;
 pub mod stacks;

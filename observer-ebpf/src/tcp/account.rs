@@ -27,22 +27,6 @@ const SRTT_SHIFT: u32 = 3;
 #[btf_map]
 static TCP_RING: RingBuf<Connection, RING_BYTES> = RingBuf::new();
 
-/// Stores `new` if `*at` still is `old`; returns what was there.
-#[inline(always)]
-fn compare_exchange(at: *mut u64, old: u64, new: u64) -> u64 {
-    let found: u64;
-    // SAFETY: callers pass a pointer into a map value.
-    unsafe {
-        core::arch::asm!(
-            "r0 = cmpxchg_64({at} + 0, r0, {new})",
-            at = in(reg) at,
-            new = in(reg) new,
-            inout("r0") old => found,
-        );
-    }
-    found
-}
-
 /// Raises what is counted to `now` and returns by how much. The iterator runs
 /// beside the socket's own events: whoever raises it counts it.
 #[inline(always)]
@@ -53,7 +37,7 @@ fn claim(counted: *mut u64, now: u64) -> u64 {
         if now <= old {
             return 0;
         }
-        if compare_exchange(counted, old, now) == old {
+        if tally::compare_and_swap(counted, old, now) == old {
             return now - old;
         }
     }

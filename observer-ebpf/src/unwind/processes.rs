@@ -27,15 +27,7 @@ const FORCE_WAKEUP: u64 = 2;
 #[inline(always)]
 pub fn process(tgid: u32) -> Process {
     // SAFETY: copied at once.
-    match unsafe { PROCESSES.get(&tgid) } {
-        Some(process) => *process,
-        None => Process {
-            first: 0,
-            count: 0,
-            list: 0,
-            asked: 0,
-        },
-    }
+    unsafe { PROCESSES.get(&tgid) }.copied().unwrap_or_default()
 }
 
 /// Lets the daemon know what is missing; not too often.
@@ -52,10 +44,8 @@ pub fn ask(tgid: u32, reason: Outcome, address: u64) {
         }
     } else {
         let process = Process {
-            first: 0,
-            count: 0,
-            list: 0,
             asked: time,
+            ..Process::default()
         };
         if PROCESSES
             .insert(&tgid, &process, BPF_NOEXIST as u64)

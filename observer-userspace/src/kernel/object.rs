@@ -16,6 +16,7 @@ use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, WorkloadKey};
 
 use super::btf::KernelBtf;
 use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
+use crate::memory;
 
 /// The committed kernel object.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
@@ -153,7 +154,7 @@ impl Kernel {
             .flat_map(|name| types.enumerators(name))
             .collect();
         drop(types);
-        give_memory_back();
+        memory::give_back();
 
         let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
         let (offset_bytes, config_bytes) = (Bytes(offsets), Bytes(config));
@@ -328,7 +329,7 @@ impl Kernel {
     /// Frees the memory of the kernel's types: nothing can be attached after.
     pub fn forget_types(&mut self) {
         self.btf = None;
-        give_memory_back();
+        memory::give_back();
     }
 
     /// What became of every program that was to be attached.
@@ -414,16 +415,6 @@ fn dwarf_registers() -> [u8; 32] {
     let mut registers = [0; 32];
     registers[..X86_64.len()].copy_from_slice(&X86_64);
     registers
-}
-
-/// The kernel's types are tens of megabytes in small pieces, which glibc would
-/// keep when they are freed.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: has no preconditions.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// The descriptor of a map that is an array.

@@ -14,6 +14,7 @@ use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
 use crate::kernel::clock::Clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
+use crate::memory;
 use crate::unwind::{self, BuildError, Table};
 
 /// Which file: its build id and length, or device, inode, length and time of
@@ -212,7 +213,7 @@ impl Keeper {
         loop {
             let message = if self.waiting.is_empty() {
                 self.publish(&mut finished);
-                give_memory_back();
+                memory::give_back();
                 // The sender that is ours never goes.
                 let Ok(message) = orders.recv() else { return };
                 Some(message)
@@ -437,13 +438,4 @@ fn build(order: &Order) -> Built {
     let built = unwind::build(&order.file);
     tracing::debug!(took = ?began.elapsed(), "unwinding table of {:?}", order.key);
     built
-}
-
-/// Building leaves much freed memory behind, which the allocator would keep.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: frees unused heap pages, touches nothing that is in use.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }

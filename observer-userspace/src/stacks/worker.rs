@@ -20,6 +20,7 @@ use super::symbols::{FrameShare, SymbolOptions, Symbols};
 use super::tables::UnwindStats;
 use super::unwinder::Unwinder;
 use crate::kernel::unwind::{ProcessMaps, TableMaps};
+use crate::memory;
 use crate::signals::Profile;
 
 /// A profile with names.
@@ -212,7 +213,7 @@ impl Worker {
                     Ok(Request::Symbolize(raw, answer)) => self.symbolize(raw, answer),
                     Ok(Request::LetGo) => {
                         self.symbols.let_go();
-                        give_memory_back();
+                        memory::give_back();
                     }
                     Ok(Request::Unwind(options, ready)) => self.unwind(*options, ready),
                     Err(mpsc::TryRecvError::Empty) => break,
@@ -238,7 +239,7 @@ impl Worker {
             } = &mut self.symbols;
             unwinder.update(processes, modules);
             unwinder.hear();
-            if !unwinder.is_building() {
+            if self.preparing.is_some() && !unwinder.is_building() {
                 self.preparing = None;
             }
         }
@@ -254,7 +255,7 @@ impl Worker {
             frames,
             losses,
         });
-        give_memory_back();
+        memory::give_back();
     }
 
     fn unwind(&mut self, options: UnwindOptions, ready: mpsc::Sender<()>) {
@@ -325,14 +326,4 @@ fn poll(fds: &[BorrowedFd<'_>], limit: Duration) -> Vec<bool> {
     // outlive the call.
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, limit) };
     fds.iter().map(|fd| fd.revents != 0).collect()
-}
-
-/// Symbolizing leaves much freed memory behind, which the allocator would
-/// keep.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: frees unused heap pages, touches nothing that is in use.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }

@@ -22,14 +22,10 @@ pub const UNSUPPORTED: Rule = only(cfa::UNSUPPORTED);
 const MAX_OPERATIONS: usize = 8;
 
 const fn only(cfa: u8) -> Rule {
+    // `Rule::default` isn't const.
     Rule {
         cfa,
-        register: 0,
-        places: 0,
-        flags: 0,
-        cfa_offset: 0,
-        ra_offset: 0,
-        fp_offset: 0,
+        ..Rule::from_words([0; 4])
     }
 }
 

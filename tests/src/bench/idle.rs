@@ -32,6 +32,22 @@ pub(super) struct Usage {
     pub(super) others: f64,
 }
 
+impl Usage {
+    /// As the report's data.
+    pub(super) fn numbers(&self) -> serde_json::Value {
+        json!({
+            "cpu_percent": self.total,
+            "user_percent": self.user,
+            "system_percent": self.system,
+            "start_seconds": self.start,
+            "first_interval_seconds": self.first_interval,
+            "resident_mb": self.resident,
+            "peak_mb": self.peak,
+            "others_percent": self.others * 100.0,
+        })
+    }
+}
+
 /// Runs it.
 pub fn run(options: &Options) -> Result<Section> {
     let steady = Duration::from_secs(if options.quick { 20 } else { 60 });
@@ -72,17 +88,8 @@ pub fn run(options: &Options) -> Result<Section> {
         })
     });
     let data = runs.iter().map(|(name, usage)| {
-        let numbers = json!({
-            "cpu_percent": usage.total,
-            "user_percent": usage.user,
-            "system_percent": usage.system,
-            "cpu_percent_with_first_interval": usage.with_first,
-            "start_seconds": usage.start,
-            "first_interval_seconds": usage.first_interval,
-            "resident_mb": usage.resident,
-            "peak_mb": usage.peak,
-            "others_percent": usage.others * 100.0,
-        });
+        let mut numbers = usage.numbers();
+        numbers["cpu_percent_with_first_interval"] = usage.with_first.into();
         ((*name).to_string(), numbers)
     });
     Ok(Section {

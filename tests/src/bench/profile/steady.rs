@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::json;
 
 use crate::bench::collector::Collector;
 use crate::bench::idle::{self, Usage};
@@ -47,19 +46,9 @@ fn section(runs: &[(&str, Usage)], steady: Duration) -> Section {
         limit: 1.0,
         unit: " % of a core",
     });
-    let data = runs.iter().map(|(name, usage)| {
-        let numbers = json!({
-            "cpu_percent": usage.total,
-            "user_percent": usage.user,
-            "system_percent": usage.system,
-            "start_seconds": usage.start,
-            "first_interval_seconds": usage.first_interval,
-            "resident_mb": usage.resident,
-            "peak_mb": usage.peak,
-            "others_percent": usage.others * 100.0,
-        });
-        ((*name).to_string(), numbers)
-    });
+    let data = runs
+        .iter()
+        .map(|(name, usage)| ((*name).to_string(), usage.numbers()));
     Section {
         name: "profile/run",
         title: "what the daemon costs while all CPUs are busy".into(),
