@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod loss;
 pub mod offcpu;
 pub mod offsets;
+pub mod requests;
 pub mod slot;
 pub mod syscalls;
 pub mod tally;

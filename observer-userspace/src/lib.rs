@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod logging;
 mod memory;
 pub mod probes;
+pub mod requests;
 pub mod signals;
 pub mod stacks;
 pub mod unwind;

@@ -51,6 +51,7 @@ pub fn metrics(time: u64, series: usize, value: i64) -> MetricBatch {
         attributes: vec![Attribute::new("series", i as i64)],
         start: START,
         value,
+        exemplars: Vec::new(),
     };
     let histogram = Histogram {
         scale: 3,

@@ -34,10 +34,13 @@ impl MetricBuilder {
         push(
             self.workloads.entry(workload).or_default(),
             def,
-            attributes,
-            start,
-            value,
+            point(attributes, start, value),
         );
+    }
+
+    /// Adds a point of a workload with some of the values that it is made of.
+    pub fn workload_point(&mut self, workload: u16, def: &'static MetricDef, point: MetricPoint) {
+        push(self.workloads.entry(workload).or_default(), def, point);
     }
 
     /// Adds a point of the host as a whole.
@@ -48,7 +51,7 @@ impl MetricBuilder {
         start: UnixNanos,
         value: PointValue,
     ) {
-        push(&mut self.host, def, attributes, start, value);
+        push(&mut self.host, def, point(attributes, start, value));
     }
 
     /// The workloads that have points.
@@ -105,6 +108,7 @@ fn add(points: &mut Vec<MetricPoint>, point: MetricPoint) {
         return;
     };
     same.start = same.start.min(point.start);
+    same.exemplars.extend(point.exemplars);
     match (&mut same.value, point.value) {
         (PointValue::Int(sum), PointValue::Int(n)) => *sum = sum.saturating_add(n),
         (PointValue::Double(sum), PointValue::Double(n)) => *sum += n,
@@ -114,25 +118,21 @@ fn add(points: &mut Vec<MetricPoint>, point: MetricPoint) {
     }
 }
 
-fn push(
-    metrics: &mut Group,
-    def: &'static MetricDef,
-    attributes: Vec<Attribute>,
-    start: UnixNanos,
-    value: PointValue,
-) {
-    metrics
-        .entry(def.name)
-        .or_insert_with(|| Metric {
-            def,
-            points: Vec::new(),
-        })
-        .points
-        .push(MetricPoint {
-            attributes,
-            start,
-            value,
-        });
+fn point(attributes: Vec<Attribute>, start: UnixNanos, value: PointValue) -> MetricPoint {
+    MetricPoint {
+        attributes,
+        start,
+        value,
+        exemplars: Vec::new(),
+    }
+}
+
+fn push(metrics: &mut Group, def: &'static MetricDef, point: MetricPoint) {
+    let metric = metrics.entry(def.name).or_insert_with(|| Metric {
+        def,
+        points: Vec::new(),
+    });
+    metric.points.push(point);
 }
 
 fn sorted(metrics: Group) -> Vec<Metric> {

@@ -130,6 +130,19 @@ pub enum PointValue {
     Histogram(Histogram),
 }
 
+/// One of the values that a point is made of, with the span that it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// When it was measured.
+    pub time: UnixNanos,
+    /// The value, in the metric's unit.
+    pub value: f64,
+    /// The span's trace.
+    pub trace_id: [u8; 16],
+    /// The span, which is exported.
+    pub span_id: [u8; 8],
+}
+
 /// One value of one series at the end of an interval. Always cumulative since
 /// `start`; exporters turn it into a delta when asked to.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,6 +153,8 @@ pub struct MetricPoint {
     pub start: UnixNanos,
     /// The value.
     pub value: PointValue,
+    /// A few of the interval's values.
+    pub exemplars: Vec<Exemplar>,
 }
 
 /// All points of one metric of one resource.

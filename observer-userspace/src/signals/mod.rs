@@ -11,7 +11,7 @@ pub mod span;
 pub mod wait;
 
 pub use attribute::{Attribute, Resource, Value};
-pub use metric::{Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue};
+pub use metric::{Exemplar, Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue};
 pub use profile::Profile;
 pub use span::{Span, SpanEvent, SpanKind, SpanStatus};
 pub use wait::{Reason, ThreadState, Waited};

@@ -70,6 +70,7 @@ impl Delta {
             attributes: point.attributes.clone(),
             start,
             value,
+            exemplars: point.exemplars.clone(),
         })
     }
 
@@ -163,6 +164,7 @@ mod tests {
             attributes: Vec::new(),
             start,
             value,
+            exemplars: Vec::new(),
         }
     }
 

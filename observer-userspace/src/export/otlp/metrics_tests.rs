@@ -35,6 +35,7 @@ fn batch(time: u64, series: usize, n: u64) -> MetricBatch {
                 attributes: vec![Attribute::new("i", i as i64)],
                 start: 5,
                 value: value(i),
+                exemplars: Vec::new(),
             })
             .collect()
     };

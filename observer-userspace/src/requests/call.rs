@@ -1,0 +1,162 @@
+//! What was asked and answered, by kind of protocol: as it was on the wire, but
+//! for what is never kept (bodies, literals, secrets).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A request with its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// HTTP.
+    Http(Http),
+    /// gRPC, over HTTP/2.
+    Rpc(Rpc),
+    /// A database.
+    Db(Db),
+    /// A look-up of a name.
+    Dns(Dns),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The connection ended first.
+    Closed,
+    /// The request was given up by the client (HTTP/2's RST_STREAM with CANCEL).
+    Cancelled,
+    /// The stream was reset with this error code (RFC 9113, 7).
+    Reset(u32),
+    /// No answer came in time.
+    Timeout,
+}
+
+/// HTTP's version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+/// HTTP's methods that semantic conventions know; others are `_OTHER` there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// GET.
+    #[default]
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// DELETE.
+    Delete,
+    /// CONNECT.
+    Connect,
+    /// OPTIONS.
+    Options,
+    /// TRACE.
+    Trace,
+    /// PATCH.
+    Patch,
+    /// Another one, or not known (a request whose head wasn't seen).
+    Other,
+}
+
+/// An HTTP request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Http {
+    /// The method.
+    pub method: Method,
+    /// The target as it was sent (`/a?b=c`, `*`, `http://…`), cut at 2 KiB; empty
+    /// if it wasn't seen. Contains secrets: see `redact`.
+    pub target: String,
+    /// `Host` or `:authority`.
+    pub host: Option<Arc<str>>,
+    /// `User-Agent`.
+    pub user_agent: Option<Arc<str>>,
+    /// The version.
+    pub version: HttpVersion,
+    /// Status code; `None` without an answer, or if it wasn't seen.
+    pub status: Option<u16>,
+    /// Body bytes of the request, if known.
+    pub request_size: Option<u64>,
+    /// Body bytes of the answer, if known.
+    pub response_size: Option<u64>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
+}
+
+/// A gRPC call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rpc {
+    /// `package.Service`.
+    pub service: Arc<str>,
+    /// The method.
+    pub method: Arc<str>,
+    /// `:authority`.
+    pub host: Option<Arc<str>>,
+    /// `grpc-status`, from trailers or an answer of trailers only.
+    pub status: Option<u32>,
+    /// HTTP's own status, where it isn't 200.
+    pub http_status: Option<u16>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
+}
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DbSystem {
+    /// `postgresql`.
+    PostgreSql,
+    /// `mysql`.
+    MySql,
+    /// `redis`.
+    Redis,
+}
+
+/// A database operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Db {
+    /// Which system.
+    pub system: DbSystem,
+    /// `SELECT`, `GET`: of low cardinality; empty if not known.
+    pub operation: Cow<'static, str>,
+    /// `SELECT users`: of low cardinality; empty if not known.
+    pub summary: Arc<str>,
+    /// The statement without its literals.
+    pub text: Option<Arc<str>>,
+    /// The table, if there is just one.
+    pub collection: Option<Arc<str>>,
+    /// The database's name (or number).
+    pub namespace: Option<Arc<str>>,
+    /// The system's own code of what went wrong: SQLSTATE, MySQL's number,
+    /// Redis's prefix (`WRONGTYPE`).
+    pub error: Option<String>,
+    /// Rows that came back or were changed, if told.
+    pub rows: Option<u64>,
+    /// Statements in one request, where more than one.
+    pub batch: Option<u32>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
+}
+
+/// A look-up of a name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dns {
+    /// The name without its last dot, cut at 255 bytes.
+    pub name: String,
+    /// Type of the question: `A`, `AAAA`, … or `TYPE65`.
+    pub question: Cow<'static, str>,
+    /// The answer's code (RFC 1035, 4.1.1 and later): 0 = NOERROR, 3 = NXDOMAIN.
+    pub code: Option<u8>,
+    /// Addresses and names that it was answered with, 16 at most.
+    pub answers: Vec<String>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
+}

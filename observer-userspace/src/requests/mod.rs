@@ -1,0 +1,19 @@
+//! Requests: from the bytes of connections to spans and metrics, with no kernel
+//! in sight.
+//!
+//! ```text
+//!  pieces ──► protocol (http1, http2, postgres, …) ──► Event: begun, context, ended + Call
+//!                                                        │
+//!             tracer: whose child, which trace ◄─────────┘
+//!                │
+//!                ├──► metrics (all of them)
+//!                └──► sampling ──► semantics ──► Span
+//! ```
+
+pub mod call;
+pub mod finished;
+pub mod protocol;
+
+pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
+pub use finished::{Endpoints, Finished, Parent, Role, Transport};
+pub use protocol::{Chunk, Ended, Event, Events, Exchange, Parser, RemoteContext};
