@@ -20,6 +20,8 @@ pub mod http2;
 mod input;
 pub mod protocol;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod talk;
 pub mod trace_context;
 
