@@ -73,6 +73,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
         outcome: stack.outcome as u8,
         padding: 0,
         syscall: NO_SYSCALL,
+        request: 0,
     };
     count(scratch, task, &key, 1);
     0

@@ -101,6 +101,7 @@ fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, sysca
         } else {
             NO_SYSCALL
         },
+        request: 0,
     };
 }
 
