@@ -490,11 +490,13 @@ pub extern "C" fn offcpu_walk(since: u64, runnable: u32) -> u32 {
     0
 }
 
-/// For threads that wait while nobody sees syscalls: in which one.
+/// Where nobody else sees syscalls: in which one a thread is.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = here() {
         slot.syscall = label(ctx.arg::<u64>(1), is_compat());
+        slot.syscall_start = now();
+        slot.calls = slot.calls.wrapping_add(1);
     }
     0
 }

@@ -27,7 +27,7 @@ use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock::Clock;
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ProbeSpec};
+use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
@@ -112,6 +112,12 @@ impl Agent {
                     "{family}: what is older than the daemon is not known: {error:#}"
                 );
             }
+        }
+        // Which call a thread is in, and since when.
+        let has = |family| probes.iter().any(|probe| probe.spec().family == family);
+        let needed = has(probes::offcpu::SPEC.family) || has(probes::requests::SPEC.family);
+        if needed && !has(probes::syscalls::SPEC.family) {
+            attach(&mut kernel, &probes::offcpu::SYSCALLS);
         }
         let profiler = start_profiler(
             &mut kernel,
@@ -341,10 +347,6 @@ fn start_profiler(
     if !on_cpu && !off_cpu {
         return None;
     }
-    // It tells waits in a syscall from others, and where those end.
-    if off_cpu && !has(probes::syscalls::SPEC.family) {
-        attach(kernel, &probes::offcpu::SYSCALLS);
-    }
     attach(kernel, &probes::cpu::UNWIND);
     Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
         .inspect_err(|error| tracing::warn!("no profiles: {error:#}"))
@@ -401,6 +403,10 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
         sched_tallies: true,
         off_cpu: off_cpu.then_some(config.off_cpu_threshold),
+        requests: config
+            .probes
+            .contains(&Family::Requests)
+            .then(RequestOptions::default),
         // Profiles may have a longer period than metrics.
         sample_entries: probes::cpu::entries(
             config.frequency,

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod cpu;
 pub mod offcpu;
+pub mod requests;
 pub mod sched;
 pub mod served;
 pub mod syscalls;
@@ -87,5 +88,6 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(offcpu::OffCpu),
         Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
+        Box::<requests::Requests>::default(),
     ]
 }
