@@ -31,6 +31,7 @@ use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
+use crate::stacks::Served;
 
 use health::Health;
 use limiter::SpanLimiter;
@@ -239,7 +240,7 @@ impl Agent {
             }
         }
         if let Some(profiler) = &mut self.profiler {
-            profiler.drain();
+            profiler.drain(&mut |request| served(&self.probes, request));
         }
         let spans: Vec<Span> = spans
             .into_iter()
@@ -252,8 +253,9 @@ impl Agent {
     /// Ends a profile: its symbols are looked up in the background.
     fn end_profile(&mut self) {
         let workloads = &mut self.workloads;
+        let mut resolve = |request| served(&self.probes, request);
         if let Some(profiler) = &mut self.profiler
-            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
+            && let Err(error) = profiler.take(|id| workloads.resource(id as u16), &mut resolve)
         {
             tracing::warn!("a profile is lost: {error:#}");
         }
@@ -303,6 +305,11 @@ impl Agent {
         self.outlet.metrics(&batch, own);
         tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
     }
+}
+
+/// What the families know of a request.
+fn served(probes: &[Box<dyn Probe>], request: u64) -> Option<Served> {
+    probes.iter().find_map(|probe| probe.served(request))
 }
 
 fn fill(name: &str, used: usize, of: u32) -> Fill {
