@@ -11,8 +11,15 @@
 //! ```
 
 pub mod call;
+#[cfg(test)]
+mod conversation;
 pub mod finished;
+pub mod frames;
+pub mod postgres;
 pub mod protocol;
+pub mod redis;
+pub mod sql;
+pub mod turn;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};
