@@ -11,16 +11,20 @@
 //! ```
 
 pub mod call;
+mod conversation;
 pub mod finished;
+pub mod frames;
 pub mod grpc;
-#[cfg(test)]
 mod hostile;
 pub mod http1;
 mod input;
+pub mod postgres;
 pub mod protocol;
-#[cfg(test)]
+pub mod redis;
+pub mod sql;
 mod talk;
 pub mod trace_context;
+pub mod turn;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};
