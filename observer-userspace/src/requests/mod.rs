@@ -13,6 +13,9 @@
 pub mod call;
 pub mod finished;
 pub mod protocol;
+pub mod redact;
+pub mod routes;
+pub mod target;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};
