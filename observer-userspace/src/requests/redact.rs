@@ -175,47 +175,40 @@ impl Redactor {
         out
     }
 
-    /// A domain name: labels that match a word are hidden, or all of it.
+    /// A domain name: labels that match a word are hidden, or else all of it.
     pub fn name<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        if self.words.is_empty() {
-            return Cow::Borrowed(name);
-        }
-        if !name.split('.').any(|label| self.is_word(label)) {
-            return Cow::Borrowed(match self.is_word(name) {
-                true => REDACTED,
-                false => name,
-            });
-        }
-        let labels = name.split('.').map(|label| match self.is_word(label) {
-            true => REDACTED,
-            false => label,
-        });
-        Cow::Owned(labels.collect::<Vec<_>>().join("."))
+        self.without(name, name.split('.'))
     }
 
-    /// A text (a statement, a user agent): words that match one of the rules
-    /// are hidden.
+    /// A text (a statement, a user agent): words that match a rule are hidden,
+    /// or else all of it.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let of_word = |c: char| c.is_alphanumeric() || "_-.@$".contains(c);
+        self.without(text, text.split(|c| !of_word(c)))
+    }
+
+    /// `text` without those of its parts (in order) that match a word.
+    fn without<'a>(&self, text: &'a str, parts: impl Iterator<Item = &'a str>) -> Cow<'a, str> {
         if self.words.is_empty() {
             return Cow::Borrowed(text);
-        }
-        if self.is_word(text) {
-            return Cow::Borrowed(REDACTED);
         }
         let mut out = String::new();
         let mut copied = 0;
-        for (begin, word) in words(text) {
-            if self.is_word(word) {
-                out.push_str(&text[copied..begin]);
-                out.push_str(REDACTED);
-                copied = begin + word.len();
-            }
-        }
-        if copied == 0 {
-            return Cow::Borrowed(text);
+        for part in parts.filter(|part| !part.is_empty() && self.is_word(part)) {
+            let begin = part.as_ptr() as usize - text.as_ptr() as usize;
+            out.push_str(&text[copied..begin]);
+            out.push_str(REDACTED);
+            copied = begin + part.len();
         }
         out.push_str(&text[copied..]);
-        Cow::Owned(out)
+        // A pattern of several words.
+        if self.is_word(&out) && out != REDACTED {
+            return Cow::Borrowed(REDACTED);
+        }
+        match copied {
+            0 => Cow::Borrowed(text),
+            _ => Cow::Owned(out),
+        }
     }
 
     fn is_word(&self, text: &str) -> bool {
@@ -314,15 +307,6 @@ fn decode(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
-}
-
-/// The words of a text with their places.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let of_word = |c: char| c.is_alphanumeric() || "_-.@$".contains(c);
-    let base = text.as_ptr() as usize;
-    text.split(move |c| !of_word(c))
-        .filter(|word| !word.is_empty())
-        .map(move |word| (word.as_ptr() as usize - base, word))
 }
 
 #[cfg(test)]
