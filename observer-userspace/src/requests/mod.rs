@@ -15,6 +15,7 @@ pub mod finished;
 pub mod protocol;
 pub mod redact;
 pub mod routes;
+pub mod semantics;
 pub mod target;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
