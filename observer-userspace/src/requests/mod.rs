@@ -12,6 +12,7 @@
 
 pub mod call;
 pub mod finished;
+pub mod metrics;
 pub mod protocol;
 pub mod redact;
 pub mod routes;
