@@ -18,11 +18,16 @@ pub mod grpc;
 mod hostile;
 pub mod http1;
 mod input;
+pub mod metrics;
 pub mod postgres;
 pub mod protocol;
+pub mod redact;
 pub mod redis;
+pub mod routes;
+pub mod semantics;
 pub mod sql;
 mod talk;
+pub mod target;
 pub mod trace_context;
 pub mod turn;
 
