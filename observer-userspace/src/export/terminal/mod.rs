@@ -10,6 +10,7 @@ mod disk;
 pub(super) mod format;
 mod offcpu;
 mod own;
+mod services;
 mod syscalls;
 mod table;
 mod tcp;
@@ -65,6 +66,7 @@ pub fn render(interval: &Interval<'_>) -> String {
     out.push_str(&format::heading(&title, interval));
     out.push('\n');
     for section in [
+        services::section(&view, interval),
         cpu::section(&view, interval),
         offcpu::section(interval),
         syscalls::section(&view, interval),
