@@ -93,6 +93,15 @@ pub fn paint(text: &str, colour: u8, colours: bool) -> String {
     }
 }
 
+/// Without characters that a terminal obeys: control characters, and those
+/// that turn the direction of writing (Unicode UAX 9).
+pub fn plain(text: &str) -> String {
+    let obeyed =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = |c| if obeyed(c) { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}
+
 /// Characters that are seen: all but those that set colours.
 pub fn visible(text: &str) -> usize {
     let mut escaped = false;
@@ -108,6 +117,9 @@ pub fn visible(text: &str) -> usize {
 pub fn cut(text: &str, width: usize) -> String {
     if visible(text) <= width {
         return text.to_string();
+    }
+    if width == 0 {
+        return String::new();
     }
     let (mut short, mut seen) = (String::new(), 0);
     let (mut escaped, mut coloured) = (false, false);

@@ -21,7 +21,9 @@ use crate::signals::{Profile, UnixNanos};
 
 pub use offcpu::{Waits, waits};
 pub use own::OwnCost;
+pub use services::colour;
 use view::View;
+pub use view::label;
 
 /// What one summary is made of.
 pub struct Interval<'a> {
@@ -86,12 +88,7 @@ pub fn render(interval: &Interval<'_>) -> String {
 
 /// The hottest functions of each workload, for [`Interval::hottest`].
 pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
-    let label = |resource| {
-        profile
-            .resources
-            .get(resource as usize)
-            .map(|r| view::label(r))
-    };
+    let label = |resource| profile.resources.get(resource as usize).map(|r| label(r));
     crate::signals::hottest::hottest(profile, HOTTEST, label)
         .into_iter()
         .map(|hot| {

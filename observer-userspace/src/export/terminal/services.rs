@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{count, cut, paint, percent, quantile};
+use super::format::{count, cut, paint, percent, plain, quantile};
 use super::table::table;
 use super::view::{View, attribute, label, number};
 use super::{Interval, ROWS};
@@ -183,6 +183,10 @@ fn busiest(rows: &BTreeMap<String, Row>) -> Vec<(&String, &Row)> {
 
 /// What was asked: of low cardinality, as the metrics' attributes are.
 fn operation(point: &MetricPoint) -> String {
+    plain(&operation_name(point))
+}
+
+fn operation_name(point: &MetricPoint) -> String {
     let of = |key| attribute(point, key);
     let method = of("http.request.method");
     if !method.is_empty() {
@@ -209,8 +213,8 @@ fn other(point: &MetricPoint, otherwise: &str) -> String {
     let address = attribute(point, "server.address");
     match (system, address) {
         ("", "") => otherwise.to_owned(),
-        ("", address) => format!("{otherwise} {address}"),
-        (system, _) => system.to_owned(),
+        ("", address) => plain(&format!("{otherwise} {address}")),
+        (system, _) => plain(system),
     }
 }
 
