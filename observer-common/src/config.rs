@@ -48,6 +48,9 @@ pub struct Config {
     /// By number of a syscall: [`crate::requests::Wait`] in the low half,
     /// [`crate::requests::Shape`] in the high half of the byte.
     pub syscalls: [u8; crate::requests::SYSCALLS],
+    /// Nanoseconds in which one wait of each CPU may say for which request it
+    /// was; 0 = all may.
+    pub link_period: u64,
     /// Where `struct pt_regs` has a register, in words, by DWARF number.
     pub dwarf_registers: [u8; 32],
 }

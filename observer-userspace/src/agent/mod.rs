@@ -48,6 +48,9 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(250);
 /// Records taken from one ring buffer before the others get their turn.
 const DRAIN_BATCH: usize = 4096;
 
+/// Of each CPU's waits one in so many nanoseconds says for which request it was.
+const LINK_PERIOD: u64 = 4_000_000;
+
 /// How long a daemon that is told to end waits for its last profiles' names.
 const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -408,6 +411,7 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
             .probes
             .contains(&Family::Requests)
             .then(RequestOptions::default),
+        link_period: LINK_PERIOD,
         // Profiles may have a longer period than metrics.
         sample_entries: probes::cpu::entries(
             config.frequency,

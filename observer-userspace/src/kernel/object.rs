@@ -64,6 +64,9 @@ pub struct LoadOptions {
     pub off_cpu: Option<Duration>,
     /// Follow requests.
     pub requests: Option<RequestOptions>,
+    /// Nanoseconds in which one wait of each CPU may say for which request it
+    /// was; 0 = all may.
+    pub link_period: u64,
     /// Entries of each of the two tables of CPU samples.
     pub sample_entries: u32,
     /// Bytes of each family's ring buffer of records; `None` for the kernel
@@ -106,6 +109,7 @@ impl Default for LoadOptions {
             sched_tallies: true,
             off_cpu: None,
             requests: None,
+            link_period: 0,
             sample_entries: SAMPLE_ENTRIES,
             ring_bytes: None,
             diagnostics: false,
@@ -167,6 +171,7 @@ impl Kernel {
             // Woken whenever a quarter of it is full.
             request_ring_shift: requests.ring_bytes.max(4096).ilog2() - 2,
             syscalls: syscall_classes::table(),
+            link_period: options.link_period,
             dwarf_registers: dwarf_registers(),
         };
         for (present, flag) in [
