@@ -8,6 +8,7 @@ pub mod causes;
 mod diagnostics;
 pub mod health;
 mod limiter;
+pub mod lines;
 pub mod outlet;
 mod profiler;
 mod rings;
@@ -247,7 +248,7 @@ impl Agent {
             .filter(|(id, _)| self.limiter.admits(*id))
             .map(|(_, s)| s)
             .collect();
-        self.outlet.spans(&spans);
+        self.outlet.spans(spans);
     }
 
     /// Ends a profile: its symbols are looked up in the background.
