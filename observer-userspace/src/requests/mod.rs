@@ -13,6 +13,7 @@
 pub mod call;
 pub mod finished;
 pub mod protocol;
+pub mod tracer;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};
