@@ -12,7 +12,15 @@
 
 pub mod call;
 pub mod finished;
+pub mod grpc;
+#[cfg(test)]
+mod hostile;
+pub mod http1;
+mod input;
 pub mod protocol;
+#[cfg(test)]
+mod talk;
+pub mod trace_context;
 pub mod tracer;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
