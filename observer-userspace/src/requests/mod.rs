@@ -18,8 +18,12 @@ mod hostile;
 pub mod http1;
 mod input;
 pub mod protocol;
+pub mod redact;
+pub mod routes;
+pub mod semantics;
 #[cfg(test)]
 mod talk;
+pub mod target;
 pub mod trace_context;
 pub mod tracer;
 
