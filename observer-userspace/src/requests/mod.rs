@@ -29,6 +29,7 @@ pub mod sql;
 mod talk;
 pub mod target;
 pub mod trace_context;
+pub mod tracer;
 pub mod turn;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
