@@ -44,6 +44,11 @@ impl Collector {
         })
     }
 
+    /// What it has received.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
     /// The base endpoint.
     pub fn endpoint(&self) -> String {
         self.receiver.endpoint()
