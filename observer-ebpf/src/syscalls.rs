@@ -34,6 +34,7 @@ pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
     slot.syscall = label(ctx.arg::<u64>(1), is_compat());
     slot.syscall_workload = slot.workload;
     slot.syscall_start = now();
+    slot.calls = slot.calls.wrapping_add(1);
     0
 }
 

@@ -27,10 +27,11 @@ use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock::Clock;
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ProbeSpec};
+use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
+use crate::stacks::Served;
 
 use health::Health;
 use limiter::SpanLimiter;
@@ -45,6 +46,9 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(250);
 
 /// Records taken from one ring buffer before the others get their turn.
 const DRAIN_BATCH: usize = 4096;
+
+/// Of each CPU's waits one in so many nanoseconds says for which request it was.
+const LINK_PERIOD: u64 = 4_000_000;
 
 /// How long a daemon that is told to end waits for its last profiles' names.
 const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
@@ -111,6 +115,12 @@ impl Agent {
                     "{family}: what is older than the daemon is not known: {error:#}"
                 );
             }
+        }
+        // Which call a thread is in, and since when.
+        let has = |family| probes.iter().any(|probe| probe.spec().family == family);
+        let needed = has(probes::offcpu::SPEC.family) || has(probes::requests::SPEC.family);
+        if needed && !has(probes::syscalls::SPEC.family) {
+            attach(&mut kernel, &probes::offcpu::SYSCALLS);
         }
         let profiler = start_profiler(
             &mut kernel,
@@ -230,7 +240,7 @@ impl Agent {
             }
         }
         if let Some(profiler) = &mut self.profiler {
-            profiler.drain();
+            profiler.drain(&mut |request| served(&self.probes, request));
         }
         let spans: Vec<Span> = spans
             .into_iter()
@@ -243,8 +253,9 @@ impl Agent {
     /// Ends a profile: its symbols are looked up in the background.
     fn end_profile(&mut self) {
         let workloads = &mut self.workloads;
+        let mut resolve = |request| served(&self.probes, request);
         if let Some(profiler) = &mut self.profiler
-            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
+            && let Err(error) = profiler.take(|id| workloads.resource(id as u16), &mut resolve)
         {
             tracing::warn!("a profile is lost: {error:#}");
         }
@@ -296,6 +307,11 @@ impl Agent {
     }
 }
 
+/// What the families know of a request.
+fn served(probes: &[Box<dyn Probe>], request: u64) -> Option<Served> {
+    probes.iter().find_map(|probe| probe.served(request))
+}
+
 fn fill(name: &str, used: usize, of: u32) -> Fill {
     Fill {
         name: name.to_string(),
@@ -333,10 +349,6 @@ fn start_profiler(
     let off_cpu = has(probes::offcpu::SPEC.family);
     if !on_cpu && !off_cpu {
         return None;
-    }
-    // It tells waits in a syscall from others, and where those end.
-    if off_cpu && !has(probes::syscalls::SPEC.family) {
-        attach(kernel, &probes::offcpu::SYSCALLS);
     }
     attach(kernel, &probes::cpu::UNWIND);
     Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
@@ -394,6 +406,11 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
         sched_tallies: true,
         off_cpu: off_cpu.then_some(config.off_cpu_threshold),
+        requests: config
+            .probes
+            .contains(&Family::Requests)
+            .then(RequestOptions::default),
+        link_period: LINK_PERIOD,
         // Profiles may have a longer period than metrics.
         sample_entries: probes::cpu::entries(
             config.frequency,

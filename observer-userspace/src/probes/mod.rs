@@ -3,7 +3,9 @@
 pub mod block;
 pub mod cpu;
 pub mod offcpu;
+pub mod requests;
 pub mod sched;
+pub mod served;
 pub mod syscalls;
 pub mod tcp;
 
@@ -16,6 +18,7 @@ use crate::kernel::clock::Clock;
 use crate::kernel::{Kernel, ProbeSpec};
 use crate::signals::attribute::SharedResource;
 use crate::signals::{MetricDef, Span};
+use crate::stacks::Served;
 
 /// What a family's collector gets at each tick.
 pub struct Tick<'a> {
@@ -67,6 +70,13 @@ pub trait Probe {
 
     /// Takes one record of its ring buffer.
     fn record(&mut self, _record: &[u8], _sink: &mut Sink<'_>) {}
+
+    /// What is known of a request by the kernel half's number, if the family
+    /// follows requests; asked for each sample that was taken while a thread
+    /// served it.
+    fn served(&self, _request: u64) -> Option<Served> {
+        None
+    }
 }
 
 /// All families with their documentation, for `check` and `docs/metrics.md`.
@@ -78,5 +88,6 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(offcpu::OffCpu),
         Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
+        Box::<requests::Requests>::default(),
     ]
 }
