@@ -1,7 +1,7 @@
 //! gRPC over HTTP/2 without TLS: `observer-rpc serve` prints its port;
 //! `observer-rpc call PORT N` makes N calls each of `demo.Greeter/Greet`, which
 //! succeeds, and of `demo.Greeter/Miss`, which ends with NOT_FOUND, and N plain
-//! requests for `/plain`, all on one connection and by turns.
+//! requests for `/plain`, all on one connection, three at a time.
 
 use std::convert::Infallible;
 
@@ -33,6 +33,7 @@ async fn serve() -> Result<()> {
     println!("{}", listener.local_addr()?.port());
     loop {
         let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
         let service = hyper::service::service_fn(handle);
         let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
         tokio::spawn(async move {
@@ -78,37 +79,60 @@ fn message() -> Bytes {
 
 async fn call(port: u16, count: usize) -> Result<()> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    for number in 0..count * 3 {
-        let (path, grpc) = match number % 3 {
-            0 => ("/demo.Greeter/Greet", true),
-            1 => ("/demo.Greeter/Miss", true),
-            _ => ("/plain", false),
+    let sender = &mut sender;
+    for _ in 0..count {
+        let [greet, miss, plain] = ["/demo.Greeter/Greet", "/demo.Greeter/Miss", "/plain"]
+            .map(|path| (path, send(sender, port, path)));
+        tokio::try_join!(check(greet), check(miss), check(plain))?;
+    }
+    Ok(())
+}
+
+type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+/// Sends a request; its answer.
+fn send(
+    sender: &mut Sender,
+    port: u16,
+    path: &str,
+) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+    let grpc = path.starts_with("/demo");
+    let mut request = Request::new(Full::new(if grpc { message() } else { Bytes::new() }));
+    let uri = format!("http://127.0.0.1:{port}{path}");
+    *request.uri_mut() = uri.parse().unwrap_or_default();
+    if grpc {
+        *request.method_mut() = hyper::Method::POST;
+        for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
+            let value = hyper::header::HeaderValue::from_static(value);
+            request.headers_mut().insert(name, value);
+        }
+    }
+    sender.send_request(request)
+}
+
+/// Reads an answer to its end.
+async fn check(
+    (path, answer): (
+        &str,
+        impl Future<Output = hyper::Result<Response<Incoming>>>,
+    ),
+) -> Result<()> {
+    let answer = answer.await?;
+    ensure!(answer.status() == 200, "{path}: {}", answer.status());
+    let body = answer.into_body().collect().await?;
+    if path.starts_with("/demo") {
+        let expected = if path.ends_with("Miss") {
+            NOT_FOUND
+        } else {
+            "0"
         };
-        let mut request = Request::builder()
-            .method(if grpc { "POST" } else { "GET" })
-            .uri(format!("http://127.0.0.1:{port}{path}"));
-        if grpc {
-            request = request
-                .header("content-type", "application/grpc")
-                .header("te", "trailers");
-        }
-        let body = if grpc { message() } else { Bytes::new() };
-        let response = sender.send_request(request.body(Full::new(body))?).await?;
-        ensure!(response.status() == 200, "{}", response.status());
-        let body = response.into_body().collect().await?;
         let status = body.trailers().and_then(|t| t.get("grpc-status"));
-        if grpc {
-            let expected = if path.ends_with("Miss") {
-                NOT_FOUND
-            } else {
-                "0"
-            };
-            let status = status.context("grpc-status")?;
-            ensure!(status == expected, "{path}: {status:?}");
-        }
+        let status = status.context("grpc-status")?;
+        ensure!(status == expected, "{path}: {status:?}");
     }
     Ok(())
 }

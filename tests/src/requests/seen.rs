@@ -242,7 +242,7 @@ impl Seen {
             .values()
             .filter(|p| p.metric.ends_with(".lost") && p.value > 0.0)
             .map(|p| {
-                let family = [p.text("observer.probe.name"), p.text("observer.signal")].concat();
+                let family = [p.text("observer.probe"), p.text("observer.signal")].concat();
                 let cause = p.text("error.type");
                 (format!("{} {family} {cause}", p.metric), p.value as u64)
             });

@@ -189,7 +189,13 @@ impl Scene {
 }
 
 fn own(name: &str) -> Result<PathBuf> {
-    Ok(crate::workload::program()?.with_file_name(name))
+    // A test lies in a folder below, the benchmark beside it.
+    let test = std::env::current_exe()?;
+    let folders = test.ancestors().skip(1).take(2);
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|p| p.is_file());
+    found.with_context(|| format!("{name} is missing; `cargo build -p observer-tests` builds it"))
 }
 
 /// What `observer-server` logged, by connection.

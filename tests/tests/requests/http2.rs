@@ -6,7 +6,7 @@ use observer_tests::requests::{Attributed, Daemon, Scene, free_port, kind};
 
 use crate::{counts, nothing_lost, turn};
 
-/// Checks curl and nginx: many streams on one connection, interleaved.
+/// Checks curl and nginx, many connections at once.
 #[test]
 fn curl_to_nginx() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };
@@ -16,14 +16,15 @@ fn curl_to_nginx() -> Result<()> {
     let http = format!("server {{ listen 127.0.0.1:{port} http2; }}");
     scene.nginx("worker_processes 1;", &http, port)?;
     let daemon = Daemon::start(&scene)?;
-    for parallel in [&["-Z", "--parallel-max", "20"][..], &[]] {
-        let mut curl = program("curl", "curl")?;
-        curl.args(["-s", "--http2-prior-knowledge", "-o", "/dev/null"])
-            .args(parallel);
-        curl.arg(format!("http://127.0.0.1:{port}/index.html?[1-100]"));
-        curl.args(["-o", "/dev/null"]);
-        curl.arg(format!("http://127.0.0.1:{port}/none/[1-50]"));
-        scene.run(&mut curl)?;
+    // Debian's curl can't use a connection of this kind twice.
+    for _ in 0..2 {
+        for urls in ["index.html?[1-100]", "none/[1-50]"] {
+            let mut curl = program("curl", "curl")?;
+            curl.args(["-s", "-Z", "--parallel-max", "100", "--parallel-immediate"]);
+            curl.args(["--http2-prior-knowledge", "-o", "/dev/null"]);
+            curl.arg(format!("http://127.0.0.1:{port}/{urls}"));
+            scene.run(&mut curl)?;
+        }
     }
     let seen = daemon.finish()?;
     nothing_lost(&seen)?;
@@ -58,8 +59,8 @@ fn curl_to_nginx() -> Result<()> {
     Ok(())
 }
 
-/// Checks gRPC: services, methods and statuses, from trailers, on both ends;
-/// plain requests on the same connection are no calls.
+/// Checks gRPC: services, methods and statuses, from trailers, on both ends of
+/// a connection with several streams at a time; plain requests on it are no calls.
 #[test]
 fn grpc() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };

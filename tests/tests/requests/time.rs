@@ -181,7 +181,7 @@ fn components() -> Result<()> {
         "--connections",
         "1",
         "--requests",
-        "250",
+        "180",
         "--path",
         "/mixed",
     ];
