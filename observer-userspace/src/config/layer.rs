@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::units::{Frequency, Period, Positive, Size, Threshold};
 use super::values::{Family, Header, LogFilter, LogFormat, RecordType};
+use crate::requests::redact::Glob;
 
 /// Everything that a configuration file can say.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -229,6 +230,13 @@ pub struct RecordLayer {
     /// Leave shorter times off CPU out [default: 0, so that nothing is missing]
     #[arg(long, value_name = "DURATION")]
     pub off_cpu_threshold: Option<Threshold>,
+    /// Only while threads serve requests of this route, like '/users/{id}'; * stands for any
+    /// characters; may be repeated
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Option<Vec<Glob>>,
+    /// Only while threads serve requests that take so long or longer, like 100ms
+    #[arg(long, value_name = "DURATION")]
+    pub slower_than: Option<Threshold>,
 }
 
 /// In the file headers are a table: `headers = { authorization = "Bearer …" }`.
@@ -296,5 +304,7 @@ layered!(RecordLayer {
     output,
     r#type,
     off_cpu,
-    off_cpu_threshold
+    off_cpu_threshold,
+    route,
+    slower_than
 });

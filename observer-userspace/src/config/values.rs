@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer};
 
 use super::suggest::did_you_mean;
 use super::units::deserialize_from_str;
+use crate::requests::redact::Glob;
 
 /// A probe family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -200,7 +201,7 @@ impl FromStr for Header {
     }
 }
 
-deserialize_from_str!(Family, RecordType, LogFormat, LogFilter);
+deserialize_from_str!(Family, RecordType, LogFormat, LogFilter, Glob);
 
 fn one_of<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
