@@ -264,7 +264,7 @@ impl Recording {
                 self.resolver.resolve(&new);
             }
         }
-        self.sampler.drain();
+        self.sampler.drain(&mut |_| None);
     }
 
     /// Takes over what the kernel counted, and adds it up.
@@ -272,7 +272,7 @@ impl Recording {
         self.read_rings();
         let resolver = &self.resolver;
         let resource = |id| resolver.get(id).unwrap_or_else(|| resolver.other());
-        let taken = self.sampler.take(resource)?;
+        let taken = self.sampler.take(resource, &mut |_| None)?;
         self.on_cpu.add(taken.on_cpu);
         self.off_cpu.add(taken.off_cpu);
         Ok(())

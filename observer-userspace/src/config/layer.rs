@@ -22,7 +22,7 @@ pub struct Layer {
     #[arg(long, value_name = "DURATION")]
     pub duration: Option<Period>,
     /// What to observe, separated by commas [default: all of
-    /// syscalls,tcp,block,cpu,sched,offcpu]
+    /// syscalls,tcp,block,cpu,sched,offcpu,requests]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1)]
     pub probes: Option<Vec<Family>>,
     /// Stack samples per second and CPU [default: 49]

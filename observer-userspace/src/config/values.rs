@@ -23,17 +23,20 @@ pub enum Family {
     Sched,
     /// Stacks off CPU.
     OffCpu,
+    /// Requests on connections.
+    Requests,
 }
 
 impl Family {
     /// All families, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Syscalls,
         Self::Tcp,
         Self::Block,
         Self::Cpu,
         Self::Sched,
         Self::OffCpu,
+        Self::Requests,
     ];
 
     /// The one word under which the family is found everywhere.
@@ -45,6 +48,7 @@ impl Family {
             Self::Cpu => "cpu",
             Self::Sched => "sched",
             Self::OffCpu => "offcpu",
+            Self::Requests => "requests",
         }
     }
 }

@@ -1,9 +1,12 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
 pub mod block;
+pub mod causes;
 pub mod cpu;
 pub mod offcpu;
+pub mod requests;
 pub mod sched;
+pub mod served;
 pub mod syscalls;
 pub mod tcp;
 
@@ -16,6 +19,8 @@ use crate::kernel::clock::Clock;
 use crate::kernel::{Kernel, ProbeSpec};
 use crate::signals::attribute::SharedResource;
 use crate::signals::{MetricDef, Span};
+use crate::stacks::Served;
+use causes::Cause;
 
 /// What a family's collector gets at each tick.
 pub struct Tick<'a> {
@@ -35,6 +40,8 @@ pub struct Sink<'a> {
     /// Finished spans with the workload that each belongs to; the agent keeps
     /// to the rate limit and counts what that drops.
     pub spans: Vec<(u16, Span)>,
+    /// Finished spans of which was decided already that they are kept.
+    pub kept: Vec<Span>,
 }
 
 /// A probe family as the agent sees it. All methods run on the agent's thread.
@@ -67,6 +74,22 @@ pub trait Probe {
 
     /// Takes one record of its ring buffer.
     fn record(&mut self, _record: &[u8], _sink: &mut Sink<'_>) {}
+
+    /// Called when its ring was emptied, several times a second and once more
+    /// (`last`) at the end, e.g. to put records into order.
+    fn drained(&mut self, _last: bool, _sink: &mut Sink<'_>) {}
+
+    /// What it lost so far on its way through the daemon.
+    fn losses(&self) -> Vec<(Cause, u64)> {
+        Vec::new()
+    }
+
+    /// What is known of a request by the kernel half's number, if the family
+    /// follows requests; asked for each sample that was taken while a thread
+    /// served it.
+    fn served(&self, _request: u64) -> Option<Served> {
+        None
+    }
 }
 
 /// All families with their documentation, for `check` and `docs/metrics.md`.
@@ -78,5 +101,6 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(offcpu::OffCpu),
         Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
+        Box::<requests::Requests>::default(),
     ]
 }

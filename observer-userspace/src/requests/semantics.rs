@@ -20,7 +20,9 @@ use std::net::IpAddr;
 use attributes::Attributes;
 
 pub use error::{error_type, is_error};
-pub use rpc::{METHOD_UNKNOWN, status as rpc_status, status_name as rpc_status_name};
+pub use rpc::{
+    METHOD_UNKNOWN, method as rpc_method, status as rpc_status, status_name as rpc_status_name,
+};
 
 use super::call::{Call, DbSystem, HttpVersion, Method};
 use super::finished::{Endpoints, Finished, Parent, Role, Transport};

@@ -70,6 +70,7 @@ impl Delta {
             attributes: point.attributes.clone(),
             start,
             value,
+            // Each point comes with those of its own interval.
             exemplars: point.exemplars.clone(),
         })
     }

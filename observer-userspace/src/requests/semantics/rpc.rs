@@ -73,7 +73,7 @@ pub(super) fn describe(
 }
 
 /// The value of `rpc.method`: `package.Service/Method`.
-pub(super) fn method(call: &Rpc) -> Option<String> {
+pub fn method(call: &Rpc) -> Option<String> {
     (!call.method.is_empty()).then(|| format!("{}/{}", call.service, call.method))
 }
 

@@ -1,0 +1,169 @@
+//! Requests on connections of known protocols.
+//!
+//! The kernel half recognises connections and tells of their bytes, piece by
+//! piece; [`crate::requests`] makes requests of them.
+
+use std::sync::Arc;
+
+use observer_common::requests::Protocol;
+
+use super::causes::{self, Cause};
+use super::{MetricBuilder, Probe, Sink, Tick};
+use crate::kernel::clock::Clock;
+use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
+use crate::requests::metrics::{METRICS, Metrics};
+use crate::requests::redact::Redactor;
+use crate::requests::semantics;
+use crate::requests::tracer::{Active, Options, Output, Tracer};
+use crate::signals::MetricDef;
+use crate::stacks::Served;
+
+/// What can't be missed of a socket.
+const SOCKET_FIELDS: &[&str] = &[
+    "task_pid",
+    "task_tgid",
+    "task_state",
+    "task_group_leader",
+    "task_cgroups",
+    "task_voluntary",
+    "task_involuntary",
+    "pt_regs_second",
+    "sock_family",
+    "sock_protocol",
+    "sock_type",
+    "sock_saddr",
+    "sock_daddr",
+    "sock_v6_saddr",
+    "sock_v6_daddr",
+    "sock_num",
+    "sock_dport",
+    "sock_net",
+];
+
+/// What the family needs, beside the programs of `sched`.
+pub static SPEC: ProbeSpec = ProbeSpec {
+    family: "requests",
+    observes: "requests and answers on sockets: HTTP, gRPC, PostgreSQL, MySQL, Redis, DNS",
+    programs: &[
+        ProgramSpec {
+            name: "requests_sent",
+            attach: Attach::Tracepoint("sock_send_length"),
+            needs: SOCKET_FIELDS,
+            lost_without: "what programs send: requests of clients, answers of servers",
+        },
+        ProgramSpec {
+            name: "requests_received",
+            attach: Attach::Tracepoint("sock_recv_length"),
+            needs: SOCKET_FIELDS,
+            lost_without: "what programs receive: requests to servers, answers to clients",
+        },
+        ProgramSpec {
+            name: "requests_state",
+            attach: Attach::Tracepoint("inet_sock_set_state"),
+            needs: &["sock_err"],
+            lost_without: "requests that end with their connection, and for which request a \
+                           connection was made",
+        },
+    ],
+};
+
+/// The family.
+pub struct Requests {
+    tracer: Tracer,
+    metrics: Metrics,
+    redactor: Arc<Redactor>,
+    output: Output,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let redactor = Arc::<Redactor>::default();
+        Self {
+            tracer: Tracer::new(Options::default()),
+            metrics: Metrics::new(Arc::clone(&redactor)),
+            redactor,
+            output: Output::default(),
+        }
+    }
+}
+
+impl Requests {
+    /// Counts what the tracer found, and hands on the spans that are kept.
+    fn hand_on(&mut self, sink: &mut Sink<'_>) {
+        for finished in self.output.finished() {
+            self.metrics.observe(finished);
+        }
+        for finished in self.output.kept() {
+            self.metrics.kept(finished);
+        }
+        for finished in self.output.spans() {
+            let resource = (sink.resource)(finished.workload);
+            let span = semantics::span(finished, sink.clock, resource, &self.redactor);
+            sink.kept.push(span);
+        }
+    }
+}
+
+impl Probe for Requests {
+    fn spec(&self) -> &'static ProbeSpec {
+        &SPEC
+    }
+
+    fn metrics(&self) -> &'static [&'static MetricDef] {
+        METRICS
+    }
+
+    fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        let now = Clock::monotonic();
+        for active in self.tracer.active() {
+            if matches!(active.protocol, Protocol::Http1 | Protocol::Http2) {
+                let Active { workload, role, .. } = active;
+                self.metrics.active(workload, role, active.tls, active.count, now);
+            }
+        }
+        self.metrics.collect(tick.clock, out);
+    }
+
+    fn ring(&self) -> Option<&'static str> {
+        Some("REQUEST_RING")
+    }
+
+    fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
+        self.tracer.record(bytes);
+    }
+
+    fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
+        let now = Clock::monotonic();
+        if last {
+            self.tracer.flush(now, &mut self.output);
+        } else {
+            self.tracer.advance(now, &mut self.output);
+        }
+        self.hand_on(sink);
+    }
+
+    fn served(&self, request: u64) -> Option<Served> {
+        let link = self.tracer.link(request)?;
+        Some(Served {
+            trace_id: link.trace_id,
+            span_id: link.span_id,
+            route: link.route,
+            duration: link.duration,
+        })
+    }
+
+    fn losses(&self) -> Vec<(Cause, u64)> {
+        let lost = self.tracer.losses();
+        vec![
+            (causes::REQUEST_MALFORMED, lost.malformed),
+            (causes::REQUEST_OVERRUN, lost.overrun),
+            (causes::REQUEST_MISSED, lost.missed),
+            (causes::REQUEST_EVICTED, lost.evicted),
+            (causes::REQUEST_UNPARSED, lost.failed),
+            (causes::REQUEST_ABANDONED, lost.abandoned),
+            (causes::REQUEST_CLOCK, lost.clocks),
+            (causes::REQUEST_LIMITED, lost.limited),
+            (causes::REQUEST_UNBUFFERED, lost.unbuffered),
+        ]
+    }
+}
