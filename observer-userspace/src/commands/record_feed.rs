@@ -8,8 +8,7 @@ use crate::kernel::Kernel;
 use crate::kernel::clock::Clock;
 use crate::kernel::ring::Ring;
 use crate::probes::cpu::{Sampler, Taken};
-use crate::requests::http1::Http1;
-use crate::requests::routes::Routes;
+use crate::probes::requests;
 use crate::requests::tracer::{Options, Output, Tracer};
 use crate::stacks::Served;
 
@@ -32,8 +31,8 @@ impl Feed {
     /// When the ring is missing or can't be polled.
     pub fn take(kernel: &mut Kernel, filter: RequestFilter) -> Result<Self> {
         Ok(Self {
-            ring: Ring::take(kernel, "REQUEST_RING")?,
-            tracer: tracer(),
+            ring: Ring::take(kernel, requests::RING)?,
+            tracer: Tracer::new(Options::default()),
             output: Output::default(),
             selection: Selection::new(filter),
         })
@@ -71,7 +70,7 @@ impl Feed {
 
     /// What is known of a request.
     pub fn served(&self, request: u64) -> Option<Served> {
-        served(&self.tracer, request)
+        requests::served(&self.tracer, request)
     }
 
     /// Leaves of what was taken from `sampler` only what is meant.
@@ -80,7 +79,7 @@ impl Feed {
             tracer, selection, ..
         } = self;
         let mut known = |request| -> Option<Arc<Served>> {
-            sampler.served(request, &mut |request| served(tracer, request))
+            sampler.served(request, &mut |request| requests::served(tracer, request))
         };
         Taken {
             on_cpu: selection.select(taken.on_cpu, &mut known, last),
@@ -92,24 +91,4 @@ impl Feed {
     pub fn selection(&self) -> &Selection {
         &self.selection
     }
-}
-
-fn tracer() -> Tracer {
-    let mut routes = Routes::new();
-    let options = Options::new(
-        move |target| routes.route(0, target),
-        |_, _, _| Box::new(Http1::new()),
-    );
-    Tracer::new(options)
-}
-
-fn served(tracer: &Tracer, request: u64) -> Option<Served> {
-    let link = tracer.link(request)?;
-    Some(Served {
-        trace_id: link.trace_id,
-        span_id: link.span_id,
-        route: link.route,
-        duration: link.duration,
-        sampled: link.sampled,
-    })
 }

@@ -67,6 +67,9 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     ],
 };
 
+/// The ring buffer of its records.
+pub const RING: &str = "REQUEST_RING";
+
 /// The family.
 pub struct Requests {
     tracer: Tracer,
@@ -104,6 +107,18 @@ impl Requests {
     }
 }
 
+/// What a tracer knows of a request by the kernel half's number.
+pub fn served(tracer: &Tracer, request: u64) -> Option<Served> {
+    let link = tracer.link(request)?;
+    Some(Served {
+        trace_id: link.trace_id,
+        span_id: link.span_id,
+        route: link.route,
+        duration: link.duration,
+        sampled: link.sampled,
+    })
+}
+
 impl Probe for Requests {
     fn spec(&self) -> &'static ProbeSpec {
         &SPEC
@@ -118,14 +133,15 @@ impl Probe for Requests {
         for active in self.tracer.active() {
             if matches!(active.protocol, Protocol::Http1 | Protocol::Http2) {
                 let Active { workload, role, .. } = active;
-                self.metrics.active(workload, role, active.tls, active.count, now);
+                self.metrics
+                    .active(workload, role, active.tls, active.count, now);
             }
         }
         self.metrics.collect(tick.clock, out);
     }
 
     fn ring(&self) -> Option<&'static str> {
-        Some("REQUEST_RING")
+        Some(RING)
     }
 
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
@@ -143,13 +159,7 @@ impl Probe for Requests {
     }
 
     fn served(&self, request: u64) -> Option<Served> {
-        let link = self.tracer.link(request)?;
-        Some(Served {
-            trace_id: link.trace_id,
-            span_id: link.span_id,
-            route: link.route,
-            duration: link.duration,
-        })
+        served(&self.tracer, request)
     }
 
     fn losses(&self) -> Vec<(Cause, u64)> {
