@@ -42,23 +42,21 @@ mod traces;
 mod turns;
 mod wire;
 
-use std::sync::Arc;
-
 use observer_common::requests::{Closed, Opened, Piece, Protocol, direction, role, transport};
 use rustc_hash::FxHashMap;
 
+use super::routes::Routes;
 use super::{Chunk, Event, Events, Role};
 use connections::{Connections, Slot};
 use held::Held;
 use open::Open;
 use order::{Kind, Order};
 pub use output::Output;
-pub use parsers::Make;
+pub use parsers::{Make, parser_for};
 use sampling::Sampling;
 pub use sampling::{Sampler, SamplerError};
 use slab::{Key, Slab};
 use tail::Slowest;
-pub use tail::failed;
 use threads::Threads;
 use traces::Undecided;
 pub use turns::Link;
@@ -78,20 +76,19 @@ pub struct Options {
     pub hold: u64,
     /// Makes a connection's parser.
     pub parsers: Make,
-    /// The route of an HTTP request's target: the same string for the same.
-    pub routes: Box<dyn FnMut(&str) -> Arc<str> + Send>,
+    /// Finds the routes of HTTP requests.
+    pub routes: Routes,
 }
 
-impl Options {
-    /// The defaults, with routes by `routes`.
-    pub fn new(routes: impl FnMut(&str) -> Arc<str> + Send + 'static, parsers: Make) -> Self {
+impl Default for Options {
+    fn default() -> Self {
         Self {
             sampler: Sampler::default(),
             span_limit: None,
             max_connections: 65_536,
             hold: 2_000_000,
-            parsers,
-            routes: Box::new(routes),
+            parsers: parser_for,
+            routes: Routes::new(),
         }
     }
 }
@@ -137,7 +134,7 @@ pub struct Active {
 pub struct Tracer {
     hold: u64,
     parsers: Make,
-    routes: Box<dyn FnMut(&str) -> Arc<str> + Send>,
+    routes: Routes,
     order: Order,
     connections: Connections,
     exchanges: Slab<Open>,
