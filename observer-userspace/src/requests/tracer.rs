@@ -126,6 +126,8 @@ pub struct Active {
     pub role: Role,
     /// Which protocol.
     pub protocol: Protocol,
+    /// Whether by TLS.
+    pub tls: bool,
     /// How many.
     pub count: u64,
 }
@@ -260,19 +262,21 @@ impl Tracer {
 
     /// Requests that are open, by workload, side and protocol.
     pub fn active(&self) -> Vec<Active> {
-        let mut counts = FxHashMap::<(u16, Role, u8), Active>::default();
+        let mut counts = FxHashMap::<(u16, Role, u8, bool), Active>::default();
         for exchange in self.exchanges.iter() {
             let Some(connection) = self.connections.get(exchange.connection) else {
                 continue;
             };
             let (workload, role) = (exchange.workload, exchange.role);
             let protocol = connection.protocol();
+            let tls = connection.endpoints.tls;
             let active = counts
-                .entry((workload, role, protocol as u8))
+                .entry((workload, role, protocol as u8, tls))
                 .or_insert(Active {
                     workload,
                     role,
                     protocol,
+                    tls,
                     count: 0,
                 });
             active.count += 1;
