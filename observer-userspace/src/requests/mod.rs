@@ -11,10 +11,12 @@
 //! ```
 
 pub mod call;
+#[cfg(test)]
 mod conversation;
 pub mod finished;
 pub mod frames;
 pub mod grpc;
+#[cfg(test)]
 mod hostile;
 pub mod http1;
 mod input;
@@ -26,6 +28,7 @@ pub mod redis;
 pub mod routes;
 pub mod semantics;
 pub mod sql;
+#[cfg(test)]
 mod talk;
 pub mod target;
 pub mod trace_context;
