@@ -19,6 +19,7 @@ pub mod grpc;
 #[cfg(test)]
 mod hostile;
 pub mod http1;
+pub mod http2;
 mod input;
 pub mod metrics;
 pub mod postgres;

@@ -42,23 +42,21 @@ mod traces;
 mod turns;
 mod wire;
 
-use std::sync::Arc;
-
 use observer_common::requests::{Closed, Opened, Piece, Protocol, direction, role, transport};
 use rustc_hash::FxHashMap;
 
+use super::routes::Routes;
 use super::{Chunk, Event, Events, Role};
 use connections::{Connections, Slot};
 use held::Held;
 use open::Open;
 use order::{Kind, Order};
 pub use output::Output;
-pub use parsers::Make;
+pub use parsers::{Make, parser_for};
 use sampling::Sampling;
 pub use sampling::{Sampler, SamplerError};
 use slab::{Key, Slab};
 use tail::Slowest;
-pub use tail::failed;
 use threads::Threads;
 use traces::Undecided;
 pub use turns::Link;
@@ -78,20 +76,19 @@ pub struct Options {
     pub hold: u64,
     /// Makes a connection's parser.
     pub parsers: Make,
-    /// The route of an HTTP request's target: the same string for the same.
-    pub routes: Box<dyn FnMut(&str) -> Arc<str> + Send>,
+    /// Finds the routes of HTTP requests.
+    pub routes: Routes,
 }
 
-impl Options {
-    /// The defaults, with routes by `routes`.
-    pub fn new(routes: impl FnMut(&str) -> Arc<str> + Send + 'static, parsers: Make) -> Self {
+impl Default for Options {
+    fn default() -> Self {
         Self {
             sampler: Sampler::default(),
             span_limit: None,
             max_connections: 65_536,
             hold: 2_000_000,
-            parsers,
-            routes: Box::new(routes),
+            parsers: parser_for,
+            routes: Routes::new(),
         }
     }
 }
@@ -129,6 +126,8 @@ pub struct Active {
     pub role: Role,
     /// Which protocol.
     pub protocol: Protocol,
+    /// Whether by TLS.
+    pub tls: bool,
     /// How many.
     pub count: u64,
 }
@@ -137,7 +136,7 @@ pub struct Active {
 pub struct Tracer {
     hold: u64,
     parsers: Make,
-    routes: Box<dyn FnMut(&str) -> Arc<str> + Send>,
+    routes: Routes,
     order: Order,
     connections: Connections,
     exchanges: Slab<Open>,
@@ -263,19 +262,21 @@ impl Tracer {
 
     /// Requests that are open, by workload, side and protocol.
     pub fn active(&self) -> Vec<Active> {
-        let mut counts = FxHashMap::<(u16, Role, u8), Active>::default();
+        let mut counts = FxHashMap::<(u16, Role, u8, bool), Active>::default();
         for exchange in self.exchanges.iter() {
             let Some(connection) = self.connections.get(exchange.connection) else {
                 continue;
             };
             let (workload, role) = (exchange.workload, exchange.role);
             let protocol = connection.protocol();
+            let tls = connection.endpoints.tls;
             let active = counts
-                .entry((workload, role, protocol as u8))
+                .entry((workload, role, protocol as u8, tls))
                 .or_insert(Active {
                     workload,
                     role,
                     protocol,
+                    tls,
                     count: 0,
                 });
             active.count += 1;

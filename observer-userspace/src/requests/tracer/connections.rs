@@ -72,15 +72,10 @@ impl Connection {
         place.ok().map(|place| self.open[place].1)
     }
 
-    /// Whether pieces were lost before the one with this number. The kernel
-    /// half counts what it couldn't tell of too.
+    /// How many numbers lie between the last piece and the one with this
+    /// number, if any. The kernel half counts what it couldn't tell of too.
     pub fn skips(&self, number: u32) -> Option<u32> {
-        let missing = match self.next {
-            // The record that told of the connection may count.
-            Some(0) => number.saturating_sub(1),
-            Some(next) => number.wrapping_sub(next),
-            None => 0,
-        };
+        let missing = number.wrapping_sub(self.next?);
         (missing as i32 > 0).then_some(missing)
     }
 

@@ -11,9 +11,9 @@ use super::open::{Ids, Open};
 use super::output::Output;
 use super::sampling::Decision;
 use super::slab::Key;
-use super::tail::failed;
 use super::turns::Link;
-use crate::requests::{Call, Ended, Finished, Parent, Role};
+use crate::requests::semantics::is_error;
+use crate::requests::{Call, Ended, Finished, Http, Parent, Role};
 
 /// Most that a clock may differ from its request's duration: a part of it, or
 /// so many nanoseconds, in which the thread is in the two calls' own code.
@@ -65,8 +65,13 @@ impl Tracer {
                 None
             }
         };
+        let workload = exchange.workload;
         let route = match &ended.call {
-            Call::Http(http) if !http.target.is_empty() => Some((self.routes)(&http.target)),
+            Call::Http(Http { target, .. }) if target.is_empty() => None,
+            Call::Http(Http { target, status, .. }) => Some(match status {
+                Some(404) => self.routes.route_not_found(workload, target),
+                _ => self.routes.route(workload, target),
+            }),
             _ => None,
         };
         let mut waited_for = std::mem::take(&mut exchange.waited_for);
@@ -193,7 +198,7 @@ impl Tracer {
         };
         if self.sampling.waits() {
             let slow = self.slowest.add(&finished);
-            let special = waits && (slow || failed(&finished.call, finished.role));
+            let special = waits && (slow || is_error(&finished.call, finished.role));
             if special && !finished.sampled && self.sampling.late(finished.workload, finished.ended)
             {
                 finished.sampled = true;
@@ -328,8 +333,13 @@ const MAX_WAITED_FOR: usize = 64;
 /// The clock with a sum of `duration`: what is missing or too much by little is
 /// time in the two calls' own code, on a CPU. `None` if it is more than that.
 fn fit(mut clock: ThreadClock, duration: u64) -> Option<ThreadClock> {
+    let slack = (duration / CLOCK_PART).max(CLOCK_LEAST);
     let total = clock.total();
-    if total.abs_diff(duration) > (duration / CLOCK_PART).max(CLOCK_LEAST) {
+    let wrapped = clock
+        .time
+        .iter()
+        .any(|part| part.saturating_sub(duration) > slack);
+    if wrapped || total.abs_diff(duration) > slack {
         return None;
     }
     let cpu = &mut clock.time[Component::Cpu as usize];
@@ -369,7 +379,7 @@ mod tests {
         assert_eq!(fits(1_000, 99_000, 98_500), Some((0, 98_500)));
         assert_eq!(fits(1_000, 99_000, 150_000), None);
         assert_eq!(fits(0, 0, 0), Some((0, 0)));
-        assert_eq!(fits(u64::MAX, 2, 1), Some((0, 1)));
+        assert_eq!(fits(u64::MAX, 2, 1), None);
         let mut random = fastrand::Rng::with_seed(9);
         for _ in 0..10_000 {
             let mut clock = ThreadClock::default();

@@ -252,7 +252,7 @@ mod tests {
     /// time, those of a smaller ratio among them, by the last 56 bits.
     #[test]
     fn keeps_a_ratio() {
-        for ratio in [0.01, 0.1, 0.5] {
+        for ratio in [0.01_f64, 0.1, 0.5] {
             let text = ratio.to_string();
             let sampler = Sampler::parse("traceidratio", Some(&text)).unwrap();
             let mut sampling = Sampling::new(sampler, None);

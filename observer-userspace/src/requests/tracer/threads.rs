@@ -138,10 +138,4 @@ impl Threads {
         self.threads
             .retain(|_, thread| thread.received > 0 || now.saturating_sub(thread.last) < IDLE);
     }
-
-    /// How many are known.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.threads.len()
-    }
 }

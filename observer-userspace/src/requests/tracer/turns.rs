@@ -146,7 +146,7 @@ impl Turns {
 /// Where a request is remembered among a power of two of places: numbers grow
 /// one by one, perhaps on each CPU for itself, which stands in the upper bits.
 fn place(request: u64, places: usize) -> usize {
-    let series = (request >> 48).wrapping_mul(0x9e37_79b9);
+    let series = (request >> 44).wrapping_mul(0x9e37_79b9);
     (request ^ series) as usize & (places - 1)
 }
 
@@ -171,11 +171,11 @@ mod tests {
         let mut turns = Turns::default();
         // 10,000 in a second on two CPUs, then all is over for long.
         for n in 1..=10_000u64 {
-            let request = (n % 2) << 48 | n;
+            let request = (n % 2) << 44 | n;
             turns.remember(request, n * 100_000, link(request));
         }
         let found = (1..=10_000u64)
-            .map(|n| (n % 2) << 48 | n)
+            .map(|n| (n % 2) << 44 | n)
             .filter_map(|request| Some((request, turns.over(request)?)));
         let found: Vec<_> = found.collect();
         assert!(found.len() > 9_000, "{}", found.len());
