@@ -18,6 +18,8 @@ pub mod frames;
 pub mod postgres;
 pub mod protocol;
 pub mod redis;
+#[cfg(test)]
+mod replays;
 pub mod sql;
 pub mod turn;
 
