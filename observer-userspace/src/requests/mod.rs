@@ -26,6 +26,8 @@ pub mod postgres;
 pub mod protocol;
 pub mod redact;
 pub mod redis;
+#[cfg(test)]
+mod replays;
 pub mod routes;
 pub mod semantics;
 pub mod sql;
