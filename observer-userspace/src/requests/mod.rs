@@ -32,6 +32,8 @@ pub mod routes;
 pub mod semantics;
 pub mod sql;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod talk;
 pub mod target;
 pub mod trace_context;
