@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use observer_common::loss::Loss;
 
-use crate::probes::Probe;
-use crate::probes::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::export::self_stats::{
@@ -17,6 +15,8 @@ use crate::export::self_stats::{
 use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
 use crate::kernel::stats::Estimate;
+use crate::probes::Probe;
+use crate::probes::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
 use crate::stacks::UnwindStats;
 
 /// Not worth a person's attention: exported, but not shown in the summary.

@@ -118,7 +118,8 @@ impl Probe for Requests {
         for active in self.tracer.active() {
             if matches!(active.protocol, Protocol::Http1 | Protocol::Http2) {
                 let Active { workload, role, .. } = active;
-                self.metrics.active(workload, role, active.tls, active.count, now);
+                self.metrics
+                    .active(workload, role, active.tls, active.count, now);
             }
         }
         self.metrics.collect(tick.clock, out);
