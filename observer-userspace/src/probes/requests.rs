@@ -3,6 +3,8 @@
 //! The kernel half recognises connections and tells of their bytes, piece by
 //! piece; [`crate::requests`] makes requests of them.
 
+pub mod tls;
+
 use super::{MetricBuilder, Probe, Sink, Tick};
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
 use crate::signals::MetricDef;
