@@ -7,7 +7,7 @@ use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
 use observer_common::requests::{Closed, Connection, Opened, Tag, protocol_state, transport};
 
-use super::record;
+use super::{record, tls};
 use crate::kernel::{now, offset, read};
 use crate::loss::lost;
 use crate::tcp::tcp_socket;
@@ -164,6 +164,9 @@ pub unsafe fn ends(sk: *const u8) {
         return;
     }
     connection.closed = 1;
+    if connection.protocol == protocol_state::TLS_RECORDS {
+        tls::forget(connection.id);
+    }
     record::closed(&Closed {
         tag: Tag::Closed as u32,
         error: read!(sk, sock_err, u32),

@@ -5,8 +5,12 @@
 
 pub mod tls;
 
+use anyhow::Context;
+use observer_common::requests::{Executed, Tag};
+
 use super::{MetricBuilder, Probe, Sink, Tick};
-use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
+use crate::kernel::ring::record;
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::MetricDef;
 
 /// What can't be missed of a socket.
@@ -55,12 +59,28 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "requests that end with their connection, and for which request a \
                            connection was made",
         },
+        ProgramSpec {
+            name: "requests_exec",
+            attach: Attach::Tracepoint("sched_process_exec"),
+            needs: &["task_tgid"],
+            lost_without: "TLS in programs that contain their library, until they are found",
+        },
+        tls::PROGRAMS[0],
+        tls::PROGRAMS[1],
+        tls::PROGRAMS[2],
+        tls::PROGRAMS[3],
+        tls::PROGRAMS[4],
+        tls::PROGRAMS[5],
+        tls::PROGRAMS[6],
     ],
 };
 
 /// The family.
 #[derive(Default)]
-pub struct Requests {}
+pub struct Requests {
+    /// `None` without TLS.
+    tls: Option<tls::Tls>,
+}
 
 impl Probe for Requests {
     fn spec(&self) -> &'static ProbeSpec {
@@ -71,11 +91,23 @@ impl Probe for Requests {
         &[]
     }
 
+    fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
+        Ok(())
+    }
+
     fn collect(&mut self, _tick: &Tick<'_>, _out: &mut MetricBuilder) {}
 
     fn ring(&self) -> Option<&'static str> {
         Some("REQUEST_RING")
     }
 
-    fn record(&mut self, _bytes: &[u8], _sink: &mut Sink<'_>) {}
+    fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
+        let tag = bytes.first_chunk().map(|tag| u32::from_ne_bytes(*tag));
+        if tag == Some(Tag::Executed as u32)
+            && let (Some(tls), Some(executed)) = (&self.tls, record::<Executed>(bytes))
+        {
+            tls.executed(executed.tgid);
+        }
+    }
 }

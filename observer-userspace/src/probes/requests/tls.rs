@@ -44,7 +44,7 @@ const fn program(name: &'static str, lost_without: &'static str) -> ProgramSpec 
     ProgramSpec {
         name,
         attach: Attach::UserFunction,
-        needs: &["pt_regs_si"],
+        needs: &["call_first", "call_second", "call_fourth", "call_result"],
         lost_without,
     }
 }

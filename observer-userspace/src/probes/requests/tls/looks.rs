@@ -107,13 +107,13 @@ impl Looks {
             self.second = now;
             self.in_second = 0;
         }
-        for number in 0..DELAYS.len() {
+        for (number, delay) in DELAYS.into_iter().enumerate() {
             while let Some((due, tgid)) = self.waiting[number].front().copied() {
                 if due > now {
                     break;
                 }
                 self.waiting[number].pop_front();
-                self.wait(number + 1, tgid, due - DELAYS[number]);
+                self.wait(number + 1, tgid, due - delay);
                 if self.in_second >= MAX_RATE {
                     self.left_out = true;
                     continue;
