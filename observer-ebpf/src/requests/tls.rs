@@ -143,18 +143,27 @@ fn caller() -> Option<(&'static mut Slot, &'static mut ThreadState)> {
     Some((slot, unsafe { &mut *state }))
 }
 
-/// A function of the library is called; `indirect` if its fourth argument says
-/// where it will put how much it read or wrote.
+/// How a function of the library says how much it read or wrote.
+enum Length {
+    /// By its result.
+    Result,
+    /// In a `size_t` to which its fourth argument points.
+    Fourth,
+    /// To which its fifth does.
+    Fifth,
+}
+
+/// A function of the library is called.
 #[inline(always)]
-fn called(way: u32, indirect: bool) {
+fn called(way: u32, length: Length) {
     let Some((_, state)) = caller() else { return };
     let registers = registers();
     let call = &mut state.tls;
     call.buffer = read!(registers, call_second, u64);
-    call.length = if indirect {
-        read!(registers, call_fourth, u64)
-    } else {
-        0
+    call.length = match length {
+        Length::Result => 0,
+        Length::Fourth => read!(registers, call_fourth, u64),
+        Length::Fifth => read!(registers, call_fifth, u64),
     };
     call.began = now();
     call.connection = 0;
@@ -165,35 +174,43 @@ fn called(way: u32, indirect: bool) {
 /// `int SSL_read(SSL *, void *, int)`
 #[uprobe]
 pub fn tls_read(_ctx: ProbeContext) -> u32 {
-    called(direction::RECEIVED.into(), false);
+    called(direction::RECEIVED.into(), Length::Result);
     0
 }
 
 /// `int SSL_write(SSL *, const void *, int)`
 #[uprobe]
 pub fn tls_write(_ctx: ProbeContext) -> u32 {
-    called(direction::SENT.into(), false);
+    called(direction::SENT.into(), Length::Result);
     0
 }
 
 /// `int SSL_read_ex(SSL *, void *, size_t, size_t *)`
 #[uprobe]
 pub fn tls_read_ex(_ctx: ProbeContext) -> u32 {
-    called(direction::RECEIVED.into(), true);
+    called(direction::RECEIVED.into(), Length::Fourth);
     0
 }
 
 /// `int SSL_write_ex(SSL *, const void *, size_t, size_t *)`
 #[uprobe]
 pub fn tls_write_ex(_ctx: ProbeContext) -> u32 {
-    called(direction::SENT.into(), true);
+    called(direction::SENT.into(), Length::Fourth);
+    0
+}
+
+/// OpenSSL's inner function since 3.2: `int ssl_write_internal(SSL *, const void *,
+/// size_t, uint64_t flags, size_t *)`
+#[uprobe]
+pub fn tls_write_flags(_ctx: ProbeContext) -> u32 {
+    called(direction::SENT.into(), Length::Fifth);
     0
 }
 
 /// `int SSL_do_handshake(SSL *)`
 #[uprobe]
 pub fn tls_handshake(_ctx: ProbeContext) -> u32 {
-    called(TlsCall::HANDSHAKE, false);
+    called(TlsCall::HANDSHAKE, Length::Result);
     0
 }
 

@@ -72,6 +72,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         tls::PROGRAMS[4],
         tls::PROGRAMS[5],
         tls::PROGRAMS[6],
+        tls::PROGRAMS[7],
     ],
 };
 

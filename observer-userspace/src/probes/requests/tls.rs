@@ -14,6 +14,7 @@ mod attach;
 mod files;
 mod library;
 mod looks;
+mod place;
 mod processes;
 mod system;
 
@@ -44,17 +45,27 @@ const fn program(name: &'static str, lost_without: &'static str) -> ProgramSpec 
     ProgramSpec {
         name,
         attach: Attach::UserFunction,
-        needs: &["call_first", "call_second", "call_fourth", "call_result"],
+        needs: &[
+            "call_first",
+            "call_second",
+            "call_fourth",
+            "call_fifth",
+            "call_result",
+        ],
         lost_without,
     }
 }
 
 /// The programs for the functions of libraries.
-pub const PROGRAMS: [ProgramSpec; 7] = [
+pub const PROGRAMS: [ProgramSpec; 8] = [
     program("tls_read", "what is received by SSL_read"),
     program("tls_write", "what is sent by SSL_write"),
     program("tls_read_ex", "what is received by SSL_read_ex"),
     program("tls_write_ex", "what is sent by SSL_write_ex"),
+    program(
+        "tls_write_flags",
+        "what is sent by SSL_write of OpenSSL 3.2 and later",
+    ),
     program(
         "tls_handshake",
         "which connection some TLS sessions belong to",

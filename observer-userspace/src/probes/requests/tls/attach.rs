@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use anyhow::{Context, Result, anyhow};
 use aya::programs::UProbe;
 
-use super::library::{FUNCTIONS, Function, RETURNED};
+use super::library::{CALLED, MAX_POINTS, Point, RETURNED};
 use crate::kernel::Kernel;
 use crate::kernel::perf::{PerfEvent, uprobe_type};
 
 /// Descriptors that one attached file takes at most.
-pub const DESCRIPTORS: usize = 2 * FUNCTIONS.len();
+pub const DESCRIPTORS: usize = 2 * MAX_POINTS;
 
 /// The loaded programs.
 pub struct Programs {
@@ -44,9 +44,9 @@ impl Programs {
         };
         let returned = take(RETURNED)?;
         // What failed to load was told of then.
-        let called = FUNCTIONS
-            .iter()
-            .filter_map(|f| Some((f.called, take(f.called).ok()?)))
+        let called = CALLED
+            .into_iter()
+            .filter_map(|name| Some((name, take(name).ok()?)))
             .collect();
         Ok(Self {
             kind,
@@ -65,14 +65,15 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Attaches to `functions` of the very file that is open, whatever its path
+    /// Attaches at `points` of the very file that is open, whatever its path
     /// is by now.
     ///
     /// # Errors
     /// When one of them can't be attached; then none is.
-    pub fn new(programs: &Programs, file: &File, functions: &[(Function, u64)]) -> Result<Self> {
+    pub fn new(programs: &Programs, file: &File, points: &[Point]) -> Result<Self> {
         let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        let attach = |function: &Function, offset: u64, at_return: bool, program: &OwnedFd| {
+        let attach = |point: &Point, at_return: bool, program: &OwnedFd| {
+            let offset = point.offset;
             let attach = || {
                 let event = PerfEvent::user_function(programs.kind, &path, offset, at_return)?;
                 event.set_bpf(program.as_fd())?;
@@ -86,19 +87,19 @@ impl Attachment {
                 };
                 anyhow!(
                     "cannot attach to {} at {offset:#x}: {error}{hint}",
-                    function.name
+                    point.name
                 )
             })
         };
         let mut returned = Vec::new();
-        for (function, offset) in functions.iter().filter(|(f, _)| f.returns) {
-            returned.push(attach(function, *offset, true, &programs.returned)?);
+        for point in points.iter().filter(|point| point.returns) {
+            returned.push(attach(point, true, &programs.returned)?);
         }
         let mut called = Vec::new();
-        for (function, offset) in functions {
-            let program = programs.called.iter().find(|(n, _)| *n == function.called);
+        for point in points {
+            let program = programs.called.iter().find(|(n, _)| *n == point.called);
             if let Some((_, program)) = program {
-                called.push(attach(function, *offset, false, program)?);
+                called.push(attach(point, false, program)?);
             }
         }
         Ok(Self {

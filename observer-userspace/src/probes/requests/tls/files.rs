@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
-use super::library::{Function, functions_of};
+use super::library::{Point, functions_of};
 
 /// Files known not to be TLS libraries; then they are looked at again.
 const MAX_OTHERS: usize = 16_384;
@@ -115,7 +115,7 @@ impl<A> Files<A> {
         key: FileKey,
         file: &File,
         found: impl FnOnce() -> Found,
-        attach: impl FnOnce(&[(Function, u64)]) -> anyhow::Result<A>,
+        attach: impl FnOnce(&[Point]) -> anyhow::Result<A>,
     ) -> Option<Outcome> {
         let functions = functions_of(file);
         if functions.is_empty() {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 
+use super::place::{Code, Out};
 use crate::stacks::elf::{ElfInfo, Sections};
 use crate::stacks::symbol_table;
 
@@ -18,68 +19,136 @@ const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
 /// Where names may be: what is exported, then what was left in for debuggers.
 const TABLES: [&str; 2] = [".dynsym", ".symtab"];
 
-/// A function of the library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Function {
-    /// Its name.
+/// A place in a file at which a program of the kernel half runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The function, as users know it.
     pub name: &'static str,
-    /// The program of the kernel half that runs when it is called.
+    /// The program for its call.
     pub called: &'static str,
-    /// Whether [`RETURNED`] runs when it returns.
+    /// Whether [`RETURNED`] is to run at its end.
     pub returns: bool,
+    /// Offset in the file.
+    pub offset: u64,
 }
 
 /// The program of the kernel half that runs when one returns.
 pub const RETURNED: &str = "tls_returned";
 
-/// All that are observed. Before and after the rest there is a handshake, which
-/// tells which socket it all belongs to.
-pub const FUNCTIONS: [Function; 6] = [
-    function("SSL_read", "tls_read", true),
-    function("SSL_write", "tls_write", true),
-    // Since OpenSSL 1.1.1; BoringSSL has none.
-    function("SSL_read_ex", "tls_read_ex", true),
-    function("SSL_write_ex", "tls_write_ex", true),
-    function("SSL_do_handshake", "tls_handshake", true),
-    function("SSL_free", "tls_free", false),
+/// The programs that run when one is called.
+pub const CALLED: [&str; 7] = [
+    "tls_read",
+    "tls_write",
+    "tls_read_ex",
+    "tls_write_ex",
+    "tls_write_flags",
+    "tls_handshake",
+    "tls_free",
 ];
 
-/// How many of [`FUNCTIONS`], from the first, make a file a TLS library.
-const REQUIRED: usize = 2;
+/// Most points of one file, each of which may be attached at both ends.
+pub const MAX_POINTS: usize = NAMES.len();
 
-const fn function(name: &'static str, called: &'static str, returns: bool) -> Function {
-    Function {
-        name,
-        called,
-        returns,
-    }
-}
+/// All functions that are looked for.
+const NAMES: [&str; 6] = [
+    "SSL_read",
+    "SSL_write",
+    // Since OpenSSL 1.1.1; BoringSSL has none.
+    "SSL_read_ex",
+    "SSL_write_ex",
+    // Comes before the rest, and tells which socket it all belongs to.
+    "SSL_do_handshake",
+    "SSL_free",
+];
 
-/// The observed functions that `file` contains, each with its offset in the
-/// file; none if it isn't (and doesn't contain) a TLS library for this
-/// machine's processor, or keeps its names to itself.
-pub fn functions_of(file: &File) -> Vec<(Function, u64)> {
-    let names = FUNCTIONS.map(|f| f.name);
+/// The observed functions that `file` contains; none if it isn't (and doesn't
+/// contain) a TLS library for this machine's processor, or keeps its names to
+/// itself.
+pub fn functions_of(file: &File) -> Vec<Point> {
     let Ok(sections) = Sections::read(file) else {
         return Vec::new();
     };
     if !sections.is_64 || sections.machine != MACHINE {
         return Vec::new();
     }
+    let Ok(info) = ElfInfo::read(file) else {
+        return Vec::new();
+    };
     for table in TABLES {
-        let addresses = symbol_table::addresses_of(file, &sections, table, &names);
-        if addresses.iter().take(REQUIRED).all(Option::is_some) {
-            let Ok(info) = ElfInfo::read(file) else {
-                return Vec::new();
-            };
-            return FUNCTIONS
-                .into_iter()
-                .zip(addresses)
-                .filter_map(|(function, address)| Some((function, info.offset(address?)?)))
-                .collect();
+        let addresses = symbol_table::addresses_of(file, &sections, table, &NAMES);
+        let offset = |n: usize| info.offset((*addresses.get(n)?)?);
+        let (Some(read), Some(write)) = (offset(0), offset(1)) else {
+            continue;
+        };
+        let code = Code::new(file, &info, sections.machine);
+        let mut points = Vec::new();
+        transfer(&code, &READ, read, offset(2), &mut points);
+        transfer(&code, &WRITE, write, offset(3), &mut points);
+        for (number, called, returns) in [(4, "tls_handshake", true), (5, "tls_free", false)] {
+            if let Some(start) = offset(number) {
+                points.push(Point {
+                    name: NAMES[number],
+                    called,
+                    returns,
+                    offset: code.cheap(start).unwrap_or(start),
+                });
+            }
         }
+        return points;
     }
     Vec::new()
+}
+
+/// A pair of functions of one direction: names and programs.
+struct Pair {
+    names: [&'static str; 2],
+    plain: &'static str,
+    ex: &'static str,
+    /// For an inner function that takes flags before the address.
+    flags: Option<&'static str>,
+}
+
+const READ: Pair = Pair {
+    names: ["SSL_read", "SSL_read_ex"],
+    plain: "tls_read",
+    ex: "tls_read_ex",
+    flags: None,
+};
+
+const WRITE: Pair = Pair {
+    names: ["SSL_write", "SSL_write_ex"],
+    plain: "tls_write",
+    ex: "tls_write_ex",
+    flags: Some("tls_write_flags"),
+};
+
+/// Adds the points of a pair of functions, where they cost least.
+fn transfer(code: &Code<'_>, pair: &Pair, plain: u64, ex: Option<u64>, points: &mut Vec<Point>) {
+    let point = |name: usize, called, offset| Point {
+        name: pair.names[name],
+        called,
+        returns: true,
+        offset,
+    };
+    let is_cheap = |function: u64| code.cheap(function).is_some();
+    let any = |function: u64| code.cheap(function).unwrap_or(function);
+    if !(is_cheap(plain) && ex.is_none_or(is_cheap))
+        && let Some((inner, out)) = code.inner(plain)
+        && let Some(place) = code.cheap(inner)
+        && let Some(called) = match out {
+            Out::Fourth => Some(pair.ex),
+            Out::Fifth => pair.flags,
+        }
+    {
+        points.push(point(0, called, place));
+        // Where that goes another way, a call that is seen twice counts once.
+        if let Some(ex) = ex.filter(|ex| !code.leads_to(*ex, inner)) {
+            points.push(point(1, pair.ex, any(ex)));
+        }
+        return;
+    }
+    points.push(point(0, pair.plain, any(plain)));
+    points.extend(ex.map(|ex| point(1, pair.ex, any(ex))));
 }
 
 #[cfg(test)]
@@ -139,12 +208,14 @@ mod tests {
             let file = program(directory.path(), &options);
             let info = ElfInfo::read(&file).expect("segments");
             let found = functions_of(&file);
-            let names: Vec<_> = found.iter().map(|(f, _)| f.name).collect();
+            let names: Vec<_> = found.iter().map(|p| p.name).collect();
             assert_eq!(names, ["SSL_read", "SSL_write"]);
-            for (function, offset) in found {
-                let address = by_nm(&path, &table, function.name).expect("nm knows it");
-                let segment = info.segment(offset).expect("in a segment");
-                assert_eq!(offset - segment.offset + segment.address, address);
+            for point in found {
+                let address = by_nm(&path, &table, point.name).expect("nm knows it");
+                let segment = info.segment(point.offset).expect("in a segment");
+                let found = point.offset - segment.offset + segment.address;
+                // A cheap place is at most an `endbr64` away.
+                assert!((address..=address + 4).contains(&found), "{point:?}");
             }
         }
     }

@@ -210,7 +210,7 @@ impl Processes {
             path.clone_from(&found.path);
             found
         };
-        let attach = |functions: &[_]| Attachment::new(&self.programs, file, functions);
+        let attach = |points: &[_]| Attachment::new(&self.programs, file, points);
         match self.files.examine(key, file, found, attach) {
             Some(Outcome::Full) => {
                 self.full += 1;
