@@ -45,8 +45,11 @@ pub struct Config {
     /// Logarithm of the bytes in the ring of requests after which the daemon is
     /// woken.
     pub request_ring_shift: u32,
-    /// By number of a syscall: [`crate::requests::Wait`] in the low half,
-    /// [`crate::requests::Shape`] in the high half of the byte.
+    /// 1 = sockets are found from descriptors at the end of a system call.
+    pub by_descriptor: u32,
+    /// By number of a syscall: [`crate::requests::Wait`] in the low bits,
+    /// [`crate::requests::SENDS`], and [`crate::requests::Shape`] in the high
+    /// half of the byte.
     pub syscalls: [u8; crate::requests::SYSCALLS],
     /// Nanoseconds in which one wait of each CPU may say for which request it
     /// was; 0 = all may.

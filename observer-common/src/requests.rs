@@ -9,7 +9,7 @@ mod clock;
 mod sniff;
 mod state;
 
-pub use clock::{COMPONENTS, Component, SYSCALLS, Shape, ThreadClock, Wait};
+pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
 pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
 

@@ -28,6 +28,7 @@ static CONFIG: Config = Config {
     protocols: 0,
     shutdown: 0,
     request_ring_shift: 0,
+    by_descriptor: 0,
     syscalls: [0; observer_common::requests::SYSCALLS],
     link_period: 0,
     dwarf_registers: [0; 32],

@@ -29,6 +29,7 @@ use observer_common::workload::{KERNEL_THREAD, TRACED};
 
 use crate::identity::{here, identify};
 use crate::kernel::{current, now, offset, read, read_at, setting};
+use crate::requests;
 use crate::sched::Grown;
 use crate::slot::{slot, thread};
 use crate::stack::{
@@ -545,9 +546,10 @@ pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
 
 /// The end of a syscall, where nobody else sees it.
 #[btf_tracepoint(function = "sys_exit")]
-pub fn offcpu_exit(_ctx: BtfTracePointContext) -> i32 {
+pub fn offcpu_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = here() {
         syscall_ends(slot);
+        requests::returned(slot, ctx.arg(1));
         slot.syscall = NO_SYSCALL;
     }
     0

@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod record;
 mod serve;
+mod socket;
 mod tls;
 
 use aya_ebpf::macros::btf_tracepoint;
@@ -18,12 +19,13 @@ use observer_common::loss::Loss;
 use observer_common::requests::{
     Connection, Protocol, SNIFFED, Sniffed, direction, flag, protocol_state, role, sniff,
 };
-use observer_common::slot::NO_SYSCALL;
+use observer_common::slot::{NO_SYSCALL, Slot};
 use observer_common::tcp::state as tcp_state;
 
 use self::capture::Source;
-use self::connection::{Kind, connection, kind_of};
+use self::connection::{Kind, kind_of};
 use self::record::Told;
+use self::socket::{Found, Socket, Trusted};
 use crate::identity::here;
 use crate::kernel::{current, now, setting};
 use crate::loss::lost;
@@ -45,9 +47,12 @@ const TLS_DATA: u8 = 23;
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
     let sent: i32 = ctx.arg(1);
-    if sent > 0 {
+    if sent > 0 && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
-        unsafe { transferred(ctx.arg(0), sent as u32, direction::SENT) };
+        let sk = unsafe { Trusted::new(ctx.arg(0)) };
+        if let Some(slot) = here() {
+            transferred(sk, slot, sent as u32, direction::SENT);
+        }
     }
     0
 }
@@ -55,22 +60,36 @@ pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
     let received: i32 = ctx.arg(1);
-    if received > 0 && ctx.arg::<u32>(2) & MSG_PEEK == 0 {
+    let peeked = ctx.arg::<u32>(2) & MSG_PEEK != 0;
+    if received > 0 && !peeked && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
-        unsafe { transferred(ctx.arg(0), received as u32, direction::RECEIVED) };
+        let sk = unsafe { Trusted::new(ctx.arg(0)) };
+        if let Some(slot) = here() {
+            transferred(sk, slot, received as u32, direction::RECEIVED);
+        }
     }
     0
 }
 
-/// # Safety
-///
-/// `sk` must be a socket that the verifier trusts.
+/// The current thread's system call ends, which may have been on a socket: for
+/// kernels without the tracepoints above.
 #[inline(always)]
-unsafe fn transferred(sk: *const u8, length: u32, way: u8) {
+pub fn returned(slot: &mut Slot, result: i64) {
+    if setting!(by_descriptor) == 0 || result <= 0 || result > i64::from(u32::MAX) {
+        return;
+    }
+    let Some(call) = capture::Call::of(slot) else {
+        return;
+    };
+    if let Some(sk) = Found::behind(call.descriptor) {
+        transferred(sk, slot, call.bytes(result as u32), call.way);
+    }
+}
+
+#[inline(always)]
+fn transferred(sk: impl Socket, slot: &mut Slot, length: u32, way: u8) {
     let Some(kind) = kind_of(sk) else { return };
-    let Some(slot) = here() else { return };
-    // SAFETY: the caller's promise.
-    let Some(connection) = (unsafe { connection(sk) }) else {
+    let Some(connection) = sk.state(true) else {
         return;
     };
     if connection.protocol == protocol_state::IGNORED {
@@ -86,8 +105,7 @@ unsafe fn transferred(sk: *const u8, length: u32, way: u8) {
     let state = unsafe { &mut *state };
     clock::settle(slot, &mut state.serving);
     if connection.protocol == protocol_state::TLS_RECORDS {
-        // SAFETY: the caller's promise.
-        unsafe { tls::used(&mut state.tls, connection, sk, kind, way) };
+        tls::used(&mut state.tls, connection, sk, kind, way);
         return;
     }
     let source = Source::of(slot, state, task);
@@ -108,8 +126,7 @@ unsafe fn transferred(sk: *const u8, length: u32, way: u8) {
     let scratch = unsafe { &mut *scratch };
     if connection.protocol == protocol_state::TLS_RECORDS {
         connection.protocol = protocol_state::UNDECIDED;
-        // SAFETY: the caller's promise.
-        unsafe { tls::begins(scratch, &mut state.tls, connection, sk, kind, way) };
+        tls::begins(scratch, &mut state.tls, connection, sk, kind, way);
         return;
     }
     if connection.protocol == protocol_state::IGNORED {
@@ -126,8 +143,7 @@ unsafe fn transferred(sk: *const u8, length: u32, way: u8) {
     }
     if tls::is_handshake(scratch, captured) {
         // Both ends have agreed to go on so (PostgreSQL's SSLRequest).
-        // SAFETY: the caller's promise.
-        unsafe { tls::begins(scratch, &mut state.tls, connection, sk, kind, way) };
+        tls::begins(scratch, &mut state.tls, connection, sk, kind, way);
         return;
     }
     let (request, context) = serve::note(connection, slot, state, way, turn);
@@ -142,8 +158,11 @@ unsafe fn transferred(sk: *const u8, length: u32, way: u8) {
         way,
         began,
         now,
-        // SAFETY: the caller's promise.
-        retransmits: unsafe { connection::retransmits(sk, kind) },
+        retransmits: if matches!(kind, Kind::Tcp) {
+            sk.retransmits()
+        } else {
+            0
+        },
         request,
         context,
     };
@@ -272,25 +291,21 @@ fn recognised(connection: &mut Connection, seen: Look, way: u8) {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn requests_state(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const u8 = ctx.arg(0);
+    // SAFETY: a tracepoint's argument is trusted.
+    let sk = unsafe { Trusted::new(ctx.arg(0)) };
     let (was, is) = (ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
     match (was, is) {
-        (_, tcp_state::SYN_SENT) => {
-            // In connect, and so in the context of whoever connects.
-            // SAFETY: a tracepoint's argument is trusted.
-            unsafe { serve::connects(sk) };
-        }
+        // In connect, and so in the context of whoever connects.
+        (_, tcp_state::SYN_SENT) => serve::connects(sk),
         (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1)
         | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
             // One that is shut down may still be answered.
             let shut_down = slot().is_some_and(|slot| slot.syscall == setting!(shutdown));
             if !shut_down {
-                // SAFETY: as above.
-                unsafe { connection::ends(sk) };
+                connection::ends(sk);
             }
         }
-        // SAFETY: as above.
-        (_, tcp_state::CLOSE) => unsafe { connection::ends(sk) },
+        (_, tcp_state::CLOSE) => connection::ends(sk),
         _ => {}
     }
     0

@@ -69,6 +69,10 @@ impl ThreadClock {
 /// Entries of the table of system calls; a power of two above their numbers.
 pub const SYSCALLS: usize = 512;
 
+/// In an entry of that table: the call sends. In the low bits is a [`Wait`], in
+/// the high half a [`Shape`].
+pub const SENDS: u8 = 8;
+
 /// Where a system call has the bytes that it sends or receives.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub enum Shape {
     Message = 3,
     /// Its second argument is an array of `struct mmsghdr`.
     Messages = 4,
+    /// In another file: only how many there are is known.
+    File = 5,
 }
 
 /// What a system call can wait for, by its number; told to the kernel half at

@@ -18,6 +18,8 @@ const BUFFERS: usize = 8;
 /// list of buffers (include/linux/socket.h, for 64-bit programs).
 const MMSGHDR: u64 = 64;
 const MSG_IOV: u64 = 16;
+/// Where a `struct mmsghdr` has its message's length.
+const MSG_LEN: u64 = 56;
 
 /// Bytes captured of a piece in the middle of a body: enough for the size line
 /// of a chunk (RFC 9112, 7.1).
@@ -50,6 +52,58 @@ pub fn syscall_class(syscall: u32) -> u8 {
     }
 }
 
+/// A system call on a descriptor that may be a socket's.
+pub struct Call {
+    /// The descriptor.
+    pub descriptor: u32,
+    /// One of [`direction`].
+    pub way: u8,
+    /// Its `struct mmsghdr`; 0 if it takes none.
+    messages: u64,
+}
+
+impl Call {
+    /// That of the current thread, if it sends or receives.
+    #[inline(always)]
+    pub fn of(slot: &Slot) -> Option<Self> {
+        let class = syscall_class(slot.syscall);
+        if class >> 4 == Shape::None as u8 || offset!(pt_regs_first) == MISSING || is_compat() {
+            return None;
+        }
+        // SAFETY: the current task is trusted.
+        let regs = unsafe {
+            aya_ebpf::helpers::generated::bpf_task_pt_regs(
+                crate::kernel::current().cast_mut().cast(),
+            )
+        };
+        let regs = regs as *const u8;
+        if regs.is_null() {
+            return None;
+        }
+        let several = class >> 4 == Shape::Messages as u8;
+        Some(Self {
+            descriptor: read!(regs, pt_regs_first, u64) as u32,
+            way: class >> 3 & 1,
+            messages: if several {
+                read!(regs, pt_regs_second, u64)
+            } else {
+                0
+            },
+        })
+    }
+
+    /// Bytes that it sent or received, by what it returned: of several messages
+    /// those of the first.
+    #[inline(always)]
+    pub fn bytes(&self, returned: u32) -> u32 {
+        if self.messages == 0 {
+            returned
+        } else {
+            word(self.messages + MSG_LEN) as u32
+        }
+    }
+}
+
 impl Source {
     /// That of the thread's system call.
     #[inline(always)]
@@ -62,7 +116,7 @@ impl Source {
             return none;
         }
         let shape = u32::from(syscall_class(slot.syscall) >> 4);
-        if shape == Shape::None as u32 {
+        if shape == Shape::None as u32 || shape == Shape::File as u32 {
             return none;
         }
         // SAFETY: the current task is trusted.

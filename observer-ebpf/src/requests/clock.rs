@@ -12,7 +12,7 @@ use crate::kernel::{offset, read, read_at};
 /// What the syscall may wait for, as the number of a [`Wait`].
 #[inline(always)]
 pub fn wait_of(syscall: u32) -> u8 {
-    syscall_class(syscall) & 15
+    syscall_class(syscall) & 7
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@ use observer_common::requests::{Connection, Wait, context, direction, role};
 use observer_common::slot::{Slot, ThreadState};
 
 use super::clock::wait_of;
+use super::socket::Trusted;
 use super::{connection, record};
 use crate::kernel::{current, read, setting};
 use crate::slot::slot;
@@ -65,18 +66,13 @@ pub fn note(
 }
 
 /// The current thread connects a socket.
-///
-/// # Safety
-///
-/// `sk` must be a socket that the verifier trusts, and not null.
 #[inline(always)]
-pub unsafe fn connects(sk: *const u8) {
+pub fn connects(sk: Trusted) {
     let request = match slot() {
         Some(slot) if slot.task == current() as u64 => slot.request,
         _ => 0,
     };
-    // SAFETY: the caller's promise.
-    unsafe { connection::begin(sk, request) };
+    connection::begin(sk, request);
 }
 
 /// The current thread wakes `task`: if it serves a request and wakes another

@@ -22,6 +22,7 @@ use observer_common::slot::{Slot, ThreadState};
 use super::capture::{self, Source};
 use super::connection::{self, Kind};
 use super::record::{self, Scratch, Told};
+use super::socket::Socket;
 use super::{clock, recognise, serve, turned};
 use crate::identity::here;
 use crate::kernel::{current, now, read};
@@ -55,16 +56,12 @@ pub fn is_handshake(scratch: &Scratch, captured: u32) -> bool {
 }
 
 /// The socket carries TLS from now on.
-///
-/// # Safety
-///
-/// `sk` must be a socket that the verifier trusts.
 #[inline(always)]
-pub unsafe fn begins(
+pub fn begins(
     scratch: &mut Scratch,
     call: &mut TlsCall,
     connection: &mut Connection,
-    sk: *const u8,
+    sk: impl Socket,
     kind: Kind,
     way: u8,
 ) {
@@ -90,30 +87,22 @@ pub unsafe fn begins(
     connection.protocol = protocol_state::TLS_RECORDS;
     // Its end will be.
     connection.announced = 1;
-    // SAFETY: the caller's promise.
-    unsafe { used(call, connection, sk, kind, way) };
+    used(call, connection, sk, kind, way);
 }
 
 /// The thread sent or received records.
-///
-/// # Safety
-///
-/// `sk` must be a socket that the verifier trusts.
 #[inline(always)]
-pub unsafe fn used(
-    call: &mut TlsCall,
-    connection: &Connection,
-    sk: *const u8,
-    kind: Kind,
-    way: u8,
-) {
+pub fn used(call: &mut TlsCall, connection: &Connection, sk: impl Socket, kind: Kind, way: u8) {
     if call.session != 0 {
         call.connection = connection.id;
     } else if way == direction::RECEIVED {
         call.received = connection.id;
     }
-    // SAFETY: the caller's promise.
-    call.retransmits = unsafe { connection::retransmits(sk, kind) };
+    call.retransmits = if matches!(kind, Kind::Tcp) {
+        sk.retransmits()
+    } else {
+        0
+    };
 }
 
 /// The connection with this number has ended.

@@ -4,10 +4,10 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
-pub mod causes;
 mod diagnostics;
 pub mod health;
 mod limiter;
+pub mod lines;
 pub mod outlet;
 mod profiler;
 mod rings;
@@ -177,10 +177,10 @@ impl Agent {
                 profile = profiler::finished(&mut self.profiler) => self.outlet.profile(&profile),
                 ready = self.rings.ready() => {
                     ready?;
-                    self.drain();
+                    self.drain(false);
                 }
                 _ = drains.tick() => {
-                    self.drain();
+                    self.drain(false);
                     self.health.end_window(&self.kernel);
                 }
             }
@@ -188,7 +188,7 @@ impl Agent {
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         // Samples end before they are told of for the last time, so that the last
         // figures are about all of them.
-        self.drain();
+        self.drain(true);
         if let Some(profiler) = &mut self.profiler {
             profiler.stop();
         }
@@ -219,9 +219,10 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes all records that wait.
-    fn drain(&mut self) {
+    /// Takes all records that wait; `last` if no more will come.
+    fn drain(&mut self, last: bool) {
         let mut spans = Vec::new();
+        let mut kept: Vec<Span> = Vec::new();
         loop {
             let found = self.rings.drain_workloads(DRAIN_BATCH, &mut self.workloads);
             let workloads = &mut self.workloads;
@@ -230,12 +231,17 @@ impl Agent {
                 clock: self.clock,
                 resource: &mut resource,
                 spans: Vec::new(),
+                kept: Vec::new(),
             };
             let found = found
                 + self
                     .rings
                     .drain_probes(DRAIN_BATCH, &mut self.probes, &mut sink);
+            for probe in &mut self.probes {
+                probe.drained(last, &mut sink);
+            }
             spans.append(&mut sink.spans);
+            kept.append(&mut sink.kept);
             if found < DRAIN_BATCH {
                 break;
             }
@@ -243,12 +249,10 @@ impl Agent {
         if let Some(profiler) = &mut self.profiler {
             profiler.drain(&mut |request| served(&self.probes, request));
         }
-        let spans: Vec<Span> = spans
-            .into_iter()
-            .filter(|(id, _)| self.limiter.admits(*id))
-            .map(|(_, s)| s)
-            .collect();
-        self.outlet.spans(&spans);
+        let admitted = spans.into_iter();
+        let admitted = admitted.filter(|(id, _)| self.limiter.admits(*id));
+        kept.extend(admitted.map(|(_, span)| span));
+        self.outlet.spans(kept);
     }
 
     /// Ends a profile: its symbols are looked up in the background.
@@ -272,7 +276,7 @@ impl Agent {
                 tracing::warn!(probe = family, "{family}: {error:#}");
             }
         }
-        self.drain();
+        self.drain(false);
         let tallies = self.cells.read();
         let mut out = MetricBuilder::default();
         let tick = Tick {
@@ -301,6 +305,7 @@ impl Agent {
             fills,
             self.rings.fills(),
             &self.limiter,
+            &self.probes,
             self.profiler.as_ref(),
         );
         self.outlet.metrics(&batch, own);

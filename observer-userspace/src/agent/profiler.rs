@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use tokio::sync::oneshot;
 
-use super::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
 use crate::export::self_stats::ProfileOutcomes;
 use crate::kernel::{Kernel, unwind};
+use crate::probes::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
 use crate::probes::cpu::Sampler;
 use crate::probes::offcpu::Blocked;
 use crate::probes::served::Resolve;

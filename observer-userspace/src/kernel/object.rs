@@ -27,6 +27,12 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
 /// isn't: the kernel half knows it.)
 const RINGS: [&str; 2] = ["TCP_RING", "BLOCK_RING"];
 
+/// Tells which socket a system call is about; since 6.3.
+const SOCKET_TRACEPOINT: &str = "sock_send_length";
+
+/// Sockets that can be followed at once where they are found from descriptors.
+const ADDRESSES: u32 = 65_536;
+
 /// Which threads are traced. Entries of one kind add up, kinds narrow each
 /// other; no entry at all means everything.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +91,8 @@ pub struct RequestOptions {
     pub protocols: u32,
     /// Size of their ring: a power of two.
     pub ring_bytes: u32,
+    /// Find sockets from descriptors even where the kernel tells of them.
+    pub by_descriptor: bool,
 }
 
 impl Default for RequestOptions {
@@ -93,6 +101,7 @@ impl Default for RequestOptions {
             capture: CAPTURE,
             protocols: u32::MAX,
             ring_bytes: REQUEST_RING_BYTES,
+            by_descriptor: false,
         }
     }
 }
@@ -148,6 +157,8 @@ impl Kernel {
         let mut offsets = types.offsets();
         let filters = &options.filters;
         let requests = options.requests.unwrap_or_default();
+        let by_descriptor = options.requests.is_some()
+            && (requests.by_descriptor || types.tracepoint_id(SOCKET_TRACEPOINT).is_none());
         if cfg!(target_arch = "aarch64") && offsets.pt_regs_second != MISSING {
             // `regs[1]`.
             offsets.pt_regs_second += size_of::<u64>() as u32;
@@ -170,6 +181,7 @@ impl Kernel {
             shutdown: libc::SYS_shutdown as u32,
             // Woken whenever a quarter of it is full.
             request_ring_shift: requests.ring_bytes.max(4096).ilog2() - 2,
+            by_descriptor: by_descriptor.into(),
             syscalls: syscall_classes::table(),
             link_period: options.link_period,
             dwarf_registers: dwarf_registers(),
@@ -213,6 +225,9 @@ impl Kernel {
             None => 4096,
         };
         loader.map_max_entries("REQUEST_RING", request_ring);
+        if by_descriptor {
+            loader.map_max_entries("REQUEST_ADDRESSES", ADDRESSES);
+        }
         let ebpf = loader
             .btf(Some(&btf))
             .allow_unsupported_maps()

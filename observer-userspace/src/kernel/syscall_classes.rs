@@ -1,7 +1,7 @@
 //! What the kernel half must know of system calls: where they have the bytes
 //! that they send or receive, and what they may wait for.
 
-use observer_common::requests::{SYSCALLS, Shape, Wait};
+use observer_common::requests::{SENDS, SYSCALLS, Shape, Wait};
 
 /// Calls with a place for bytes.
 const SHAPES: &[(libc::c_long, Shape)] = &[
@@ -17,6 +17,7 @@ const SHAPES: &[(libc::c_long, Shape)] = &[
     (libc::SYS_recvmsg, Shape::Message),
     (libc::SYS_sendmmsg, Shape::Messages),
     (libc::SYS_recvmmsg, Shape::Messages),
+    (libc::SYS_sendfile, Shape::File),
 ];
 
 /// Calls that can wait, by what for.
@@ -52,6 +53,17 @@ const WAITS: &[(libc::c_long, Wait)] = &[
     (libc::SYS_epoll_wait, Wait::EventLoop),
 ];
 
+/// Calls that send.
+const SENDERS: &[libc::c_long] = &[
+    libc::SYS_write,
+    libc::SYS_sendto,
+    libc::SYS_writev,
+    libc::SYS_pwritev2,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_sendfile,
+];
+
 /// This machine's table, as [`observer_common::config::Config::syscalls`] has it.
 pub fn table() -> [u8; SYSCALLS] {
     let mut table = [0; SYSCALLS];
@@ -66,6 +78,9 @@ pub fn table() -> [u8; SYSCALLS] {
     }
     for (number, wait) in WAITS {
         or(*number, *wait as u8);
+    }
+    for number in SENDERS {
+        or(*number, SENDS);
     }
     table
 }
@@ -82,7 +97,7 @@ mod tests {
             assert_eq!(table[*number as usize] >> 4, *shape as u8);
         }
         for (number, wait) in WAITS {
-            assert_eq!(table[*number as usize] & 15, *wait as u8);
+            assert_eq!(table[*number as usize] & 7, *wait as u8);
         }
     }
 }

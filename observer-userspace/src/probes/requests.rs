@@ -5,13 +5,22 @@
 
 pub mod tls;
 
-use anyhow::Context;
-use observer_common::requests::{Executed, Tag};
+use std::sync::Arc;
 
+use anyhow::Context;
+use observer_common::requests::{Executed, Protocol, Tag};
+
+use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
+use crate::kernel::clock::Clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
+use crate::requests::metrics::{METRICS, Metrics};
+use crate::requests::redact::Redactor;
+use crate::requests::semantics;
+use crate::requests::tracer::{Active, Options, Output, Tracer};
 use crate::signals::MetricDef;
+use crate::stacks::Served;
 
 /// What can't be missed of a socket.
 const SOCKET_FIELDS: &[&str] = &[
@@ -76,11 +85,59 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     ],
 };
 
+/// The ring buffer of its records.
+pub const RING: &str = "REQUEST_RING";
+
 /// The family.
-#[derive(Default)]
 pub struct Requests {
+    tracer: Tracer,
+    metrics: Metrics,
+    redactor: Arc<Redactor>,
+    output: Output,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let redactor = Arc::<Redactor>::default();
+        Self {
+            tracer: Tracer::new(Options::default()),
+            metrics: Metrics::new(Arc::clone(&redactor)),
+            redactor,
+            output: Output::default(),
+            tls: None,
+        }
+    }
+}
+
+impl Requests {
+    /// Counts what the tracer found, and hands on the spans that are kept.
+    fn hand_on(&mut self, sink: &mut Sink<'_>) {
+        for finished in self.output.finished() {
+            self.metrics.observe(finished);
+        }
+        for finished in self.output.kept() {
+            self.metrics.kept(finished);
+        }
+        for finished in self.output.spans() {
+            let resource = (sink.resource)(finished.workload);
+            let span = semantics::span(finished, sink.clock, resource, &self.redactor);
+            sink.kept.push(span);
+        }
+    }
+}
+
+/// What a tracer knows of a request by the kernel half's number.
+pub fn served(tracer: &Tracer, request: u64) -> Option<Served> {
+    let link = tracer.link(request)?;
+    Some(Served {
+        trace_id: link.trace_id,
+        span_id: link.span_id,
+        route: link.route,
+        duration: link.duration,
+        sampled: link.sampled,
+    })
 }
 
 impl Probe for Requests {
@@ -89,7 +146,7 @@ impl Probe for Requests {
     }
 
     fn metrics(&self) -> &'static [&'static MetricDef] {
-        &[]
+        METRICS
     }
 
     fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
@@ -97,18 +154,59 @@ impl Probe for Requests {
         Ok(())
     }
 
-    fn collect(&mut self, _tick: &Tick<'_>, _out: &mut MetricBuilder) {}
+    fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        let now = Clock::monotonic();
+        for active in self.tracer.active() {
+            if matches!(active.protocol, Protocol::Http1 | Protocol::Http2) {
+                let Active { workload, role, .. } = active;
+                self.metrics
+                    .active(workload, role, active.tls, active.count, now);
+            }
+        }
+        self.metrics.collect(tick.clock, out);
+    }
 
     fn ring(&self) -> Option<&'static str> {
-        Some("REQUEST_RING")
+        Some(RING)
     }
 
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
         let tag = bytes.first_chunk().map(|tag| u32::from_ne_bytes(*tag));
-        if tag == Some(Tag::Executed as u32)
-            && let (Some(tls), Some(executed)) = (&self.tls, record::<Executed>(bytes))
-        {
-            tls.executed(executed.tgid);
+        if tag == Some(Tag::Executed as u32) {
+            if let (Some(tls), Some(executed)) = (&self.tls, record::<Executed>(bytes)) {
+                tls.executed(executed.tgid);
+            }
+            return;
         }
+        self.tracer.record(bytes);
+    }
+
+    fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
+        let now = Clock::monotonic();
+        if last {
+            self.tracer.flush(now, &mut self.output);
+        } else {
+            self.tracer.advance(now, &mut self.output);
+        }
+        self.hand_on(sink);
+    }
+
+    fn served(&self, request: u64) -> Option<Served> {
+        served(&self.tracer, request)
+    }
+
+    fn losses(&self) -> Vec<(Cause, u64)> {
+        let lost = self.tracer.losses();
+        vec![
+            (causes::REQUEST_MALFORMED, lost.malformed),
+            (causes::REQUEST_OVERRUN, lost.overrun),
+            (causes::REQUEST_MISSED, lost.missed),
+            (causes::REQUEST_EVICTED, lost.evicted),
+            (causes::REQUEST_UNPARSED, lost.failed),
+            (causes::REQUEST_ABANDONED, lost.abandoned),
+            (causes::REQUEST_CLOCK, lost.clocks),
+            (causes::REQUEST_LIMITED, lost.limited),
+            (causes::REQUEST_UNBUFFERED, lost.unbuffered),
+        ]
     }
 }

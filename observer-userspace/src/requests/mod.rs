@@ -11,8 +11,30 @@
 //! ```
 
 pub mod call;
+#[cfg(test)]
+mod conversation;
 pub mod finished;
+pub mod frames;
+pub mod grpc;
+#[cfg(test)]
+mod hostile;
+pub mod http1;
+pub mod http2;
+mod input;
+pub mod metrics;
+pub mod postgres;
 pub mod protocol;
+pub mod redact;
+pub mod redis;
+pub mod routes;
+pub mod semantics;
+pub mod sql;
+#[cfg(test)]
+mod talk;
+pub mod target;
+pub mod trace_context;
+pub mod tracer;
+pub mod turn;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};

@@ -132,6 +132,14 @@ impl Wire {
                     array.message(1, |any| any.element(1, text.as_bytes()));
                 }
             }),
+            Value::Doubles(list) => self.message(5, |array| {
+                for number in list {
+                    array.message(1, |any| {
+                        any.tag(4, FIXED64);
+                        any.bytes.extend_from_slice(&number.to_le_bytes());
+                    });
+                }
+            }),
         }
     }
 }
@@ -160,6 +168,10 @@ mod tests {
             Attribute {
                 key: "list".into(),
                 value: Value::Strings(vec![String::new(), "b".repeat(200)]),
+            },
+            Attribute {
+                key: "numbers".into(),
+                value: Value::Doubles(vec![0.0, 1.5]),
             },
         ];
         for length in [100, 120, 125, 126, 127, 128, 129, 16380, 16384, 70_000] {
