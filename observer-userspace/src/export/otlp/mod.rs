@@ -14,6 +14,7 @@ pub mod settings;
 pub mod tls;
 pub mod traces;
 pub mod variables;
+mod wire;
 
 /// The name of the instrumentation scope of everything Observer makes.
 pub const SCOPE_NAME: &str = "observer";

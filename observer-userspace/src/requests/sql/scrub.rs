@@ -1,0 +1,383 @@
+//! Takes literals and comments out of SQL.
+//!
+//! A lexer of its own, since it sees each statement that has values in its
+//! text, at a nanosecond or two per byte, and since it must err on one side
+//! only: where servers could read a quote in two ways, or where a byte can't
+//! be part of SQL, the rest is dropped.
+
+use super::Dialect;
+
+/// Longest result in bytes.
+pub const MAX_TEXT: usize = 2048;
+
+/// Appends `text` without literals and comments to `out`, which is empty.
+pub fn scrub(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
+    // Other encodings have quotes and backslashes inside of characters.
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text.as_bytes(),
+        Err(error) => &text[..error.valid_up_to()],
+    };
+    let mut scrubber = Scrubber {
+        text,
+        at: 0,
+        out,
+        mysql: dialect != Dialect::Postgres,
+        backslash: dialect == Dialect::MySql,
+        hint: false,
+        list: List::default(),
+    };
+    while scrubber.at < text.len() && scrubber.out.len() < MAX_TEXT {
+        if scrubber.step().is_none() {
+            break;
+        }
+    }
+    if out.len() > MAX_TEXT {
+        let mut end = MAX_TEXT;
+        while end > 0 && out[end] & 0xc0 == 0x80 {
+            end -= 1;
+        }
+        out.truncate(end);
+    }
+    while matches!(out.last(), Some(b' ' | b';')) {
+        out.pop();
+    }
+}
+
+/// The innermost parenthesis, as long as there are only values in it.
+#[derive(Default)]
+struct List {
+    /// Where it begins in the output, behind the parenthesis; 0 = not in one.
+    begin: usize,
+    /// Whether it has a value.
+    value: bool,
+    /// Whether it follows IN.
+    after_in: bool,
+}
+
+struct Scrubber<'a> {
+    text: &'a [u8],
+    at: usize,
+    out: &'a mut Vec<u8>,
+    mysql: bool,
+    /// Whether a backslash in a plain string protects what follows.
+    backslash: bool,
+    /// Whether in one of MySQL's comments that are code.
+    hint: bool,
+    list: List,
+}
+
+/// What may be in a name behind its first byte.
+const fn in_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
+
+impl Scrubber<'_> {
+    fn peek(&self, ahead: usize) -> u8 {
+        self.text.get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    /// Deals with one token; `None` drops the rest.
+    fn step(&mut self) -> Option<()> {
+        let byte = self.text[self.at];
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {
+                self.at += 1;
+                self.space();
+            }
+            b'\'' => self.quoted(b'\'')?,
+            b'"' if self.mysql => self.quoted(b'"')?,
+            b'"' => self.name(b'"')?,
+            b'`' if self.mysql => self.name(b'`')?,
+            b'$' if !self.mysql => self.dollar()?,
+            b'0'..=b'9' => self.number(),
+            b'.' if self.peek(1).is_ascii_digit() && !self.after_name() => self.number(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | 0x80.. => self.word(),
+            b'-' if self.peek(1) == b'-' && self.dashes() => self.line(),
+            b'#' if self.mysql => self.line(),
+            b'/' if self.peek(1) == b'*' => self.comment()?,
+            b'*' if self.hint && self.peek(1) == b'/' => {
+                self.at += 2;
+                self.hint = false;
+                self.space();
+            }
+            b'-' | b'+' if self.sign() => self.at += 1,
+            b'?' => {
+                self.at += 1;
+                self.placeholder(b"?");
+            }
+            b'(' => {
+                self.put(byte);
+                let before = self.out[..self.out.len() - 1].trim_ascii_end();
+                let after_in = before.len() > 2
+                    && before[before.len() - 2..].eq_ignore_ascii_case(b"in")
+                    && !in_word(before[before.len() - 3]);
+                self.list = List {
+                    begin: self.out.len(),
+                    value: false,
+                    after_in,
+                };
+            }
+            b')' => {
+                self.no_space();
+                self.put(byte);
+                self.list.begin = 0;
+                // Rows of values, one after the other.
+                for rows in [&b"(?), (?)"[..], b"(?),(?)"] {
+                    if self.out.ends_with(rows) {
+                        self.out.truncate(self.out.len() - rows.len() + 3);
+                    }
+                }
+            }
+            b',' => {
+                self.no_space();
+                self.put(byte);
+            }
+            b'!'..=b'~' if byte != b'\\' && byte != b'`' => {
+                self.list.begin = 0;
+                self.put(byte);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn put(&mut self, byte: u8) {
+        self.out.push(byte);
+        self.at += 1;
+    }
+
+    fn space(&mut self) {
+        if !matches!(self.out.last(), None | Some(b' ' | b'(')) {
+            self.out.push(b' ');
+        }
+    }
+
+    fn no_space(&mut self) {
+        if self.out.last() == Some(&b' ') {
+            self.out.pop();
+        }
+    }
+
+    /// Whether a name ends right here, so that a dot belongs to it.
+    fn after_name(&self) -> bool {
+        self.at > 0 && {
+            let before = self.text[self.at - 1];
+            in_word(before) || matches!(before, b'"' | b'`' | b']' | b')')
+        }
+    }
+
+    /// Whether two dashes begin a comment.
+    fn dashes(&self) -> bool {
+        // MySQL wants white space or a control character behind them.
+        !self.mysql || self.peek(2) <= b' '
+    }
+
+    /// Whether a sign belongs to the number behind it: it follows an operator.
+    fn sign(&self) -> bool {
+        let next = self.peek(1);
+        (next.is_ascii_digit() || (next == b'.' && self.peek(2).is_ascii_digit()))
+            && matches!(
+                self.out.trim_ascii_end().last(),
+                Some(b'=' | b'(' | b',' | b'<' | b'>')
+            )
+    }
+
+    /// A literal was left out.
+    fn value(&mut self) {
+        self.item(b"?", true);
+    }
+
+    /// A parameter: `?` or `$1`.
+    fn placeholder(&mut self, text: &[u8]) {
+        let in_list = self.list.after_in;
+        self.item(text, in_list);
+    }
+
+    fn item(&mut self, text: &[u8], collapse: bool) {
+        let list = &mut self.list;
+        if list.begin > 0 && collapse && (list.value || list.after_in) {
+            self.out.truncate(list.begin);
+            self.out.push(b'?');
+        } else {
+            if !collapse {
+                list.begin = 0;
+            }
+            self.out.extend_from_slice(text);
+        }
+        list.value = true;
+    }
+
+    /// A string, whose first quote is next.
+    fn quoted(&mut self, quote: u8) -> Option<()> {
+        if self.hint {
+            // A server that skips the comment wouldn't see a string here.
+            self.value();
+            return None;
+        }
+        let escapes = self.prefix() || self.backslash;
+        self.value();
+        let mut at = self.at + 1;
+        loop {
+            match *self.text.get(at)? {
+                b'\\' if escapes => at += 2,
+                b'\\' => {
+                    // The end of the string or not, by a setting of the server's.
+                    if self.text.get(at + 1) == Some(&quote) {
+                        return None;
+                    }
+                    at += 1;
+                }
+                byte if byte == quote => {
+                    if self.text.get(at + 1) != Some(&quote) {
+                        break;
+                    }
+                    at += 2;
+                }
+                _ => at += 1,
+            }
+        }
+        self.at = at + 1;
+        Some(())
+    }
+
+    /// Takes the letters that belong to the string behind them off the output;
+    /// whether they say that backslashes escape.
+    fn prefix(&mut self) -> bool {
+        if self.at == 0 || !(in_word(self.text[self.at - 1]) || self.text[self.at - 1] == b'&') {
+            return false;
+        }
+        let mut begin = self.out.len();
+        while begin > 0 && (in_word(self.out[begin - 1]) || self.out[begin - 1] == b'&') {
+            begin -= 1;
+        }
+        let word = &self.out[begin..];
+        let escapes = !self.mysql && word.eq_ignore_ascii_case(b"e");
+        if escapes
+            || [&b"b"[..], b"x", b"n", b"u&"]
+                .iter()
+                .any(|known| word.eq_ignore_ascii_case(known))
+            || (self.mysql && word.first() == Some(&b'_'))
+        {
+            self.out.truncate(begin);
+        }
+        escapes
+    }
+
+    /// A quoted name, which stays.
+    fn name(&mut self, quote: u8) -> Option<()> {
+        self.list.begin = 0;
+        if self.hint {
+            return None;
+        }
+        let mut end = self.at + 1;
+        loop {
+            if *self.text.get(end)? == quote {
+                end += 1;
+                if self.text.get(end) != Some(&quote) {
+                    break;
+                }
+            }
+            end += 1;
+        }
+        self.out.extend_from_slice(&self.text[self.at..end]);
+        self.at = end;
+        Some(())
+    }
+
+    /// PostgreSQL's parameters and dollar-quoted strings.
+    fn dollar(&mut self) -> Option<()> {
+        let mut end = self.at + 1;
+        while in_word(self.text.get(end).copied().unwrap_or(0)) && self.text[end] != b'$' {
+            end += 1;
+        }
+        let tag = &self.text[self.at + 1..end];
+        if self.text.get(end) != Some(&b'$') {
+            if tag.is_empty() || !tag.iter().all(u8::is_ascii_digit) {
+                self.value();
+                return None;
+            }
+            let parameter = &self.text[self.at..end];
+            self.at = end;
+            self.placeholder(parameter);
+            return Some(());
+        }
+        self.value();
+        if tag.first().is_some_and(u8::is_ascii_digit) {
+            return None;
+        }
+        let delimiter = &self.text[self.at..=end];
+        let rest = &self.text[end + 1..];
+        let inside = find(rest, delimiter)?;
+        self.at = end + 1 + inside + delimiter.len();
+        Some(())
+    }
+
+    /// A number in any notation, with what is stuck to it.
+    fn number(&mut self) {
+        let mut before = 0;
+        loop {
+            let byte = self.peek(0);
+            let exponent = matches!(byte, b'+' | b'-')
+                && matches!(before, b'e' | b'E')
+                && self.peek(1).is_ascii_digit();
+            if !in_word(byte) && byte != b'.' && !exponent {
+                break;
+            }
+            before = byte;
+            self.at += 1;
+        }
+        self.value();
+    }
+
+    fn word(&mut self) {
+        self.list.begin = 0;
+        let begin = self.at;
+        while in_word(self.peek(0)) {
+            self.at += 1;
+        }
+        self.out.extend_from_slice(&self.text[begin..self.at]);
+    }
+
+    /// A comment up to the end of its line.
+    fn line(&mut self) {
+        while !matches!(self.peek(0), b'\n' | b'\r') && self.at < self.text.len() {
+            self.at += 1;
+        }
+        self.space();
+    }
+
+    fn comment(&mut self) -> Option<()> {
+        self.at += 2;
+        if self.mysql && (self.peek(0) == b'!' || (self.peek(0) == b'M' && self.peek(1) == b'!')) {
+            // Code for some servers (manual, 11.7 "Comments"), behind a version.
+            self.at += if self.peek(0) == b'!' { 1 } else { 2 };
+            while self.peek(0).is_ascii_digit() {
+                self.at += 1;
+            }
+            self.hint = true;
+            self.space();
+            return Some(());
+        }
+        let mut depth = 1;
+        while depth > 0 {
+            match (*self.text.get(self.at)?, self.peek(1)) {
+                (b'*', b'/') => {
+                    depth -= 1;
+                    self.at += 2;
+                }
+                (b'/', b'*') if !self.mysql => {
+                    depth += 1;
+                    self.at += 2;
+                }
+                _ => self.at += 1,
+            }
+        }
+        self.space();
+        Some(())
+    }
+}
+
+/// Where `needle` is in `text`.
+fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+    text.windows(needle.len()).position(|part| part == needle)
+}

@@ -1,0 +1,607 @@
+//! What a statement does, in a few words: `db.query.summary` of OpenTelemetry's
+//! conventions ("Generating a summary of the query"): operations and their
+//! targets in the order of the text, without anything of high cardinality.
+
+use sqlparser::dialect::{Dialect as Rules, MySqlDialect, PostgreSqlDialect};
+use sqlparser::tokenizer::{Token, Tokenizer, Word};
+
+use super::Dialect;
+
+/// Longest summary in bytes, by the conventions.
+const MAX_SUMMARY: usize = 255;
+/// Parentheses inside of each other that are told apart.
+const MAX_DEPTH: usize = 32;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// See [`super::Statement`].
+    pub operation: &'static str,
+    /// The same.
+    pub summary: String,
+    /// The same.
+    pub collection: Option<String>,
+    /// The same.
+    pub count: u32,
+}
+
+/// Words that begin a statement and say what it does; the second ones are what
+/// it may do it to.
+const FIRST: &[&str] = &[
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "MERGE",
+    "REPLACE",
+    "CALL",
+    "EXECUTE",
+    "EXPLAIN",
+    "DESCRIBE",
+    "DESC",
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "ABORT",
+    "SAVEPOINT",
+    "RELEASE",
+    "SET",
+    "RESET",
+    "SHOW",
+    "USE",
+    "PREPARE",
+    "DEALLOCATE",
+    "DECLARE",
+    "FETCH",
+    "MOVE",
+    "CLOSE",
+    "LISTEN",
+    "UNLISTEN",
+    "NOTIFY",
+    "COPY",
+    "LOAD",
+    "LOCK",
+    "UNLOCK",
+    "TRUNCATE",
+    "VACUUM",
+    "ANALYZE",
+    "OPTIMIZE",
+    "CHECK",
+    "REPAIR",
+    "REINDEX",
+    "CLUSTER",
+    "REFRESH",
+    "GRANT",
+    "REVOKE",
+    "COMMENT",
+    "DISCARD",
+    "DO",
+    "KILL",
+    "FLUSH",
+    "TABLE",
+    "VALUES",
+    "HANDLER",
+    "RENAME",
+    "CHECKPOINT",
+    "XA",
+    "INSTALL",
+    "UNINSTALL",
+    "CHANGE",
+    "STOP",
+    "BINLOG",
+    "REASSIGN",
+    "SECURITY",
+    "IMPORT",
+    "HELP",
+    "PURGE",
+    "SIGNAL",
+];
+
+/// What data definition is about.
+const KINDS: &[(&str, [&str; 3])] = &[
+    ("TABLE", ["CREATE TABLE", "DROP TABLE", "ALTER TABLE"]),
+    ("INDEX", ["CREATE INDEX", "DROP INDEX", "ALTER INDEX"]),
+    ("VIEW", ["CREATE VIEW", "DROP VIEW", "ALTER VIEW"]),
+    (
+        "SEQUENCE",
+        ["CREATE SEQUENCE", "DROP SEQUENCE", "ALTER SEQUENCE"],
+    ),
+    ("SCHEMA", ["CREATE SCHEMA", "DROP SCHEMA", "ALTER SCHEMA"]),
+    (
+        "DATABASE",
+        ["CREATE DATABASE", "DROP DATABASE", "ALTER DATABASE"],
+    ),
+    (
+        "FUNCTION",
+        ["CREATE FUNCTION", "DROP FUNCTION", "ALTER FUNCTION"],
+    ),
+    (
+        "PROCEDURE",
+        ["CREATE PROCEDURE", "DROP PROCEDURE", "ALTER PROCEDURE"],
+    ),
+    (
+        "TRIGGER",
+        ["CREATE TRIGGER", "DROP TRIGGER", "ALTER TRIGGER"],
+    ),
+    ("TYPE", ["CREATE TYPE", "DROP TYPE", "ALTER TYPE"]),
+    (
+        "EXTENSION",
+        ["CREATE EXTENSION", "DROP EXTENSION", "ALTER EXTENSION"],
+    ),
+    ("ROLE", ["CREATE ROLE", "DROP ROLE", "ALTER ROLE"]),
+    ("USER", ["CREATE USER", "DROP USER", "ALTER USER"]),
+    ("DOMAIN", ["CREATE DOMAIN", "DROP DOMAIN", "ALTER DOMAIN"]),
+    ("POLICY", ["CREATE POLICY", "DROP POLICY", "ALTER POLICY"]),
+    (
+        "PUBLICATION",
+        [
+            "CREATE PUBLICATION",
+            "DROP PUBLICATION",
+            "ALTER PUBLICATION",
+        ],
+    ),
+    ("EVENT", ["CREATE EVENT", "DROP EVENT", "ALTER EVENT"]),
+];
+const DEFINE: [&str; 3] = ["CREATE", "DROP", "ALTER"];
+
+/// Words between an operation and its target.
+const BETWEEN: &[&str] = &[
+    "INTO",
+    "FROM",
+    "TABLE",
+    "ONLY",
+    "IF",
+    "NOT",
+    "EXISTS",
+    "CONCURRENTLY",
+    "IGNORE",
+    "LOW_PRIORITY",
+    "HIGH_PRIORITY",
+    "DELAYED",
+    "QUICK",
+    "MATERIALIZED",
+    "VIEW",
+    "LATERAL",
+    "TABLES",
+    "FULL",
+    "VERBOSE",
+    "FREEZE",
+    "LOCAL",
+    "OVERWRITE",
+];
+
+/// Words that can't be a target, nor an alias: a clause begins.
+const CLAUSES: &[&str] = &[
+    "WHERE",
+    "GROUP",
+    "ORDER",
+    "HAVING",
+    "LIMIT",
+    "UNION",
+    "EXCEPT",
+    "INTERSECT",
+    "SET",
+    "VALUES",
+    "RETURNING",
+    "FOR",
+    "WINDOW",
+    "OFFSET",
+    "FETCH",
+    "SELECT",
+    "DEFAULT",
+    "WHEN",
+    "PROCEDURE",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "WITH",
+    "TO",
+    "CASCADE",
+    "RESTRICT",
+    "ADD",
+    "ON",
+];
+
+/// Operations of which a text may have several, all alike.
+const BATCHES: &[(&str, &str)] = &[
+    ("SELECT", "BATCH SELECT"),
+    ("INSERT", "BATCH INSERT"),
+    ("UPDATE", "BATCH UPDATE"),
+    ("DELETE", "BATCH DELETE"),
+    ("REPLACE", "BATCH REPLACE"),
+    ("MERGE", "BATCH MERGE"),
+    ("CALL", "BATCH CALL"),
+    ("SET", "BATCH SET"),
+    ("SHOW", "BATCH SHOW"),
+];
+
+fn one_of(word: &str, words: &[&'static str]) -> Option<&'static str> {
+    words
+        .iter()
+        .copied()
+        .find(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// The known operation that this word is; empty if none.
+pub fn operation(word: &str) -> &'static str {
+    one_of(word, FIRST).or(one_of(word, &DEFINE)).unwrap_or("")
+}
+
+/// What `text`, which has no literals, does.
+pub fn summarize(text: &str, dialect: Dialect) -> Summary {
+    let rules: &dyn Rules = match dialect {
+        Dialect::Postgres => &PostgreSqlDialect {},
+        Dialect::MySql | Dialect::MySqlPlain => &MySqlDialect {},
+    };
+    // At an error (the text is cut), what came before it counts.
+    let mut tokens = Vec::new();
+    let mut tokenizer = Tokenizer::new(rules, text).with_unescape(false);
+    let _cut = tokenizer.tokenize_with_location_into_buf(&mut tokens);
+    let tokens: Vec<Token> = tokens
+        .into_iter()
+        .map(|token| token.token)
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .collect();
+
+    let mut statements = tokens
+        .split(|token| *token == Token::SemiColon)
+        .filter(|tokens| !tokens.is_empty())
+        .map(|tokens| Walk::new(tokens).whole());
+    let Some(first) = statements.next() else {
+        return Summary::default();
+    };
+    let mut all = first;
+    let (mut same_summary, mut same_operation) = (true, true);
+    for next in statements {
+        all.count += 1;
+        same_summary &= next.summary == all.summary;
+        same_operation &= next.operation == all.operation;
+        if next.collection != all.collection {
+            all.collection = None;
+        }
+    }
+    if all.count > 1 {
+        let known = BATCHES.iter().find(|(one, _)| *one == all.operation);
+        all.operation = match known {
+            Some((_, batch)) if same_operation => batch,
+            _ => "BATCH",
+        };
+        if same_summary && all.summary.len() + 6 <= MAX_SUMMARY {
+            all.summary.insert_str(0, "BATCH ");
+        } else {
+            "BATCH".clone_into(&mut all.summary);
+        }
+    }
+    all
+}
+
+/// What is under way inside one pair of parentheses.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    /// A statement's own: FROM names tables here.
+    statement: bool,
+    /// A list of tables, in which the next comma precedes another one.
+    tables: bool,
+}
+
+/// One statement's walk.
+struct Walk<'a> {
+    tokens: &'a [Token],
+    at: usize,
+    found: Summary,
+    full: bool,
+    targets: u32,
+    levels: [Level; MAX_DEPTH],
+    depth: usize,
+    /// Names that WITH gives to queries: no tables.
+    named: Vec<&'a str>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(tokens: &'a [Token]) -> Self {
+        Self {
+            tokens,
+            at: 0,
+            found: Summary {
+                count: 1,
+                ..Summary::default()
+            },
+            full: false,
+            targets: 0,
+            levels: [Level::default(); MAX_DEPTH],
+            depth: 0,
+            named: Vec::new(),
+        }
+    }
+
+    fn whole(mut self) -> Summary {
+        self.first();
+        while self.at < self.tokens.len() {
+            self.step();
+        }
+        if self.targets != 1 {
+            self.found.collection = None;
+        }
+        self.found
+    }
+
+    fn word(&self, at: usize) -> Option<&'a Word> {
+        match self.tokens.get(at) {
+            Some(Token::Word(word)) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// A word that isn't a quoted name.
+    fn plain(&self, at: usize) -> Option<&'a str> {
+        self.word(at)
+            .filter(|word| word.quote_style.is_none())
+            .map(|word| word.value.as_str())
+    }
+
+    fn is(&self, at: usize, words: &[&'static str]) -> bool {
+        self.plain(at).is_some_and(|w| one_of(w, words).is_some())
+    }
+
+    /// The statement's first word.
+    fn first(&mut self) {
+        while matches!(self.tokens.get(self.at), Some(Token::LParen)) {
+            self.open();
+        }
+        self.level().statement = true;
+        let Some(word) = self.plain(self.at) else {
+            return;
+        };
+        if word.eq_ignore_ascii_case("WITH") {
+            self.at += 1;
+            return;
+        }
+        if let Some(define) = DEFINE.iter().position(|d| word.eq_ignore_ascii_case(d)) {
+            self.define(define);
+            return;
+        }
+        let Some(known) = one_of(word, FIRST) else {
+            self.at += 1;
+            return;
+        };
+        self.at += 1;
+        match known {
+            "SELECT" | "EXPLAIN" | "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "REPLACE" => {
+                self.at -= 1;
+                if known == "EXPLAIN" || known == "REPLACE" {
+                    self.operation(known);
+                    self.at += 1;
+                    if known == "REPLACE" {
+                        self.target_behind();
+                    }
+                }
+            }
+            "DESC" => self.operation("DESCRIBE"),
+            "PREPARE" | "DECLARE" => {
+                self.operation(known);
+                self.at += 1;
+            }
+            "CALL" | "EXECUTE" | "TRUNCATE" | "COPY" | "LOCK" | "TABLE" | "VACUUM" | "ANALYZE"
+            | "OPTIMIZE" | "REFRESH" | "USE" | "CLUSTER" => {
+                self.operation(known);
+                // COPY (SELECT …) and VACUUM (VERBOSE) t.
+                let parenthesis = matches!(self.tokens.get(self.at), Some(Token::LParen));
+                if !parenthesis {
+                    self.target_behind();
+                    if known == "COPY" {
+                        // FROM stdin, or a file.
+                        self.at = self.tokens.len();
+                    }
+                }
+            }
+            _ => {
+                self.operation(known);
+                // Names of savepoints, channels and settings aren't told.
+                self.at = self.tokens.len();
+            }
+        }
+    }
+
+    /// CREATE, DROP and ALTER.
+    fn define(&mut self, which: usize) {
+        // CREATE OR REPLACE UNIQUE … INDEX.
+        let kind = (self.at + 1..(self.at + 8).min(self.tokens.len())).find_map(|at| {
+            let word = self.plain(at)?;
+            let kind = KINDS.iter().find(|(k, _)| word.eq_ignore_ascii_case(k))?;
+            Some((at, kind))
+        });
+        let Some((at, (kind, operations))) = kind else {
+            self.operation(DEFINE[which]);
+            self.at = self.tokens.len();
+            return;
+        };
+        self.operation(operations[which]);
+        self.at = at + 1;
+        if *kind == "USER" || *kind == "ROLE" {
+            self.at = self.tokens.len();
+            return;
+        }
+        self.target_behind();
+        // What follows is no query, but for CREATE TABLE … AS SELECT.
+        while self.at < self.tokens.len() && !self.is(self.at, &["SELECT"]) {
+            self.at += 1;
+        }
+    }
+
+    fn level(&mut self) -> &mut Level {
+        &mut self.levels[self.depth.min(MAX_DEPTH - 1)]
+    }
+
+    fn open(&mut self) {
+        self.depth += 1;
+        *self.level() = Level::default();
+        self.at += 1;
+    }
+
+    fn step(&mut self) {
+        let at = self.at;
+        match &self.tokens[at] {
+            Token::LParen => return self.open(),
+            Token::RParen => self.depth = self.depth.saturating_sub(1),
+            Token::Comma if self.level().tables => {
+                self.at += 1;
+                self.target_behind();
+                return;
+            }
+            Token::Word(word) if word.quote_style.is_none() => return self.keyword(&word.value),
+            _ => {}
+        }
+        self.at += 1;
+    }
+
+    fn keyword(&mut self, word: &str) {
+        let at = self.at;
+        self.at += 1;
+        // `t.set` is a column.
+        if at > 0 && self.tokens[at - 1] == Token::Period {
+            return;
+        }
+        let Some(known) = one_of(
+            word,
+            &[
+                "SELECT",
+                "INSERT",
+                "UPDATE",
+                "DELETE",
+                "MERGE",
+                "FROM",
+                "JOIN",
+                "INTO",
+                "USING",
+                "STRAIGHT_JOIN",
+                "AS",
+            ],
+        ) else {
+            if one_of(word, CLAUSES).is_some() && !word.eq_ignore_ascii_case("ON") {
+                self.level().tables = false;
+            }
+            return;
+        };
+        match known {
+            "SELECT" => {
+                *self.level() = Level {
+                    statement: true,
+                    tables: false,
+                };
+                self.operation(known);
+            }
+            // Not FOR UPDATE, ON CONFLICT DO UPDATE, ON DELETE CASCADE, WHEN … THEN UPDATE.
+            "INSERT" | "UPDATE" | "DELETE" | "MERGE" => {
+                self.level().tables = false;
+                let begins = at == 0
+                    || matches!(self.tokens[at - 1], Token::LParen | Token::RParen)
+                    || self.is(at - 1, &["EXPLAIN", "ANALYZE", "VERBOSE", "AS", "FORMAT"]);
+                // A function (MySQL's INSERT()), or a column's name.
+                let call = matches!(self.tokens.get(self.at), Some(Token::LParen));
+                if !begins || call {
+                    return;
+                }
+                self.level().statement = true;
+                self.operation(known);
+                self.target_behind();
+            }
+            "FROM" => {
+                let distinct = at > 0 && self.is(at - 1, &["DISTINCT"]);
+                if self.level().statement && !distinct {
+                    self.target_behind();
+                }
+            }
+            "JOIN" | "STRAIGHT_JOIN" => self.target_behind(),
+            // MERGE … USING t, DELETE … USING t; but JOIN … USING (column).
+            "USING" if self.level().statement => {
+                if self.word(self.at).is_some() {
+                    self.target_behind();
+                }
+            }
+            // SELECT … INTO t: PostgreSQL's CREATE TABLE AS.
+            "INTO" if self.level().statement && self.word(self.at).is_some() => {
+                let elsewhere = ["OUTFILE", "DUMPFILE", "STRICT"];
+                if !self.is(self.at, &elsewhere) {
+                    self.target_behind();
+                }
+            }
+            // WITH a AS (…): what it is called, and maybe its columns, came before.
+            "AS" if !self.level().statement || self.found.operation.is_empty() || at > 0 => {
+                let parenthesis = matches!(self.tokens.get(self.at), Some(Token::LParen));
+                let query = parenthesis
+                    && self.is(
+                        self.at + 1,
+                        &["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES"],
+                    );
+                if query && let Some(name) = self.word(at.wrapping_sub(1)) {
+                    self.named.push(&name.value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The name that follows, if it is one.
+    fn target_behind(&mut self) {
+        self.level().tables = true;
+        while self.is(self.at, BETWEEN) {
+            self.at += 1;
+        }
+        if self.is(self.at, CLAUSES) {
+            return;
+        }
+        let mut name = String::new();
+        let mut bare = String::new();
+        loop {
+            let Some(word) = self.word(self.at) else {
+                return;
+            };
+            match word.quote_style {
+                Some(quote) => {
+                    name.push(quote);
+                    name.push_str(&word.value);
+                    name.push(quote);
+                }
+                None => name.push_str(&word.value),
+            }
+            bare.push_str(&word.value);
+            self.at += 1;
+            if self.tokens.get(self.at) != Some(&Token::Period) {
+                break;
+            }
+            name.push('.');
+            bare.push('.');
+            self.at += 1;
+        }
+        if self.named.iter().any(|named| **named == *bare) {
+            return;
+        }
+        if self.found.collection.as_deref() != Some(&bare) {
+            self.targets += 1;
+            self.found.collection = Some(bare);
+        }
+        self.say(&name);
+    }
+
+    fn operation(&mut self, operation: &'static str) {
+        if self.found.operation.is_empty() {
+            self.found.operation = operation;
+        }
+        self.say(operation);
+    }
+
+    /// Appends to the summary, as long as it fits in whole.
+    fn say(&mut self, word: &str) {
+        let summary = &mut self.found.summary;
+        let space = usize::from(!summary.is_empty());
+        self.full |= summary.len() + space + word.len() > MAX_SUMMARY;
+        if !self.full {
+            if space > 0 {
+                summary.push(' ');
+            }
+            summary.push_str(word);
+        }
+    }
+}
