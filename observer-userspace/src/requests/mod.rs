@@ -13,8 +13,10 @@
 pub mod call;
 #[cfg(test)]
 mod conversation;
+pub mod dns;
 pub mod finished;
 pub mod frames;
+pub mod mysql;
 pub mod postgres;
 pub mod protocol;
 pub mod redis;
