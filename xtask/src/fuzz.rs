@@ -30,6 +30,11 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("unwind_elf", Some("tests/corpus/unwind")),
     ("unwind_frames", None),
     ("perf_map", None),
+    ("postgres", None),
+    ("mysql", None),
+    ("redis", None),
+    ("dns", None),
+    ("sql", None),
 ];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.
