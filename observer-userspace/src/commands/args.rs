@@ -170,6 +170,15 @@ mod tests {
         };
         assert_eq!(args.command.len(), 4);
         assert_eq!(args.record.output.map(|o| o.len()), Some(2));
+
+        let record = "observer record --route /users/{id} --route /a* --slower-than 100ms";
+        let cli = Cli::try_parse_from(record.split_whitespace()).expect("the contract");
+        let Command::Record(args) = cli.command else {
+            panic!("not record");
+        };
+        assert_eq!(args.record.route.map(|r| r.len()), Some(2));
+        let slower_than = args.record.slower_than.map(|t| t.0.as_millis());
+        assert_eq!(slower_than, Some(100));
         assert!(Cli::try_parse_from(["observer", "check", "--json"]).is_ok());
 
         let trace = "observer trace --service shop --slower-than 50ms -v --duration 5s --pid 1 \

@@ -15,6 +15,7 @@ use observer_common::workload::NewWorkload;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::child::{CannotStart, Held, Running};
+use super::record_feed::Feed;
 use super::record_options::DEFAULT_DURATION;
 pub use super::record_options::RecordOptions;
 use super::record_total::Total;
@@ -25,8 +26,8 @@ use crate::config::values::RecordType;
 use crate::identity::process::comm_from_bytes;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ring, unwind};
-use crate::probes::{cpu, offcpu, sched};
+use crate::kernel::{Kernel, LoadOptions, RequestOptions, ring, unwind};
+use crate::probes::{cpu, offcpu, requests, sched};
 use crate::signals::attribute::SharedResource;
 use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions};
 
@@ -77,10 +78,17 @@ pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("can't start the runtime")?;
-    let mut recording = Recording::attach(&options)?;
+    let mut recording = {
+        let _runtime = runtime.enter();
+        Recording::attach(&options)?
+    };
     let child = held.map(Held::release).transpose()?;
     let end = runtime.block_on(recording.go(&options, child.as_ref()))?;
     let result = recording.finish(&options)?;
+    let requests = recording.requests.as_ref().map(Feed::selection);
+    if let Some(requests) = requests.filter(|requests| requests.matched() == 0) {
+        anyhow::bail!(requests.nothing());
+    }
     for output in &options.outputs {
         output.write(&result.shown.profile)?;
     }
@@ -89,7 +97,9 @@ pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
             output.write(&off_cpu.profile)?;
         }
     }
-    super::record_summary::print(&options, &result, &recording.losses()?);
+    let losses = recording.losses()?;
+    let requests = recording.requests.as_ref().map(Feed::selection);
+    super::record_summary::print(&options, &result, requests, &losses);
     Ok(match (end, child) {
         (_, None) => 0,
         (End::Command(status), _) => status,
@@ -128,6 +138,8 @@ struct Recording {
     kernel: Kernel,
     sampler: cpu::Sampler,
     workloads: RingBuf<MapData>,
+    /// If it is about some requests only.
+    requests: Option<Feed>,
     resolver: Resolver,
     stacks: Stacks,
     on_cpu: Total,
@@ -145,6 +157,7 @@ impl Recording {
             counter_cells: FEW_CELLS,
             sched_tallies: false,
             off_cpu: off_cpu.then_some(options.off_cpu_threshold),
+            requests: options.requests.as_ref().map(|_| RequestOptions::default()),
             // Twice, because taking over may be late.
             sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2)
                 + if off_cpu { cpu::OFF_CPU_ENTRIES } else { 0 },
@@ -158,11 +171,16 @@ impl Recording {
         if options.wants_on_cpu() {
             kernel.attach(&cpu::SPEC);
         }
-        if off_cpu {
+        if off_cpu || options.requests.is_some() {
             kernel.attach(&sched::IDENTITY);
             kernel.attach(&offcpu::SYSCALLS);
             kernel.attach(&sched::SPEC);
+        }
+        if off_cpu {
             kernel.attach(&offcpu::SPEC);
+        }
+        if options.requests.is_some() {
+            kernel.attach(&requests::SPEC);
         }
         kernel.attach(&cpu::UNWIND);
         for state in kernel.states() {
@@ -180,6 +198,10 @@ impl Recording {
         if off_cpu {
             sampler.follow(offcpu::Blocked::new(&mut kernel)?);
         }
+        let filter = options.requests.clone();
+        let requests = filter
+            .map(|filter| Feed::take(&mut kernel, filter))
+            .transpose()?;
         let (processes, tables) = unwind::take(&mut kernel)?;
         stacks.unwind(UnwindOptions {
             processes,
@@ -195,6 +217,7 @@ impl Recording {
             kernel,
             sampler,
             workloads,
+            requests,
             resolver: Resolver::new(&Host::detect()),
             stacks,
             on_cpu: Total::default(),
@@ -243,12 +266,16 @@ impl Recording {
                     self.sampler.stop();
                     break interrupted(child, Signal::SIGTERM, &mut interrupts).await;
                 }
+                ready = ready(self.requests.as_ref()) => {
+                    ready?;
+                    self.requests.iter_mut().for_each(Feed::read);
+                }
                 _ = tick.tick() => {
                     bar.set_position(begin.elapsed().as_millis() as u64);
                     self.read_rings();
                     if taken.elapsed() >= TAKE_EVERY {
                         taken = Instant::now();
-                        self.take()?;
+                        self.take(false)?;
                     }
                 }
             }
@@ -264,15 +291,25 @@ impl Recording {
                 self.resolver.resolve(&new);
             }
         }
-        self.sampler.drain(&mut |_| None);
+        let requests = &mut self.requests;
+        requests.iter_mut().for_each(Feed::read);
+        let mut served = |request| requests.as_ref()?.served(request);
+        self.sampler.drain(&mut served);
     }
 
     /// Takes over what the kernel counted, and adds it up.
-    fn take(&mut self) -> anyhow::Result<()> {
+    fn take(&mut self, last: bool) -> anyhow::Result<()> {
         self.read_rings();
+        if last {
+            self.requests.iter_mut().for_each(Feed::end);
+        }
         let resolver = &self.resolver;
         let resource = |id| resolver.get(id).unwrap_or_else(|| resolver.other());
-        let taken = self.sampler.take(resource, &mut |_| None)?;
+        let mut served = |request| self.requests.as_ref()?.served(request);
+        let mut taken = self.sampler.take(resource, &mut served)?;
+        if let Some(requests) = &mut self.requests {
+            taken = requests.select(taken, &mut self.sampler, last);
+        }
         self.on_cpu.add(taken.on_cpu);
         self.off_cpu.add(taken.off_cpu);
         Ok(())
@@ -282,7 +319,7 @@ impl Recording {
     fn finish(&mut self, options: &RecordOptions) -> anyhow::Result<Recorded> {
         // What happened in the last moment must reach the side band's reader.
         std::thread::sleep(Duration::from_millis(2));
-        self.take()?;
+        self.take(true)?;
         let on_cpu = std::mem::take(&mut self.on_cpu).raw;
         let off_cpu = std::mem::take(&mut self.off_cpu).raw;
         let beside = (!options.off_cpu_outputs.is_empty()).then(|| off_cpu.clone());
@@ -305,6 +342,14 @@ impl Recording {
         let mut losses = self.kernel.losses()?;
         losses.retain(|(_, count)| *count > 0);
         Ok(losses)
+    }
+}
+
+/// Resolves when there is much to read of requests, if any are followed.
+async fn ready(requests: Option<&Feed>) -> anyhow::Result<()> {
+    match requests {
+        Some(requests) => requests.ready().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -202,6 +202,15 @@ pub struct RequestLayer {
     /// Look into OpenSSL and BoringSSL for what is encrypted [default: true]
     #[arg(long = "requests-tls", id = "requests-tls", value_name = "BOOL")]
     pub tls: Option<bool>,
+    /// Find sockets by their descriptors even where the kernel tells of them, as is done before
+    /// 6.3 (costs performance) [default: false]
+    #[arg(
+        long = "requests-by-descriptor",
+        id = "requests-by-descriptor",
+        value_name = "BOOL",
+        hide = true
+    )]
+    pub by_descriptor: Option<bool>,
     /// Bytes to take of a message's beginning, 4KiB at most [default: 512]
     #[arg(
         long = "requests-capture",
@@ -302,6 +311,13 @@ pub struct RecordLayer {
     /// Leave shorter times off CPU out [default: 0, so that nothing is missing]
     #[arg(long, value_name = "DURATION")]
     pub off_cpu_threshold: Option<Threshold>,
+    /// Only while threads serve requests of this route, like '/users/{id}'; * stands for any
+    /// characters; may be repeated
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Option<Vec<Glob>>,
+    /// Only while threads serve requests that take so long or longer, like 100ms
+    #[arg(long, value_name = "DURATION")]
+    pub slower_than: Option<Threshold>,
 }
 
 /// In the file headers are a table: `headers = { authorization = "Bearer …" }`.
@@ -363,6 +379,7 @@ layered!(RequestLayer {
     burst,
     protocols,
     tls,
+    by_descriptor,
     capture,
     ring,
     redact,
@@ -382,5 +399,7 @@ layered!(RecordLayer {
     output,
     r#type,
     off_cpu,
-    off_cpu_threshold
+    off_cpu_threshold,
+    route,
+    slower_than
 });

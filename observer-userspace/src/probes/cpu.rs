@@ -21,7 +21,7 @@ use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec, batch, ring};
 use crate::signals::MetricDef;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
-use crate::stacks::{RawProfile, RawSample, RawStack, Wait};
+use crate::stacks::{RawProfile, RawSample, RawStack, Served, Wait};
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
@@ -258,6 +258,11 @@ impl Sampler {
             );
         }
         self.links.ask(now, resolve);
+    }
+
+    /// What is known by now of the request with this number.
+    pub fn served(&mut self, request: u64, resolve: &mut Resolve<'_>) -> Option<Arc<Served>> {
+        self.links.get(request, Clock::monotonic(), resolve)
     }
 
     /// Takes everything counted since the last call (or [`Self::start`]);

@@ -129,6 +129,7 @@ mod tests {
             span_id: [2; 8],
             route: duration.map(|_| "/users/{id}".into()),
             duration,
+            sampled: true,
         }
     }
 

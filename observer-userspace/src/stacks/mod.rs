@@ -66,6 +66,8 @@ pub struct Served {
     pub route: Option<Arc<str>>,
     /// How long it took in nanoseconds; `None` while it is open.
     pub duration: Option<u64>,
+    /// Whether its span is kept, as far as that is known.
+    pub sampled: bool,
 }
 
 /// One counted stack of one thread.

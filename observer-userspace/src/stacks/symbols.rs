@@ -304,7 +304,10 @@ impl Symbols {
                 resource,
                 wait,
                 value: sample.value,
-                link: served.map(|served| (served.trace_id, served.span_id)),
+                // A link to a span that nobody has leads nowhere.
+                link: served
+                    .filter(|served| served.sampled)
+                    .map(|served| (served.trace_id, served.span_id)),
                 route,
             });
         }

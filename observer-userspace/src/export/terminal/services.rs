@@ -44,6 +44,8 @@ struct Row {
     errors: u64,
     /// Seconds by component, or by operation.
     parts: BTreeMap<String, f64>,
+    /// What its times are told of by; see [`time_key`].
+    time_key: String,
 }
 
 impl Row {
@@ -143,8 +145,9 @@ fn gather(view: &View<'_>) -> BTreeMap<String, Service> {
         for (resource, point) in view.points(name).filter(|(_, p)| has_any(p)) {
             let service = services.entry(label(resource)).or_default();
             service.all.add(point);
-            let operation = operation(point);
-            service.operations.entry(operation).or_default().add(point);
+            let row = service.operations.entry(operation(point)).or_default();
+            row.time_key = time_key(point);
+            row.add(point);
         }
     }
     for (resource, point) in view.points(TIME) {
@@ -154,8 +157,10 @@ fn gather(view: &View<'_>) -> BTreeMap<String, Service> {
             continue;
         };
         let component = attribute(point, "observer.time.component").replace('_', " ");
-        let row = service.operations.get_mut(&operation(point));
-        for row in std::iter::once(&mut service.all).chain(row) {
+        *service.all.parts.entry(component.clone()).or_default() += time.sum;
+        let key = time_key(point);
+        let rows = service.operations.values_mut();
+        for row in rows.filter(|row| row.time_key == key) {
             *row.parts.entry(component.clone()).or_default() += time.sum;
         }
     }
@@ -205,6 +210,14 @@ fn operation_name(point: &MetricPoint) -> String {
         }
     }
     "other".to_owned()
+}
+
+/// What times are told of by: not by methods, nor by tables.
+fn time_key(point: &MetricPoint) -> String {
+    let keys = ["http.route", "rpc.method", "db.operation.name"];
+    let values = keys.map(|key| attribute(point, key));
+    let value = values.into_iter().find(|value| !value.is_empty());
+    value.unwrap_or_default().to_owned()
 }
 
 /// Who was asked.

@@ -60,15 +60,11 @@ fn shop() -> Vec<ResourceMetrics> {
     let get = ("http.request.method", "GET");
     let user = ("http.route", "/users/{id}");
     let part = |route, component, n| {
-        point(
-            &[
-                get,
-                ("http.route", route),
-                ("observer.time.component", component),
-            ],
-            n,
-            -10,
-        )
+        let attributes = [
+            ("http.route", route),
+            ("observer.time.component", component),
+        ];
+        point(&attributes, n, -10)
     };
     let select = [
         ("db.system.name", "postgresql"),

@@ -81,6 +81,7 @@ fn status(span: &Span) -> (String, bool) {
         "http.response.status_code",
         "rpc.response.status_code",
         "db.response.status_code",
+        "observer.dns.response_code",
         "error.type",
     ];
     let code = codes.iter().find_map(|key| match attribute(span, key)? {
@@ -94,13 +95,12 @@ fn status(span: &Span) -> (String, bool) {
 
 /// Components of a span's time: attribute, what it is called where there is
 /// room for little, its name in a colour table.
-const COMPONENTS: [(&str, &str, &str); 7] = [
+const COMPONENTS: [(&str, &str, &str); 6] = [
     ("observer.time.cpu", "cpu", "cpu"),
     ("observer.time.run_queue", "runq", "run queue"),
     ("observer.time.disk", "disk", "disk"),
     ("observer.time.lock", "lock", "lock"),
     ("observer.time.network", "net", "network"),
-    ("observer.time.sleep", "sleep", "sleep"),
     ("observer.time.other", "other", "other"),
 ];
 
