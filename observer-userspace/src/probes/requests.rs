@@ -3,15 +3,16 @@
 //! The kernel half recognises connections and tells of their bytes, piece by
 //! piece; [`crate::requests`] makes requests of them.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 
-use observer_common::requests::Protocol;
+use observer_common::requests::{Piece, Protocol, Tag};
 
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::kernel::clock::Clock;
-use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::requests::metrics::{METRICS, Metrics};
 use crate::requests::redact::Redactor;
 use crate::requests::routes::Routes;
@@ -78,6 +79,8 @@ pub struct Requests {
     metrics: Metrics,
     redactor: Arc<Redactor>,
     output: Output,
+    /// Kernel time when all programs were attached.
+    since: u64,
 }
 
 impl Default for Requests {
@@ -94,6 +97,7 @@ impl Requests {
             metrics: Metrics::new(Arc::clone(&redactor)),
             redactor,
             output: Output::default(),
+            since: 0,
         }
     }
 
@@ -111,6 +115,28 @@ impl Requests {
             sink.kept.push(span);
         }
     }
+}
+
+/// What a tracer is to do as configured.
+pub fn options(config: &config::Requests) -> Options {
+    let limit = |(rate, burst)| (f64::from(rate), f64::from(burst));
+    Options {
+        sampler: config.sampler,
+        span_limit: config.span_limit.map(limit),
+        routes: Routes::configured(config.routes.clone(), Arc::new(config.redactor())),
+        ..Options::default()
+    }
+}
+
+/// Whether a record is of a piece from before `since`, when not all programs
+/// were attached: what was sent may be there without what was received. Requests
+/// would wait for answers that nobody saw, and get those of later ones.
+pub fn is_one_sided(record: &[u8], since: u64) -> bool {
+    let at = offset_of!(Piece, ended);
+    let tag = record.first_chunk().map(|tag| u32::from_ne_bytes(*tag));
+    let ended = record.get(at..).and_then(|rest| rest.first_chunk());
+    let ended = ended.map(|ended| u64::from_ne_bytes(*ended));
+    tag == Some(Tag::Piece as u32) && ended.is_some_and(|ended| ended < since)
 }
 
 /// What a tracer knows of a request by the kernel half's number.
@@ -132,17 +158,12 @@ impl Probe for Requests {
 
     fn configure(&mut self, config: &Config) {
         let config = &config.requests;
-        let routes = Routes::configured(config.routes.clone(), Arc::new(config.redactor()));
-        let limit = |(rate, burst)| (f64::from(rate), f64::from(burst));
-        *self = Self::new(
-            config.redactor(),
-            Options {
-                sampler: config.sampler,
-                span_limit: config.span_limit.map(limit),
-                routes,
-                ..Options::default()
-            },
-        );
+        *self = Self::new(config.redactor(), options(config));
+    }
+
+    fn start(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.since = Clock::monotonic();
+        Ok(())
     }
 
     fn metrics(&self) -> &'static [&'static MetricDef] {
@@ -166,7 +187,9 @@ impl Probe for Requests {
     }
 
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
-        self.tracer.record(bytes);
+        if !is_one_sided(bytes, self.since) {
+            self.tracer.record(bytes);
+        }
     }
 
     fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
@@ -196,5 +219,27 @@ impl Probe for Requests {
             (causes::REQUEST_LIMITED, lost.limited),
             (causes::REQUEST_UNBUFFERED, lost.unbuffered),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that only pieces are left out, those that ended too early.
+    #[test]
+    fn early_pieces() {
+        let record = |tag: Tag, ended: u64| {
+            let mut bytes = vec![0; size_of::<Piece>()];
+            bytes[..4].copy_from_slice(&(tag as u32).to_ne_bytes());
+            let at = offset_of!(Piece, ended);
+            bytes[at..at + 8].copy_from_slice(&ended.to_ne_bytes());
+            bytes
+        };
+        assert!(is_one_sided(&record(Tag::Piece, 9), 10));
+        assert!(!is_one_sided(&record(Tag::Piece, 10), 10));
+        assert!(!is_one_sided(&record(Tag::Opened, 9), 10));
+        assert!(!is_one_sided(&record(Tag::Piece, 9)[..20], 10));
+        assert!(!is_one_sided(&[], 10));
     }
 }
