@@ -181,16 +181,23 @@ impl Recording {
         if off_cpu {
             kernel.attach(&offcpu::SPEC);
         }
-        if follow {
-            kernel.attach(&requests::SPEC);
-        }
+        let requests_attached = follow && kernel.attach(&requests::SPEC);
         kernel.attach(&cpu::UNWIND);
         for state in kernel.states() {
             if let Some(failure) = &state.failure {
                 let (name, lost) = (state.program.name, state.program.lost_without);
+                // Requests are seen in several ways, and some may be enough.
+                if state.family == requests::SPEC.family && requests_attached {
+                    tracing::warn!("{name}: {failure} (without it: no {lost})");
+                    continue;
+                }
                 anyhow::bail!("{name}: {failure} (without it: no {lost})");
             }
         }
+        let filter = options.requests.clone();
+        let requests = filter
+            .map(|filter| Feed::take(&mut kernel, &options.following, filter))
+            .transpose()?;
         kernel.forget_types();
         let mut sampler = if options.wants_on_cpu() {
             cpu::Sampler::attach(&mut kernel, options.frequency)?
@@ -200,10 +207,6 @@ impl Recording {
         if off_cpu {
             sampler.follow(offcpu::Blocked::new(&mut kernel)?);
         }
-        let filter = options.requests.clone();
-        let requests = filter
-            .map(|filter| Feed::take(&mut kernel, &options.following, filter))
-            .transpose()?;
         let (processes, tables) = unwind::take(&mut kernel)?;
         stacks.unwind(UnwindOptions {
             processes,

@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::kernel::clock::Clock;
 use crate::kernel::ring::Ring;
 use crate::probes::cpu::{Sampler, Taken};
-use crate::probes::requests;
+use crate::probes::requests::{self, tls::Tls};
 use crate::requests::tracer::{Output, Tracer};
 use crate::stacks::Served;
 
@@ -24,6 +24,8 @@ pub struct Feed {
     selection: Selection,
     /// Kernel time when all programs were attached.
     since: u64,
+    /// `None` without TLS.
+    tls: Option<Tls>,
 }
 
 impl Feed {
@@ -37,12 +39,19 @@ impl Feed {
         config: &config::Requests,
         filter: RequestFilter,
     ) -> Result<Self> {
+        let since = Clock::monotonic();
+        let tls = config.tls.then(|| Tls::start(kernel)).transpose();
+        let tls = tls.unwrap_or_else(|error| {
+            tracing::warn!("TLS is not observed: {error:#}");
+            None
+        });
         Ok(Self {
+            tls,
+            since,
             ring: Ring::take(kernel, requests::RING)?,
             tracer: Tracer::new(requests::options(config)),
             output: Output::default(),
             selection: Selection::new(filter),
-            since: Clock::monotonic(),
         })
     }
 
@@ -55,7 +64,9 @@ impl Feed {
     pub fn read(&mut self) {
         loop {
             let read = self.ring.drain(BATCH, |bytes| {
-                if !requests::is_one_sided(bytes, self.since) {
+                if let Some(tgid) = requests::executed(bytes) {
+                    self.tls.iter().for_each(|tls| tls.executed(tgid));
+                } else if !requests::is_one_sided(bytes, self.since) {
                     self.tracer.record(bytes);
                 }
             });

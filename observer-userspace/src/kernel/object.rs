@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
-use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program};
+use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
 use observer_common::cpu::SAMPLE_ENTRIES;
@@ -382,6 +382,12 @@ impl Kernel {
             }
             Attach::Manual => {
                 let program: &mut PerfEvent = program.try_into()?;
+                program
+                    .load()
+                    .with_context(|| format!("cannot load {}", spec.name))?;
+            }
+            Attach::UserFunction => {
+                let program: &mut UProbe = program.try_into()?;
                 program
                     .load()
                     .with_context(|| format!("cannot load {}", spec.name))?;

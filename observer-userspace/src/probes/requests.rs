@@ -3,15 +3,19 @@
 //! The kernel half recognises connections and tells of their bytes, piece by
 //! piece; [`crate::requests`] makes requests of them.
 
+pub mod tls;
+
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use observer_common::requests::{Piece, Protocol, Tag};
+use anyhow::Context;
+use observer_common::requests::{Executed, Piece, Protocol, Tag};
 
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
 use crate::config::{self, Config};
 use crate::kernel::clock::Clock;
+use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::requests::metrics::{METRICS, Metrics};
 use crate::requests::redact::Redactor;
@@ -67,6 +71,20 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "requests that end with their connection, and for which request a \
                            connection was made",
         },
+        ProgramSpec {
+            name: "requests_exec",
+            attach: Attach::Tracepoint("sched_process_exec"),
+            needs: &["task_tgid"],
+            lost_without: "TLS in programs that contain their library, until they are found",
+        },
+        tls::PROGRAMS[0],
+        tls::PROGRAMS[1],
+        tls::PROGRAMS[2],
+        tls::PROGRAMS[3],
+        tls::PROGRAMS[4],
+        tls::PROGRAMS[5],
+        tls::PROGRAMS[6],
+        tls::PROGRAMS[7],
     ],
 };
 
@@ -81,6 +99,8 @@ pub struct Requests {
     output: Output,
     /// Kernel time when all programs were attached.
     since: u64,
+    /// `None` without TLS.
+    tls: Option<tls::Tls>,
 }
 
 impl Default for Requests {
@@ -98,6 +118,7 @@ impl Requests {
             redactor,
             output: Output::default(),
             since: 0,
+            tls: None,
         }
     }
 
@@ -133,10 +154,19 @@ pub fn options(config: &config::Requests) -> Options {
 /// would wait for answers that nobody saw, and get those of later ones.
 pub fn is_one_sided(record: &[u8], since: u64) -> bool {
     let at = offset_of!(Piece, ended);
-    let tag = record.first_chunk().map(|tag| u32::from_ne_bytes(*tag));
     let ended = record.get(at..).and_then(|rest| rest.first_chunk());
     let ended = ended.map(|ended| u64::from_ne_bytes(*ended));
-    tag == Some(Tag::Piece as u32) && ended.is_some_and(|ended| ended < since)
+    tag(record) == Some(Tag::Piece as u32) && ended.is_some_and(|ended| ended < since)
+}
+
+/// The process, if a record tells that one began a program.
+pub fn executed(bytes: &[u8]) -> Option<u32> {
+    let begun = tag(bytes) == Some(Tag::Executed as u32);
+    begun.then(|| record::<Executed>(bytes))?.map(|of| of.tgid)
+}
+
+fn tag(record: &[u8]) -> Option<u32> {
+    record.first_chunk().map(|tag| u32::from_ne_bytes(*tag))
 }
 
 /// What a tracer knows of a request by the kernel half's number.
@@ -161,13 +191,14 @@ impl Probe for Requests {
         *self = Self::new(config.redactor(), options(config));
     }
 
-    fn start(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
-        self.since = Clock::monotonic();
-        Ok(())
-    }
-
     fn metrics(&self) -> &'static [&'static MetricDef] {
         METRICS
+    }
+
+    fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.since = Clock::monotonic();
+        self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
+        Ok(())
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
@@ -187,7 +218,9 @@ impl Probe for Requests {
     }
 
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
-        if !is_one_sided(bytes, self.since) {
+        if let Some(tgid) = executed(bytes) {
+            self.tls.iter().for_each(|tls| tls.executed(tgid));
+        } else if !is_one_sided(bytes, self.since) {
             self.tracer.record(bytes);
         }
     }
