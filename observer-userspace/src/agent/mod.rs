@@ -210,9 +210,10 @@ impl Agent {
             cells,
             profiler,
             outlet,
+            probes,
             ..
         } = self;
-        drop((rings, cells, profiler, kernel));
+        drop((rings, cells, profiler, probes, kernel));
         let left = deadline.saturating_duration_since(Instant::now());
         outlet.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
         Ok(())

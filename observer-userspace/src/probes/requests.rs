@@ -3,15 +3,19 @@
 //! The kernel half recognises connections and tells of their bytes, piece by
 //! piece; [`crate::requests`] makes requests of them.
 
+pub mod tls;
+
 use std::sync::Arc;
 
-use observer_common::requests::Protocol;
+use anyhow::Context;
+use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
 use crate::config::Config;
 use crate::kernel::clock::Clock;
-use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
+use crate::kernel::ring::record;
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::requests::metrics::{METRICS, Metrics};
 use crate::requests::redact::Redactor;
 use crate::requests::routes::Routes;
@@ -66,6 +70,20 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "requests that end with their connection, and for which request a \
                            connection was made",
         },
+        ProgramSpec {
+            name: "requests_exec",
+            attach: Attach::Tracepoint("sched_process_exec"),
+            needs: &["task_tgid"],
+            lost_without: "TLS in programs that contain their library, until they are found",
+        },
+        tls::PROGRAMS[0],
+        tls::PROGRAMS[1],
+        tls::PROGRAMS[2],
+        tls::PROGRAMS[3],
+        tls::PROGRAMS[4],
+        tls::PROGRAMS[5],
+        tls::PROGRAMS[6],
+        tls::PROGRAMS[7],
     ],
 };
 
@@ -78,6 +96,8 @@ pub struct Requests {
     metrics: Metrics,
     redactor: Arc<Redactor>,
     output: Output,
+    /// `None` without TLS.
+    tls: Option<tls::Tls>,
 }
 
 impl Default for Requests {
@@ -94,6 +114,7 @@ impl Requests {
             metrics: Metrics::new(Arc::clone(&redactor)),
             redactor,
             output: Output::default(),
+            tls: None,
         }
     }
 
@@ -149,6 +170,11 @@ impl Probe for Requests {
         METRICS
     }
 
+    fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
+        Ok(())
+    }
+
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
         let now = Clock::monotonic();
         for active in self.tracer.active() {
@@ -166,6 +192,13 @@ impl Probe for Requests {
     }
 
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
+        let tag = bytes.first_chunk().map(|tag| u32::from_ne_bytes(*tag));
+        if tag == Some(Tag::Executed as u32) {
+            if let (Some(tls), Some(executed)) = (&self.tls, record::<Executed>(bytes)) {
+                tls.executed(executed.tgid);
+            }
+            return;
+        }
         self.tracer.record(bytes);
     }
 
