@@ -50,7 +50,9 @@ pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
     if sent > 0 && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        if let Some(slot) = here() {
+        if may_carry(sk)
+            && let Some(slot) = here()
+        {
             transferred(sk, slot, sent as u32, direction::SENT);
         }
     }
@@ -64,11 +66,23 @@ pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
     if received > 0 && !peeked && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        if let Some(slot) = here() {
+        if may_carry(sk)
+            && let Some(slot) = here()
+        {
             transferred(sk, slot, received as u32, direction::RECEIVED);
         }
     }
     0
+}
+
+/// False for sockets that are left alone: looked at before all else, since
+/// most may be such.
+#[inline(always)]
+fn may_carry(sk: impl Socket) -> bool {
+    kind_of(sk).is_some()
+        && sk
+            .state(false)
+            .is_none_or(|connection| connection.protocol != protocol_state::IGNORED)
 }
 
 /// The current thread's system call ends, which may have been on a socket: for

@@ -202,6 +202,15 @@ pub struct RequestLayer {
     /// Look into OpenSSL and BoringSSL for what is encrypted [default: true]
     #[arg(long = "requests-tls", id = "requests-tls", value_name = "BOOL")]
     pub tls: Option<bool>,
+    /// Find sockets by their descriptors even where the kernel tells of them, as is done before
+    /// 6.3 (costs performance) [default: false]
+    #[arg(
+        long = "requests-by-descriptor",
+        id = "requests-by-descriptor",
+        value_name = "BOOL",
+        hide = true
+    )]
+    pub by_descriptor: Option<bool>,
     /// Bytes to take of a message's beginning, 4KiB at most [default: 512]
     #[arg(
         long = "requests-capture",
@@ -370,6 +379,7 @@ layered!(RequestLayer {
     burst,
     protocols,
     tls,
+    by_descriptor,
     capture,
     ring,
     redact,

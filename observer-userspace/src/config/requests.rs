@@ -26,6 +26,8 @@ pub struct Requests {
     pub protocols: Vec<Protocol>,
     /// Whether TLS libraries are looked into.
     pub tls: bool,
+    /// Whether sockets are found by their descriptors in any case.
+    pub by_descriptor: bool,
     /// Bytes that are captured of a message's first piece, [`CAPTURE_MAX`] at
     /// most.
     pub capture: u32,
@@ -80,6 +82,7 @@ impl Requests {
             span_limit: rate.map(|rate| (rate, burst(rate))),
             protocols,
             tls: layer.tls.unwrap_or(true),
+            by_descriptor: layer.by_descriptor.unwrap_or(false),
             capture,
             ring_bytes: super::ring_bytes(layer.ring, 4 << 20)?,
             redact: layer.redact.unwrap_or_default(),

@@ -12,11 +12,13 @@ use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
+use crate::config::Config;
 use crate::kernel::clock::Clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::requests::metrics::{METRICS, Metrics};
 use crate::requests::redact::Redactor;
+use crate::requests::routes::Routes;
 use crate::requests::semantics;
 use crate::requests::tracer::{Active, Options, Output, Tracer};
 use crate::signals::MetricDef;
@@ -100,18 +102,22 @@ pub struct Requests {
 
 impl Default for Requests {
     fn default() -> Self {
-        let redactor = Arc::<Redactor>::default();
+        Self::new(Redactor::default(), Options::default())
+    }
+}
+
+impl Requests {
+    fn new(redactor: Redactor, options: Options) -> Self {
+        let redactor = Arc::new(redactor);
         Self {
-            tracer: Tracer::new(Options::default()),
+            tracer: Tracer::new(options),
             metrics: Metrics::new(Arc::clone(&redactor)),
             redactor,
             output: Output::default(),
             tls: None,
         }
     }
-}
 
-impl Requests {
     /// Counts what the tracer found, and hands on the spans that are kept.
     fn hand_on(&mut self, sink: &mut Sink<'_>) {
         for finished in self.output.finished() {
@@ -143,6 +149,21 @@ pub fn served(tracer: &Tracer, request: u64) -> Option<Served> {
 impl Probe for Requests {
     fn spec(&self) -> &'static ProbeSpec {
         &SPEC
+    }
+
+    fn configure(&mut self, config: &Config) {
+        let config = &config.requests;
+        let routes = Routes::configured(config.routes.clone(), Arc::new(config.redactor()));
+        let limit = |(rate, burst)| (f64::from(rate), f64::from(burst));
+        *self = Self::new(
+            config.redactor(),
+            Options {
+                sampler: config.sampler,
+                span_limit: config.span_limit.map(limit),
+                routes,
+                ..Options::default()
+            },
+        );
     }
 
     fn metrics(&self) -> &'static [&'static MetricDef] {

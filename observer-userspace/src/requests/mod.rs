@@ -26,9 +26,13 @@ pub mod postgres;
 pub mod protocol;
 pub mod redact;
 pub mod redis;
+#[cfg(test)]
+mod replays;
 pub mod routes;
 pub mod semantics;
 pub mod sql;
+#[cfg(test)]
+mod real;
 #[cfg(test)]
 mod talk;
 pub mod target;

@@ -10,7 +10,7 @@ use observer_common::unwind::Outcome;
 use observer_userspace::export::{DropCause, self_metrics};
 use observer_userspace::signals::{Instrument, MetricDef};
 use observer_userspace::stacks::mappings::MappingLosses;
-use observer_userspace::{agent, probes};
+use observer_userspace::{probes};
 
 fn main() -> anyhow::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");

@@ -3,6 +3,9 @@
 use observer_common::requests::Protocol;
 
 use crate::requests::http1::Http1;
+use crate::requests::http2::Http2;
+use crate::requests::postgres::Postgres;
+use crate::requests::redis::Redis;
 use crate::requests::{Chunk, Events, Parser};
 
 /// What makes a connection's parser: its protocol, whether it carries
@@ -14,7 +17,10 @@ pub fn parser_for(protocol: Protocol, datagram: bool, midstream: bool) -> Box<dy
     let _ = (datagram, midstream);
     match protocol {
         Protocol::Http1 => Box::new(Http1::new()),
-        _ => Box::new(Unread),
+        Protocol::Http2 => Box::new(Http2::new()),
+        Protocol::Postgres => Box::new(Postgres::new()),
+        Protocol::Redis => Box::new(Redis::new()),
+        Protocol::Dns | Protocol::MySql => Box::new(Unread),
     }
 }
 
