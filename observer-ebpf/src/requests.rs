@@ -103,6 +103,9 @@ pub fn returned(slot: &mut Slot, result: i64) {
 #[inline(always)]
 fn transferred(sk: impl Socket, slot: &mut Slot, length: u32, way: u8) {
     let Some(kind) = kind_of(sk) else { return };
+    if slot.tgid == setting!(own_tgid) {
+        return;
+    }
     let Some(connection) = sk.state(true) else {
         return;
     };

@@ -24,6 +24,8 @@ mod input;
 pub mod metrics;
 pub mod postgres;
 pub mod protocol;
+#[cfg(test)]
+mod real;
 pub mod redact;
 pub mod redis;
 #[cfg(test)]
@@ -31,8 +33,6 @@ mod replays;
 pub mod routes;
 pub mod semantics;
 pub mod sql;
-#[cfg(test)]
-mod real;
 #[cfg(test)]
 mod talk;
 pub mod target;
