@@ -389,7 +389,8 @@ impl Tracer {
         }
         let slot = self.connections.slot(waiting.connection);
         let skips = |tracer: &Self| {
-            slot.and_then(|slot| tracer.connections.get(slot)?.skips(waiting.number))
+            let connection = slot.and_then(|slot| tracer.connections.get(slot));
+            connection.and_then(|connection| connection.skips(waiting.number))
         };
         if skips(self).is_some() {
             // Perhaps what is missing is there, only sorted behind: of the same
@@ -397,7 +398,7 @@ impl Tracer {
             while let Some(earlier) = order.earlier(index, waiting.kind) {
                 let other = order.get(earlier);
                 order.take(earlier);
-                self.piece(other.at, order.bytes(&other), out);
+                self.piece(slot, other.at, order.bytes(&other), out);
             }
             let missing = skips(self).map_or(0, |missing| {
                 missing.saturating_sub(order.present(index, missing))
@@ -406,7 +407,7 @@ impl Tracer {
                 self.missed(slot, missing, out);
             }
         }
-        self.piece(waiting.at, order.bytes(&waiting), out);
+        self.piece(slot, waiting.at, order.bytes(&waiting), out);
     }
 
     /// Pieces of a connection were lost.
@@ -436,11 +437,10 @@ impl Tracer {
         self.happened(slot, None, out);
     }
 
-    fn piece(&mut self, at: u64, bytes: &[u8], out: &mut Output) {
+    fn piece(&mut self, slot: Option<Slot>, at: u64, bytes: &[u8], out: &mut Output) {
         let Some((piece, data)) = wire::piece(bytes) else {
             return;
         };
-        let slot = self.connections.slot(piece.connection);
         let Some(slot) = slot.or_else(|| self.guessed(&piece)) else {
             return;
         };

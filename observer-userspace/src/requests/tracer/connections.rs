@@ -46,6 +46,9 @@ pub type Slot = u32;
 
 const NONE: Slot = Slot::MAX;
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 impl Connection {
     /// What it speaks.
     pub fn protocol(&self) -> Protocol {
@@ -276,14 +279,18 @@ impl Connections {
         Some(connection)
     }
 
-    /// One is used now.
+    /// One is used now. Order among those of the same second doesn't matter.
     pub fn touch(&mut self, slot: Slot, at: u64) {
+        let Some(connection) = self.get_mut(slot) else {
+            return;
+        };
+        if at.saturating_sub(connection.last) < SECOND {
+            return;
+        }
+        connection.last = at;
         if self.newest != slot {
             self.unlink(slot);
             self.link_newest(slot);
-        }
-        if let Some(connection) = self.get_mut(slot) {
-            connection.last = connection.last.max(at);
         }
     }
 
