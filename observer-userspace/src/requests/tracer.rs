@@ -226,12 +226,15 @@ impl Tracer {
     }
 
     /// Handles what happened until a moment ago (the hold before `now`, kernel
-    /// time) in the order in which it did. `out` is emptied first.
+    /// time, and before the latest record: the ring may hold more) in the order
+    /// in which it did. `out` is emptied first. To be called after each batch of
+    /// records, and now and then without any.
     pub fn advance(&mut self, now: u64, out: &mut Output) {
+        let complete = self.order.complete(now);
         let until = if self.order.crowded() {
             u64::MAX
         } else {
-            now.saturating_sub(self.hold)
+            complete.saturating_sub(self.hold)
         };
         self.handle(now, until, out);
     }

@@ -281,9 +281,19 @@ impl Host {
         self.record(bytes(&closed));
     }
 
-    /// Handles what is due.
-    pub fn advance(&mut self) {
+    /// Handles what is due, as after a batch of records.
+    pub fn batch(&mut self) {
         self.tracer.advance(self.now, &mut self.output);
+        self.take();
+    }
+
+    /// Handles what is due when the ring is known to be empty.
+    pub fn advance(&mut self) {
+        self.batch();
+        self.batch();
+    }
+
+    fn take(&mut self) {
         self.finished.extend_from_slice(self.output.finished());
         self.kept.extend_from_slice(self.output.kept());
     }
@@ -291,8 +301,7 @@ impl Host {
     /// Handles all.
     pub fn flush(&mut self) {
         self.tracer.flush(self.now, &mut self.output);
-        self.finished.extend_from_slice(self.output.finished());
-        self.kept.extend_from_slice(self.output.kept());
+        self.take();
     }
 
     /// The request that this workload finished on this side; the only one.
