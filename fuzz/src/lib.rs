@@ -8,5 +8,6 @@ pub mod elf;
 pub mod jitdump;
 #[path = "../../observer-userspace/src/stacks/perf_map.rs"]
 pub mod perf_map;
+pub mod requests;
 #[path = "../../observer-userspace/src/unwind/mod.rs"]
 pub mod unwind;

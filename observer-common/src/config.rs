@@ -35,6 +35,9 @@ pub struct Config {
     pub off_cpu_threshold: u64,
     /// 1 = requests are followed.
     pub requests: u32,
+    /// The daemon's own process, whose exports aren't requests to follow: each
+    /// would make more. 0 = not known.
+    pub own_tgid: u32,
     /// Bytes captured of a message whose head is complete, at most
     /// [`crate::requests::CAPTURE_MAX`].
     pub capture: u32,

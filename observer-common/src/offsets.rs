@@ -80,6 +80,13 @@ offsets! {
     // The first two arguments of a syscall.
     pt_regs_first: "pt_regs" . "di" | "orig_x0";
     pt_regs_second: "pt_regs" . "si" | "regs";
+    // Of a function that a program calls: arguments by number, and its result
+    // (System V ABI, AMD64 supplement, 3.2.3).
+    call_first: "pt_regs" . "di";
+    call_second: "pt_regs" . "si";
+    call_fourth: "pt_regs" . "cx";
+    call_fifth: "pt_regs" . "r8";
+    call_result: "pt_regs" . "ax";
     task_files: "task_struct" . "files";
     files_fdt: "files_struct" . "fdt";
     fdtable_max: "fdtable" . "max_fds";

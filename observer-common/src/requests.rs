@@ -11,7 +11,7 @@ mod state;
 
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
 pub use sniff::{SNIFFED, Sniffed, sniff};
-pub use state::{Connection, Serving, protocol_state};
+pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
 
 /// First word of a record.
 #[repr(u32)]

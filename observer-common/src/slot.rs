@@ -83,4 +83,6 @@ pub struct ThreadState {
     pub off: crate::offcpu::Off,
     /// What it does for requests.
     pub serving: crate::requests::Serving,
+    /// What it does with a TLS library.
+    pub tls: crate::requests::TlsCall,
 }

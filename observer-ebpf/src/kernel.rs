@@ -24,6 +24,7 @@ static CONFIG: Config = Config {
     off_cpu: 0,
     off_cpu_threshold: 0,
     requests: 0,
+    own_tgid: 0,
     capture: 0,
     protocols: 0,
     shutdown: 0,

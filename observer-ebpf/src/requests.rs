@@ -11,6 +11,7 @@ mod connection;
 mod record;
 mod serve;
 mod socket;
+mod tls;
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -49,7 +50,9 @@ pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
     if sent > 0 && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        if let Some(slot) = here() {
+        if may_carry(sk)
+            && let Some(slot) = here()
+        {
             transferred(sk, slot, sent as u32, direction::SENT);
         }
     }
@@ -63,11 +66,23 @@ pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
     if received > 0 && !peeked && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        if let Some(slot) = here() {
+        if may_carry(sk)
+            && let Some(slot) = here()
+        {
             transferred(sk, slot, received as u32, direction::RECEIVED);
         }
     }
     0
+}
+
+/// False for sockets that are left alone: looked at before all else, since
+/// most may be such.
+#[inline(always)]
+fn may_carry(sk: impl Socket) -> bool {
+    kind_of(sk).is_some()
+        && sk
+            .state(false)
+            .is_none_or(|connection| connection.protocol != protocol_state::IGNORED)
 }
 
 /// The current thread's system call ends, which may have been on a socket: for
@@ -88,6 +103,9 @@ pub fn returned(slot: &mut Slot, result: i64) {
 #[inline(always)]
 fn transferred(sk: impl Socket, slot: &mut Slot, length: u32, way: u8) {
     let Some(kind) = kind_of(sk) else { return };
+    if slot.tgid == setting!(own_tgid) {
+        return;
+    }
     let Some(connection) = sk.state(true) else {
         return;
     };
@@ -103,29 +121,47 @@ fn transferred(sk: impl Socket, slot: &mut Slot, length: u32, way: u8) {
     // SAFETY: not null, so a storage value.
     let state = unsafe { &mut *state };
     clock::settle(slot, &mut state.serving);
+    if connection.protocol == protocol_state::TLS_RECORDS {
+        tls::used(&mut state.tls, connection, sk, kind, way);
+        return;
+    }
     let source = Source::of(slot, state, task);
     let turn = turned(connection, way);
+    let context = u32::from(way);
     if connection.protocol == protocol_state::UNDECIDED {
-        if !turn || !recognise(connection, &source, kind, way, length) {
+        // A TLS library's calls tell that there may be a record of TLS.
+        let due = turn || state.tls.session != 0;
+        let datagram = matches!(kind, Kind::Udp);
+        if !due || !recognise(context, connection, &source, datagram, way, length) {
             return;
         }
     }
-    if connection.protocol >= protocol_state::TLS_RECORDS {
-        return;
-    }
-    let Some(scratch) = record::scratch(way.into()) else {
+    let Some(scratch) = record::scratch(context) else {
         return;
     };
     // SAFETY: this CPU's map value, used by one program only, which doesn't nest.
     let scratch = unsafe { &mut *scratch };
+    if connection.protocol == protocol_state::TLS_RECORDS {
+        connection.protocol = protocol_state::UNDECIDED;
+        tls::begins(scratch, &mut state.tls, connection, sk, kind, way);
+        return;
+    }
+    if connection.protocol == protocol_state::IGNORED {
+        return;
+    }
     if connection.announced == 0 {
         connection::describe(&mut scratch.opened, sk, kind);
     }
     let now = now();
     clock::bring_up(slot, state, task, now);
-    let captured = capture::message(way.into(), connection, &source, way, length);
+    let captured = capture::message(context, connection, &source, way, length);
     if captured == 0 && source.is_known() {
         lost(Loss::RequestUnread);
+    }
+    if tls::is_handshake(scratch, captured) {
+        // Both ends have agreed to go on so (PostgreSQL's SSLRequest).
+        tls::begins(scratch, &mut state.tls, connection, sk, kind, way);
+        return;
     }
     let (request, context) = serve::note(connection, slot, state, way, turn);
     let began = if slot.syscall == NO_SYSCALL {
@@ -167,13 +203,14 @@ fn turned(connection: &mut Connection, way: u8) -> bool {
 /// Looks at a message's first bytes; true if they tell what the connection is.
 #[inline(always)]
 fn recognise(
+    context: u32,
     connection: &mut Connection,
     source: &Source,
-    kind: Kind,
+    datagram: bool,
     way: u8,
     length: u32,
 ) -> bool {
-    let seen = look(way.into(), source, kind, length);
+    let seen = look(context, source, datagram, length);
     let Some(seen) = seen else {
         connection.tries += 1;
         if connection.tries > TRIES {
@@ -195,9 +232,8 @@ enum Look {
 }
 
 #[inline(always)]
-fn look(context: u32, source: &Source, kind: Kind, length: u32) -> Option<Look> {
+fn look(context: u32, source: &Source, datagram: bool, length: u32) -> Option<Look> {
     let captured = capture::copy(context, source, length, SNIFFED as u32);
-    let datagram = matches!(kind, Kind::Udp);
     let seen = requests_sniff(context, captured, length, datagram as u32);
     if seen == TLS_SEEN {
         return Some(Look::Tls);

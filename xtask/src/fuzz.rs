@@ -30,6 +30,8 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("unwind_elf", Some("tests/corpus/unwind")),
     ("unwind_frames", None),
     ("perf_map", None),
+    ("http1", None),
+    ("http2", None),
 ];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.

@@ -43,6 +43,69 @@ pub struct Connection {
     pub head: u32,
 }
 
+/// A session of a TLS library.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Session {
+    /// Its plain text; the number is the socket's.
+    pub connection: Connection,
+    /// 1 = a call of the session used the socket itself; 0 = the thread had
+    /// just received from it.
+    pub sure: u8,
+    /// Times in a row that the thread had just received from another one.
+    pub doubts: u8,
+    /// Nothing.
+    pub padding: [u8; 6],
+}
+
+/// A session's key.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionKey {
+    /// Address of the library's `SSL`.
+    pub session: u64,
+    /// Process.
+    pub tgid: u64,
+}
+
+/// A socket that carries the records of TLS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsSocket {
+    /// What a session that uses it begins with.
+    pub session: Session,
+    /// Who is connected.
+    pub opened: super::Opened,
+}
+
+/// A thread's call of a TLS library.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsCall {
+    /// Address of the `SSL`; 0 = there is no call under way.
+    pub session: u64,
+    /// Where the plain text is, or will be.
+    pub buffer: u64,
+    /// Where the call will say how much it was; 0 = its result says so.
+    pub length: u64,
+    /// Kernel time of its beginning.
+    pub began: u64,
+    /// Number of the connection that it used; 0 = none yet.
+    pub connection: u64,
+    /// Number of the connection from which the thread received records itself,
+    /// to hand them to the library; 0 = none since its last call.
+    pub received: u64,
+    /// Segments sent again on the connection used last.
+    pub retransmits: u32,
+    /// One of [`super::direction`], or [`TlsCall::HANDSHAKE`].
+    pub way: u32,
+}
+
+impl TlsCall {
+    /// See [`TlsCall::way`].
+    pub const HANDSHAKE: u32 = 2;
+}
+
 /// Of a thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

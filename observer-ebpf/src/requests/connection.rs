@@ -3,8 +3,8 @@
 use observer_common::offsets::MISSING;
 use observer_common::requests::{Closed, Connection, Opened, Tag, protocol_state, transport};
 
-use super::record;
 use super::socket::{Socket, Trusted, field, peek};
+use super::{record, tls};
 use crate::kernel::{now, offset};
 
 /// `AF_UNIX`, `AF_INET`, `AF_INET6` of include/linux/socket.h.
@@ -90,6 +90,9 @@ pub fn ends(sk: Trusted) {
         return;
     }
     connection.closed = 1;
+    if connection.protocol == protocol_state::TLS_RECORDS {
+        tls::forget(connection.id);
+    }
     record::closed(&Closed {
         tag: Tag::Closed as u32,
         error: field!(sk, sock_err, u32),

@@ -6,12 +6,14 @@ use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::requests::{
-    CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, REQUEST_RING_BYTES, Tag, flag,
+    CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, REQUEST_RING_BYTES, Tag, TlsSocket,
+    flag,
 };
 use observer_common::slot::{Slot, ThreadState};
 
 use crate::kernel::setting;
 use crate::loss::lost;
+use crate::tally::compare_and_swap;
 
 /// Bytes of a scratch: twice what is captured, so that the verifier sees that
 /// every sum of a place and a length fits.
@@ -26,12 +28,17 @@ pub struct Scratch {
     pub piece: Piece,
     /// The bytes.
     pub data: [u8; DATA],
+    /// A socket of TLS.
+    pub socket: TlsSocket,
+    /// 1 = it is in use; see [`claim`].
+    pub busy: u64,
 }
 
 /// One for each program: they may interrupt each other, but not themselves.
 /// The first two are those of sockets, by direction; the others those of TLS
 /// libraries. A power of two.
 pub const SCRATCHES: usize = 4;
+const TLS_SCRATCHES: [u32; 2] = [2, 3];
 
 #[btf_map]
 static REQUEST_SCRATCH: PerCpuArray<Scratch, SCRATCHES> = PerCpuArray::new();
@@ -42,6 +49,13 @@ static REQUEST_RING: RingBuf<Piece, { REQUEST_RING_BYTES as usize }> = RingBuf::
 /// Numbers given by this CPU.
 #[btf_map]
 static REQUEST_NUMBERS: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// When the daemon was woken for a new program.
+#[btf_map]
+static EXECUTED_TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// How soon after that it is woken for another, in nanoseconds.
+const EXECUTED_PAUSE: u64 = 20_000_000;
 
 /// Wake the daemon now / let it sleep.
 const FORCE_WAKEUP: u64 = 2;
@@ -55,20 +69,50 @@ pub fn scratch(context: u32) -> Option<*mut Scratch> {
     REQUEST_SCRATCH.get_ptr_mut(context & (SCRATCHES as u32 - 1))
 }
 
-/// A new number, for a connection or a request: unique, never 0.
+/// A scratch for a program that can lose its CPU to another thread, which may
+/// run the same program: whoever has it lets it go by [`release`].
+#[inline(always)]
+pub fn claim() -> Option<u32> {
+    for context in TLS_SCRATCHES {
+        let scratch = scratch(context)?;
+        // SAFETY: this CPU's map value, used by others only through its flag.
+        if compare_and_swap(unsafe { &raw mut (*scratch).busy }, 0, 1) == 0 {
+            return Some(context);
+        }
+    }
+    lost(Loss::RequestUnread);
+    None
+}
+
+/// See [`claim`].
+#[inline(always)]
+pub fn release(context: u32) {
+    if let Some(scratch) = scratch(context) {
+        // SAFETY: it is this thread's until now.
+        unsafe { core::ptr::write_volatile(&raw mut (*scratch).busy, 0) };
+    }
+}
+
+/// How often a number is asked for, if another thread takes it.
+const NUMBER_TRIES: u32 = 4;
+
+/// A new number, for a connection or a request: unique; 0 if none can be had.
 #[inline(always)]
 pub fn number() -> u64 {
     let Some(last) = REQUEST_NUMBERS.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: this CPU's map value. An interrupt doesn't come here.
-    let next = unsafe {
-        *last += 1;
-        *last
-    };
-    // SAFETY: has no preconditions.
-    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
-    ((cpu + 1) << 44) | next
+    for _ in 0..NUMBER_TRIES {
+        // SAFETY: this CPU's map value. The programs of TLS libraries may lose
+        // the CPU to another thread that comes here.
+        let before = unsafe { core::ptr::read_volatile(last) };
+        if compare_and_swap(last, before, before + 1) == before {
+            // SAFETY: has no preconditions.
+            let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
+            return ((cpu + 1) << 44) | (before + 1);
+        }
+    }
+    0
 }
 
 /// Sends `bytes` from `from`; false if there is no room.
@@ -177,9 +221,25 @@ pub fn closed(record: &Closed) {
     unsafe { send((&raw const *record).cast(), size_of::<Closed>() as u64) };
 }
 
-/// Tells of a new program.
+/// Tells of a new program, now: what it does first may matter. Of many at once
+/// the daemon is told a little later.
 #[inline(always)]
-pub fn executed(record: &Executed) {
-    // SAFETY: an initialized record.
-    unsafe { send((&raw const *record).cast(), size_of::<Executed>() as u64) };
+pub fn executed(record: &Executed, now: u64) {
+    let Some(told) = EXECUTED_TOLD.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's map value.
+    let wake = unsafe { now.saturating_sub(*told) > EXECUTED_PAUSE };
+    let flags = if wake { FORCE_WAKEUP } else { NO_WAKEUP };
+    let ring = (&raw const REQUEST_RING).cast_mut().cast();
+    let bytes = size_of::<Executed>() as u64;
+    // SAFETY: the ring is a map; an initialized record; this CPU's map value.
+    unsafe {
+        if wake {
+            *told = now;
+        }
+        if bpf_ringbuf_output(ring, (&raw const *record).cast_mut().cast(), bytes, flags) != 0 {
+            lost(Loss::RequestRingFull);
+        }
+    }
 }

@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use observer_common::config::FILTER_V1;
 
 use crate::config::values::Family;
-use crate::config::{Config, Tables};
+use crate::config::{self, Config, Tables};
 use crate::export::self_stats::Fill;
 use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
@@ -210,9 +210,10 @@ impl Agent {
             cells,
             profiler,
             outlet,
+            probes,
             ..
         } = self;
-        drop((rings, cells, profiler, kernel));
+        drop((rings, cells, profiler, probes, kernel));
         let left = deadline.saturating_duration_since(Instant::now());
         outlet.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
         Ok(())
@@ -361,9 +362,25 @@ fn start_profiler(
         .ok()
 }
 
+/// What the kernel half must know to follow requests.
+pub fn request_options(config: &config::Requests) -> RequestOptions {
+    RequestOptions {
+        capture: config.capture,
+        protocols: config
+            .protocols
+            .iter()
+            .fold(0, |bits, protocol| bits | 1 << *protocol as u32),
+        ring_bytes: config.ring_bytes,
+        by_descriptor: config.by_descriptor,
+    }
+}
+
 /// The chosen families' probes.
 fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
     let mut probes = probes::all();
+    for probe in &mut probes {
+        probe.configure(config);
+    }
     probes.retain(|probe| {
         config
             .probes
@@ -414,7 +431,7 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         requests: config
             .probes
             .contains(&Family::Requests)
-            .then(RequestOptions::default),
+            .then(|| request_options(&config.requests)),
         link_period: LINK_PERIOD,
         // Profiles may have a longer period than metrics.
         sample_entries: probes::cpu::entries(

@@ -1,11 +1,12 @@
 //! Loading the kernel object, attaching its programs.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
-use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program};
+use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
 use observer_common::cpu::SAMPLE_ENTRIES;
@@ -32,6 +33,18 @@ const SOCKET_TRACEPOINT: &str = "sock_send_length";
 
 /// Sockets that can be followed at once where they are found from descriptors.
 const ADDRESSES: u32 = 65_536;
+
+/// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`,
+/// include/linux/proc_ns.h).
+const INITIAL_PIDS: u64 = 0xeffffffc;
+
+/// This process as the kernel half sees it; 0 where its own namespace calls it
+/// otherwise.
+fn own_tgid() -> u32 {
+    let namespace = std::fs::metadata("/proc/self/ns/pid");
+    let is_initial = namespace.is_ok_and(|ns| ns.ino() == INITIAL_PIDS);
+    if is_initial { std::process::id() } else { 0 }
+}
 
 /// Which threads are traced. Entries of one kind add up, kinds narrow each
 /// other; no entry at all means everything.
@@ -176,6 +189,7 @@ impl Kernel {
                 .off_cpu
                 .map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
             requests: options.requests.is_some().into(),
+            own_tgid: own_tgid(),
             capture: requests.capture,
             protocols: requests.protocols,
             shutdown: libc::SYS_shutdown as u32,
@@ -382,6 +396,12 @@ impl Kernel {
             }
             Attach::Manual => {
                 let program: &mut PerfEvent = program.try_into()?;
+                program
+                    .load()
+                    .with_context(|| format!("cannot load {}", spec.name))?;
+            }
+            Attach::UserFunction => {
+                let program: &mut UProbe = program.try_into()?;
                 program
                     .load()
                     .with_context(|| format!("cannot load {}", spec.name))?;

@@ -14,6 +14,7 @@ mod builder;
 
 pub use builder::MetricBuilder;
 
+use crate::config::Config;
 use crate::kernel::cells::Tallies;
 use crate::kernel::clock::Clock;
 use crate::kernel::{Kernel, ProbeSpec};
@@ -48,6 +49,9 @@ pub struct Sink<'a> {
 pub trait Probe {
     /// What it needs from the kernel.
     fn spec(&self) -> &'static ProbeSpec;
+
+    /// Called first of all, if it takes options.
+    fn configure(&mut self, _config: &Config) {}
 
     /// Every metric it can emit.
     fn metrics(&self) -> &'static [&'static MetricDef];

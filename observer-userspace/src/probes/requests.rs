@@ -3,16 +3,22 @@
 //! The kernel half recognises connections and tells of their bytes, piece by
 //! piece; [`crate::requests`] makes requests of them.
 
+pub mod tls;
+
 use std::sync::Arc;
 
-use observer_common::requests::Protocol;
+use anyhow::Context;
+use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
+use crate::config::Config;
 use crate::kernel::clock::Clock;
-use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
+use crate::kernel::ring::record;
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::requests::metrics::{METRICS, Metrics};
 use crate::requests::redact::Redactor;
+use crate::requests::routes::Routes;
 use crate::requests::semantics;
 use crate::requests::tracer::{Active, Options, Output, Tracer};
 use crate::signals::MetricDef;
@@ -64,6 +70,20 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "requests that end with their connection, and for which request a \
                            connection was made",
         },
+        ProgramSpec {
+            name: "requests_exec",
+            attach: Attach::Tracepoint("sched_process_exec"),
+            needs: &["task_tgid"],
+            lost_without: "TLS in programs that contain their library, until they are found",
+        },
+        tls::PROGRAMS[0],
+        tls::PROGRAMS[1],
+        tls::PROGRAMS[2],
+        tls::PROGRAMS[3],
+        tls::PROGRAMS[4],
+        tls::PROGRAMS[5],
+        tls::PROGRAMS[6],
+        tls::PROGRAMS[7],
     ],
 };
 
@@ -76,21 +96,28 @@ pub struct Requests {
     metrics: Metrics,
     redactor: Arc<Redactor>,
     output: Output,
+    /// `None` without TLS.
+    tls: Option<tls::Tls>,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        let redactor = Arc::<Redactor>::default();
-        Self {
-            tracer: Tracer::new(Options::default()),
-            metrics: Metrics::new(Arc::clone(&redactor)),
-            redactor,
-            output: Output::default(),
-        }
+        Self::new(Redactor::default(), Options::default())
     }
 }
 
 impl Requests {
+    fn new(redactor: Redactor, options: Options) -> Self {
+        let redactor = Arc::new(redactor);
+        Self {
+            tracer: Tracer::new(options),
+            metrics: Metrics::new(Arc::clone(&redactor)),
+            redactor,
+            output: Output::default(),
+            tls: None,
+        }
+    }
+
     /// Counts what the tracer found, and hands on the spans that are kept.
     fn hand_on(&mut self, sink: &mut Sink<'_>) {
         for finished in self.output.finished() {
@@ -124,8 +151,28 @@ impl Probe for Requests {
         &SPEC
     }
 
+    fn configure(&mut self, config: &Config) {
+        let config = &config.requests;
+        let routes = Routes::configured(config.routes.clone(), Arc::new(config.redactor()));
+        let limit = |(rate, burst)| (f64::from(rate), f64::from(burst));
+        *self = Self::new(
+            config.redactor(),
+            Options {
+                sampler: config.sampler,
+                span_limit: config.span_limit.map(limit),
+                routes,
+                ..Options::default()
+            },
+        );
+    }
+
     fn metrics(&self) -> &'static [&'static MetricDef] {
         METRICS
+    }
+
+    fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
+        Ok(())
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
@@ -145,6 +192,13 @@ impl Probe for Requests {
     }
 
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
+        let tag = bytes.first_chunk().map(|tag| u32::from_ne_bytes(*tag));
+        if tag == Some(Tag::Executed as u32) {
+            if let (Some(tls), Some(executed)) = (&self.tls, record::<Executed>(bytes)) {
+                tls.executed(executed.tgid);
+            }
+            return;
+        }
         self.tracer.record(bytes);
     }
 

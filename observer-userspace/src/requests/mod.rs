@@ -24,8 +24,12 @@ mod input;
 pub mod metrics;
 pub mod postgres;
 pub mod protocol;
+#[cfg(test)]
+mod real;
 pub mod redact;
 pub mod redis;
+#[cfg(test)]
+mod replays;
 pub mod routes;
 pub mod semantics;
 pub mod sql;

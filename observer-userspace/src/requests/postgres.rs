@@ -2,7 +2,7 @@
 //! "Frontend/Backend Protocol", 55 in PostgreSQL 16 and later).
 //!
 //! An exchange is a simple query, an Execute with what prepared it, or, where a
-//! Sync comes without any Execute, what came before it. Answers come in the
+//! Sync or a Flush comes without any Execute, what came before it. Answers come in the
 //! order of the questions; a ReadyForQuery ends all up to a Sync.
 
 mod answers;
@@ -31,6 +31,8 @@ enum Kind {
     Execute,
     /// A Sync: ends with ReadyForQuery.
     Sync,
+    /// A Flush behind what prepares something: ends before the next question.
+    Flush,
 }
 
 /// A question whose answer isn't over.
@@ -46,6 +48,8 @@ struct Ask {
     rows: Option<u64>,
     error: Option<[u8; 5]>,
     done: bool,
+    /// An Execute that wasn't seen: there may be none.
+    guessed: bool,
 }
 
 /// Messages that belong to an Execute (or Sync) which isn't there yet.
@@ -118,6 +122,7 @@ impl Postgres {
             rows: None,
             error: None,
             done: false,
+            guessed: false,
         });
     }
 
@@ -203,19 +208,24 @@ impl Postgres {
                 self.group = None;
                 self.push(Kind::Execute, Some(exchange), statement);
             }
-            b'S' => match self.group.take() {
-                Some(group) => {
-                    self.push(Kind::Sync, Some(group.exchange), group.statement);
-                    if let Some(ask) = self.queue.back_mut() {
-                        ask.instead = if group.prepares {
-                            "PREPARE"
-                        } else {
-                            "DEALLOCATE"
-                        };
+            b'S' | b'H' => {
+                let sync = kind == b'S';
+                let kind = if sync { Kind::Sync } else { Kind::Flush };
+                let Some(group) = self.group.take() else {
+                    if sync {
+                        self.push(kind, None, None);
                     }
+                    return;
+                };
+                self.push(kind, Some(group.exchange), group.statement);
+                if let Some(ask) = self.queue.back_mut() {
+                    ask.instead = if group.prepares {
+                        "PREPARE"
+                    } else {
+                        "DEALLOCATE"
+                    };
                 }
-                None => self.push(Kind::Sync, None, None),
-            },
+            }
             _ => {}
         }
     }
@@ -244,6 +254,10 @@ impl Parser for Postgres {
         if turn && self.answers.lost() {
             self.settle(out);
             self.answers.find();
+            self.starting = false;
+        }
+        if turn {
+            self.settle_flushed(out);
         }
         let known = self.last != Side::Unknown || begins(chunk, Protocol::Postgres);
         if self.asks.lost()
@@ -286,6 +300,9 @@ impl Parser for Postgres {
         {
             // Its Execute and its Sync are out of sight.
             self.push(Kind::Execute, Some(group.exchange), group.statement);
+            if let Some(ask) = self.queue.back_mut() {
+                ask.guessed = true;
+            }
             self.push(Kind::Sync, None, None);
         }
     }

@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use observer_common::loss::Loss;
 use observer_common::unwind::Outcome;
 use observer_userspace::export::{DropCause, self_metrics};
+use observer_userspace::probes;
 use observer_userspace::signals::{Instrument, MetricDef};
 use observer_userspace::stacks::mappings::MappingLosses;
-use observer_userspace::{agent, probes};
 
 fn main() -> anyhow::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");

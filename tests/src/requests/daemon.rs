@@ -39,6 +39,8 @@ impl Daemon {
         command.arg("run").args(arguments);
         command.args(["--interval", "1s", "--otlp-protocol", "http/protobuf"]);
         command.args(["--otlp-endpoint", &collector.endpoint()]);
+        // Nothing is left out because there is much of it.
+        command.args(["--span-rate", "1000000", "--span-burst", "1000000"]);
         if let Some(cgroup) = cgroup {
             command.arg("--cgroup").arg(cgroup);
         }

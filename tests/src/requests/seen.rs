@@ -97,6 +97,21 @@ pub trait Attributed {
 }
 
 impl Span {
+    /// The path of its URL, without the query; empty if it has none.
+    pub fn path(&self) -> &str {
+        let path = self.text("url.path");
+        if !path.is_empty() {
+            return path;
+        }
+        // Clients have the whole.
+        let rest = self
+            .text("url.full")
+            .split_once("://")
+            .map_or("", |(_, rest)| rest);
+        let path = rest.find('/').map_or("", |at| &rest[at..]);
+        path.split('?').next().unwrap_or(path)
+    }
+
     /// How long it took, in seconds.
     pub fn seconds(&self) -> f64 {
         self.end.saturating_sub(self.start) as f64 / 1e9

@@ -45,7 +45,10 @@ fn many_connections() -> Result<()> {
     for round in 0..2 {
         for (number, stream) in connections.iter_mut().enumerate() {
             let path = format!("/c/{round}/{number}");
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")?;
+            write!(
+                stream,
+                "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+            )?;
             expected.insert(path, i64::from(stream.local_addr()?.port()));
         }
         for stream in &mut connections {
@@ -67,7 +70,7 @@ fn many_connections() -> Result<()> {
     assert_eq!(spans.len(), 2 * MANY);
     for span in spans {
         let peer = expected
-            .remove(span.text("url.path"))
+            .remove(span.path())
             .context("an unknown path, or twice")?;
         ensure!(
             span.int("network.peer.port") == Some(peer),
@@ -174,7 +177,8 @@ fn garbage() -> Result<()> {
     let nginx = free_port()?;
     let http = format!("server {{ listen 127.0.0.1:{nginx}; return 204; }}");
     scene.nginx("worker_processes 1;", &http, nginx)?;
-    let own = scene.observer_server(None)?;
+    let port = scene.observer_server(None)?;
+    let own = port;
     let daemon = Daemon::start(&scene)?;
     let (before, _) = resident(daemon.pid())?;
     let good = std::thread::scope(|scope| {
@@ -210,9 +214,15 @@ fn garbage() -> Result<()> {
     // Giant heads, and requests that come a byte at a time and by turns.
     let mut giant = TcpStream::connect(("127.0.0.1", own))?;
     let filler = format!("X-Filler: {}\r\n", "y".repeat(4000)).repeat(50);
-    write!(giant, "GET /giant HTTP/1.1\r\nHost: h\r\n{filler}\r\n")?;
+    write!(
+        giant,
+        "GET /giant HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{filler}\r\n"
+    )?;
     ensure!(giant.read(&mut [0; 1024])? > 0, "no answer");
-    write!(giant, "GET /after HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    write!(
+        giant,
+        "GET /after HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+    )?;
     ensure!(giant.read(&mut [0; 1024])? > 0, "no answer");
     let mut slow = Vec::new();
     for number in 0..20 {
@@ -220,7 +230,7 @@ fn garbage() -> Result<()> {
         stream.set_nodelay(true)?;
         slow.push((
             stream,
-            format!("GET /bytes/{number} HTTP/1.1\r\nHost: h\r\n\r\n"),
+            format!("GET /bytes/{number} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"),
         ));
     }
     for at in 0..slow[0].1.len() + 2 {
@@ -245,20 +255,20 @@ fn garbage() -> Result<()> {
     ensure!(peak - before < GROWTH, "{peak} MB");
     let spans = seen.of(kind::SERVER, own);
     for span in &spans {
-        if let Some(peer) = peers.remove(span.text("url.path")) {
+        if let Some(peer) = peers.remove(span.path()) {
             assert_eq!(span.int("network.peer.port"), Some(peer), "{span:?}");
         }
     }
     ensure!(peers.is_empty(), "not seen: {peers:?}");
     for path in ["/giant", "/after"] {
-        let found = spans.iter().filter(|s| s.text("url.path") == path).count();
+        let found = spans.iter().filter(|s| s.path() == path).count();
         ensure!(found == 1, "{found} × {path}");
     }
     let good_spans: Vec<_> = spans
         .iter()
-        .filter(|s| s.text("url.path").starts_with("/good/"))
+        .filter(|s| s.path().starts_with("/good/"))
         .collect();
-    let paths = counts(good_spans.iter().map(|s| s.text("url.path")));
+    let paths = counts(good_spans.iter().map(|s| s.path()));
     ensure!(
         paths.len() == 3000 && good_spans.len() == 3000,
         "{} good paths, {} spans",

@@ -212,7 +212,7 @@ fn framing() -> Result<()> {
         let spans = seen.of(side, own);
         let found = counts(spans.iter().map(|span| {
             let status = span.int("http.response.status_code").unwrap_or(0);
-            (span.text("url.path").to_owned(), status)
+            (span.path().to_owned(), status)
         }));
         let expected = [
             ("/a", 200, 1334),
@@ -263,7 +263,7 @@ fn older_connections() -> Result<()> {
     let daemon = Daemon::start(&scene)?;
     let last = |seen: &Seen| {
         let spans = seen.of(kind::SERVER, port);
-        spans.iter().any(|span| span.text("url.path") == "/n/599")
+        spans.iter().any(|span| span.path() == "/n/599")
     };
     daemon.wait_until(last, || Ok(()))?;
     let seen = daemon.finish()?;
@@ -272,7 +272,7 @@ fn older_connections() -> Result<()> {
             .of(side, port)
             .iter()
             .map(|s| {
-                let number = s.text("url.path").trim_start_matches("/n/");
+                let number = s.path().trim_start_matches("/n/");
                 Ok(number.parse::<u32>()?)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -316,7 +316,7 @@ fn secrets_stay() -> Result<()> {
     let [span] = spans[..] else {
         anyhow::bail!("{} spans", spans.len());
     };
-    assert_eq!(span.text("url.path"), "/users/4711");
+    assert_eq!(span.path(), "/users/4711");
     ensure!(span.text("url.query").contains("token="), "{span:?}");
     assert_eq!(span.text("http.route"), "/users/{id}");
     assert_eq!(span.name, "POST /users/{id}");

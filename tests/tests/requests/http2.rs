@@ -31,7 +31,7 @@ fn curl_to_nginx() -> Result<()> {
     for side in [kind::SERVER, kind::CLIENT] {
         let spans = seen.of(side, port);
         let found = counts(spans.iter().map(|s| {
-            let path = s.text("url.path").starts_with("/none/");
+            let path = s.path().starts_with("/none/");
             (path, s.int("http.response.status_code").unwrap_or(0))
         }));
         assert_eq!(
@@ -44,15 +44,14 @@ fn curl_to_nginx() -> Result<()> {
                 .iter()
                 .all(|s| s.text("network.protocol.version") == "2")
         );
-        let paths = counts(spans.iter().map(|s| s.text("url.path")));
+        let paths = counts(spans.iter().map(|s| s.path()));
         ensure!(paths.len() == 51, "{paths:?}");
     }
     let by_id = seen.by_id();
     for server in seen.of(kind::SERVER, port) {
         let parent = by_id.get(server.parent.as_slice()).context("a parent")?;
         ensure!(
-            parent.text("url.path") == server.text("url.path")
-                || parent.text("url.full").ends_with(server.text("url.path")),
+            parent.path() == server.path() || parent.text("url.full").ends_with(server.path()),
             "{parent:#?} {server:#?}"
         );
     }
@@ -114,7 +113,7 @@ fn grpc() -> Result<()> {
         let plain = seen
             .of(side, port)
             .into_iter()
-            .filter(|s| s.text("url.path") == "/plain")
+            .filter(|s| s.path() == "/plain")
             .count();
         assert_eq!(plain, 200);
     }

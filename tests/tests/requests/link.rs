@@ -38,7 +38,7 @@ fn samples_lead_to_spans() -> Result<()> {
     ] {
         let ids: HashSet<_> = spans
             .iter()
-            .filter(|s| s.text("url.path") == path)
+            .filter(|s| s.path() == path)
             .map(|s| (s.trace.clone(), s.id.clone()))
             .collect();
         assert_eq!(ids.len(), 40);

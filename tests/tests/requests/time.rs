@@ -48,10 +48,7 @@ fn paired<'a>(seen: &'a Seen, port: u16, log: &'a [Logged]) -> Result<Vec<(&'a S
             lines.len()
         );
         for (span, line) in spans.into_iter().zip(lines) {
-            ensure!(
-                span.text("url.path") == line.path,
-                "{span:?} is not {line:?}"
-            );
+            ensure!(span.path() == line.path, "{span:?} is not {line:?}");
             pairs.push((span, *line));
         }
     }
@@ -80,11 +77,7 @@ fn server_durations() -> Result<()> {
     let pairs = paired(&seen, port, &log)?;
     assert_eq!(pairs.len(), 1000);
     for path in ["/sleep/1", "/work/1", "/sleep/2", "/work/3", "/sleep/5"] {
-        let mine = || {
-            pairs
-                .iter()
-                .filter(|(span, _)| span.text("url.path") == path)
-        };
+        let mine = || pairs.iter().filter(|(span, _)| span.path() == path);
         for share in [0.5, 0.99] {
             let found = quantile(mine().map(|(span, _)| span.seconds()).collect(), share);
             let expected = quantile(
@@ -168,7 +161,7 @@ fn components() -> Result<()> {
     let daemon = Daemon::start(&scene)?;
     let routes = [
         ("/cpu", "cpu"),
-        ("/sleep", "sleep"),
+        ("/sleep", "other"),
         ("/lock", "lock"),
         ("/disk", "disk"),
         ("/downstream", "network"),
@@ -206,7 +199,7 @@ fn components() -> Result<()> {
     for (path, component) in routes {
         let mut mine: Vec<_> = pairs
             .iter()
-            .filter(|(span, _)| span.text("url.path") == path)
+            .filter(|(span, _)| span.path() == path)
             .collect();
         // Others may have had the CPU: only the quicker half is like it should be.
         mine.sort_by_key(|(_, line)| line.end - line.begin);
@@ -220,6 +213,10 @@ fn components() -> Result<()> {
             part / all * 100.0,
             mine[0].0.times()
         );
+        if path == "/sleep" {
+            let asleep = sum(&|span| span.real("observer.wait.sleep").unwrap_or(0.0));
+            ensure!(asleep >= all * 0.9, "{asleep} s of {all} s asleep");
+        }
         ensure!(
             part >= all * 0.9,
             "{path}: {part} s of {all} s are {component}: {:?}",
@@ -228,20 +225,23 @@ fn components() -> Result<()> {
     }
     let mixed = pairs
         .iter()
-        .find(|(span, _)| span.text("url.path") == "/mixed")
+        .find(|(span, _)| span.path() == "/mixed")
         .context("a span")?
         .0;
-    for component in ["cpu", "sleep", "lock", "network"] {
+    for component in ["cpu", "other", "lock", "network"] {
         let time = mixed.times().get(component).copied().unwrap_or(0.0);
         ensure!(time > 0.0045, "{component}: {time} s of {mixed:?}");
     }
     // The same as a histogram per route and component.
-    for (path, _) in routes {
-        let of_route = seen
-            .points
-            .values()
-            .filter(|p| p.metric.starts_with("observer.") && p.text("http.route") == path);
-        ensure!(of_route.count() > 0, "no histogram of {path}'s components");
+    for (path, component) in routes {
+        let with = [("http.route", path), ("observer.time.component", component)];
+        let count = seen.sum("observer.request.time", "observer-server", &with);
+        let requests = pairs.iter().filter(|(span, _)| span.path() == path).count();
+        // Those of the downstream port have the same route.
+        ensure!(
+            count >= requests as u64,
+            "{count} × {path} {component}, not {requests}"
+        );
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ fn until_seen(daemon: &Daemon, scene: &Scene, port: u16, version: &str) -> Resul
 /// Spans whose path begins like this.
 fn with_path<'a>(seen: &'a Seen, kind: i32, port: u16, path: &str) -> Vec<&'a Span> {
     let mut spans = seen.of(kind, port);
-    spans.retain(|span| span.text("url.path").starts_with(path));
+    spans.retain(|span| span.path().starts_with(path));
     spans
 }
 

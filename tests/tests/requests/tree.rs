@@ -31,7 +31,7 @@ fn shop(
     let http = format!(
         "upstream app {{ server 127.0.0.1:{app}; keepalive 8; }}
          server {{ listen 127.0.0.1:{proxy};
-           location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; }} }}"
+           location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host 127.0.0.1:{app}; }} }}"
     );
     scene.nginx("worker_processes 1;", &http, proxy)?;
     Ok(Shop {
@@ -70,7 +70,7 @@ fn check_tree(seen: &Seen, shop: &Shop, number: usize) -> Result<()> {
     let root = seen.of(kind::CLIENT, shop.proxy);
     let root = root
         .iter()
-        .find(|span| span.text("url.path") == path)
+        .find(|span| span.path() == path)
         .context("curl's span")?;
     ensure!(root.parent.is_empty(), "{root:?}");
     let trace: Vec<&Span> = seen
@@ -159,9 +159,7 @@ fn one_by_one(app: impl FnOnce(&mut Scene, &Postgres, u16) -> Result<u16>) -> Re
     for path in ["/t/0", "/other"] {
         // The caller's span is not ours: curl's hangs under it, or the server's.
         let at = |kind| {
-            let of = given
-                .iter()
-                .find(|s| s.kind == kind && s.text("url.path") == path);
+            let of = given.iter().find(|s| s.kind == kind && s.path() == path);
             of.with_context(|| format!("{path}: no span of kind {kind} in {given:#?}"))
         };
         let (client, server) = (at(kind::CLIENT)?, at(kind::SERVER)?);
@@ -222,7 +220,7 @@ fn at_once(app: impl FnOnce(&mut Scene, &Postgres, u16) -> Result<u16>) -> Resul
                 continue;
             };
             joined += 1;
-            let number = parent.text("url.path").trim_start_matches("/t/");
+            let number = parent.path().trim_start_matches("/t/");
             let right = if port == shop.postgres {
                 call.text("db.collection.name") == format!("t{number}")
             } else {
@@ -242,7 +240,7 @@ fn at_once(app: impl FnOnce(&mut Scene, &Postgres, u16) -> Result<u16>) -> Resul
             continue;
         };
         proxied += 1;
-        if parent.text("url.path") != call.text("url.path") {
+        if parent.path() != call.path() {
             wrong.push((call.clone(), (*parent).clone()));
         }
     }

@@ -58,7 +58,7 @@ impl Traces {
         made_room
     }
 
-    /// Traces that are whole by `now`, in the order of their last spans.
+    /// Traces that are whole by `now`, in the order in which they ended.
     pub fn whole(&mut self, now: Instant) -> Vec<Vec<Span>> {
         self.take(|open| {
             let quiet = now.saturating_duration_since(open.last);
@@ -77,13 +77,10 @@ impl Traces {
     }
 
     fn take(&mut self, which: impl Fn(&Open) -> bool) -> Vec<Vec<Span>> {
-        let mut taken: Vec<Open> = self
-            .open
-            .extract_if(|_, open| which(open))
-            .map(|(_, open)| open)
-            .collect();
-        taken.sort_by_key(|open| open.last);
-        taken.into_iter().map(|open| open.spans).collect()
+        let taken = self.open.extract_if(|_, open| which(open));
+        let mut taken: Vec<Vec<Span>> = taken.map(|(_, open)| open.spans).collect();
+        taken.sort_by_cached_key(|spans| spans.iter().map(|span| span.end).max());
+        taken
     }
 }
 

@@ -11,8 +11,8 @@ use crate::requests::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
 const MAX_TARGET: usize = 2048;
 /// Longest host and user agent that are kept.
 const MAX_VALUE: usize = 512;
-/// Bytes of targets that are kept in all.
-const MAX_TARGETS: usize = 32 * 1024;
+/// Bytes of all of these that are kept in all.
+const MAX_TEXTS: usize = 32 * 1024;
 
 /// A request that isn't over.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Open {
     /// When its answer began.
     pub answered: Option<u64>,
     pub http: Http,
+    /// Bytes of its texts that no other one shares.
+    texts: usize,
 }
 
 /// The requests of a connection that aren't over, in order.
@@ -29,8 +31,8 @@ pub(super) struct Queue {
     open: VecDeque<Open>,
     /// Number of the next one.
     next: Exchange,
-    /// Bytes of their targets.
-    targets: usize,
+    /// Bytes of their texts.
+    texts: usize,
     /// What the last request said, which the next one says again mostly.
     host: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
@@ -56,7 +58,7 @@ impl Queue {
     /// Begins a request of which nothing is known yet. What was open before is
     /// abandoned if that was too much: answers couldn't be paired with the rest.
     pub fn begin(&mut self, at: u64, out: &mut Events) -> Exchange {
-        if self.open.len() >= MAX_OPEN || self.targets > MAX_TARGETS {
+        if self.open.len() >= MAX_OPEN || self.texts > MAX_TEXTS {
             self.abandon(out);
         }
         let exchange = self.next;
@@ -69,6 +71,7 @@ impl Queue {
             exchange,
             answered: None,
             http,
+            texts: 0,
         });
         out.events.push(Event::Begun { exchange, at });
         exchange
@@ -84,9 +87,10 @@ impl Queue {
         http.method = head.method;
         http.target = cut(head.target, MAX_TARGET).into();
         http.version = head.version;
-        http.host = again(&mut self.host, head.host);
-        http.user_agent = again(&mut self.user_agent, head.user_agent);
-        self.targets += http.target.len();
+        open.texts = http.target.len();
+        http.host = again(&mut self.host, head.host, &mut open.texts);
+        http.user_agent = again(&mut self.user_agent, head.user_agent, &mut open.texts);
+        self.texts += open.texts;
         if let Some(context) = head.context {
             out.events.push(Event::Context { exchange, context });
         }
@@ -98,7 +102,8 @@ impl Queue {
         if let Some(open) = open.find(|open| open.exchange == exchange) {
             open.http.method = method;
             open.http.target = cut(&String::from_utf8_lossy(target), MAX_TARGET).into();
-            self.targets += open.http.target.len();
+            open.texts = open.http.target.len();
+            self.texts += open.texts;
         }
     }
 
@@ -115,7 +120,7 @@ impl Queue {
         let Some(open) = self.open.pop_front() else {
             return;
         };
-        self.targets = self.targets.saturating_sub(open.http.target.len());
+        self.texts = self.texts.saturating_sub(open.texts);
         out.events.push(Event::Ended(Box::new(Ended {
             exchange: open.exchange,
             answered: open.answered,
@@ -128,20 +133,20 @@ impl Queue {
     pub fn abandon(&mut self, out: &mut Events) {
         out.abandoned += self.open.len() as u64;
         self.open.clear();
-        self.targets = 0;
+        self.texts = 0;
     }
 
     /// Leaves this one behind, which is the last one.
     pub fn abandon_last(&mut self, exchange: Exchange, out: &mut Events) {
-        if self.open.back().is_some_and(|o| o.exchange == exchange) {
-            self.open.pop_back();
+        if let Some(last) = self.open.pop_back_if(|last| last.exchange == exchange) {
+            self.texts = self.texts.saturating_sub(last.texts);
             out.abandoned += 1;
         }
     }
 }
 
-/// The same string as before, where it is the same.
-fn again(last: &mut Option<Arc<str>>, value: Option<&[u8]>) -> Option<Arc<str>> {
+/// The same string as before, where it is the same; if not, adds to `texts`.
+fn again(last: &mut Option<Arc<str>>, value: Option<&[u8]>, texts: &mut usize) -> Option<Arc<str>> {
     let value = value?.trim_ascii();
     let value = &value[..value.len().min(MAX_VALUE)];
     if let Some(last) = last
@@ -150,6 +155,7 @@ fn again(last: &mut Option<Arc<str>>, value: Option<&[u8]>) -> Option<Arc<str>> 
         return Some(last.clone());
     }
     let new: Arc<str> = String::from_utf8_lossy(value).into();
+    *texts += new.len();
     *last = Some(new.clone());
     Some(new)
 }

@@ -8,8 +8,8 @@ use crate::requests::grpc;
 use crate::requests::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
 use crate::requests::trace_context;
 
-/// Bytes of paths that are kept in all.
-const MAX_PATHS: usize = 32 * 1024;
+/// Bytes of texts that are kept in all, where nothing is shared.
+const MAX_TEXTS: usize = 128 * 1024;
 
 /// A stream whose answer isn't over.
 #[derive(Debug, Default)]
@@ -46,8 +46,8 @@ pub(super) struct Streams {
     /// The highest number so far.
     last: u32,
     next: Exchange,
-    /// Bytes of their paths.
-    paths: usize,
+    /// Bytes of their texts.
+    texts: usize,
     names: grpc::Names,
 }
 
@@ -84,7 +84,7 @@ impl Streams {
 
     /// Opens a stream, in place of the oldest one if there are too many.
     pub fn begin(&mut self, number: u32, at: u64, out: &mut Events) {
-        if self.open.len() >= MAX_OPEN || self.paths > MAX_PATHS {
+        if self.open.len() >= MAX_OPEN || self.texts > MAX_TEXTS {
             let oldest = (0..self.numbers.len()).min_by_key(|place| self.numbers[*place]);
             if let Some(place) = oldest {
                 self.take(place);
@@ -104,7 +104,6 @@ impl Streams {
 
     /// Fills in what its request's head said.
     pub fn fill(&mut self, number: u32, head: RequestHead, out: &mut Events) {
-        let path_len = head.path.as_ref().map_or(0, |path| path.len());
         let Some(stream) = self.get(number) else {
             return;
         };
@@ -114,7 +113,7 @@ impl Streams {
         stream.user_agent = head.user_agent;
         stream.grpc = head.grpc;
         let exchange = stream.exchange;
-        self.paths += path_len;
+        self.texts += stream.texts();
         if let Some(context) = head.trace.context() {
             out.events.push(Event::Context { exchange, context });
         }
@@ -123,8 +122,7 @@ impl Streams {
     fn take(&mut self, place: usize) -> Stream {
         self.numbers.swap_remove(place);
         let stream = self.open.swap_remove(place);
-        let path = stream.path.as_ref().map_or(0, |path| path.len());
-        self.paths = self.paths.saturating_sub(path);
+        self.texts = self.texts.saturating_sub(stream.texts());
         stream
     }
 
@@ -141,7 +139,7 @@ impl Streams {
         out.abandoned += self.open.len() as u64;
         self.numbers.clear();
         self.open.clear();
-        self.paths = 0;
+        self.texts = 0;
     }
 
     /// Ends one, with its answer's end or without.
@@ -281,6 +279,12 @@ impl AnswerHead {
 }
 
 impl Stream {
+    /// Bytes of its texts. (Most share theirs with others.)
+    fn texts(&self) -> usize {
+        let texts = [&self.path, &self.host, &self.user_agent];
+        texts.into_iter().flatten().map(|text| text.len()).sum()
+    }
+
     /// Notes what its answer's head or trailers, which began at `at`, say.
     pub fn answer(&mut self, head: &AnswerHead, at: u64) {
         // Others come before the answer (RFC 9110, 15.2).

@@ -5,11 +5,11 @@ use super::frame::{flag, kind};
 use crate::requests::call::{Call, Failure, HttpVersion, Method, Rpc};
 use crate::requests::talk::Talk;
 
-const END: u8 = flag::END_STREAM;
-const HEAD: u8 = flag::END_HEADERS;
+pub(super) const END: u8 = flag::END_STREAM;
+pub(super) const HEAD: u8 = flag::END_HEADERS;
 
 /// A frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -20,7 +20,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// An encoder that adds whatever isn't in a table yet (RFC 7541, 6.2.1), and
 /// doesn't evict anything.
 #[derive(Default)]
-struct Encoder {
+pub(super) struct Encoder {
     /// The newest last.
     table: Vec<(String, String)>,
 }
@@ -62,14 +62,14 @@ impl Encoder {
 
 /// The two ends of a connection, as their bytes, with encoders of their own.
 #[derive(Default)]
-struct Ends {
-    client: Encoder,
+pub(super) struct Ends {
+    pub client: Encoder,
     server: Encoder,
 }
 
 impl Ends {
     /// HEADERS of a request without a body.
-    fn get(&mut self, stream: u32, path: &str) -> Vec<u8> {
+    pub fn get(&mut self, stream: u32, path: &str) -> Vec<u8> {
         let fields = [
             (":method", "GET"),
             (":scheme", "http"),
@@ -96,7 +96,7 @@ impl Ends {
     }
 
     /// HEADERS of an answer, or trailers.
-    fn answer(&mut self, flags: u8, stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    pub fn answer(&mut self, flags: u8, stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
         let block = self.server.encode(fields);
         frame(kind::HEADERS, HEAD | flags, stream, &block)
     }
@@ -107,12 +107,12 @@ impl Ends {
     }
 }
 
-fn data(flags: u8, stream: u32, length: usize) -> Vec<u8> {
+pub(super) fn data(flags: u8, stream: u32, length: usize) -> Vec<u8> {
     frame(kind::DATA, flags, stream, &vec![b'x'; length])
 }
 
 /// A conversation in which both sides have begun.
-fn talk() -> (Talk<Http2>, Ends) {
+pub(super) fn talk() -> (Talk<Http2>, Ends) {
     let mut talk = Talk::new(Http2::new());
     let mut hello = super::PREFACE.to_vec();
     hello.extend(frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255]));

@@ -64,7 +64,7 @@ impl Names {
         room: impl Fn() -> bool,
     ) -> Option<u32> {
         let shared = [Some(service), Some(method), None];
-        self.texts(shared, &Cow::Borrowed(""), room)
+        self.texts(shared, "", || Cow::Borrowed(""), room)
     }
 
     /// The number of what a database was asked for.
@@ -74,7 +74,7 @@ impl Names {
             call.collection.as_ref(),
             call.namespace.as_ref(),
         ];
-        self.texts(shared, &call.operation, room)
+        self.texts(shared, &call.operation, || call.operation.clone(), room)
     }
 
     /// The number of the server that a client asked.
@@ -117,7 +117,8 @@ impl Names {
     fn texts(
         &mut self,
         shared: [Option<&Arc<str>>; 3],
-        text: &Cow<'static, str>,
+        text: &str,
+        kept: impl Fn() -> Cow<'static, str>,
         room: impl Fn() -> bool,
     ) -> Option<u32> {
         let place = place(shared.map(address));
@@ -127,7 +128,7 @@ impl Names {
                 .iter()
                 .zip(shared)
                 .all(|(known, one)| same(known.as_ref(), one))
-            && known.text == *text
+            && known.text == text
         {
             return Some(known.number);
         }
@@ -141,7 +142,7 @@ impl Names {
         let number = self.scratch(room)?;
         self.texts[place] = Some(Texts {
             shared: shared.map(|one| one.cloned()),
-            text: text.clone(),
+            text: kept(),
             number,
         });
         Some(number)

@@ -10,6 +10,15 @@ use crate::requests::protocol::{Ended, Event, Events};
 use crate::requests::sql;
 use crate::requests::turn::Side;
 
+impl Ask {
+    /// Was answered: if nothing was executed, something was prepared.
+    fn guess(&mut self) {
+        if self.guessed && !self.done {
+            self.instead = "PREPARE";
+        }
+    }
+}
+
 impl Postgres {
     /// One message of the server's: its type and what follows its length.
     pub(super) fn answer(&mut self, kind: u8, body: &[u8], out: &mut Events) {
@@ -37,11 +46,14 @@ impl Postgres {
     }
 
     fn completed(&mut self, word: &str, rows: Option<u64>, out: &mut Events) {
+        while let Some(ask) = self.queue.pop_front_if(|ask| ask.kind == Kind::Flush) {
+            self.end(ask, self.answered_at, None, out);
+        }
         let Some(first) = self.queue.front_mut() else {
             return;
         };
         match first.kind {
-            Kind::Sync => return,
+            Kind::Sync | Kind::Flush => return,
             Kind::Simple => {
                 if let Some(rows) = rows {
                     first.rows = Some(first.rows.unwrap_or(0).saturating_add(rows));
@@ -71,7 +83,7 @@ impl Postgres {
                 ask.error = Some(code);
                 ask.done = true;
             }
-            if ask.kind != Kind::Execute {
+            if matches!(ask.kind, Kind::Simple | Kind::Sync) {
                 break;
             }
         }
@@ -79,8 +91,9 @@ impl Postgres {
 
     /// ReadyForQuery: all up to the first Sync or simple query is over.
     fn ready(&mut self, out: &mut Events) {
-        while let Some(ask) = self.queue.pop_front() {
-            let last = ask.kind != Kind::Execute;
+        while let Some(mut ask) = self.queue.pop_front() {
+            let last = matches!(ask.kind, Kind::Simple | Kind::Sync);
+            ask.guess();
             self.end(ask, self.answered_at, None, out);
             if last {
                 break;
@@ -91,6 +104,19 @@ impl Postgres {
     /// The end of the answers wasn't seen, but the next question: all is over.
     pub(super) fn settle(&mut self, out: &mut Events) {
         while let Some(ask) = self.queue.pop_front() {
+            self.end(ask, self.answered_at, None, out);
+        }
+    }
+
+    /// The same for what has no end of its own; and for what wasn't seen whole,
+    /// which may have none.
+    pub(super) fn settle_flushed(&mut self, out: &mut Events) {
+        let lost = self.asks.lost();
+        let over = |ask: &mut Ask| {
+            ask.kind == Kind::Flush || (lost && (ask.guessed || ask.done || ask.exchange.is_none()))
+        };
+        while let Some(mut ask) = self.queue.pop_front_if(over) {
+            ask.guess();
             self.end(ask, self.answered_at, None, out);
         }
     }

@@ -53,7 +53,16 @@ impl Mode {
         let arguments: &[&str] = match self {
             Self::Without => return Ok(None),
             Self::Defaults => &[],
-            Self::AllSpans => &["--otlp-endpoint", sink, "--otlp-protocol", "http/protobuf"],
+            Self::AllSpans => &[
+                "--otlp-endpoint",
+                sink,
+                "--otlp-protocol",
+                "http/protobuf",
+                "--span-rate",
+                "1000000",
+                "--span-burst",
+                "1000000",
+            ],
             Self::Others => &["--probes", "syscalls,tcp,block,cpu,sched,offcpu"],
             Self::Requests => &["--probes", "requests"],
         };
@@ -236,7 +245,16 @@ struct Account {
 fn account(url: &str, seconds: u32) -> Result<Account> {
     let collector = Collector::start()?;
     let endpoint = collector.endpoint();
-    let arguments = ["--otlp-endpoint", &endpoint, "--interval", "1s"];
+    let arguments = [
+        "--otlp-endpoint",
+        &endpoint,
+        "--interval",
+        "1s",
+        "--span-rate",
+        "1000000",
+        "--span-burst",
+        "1000000",
+    ];
     let sampler = ("OTEL_TRACES_SAMPLER", "always_on");
     let daemon = daemon::start_with(&arguments, &[sampler])?;
     let pid = daemon.pid();

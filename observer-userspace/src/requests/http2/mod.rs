@@ -11,6 +11,10 @@ mod field;
 mod frame;
 mod hpack;
 mod huffman;
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod real_tests;
 mod streams;
 #[cfg(test)]
 mod tests;

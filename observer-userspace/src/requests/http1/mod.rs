@@ -11,6 +11,10 @@ mod head;
 mod open;
 mod questions;
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod real_tests;
+#[cfg(test)]
 mod tests;
 
 use self::answers::Answers;

@@ -1,0 +1,20 @@
+//! The parsers of requests, by themselves.
+
+#[path = "../../observer-userspace/src/requests/call.rs"]
+pub mod call;
+#[path = "../../observer-userspace/src/requests/grpc.rs"]
+pub mod grpc;
+#[path = "../../observer-userspace/src/requests/hostile.rs"]
+pub mod hostile;
+#[path = "../../observer-userspace/src/requests/http1/mod.rs"]
+pub mod http1;
+#[path = "../../observer-userspace/src/requests/http2/mod.rs"]
+pub mod http2;
+#[path = "../../observer-userspace/src/requests/input.rs"]
+mod input;
+#[path = "../../observer-userspace/src/requests/protocol.rs"]
+pub mod protocol;
+#[path = "../../observer-userspace/src/requests/trace_context.rs"]
+pub mod trace_context;
+
+pub use call::{Call, Failure};
