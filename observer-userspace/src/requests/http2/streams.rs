@@ -28,6 +28,8 @@ pub(super) struct Stream {
     /// Bytes of both bodies, as far as they were seen.
     pub request_size: u64,
     pub response_size: u64,
+    /// Whether the request's end was seen.
+    pub request_over: bool,
     /// Whether frames of either side may have been in bytes that nobody saw.
     pub request_lost: bool,
     pub response_lost: bool,
@@ -212,7 +214,8 @@ impl Streams {
             user_agent: stream.user_agent,
             version: HttpVersion::Http2,
             status: stream.status,
-            request_size: (!stream.request_lost).then_some(stream.request_size),
+            request_size: (stream.request_over && !stream.request_lost)
+                .then_some(stream.request_size),
             response_size,
             failure,
         })
