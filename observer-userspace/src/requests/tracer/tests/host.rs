@@ -33,7 +33,9 @@ pub struct Host {
     pub kept: Vec<Finished>,
     /// Records that were made, if they aren't to be handled at once.
     pub ring: Option<Vec<Vec<u8>>>,
+    /// Of connections that are made from now on.
     pub protocol: Protocol,
+    pub transport: u8,
     output: Output,
     connections: u64,
     requests: u64,
@@ -76,6 +78,7 @@ impl Host {
             kept: Vec::new(),
             ring: None,
             protocol: Protocol::Http1,
+            transport: transport::TCP,
             output: Output::default(),
             connections: 0,
             requests: 0,
@@ -118,7 +121,7 @@ impl Host {
             local_port: from.1,
             peer_port: to.1,
             family: 4,
-            transport: transport::TCP,
+            transport: self.transport,
             protocol: self.protocol as u8,
             role: whose,
             ..Opened::default()
