@@ -14,6 +14,12 @@ pub mod http2;
 mod input;
 #[path = "../../observer-userspace/src/requests/protocol.rs"]
 pub mod protocol;
+#[path = "../../observer-userspace/src/requests/redact/mod.rs"]
+pub mod redact;
+#[path = "../../observer-userspace/src/requests/routes/mod.rs"]
+pub mod routes;
+#[path = "../../observer-userspace/src/requests/target.rs"]
+pub mod target;
 #[path = "../../observer-userspace/src/requests/trace_context.rs"]
 pub mod trace_context;
 
