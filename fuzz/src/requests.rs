@@ -26,10 +26,16 @@ pub mod postgres;
 pub mod protocol;
 #[path = "../../observer-userspace/src/requests/sql/quoting.rs"]
 pub mod quoting;
+#[path = "../../observer-userspace/src/requests/redact/mod.rs"]
+pub mod redact;
 #[path = "../../observer-userspace/src/requests/redis/mod.rs"]
 pub mod redis;
+#[path = "../../observer-userspace/src/requests/routes/mod.rs"]
+pub mod routes;
 #[path = "../../observer-userspace/src/requests/sql/mod.rs"]
 pub mod sql;
+#[path = "../../observer-userspace/src/requests/target.rs"]
+pub mod target;
 #[path = "../../observer-userspace/src/requests/trace_context.rs"]
 pub mod trace_context;
 #[path = "../../observer-userspace/src/requests/turn.rs"]

@@ -37,6 +37,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("redis", None),
     ("dns", None),
     ("sql", None),
+    ("request_targets", None),
 ];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.
