@@ -54,6 +54,8 @@ struct Called {
 impl Names {
     /// Paths that are remembered.
     const KNOWN: usize = 16;
+    /// Longest path that is remembered.
+    const LONGEST: usize = 256;
 
     /// Service and method of `path`; empty if it isn't one of a method.
     pub fn of(&mut self, path: &Arc<str>) -> (Arc<str>, Arc<str>) {
@@ -63,6 +65,9 @@ impl Names {
         }
         let (service, method) = split(path).unwrap_or_default();
         let (service, method): (Arc<str>, Arc<str>) = (service.into(), method.into());
+        if path.len() > Self::LONGEST {
+            return (service, method);
+        }
         if self.known.len() >= Self::KNOWN {
             self.known.remove(0);
         }

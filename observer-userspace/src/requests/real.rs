@@ -1,12 +1,16 @@
 //! Real bytes for the parsers' tests: hyper's client and server, connected by a
 //! pipe that keeps what goes through it.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use http_body_util::combinators::WithTrailers;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -72,25 +76,37 @@ pub(super) enum Version {
     Two,
 }
 
-/// Status and body of the answer to `/status/length`; the body is echoed if it is
-/// longer.
-async fn serve(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+/// A body, with trailers or without.
+type Body = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
+
+/// Answers `/status/length` with both; the body is echoed if it is longer. Of
+/// other paths it answers gRPC, with their last part as `grpc-status`.
+async fn serve(request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
     let path = request.uri().path().to_owned();
-    let mut numbers = path
-        .split('/')
-        .skip(1)
-        .map(|n| n.parse::<usize>().unwrap_or(0));
-    let (status, length) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let body = request.into_body().collect().await?.to_bytes();
-    let body = match body.len() > length {
-        true => body,
+    let value = |text: &str| HeaderValue::from_str(text).expect("a value");
+    let numbers = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    let number = |text: &str| text.parse::<usize>().ok();
+    let numbers = numbers.and_then(|(status, length)| Some((number(status)?, number(length)?)));
+    let received = request.into_body().collect().await?.to_bytes();
+    let (status, length) = numbers.unwrap_or((200, 10));
+    let body = match received.len() > length {
+        true => received,
         false => vec![b'x'; length].into(),
     };
-    let mut response = Response::new(Full::new(body));
+    let trailers = numbers.is_none().then(|| {
+        let mut trailers = HeaderMap::new();
+        let status = path.rsplit('/').next().unwrap_or_default();
+        trailers.insert("grpc-status", value(status));
+        Ok(trailers)
+    });
+    let mut response = Response::new(Full::new(body).with_trailers(ready(trailers)));
     *response.status_mut() = StatusCode::from_u16(status as u16).unwrap_or_default();
     let headers = response.headers_mut();
-    headers.insert("x-path", path.parse().expect("a value"));
-    headers.insert("server", "test".parse().expect("a value"));
+    headers.insert("x-path", value(&path));
+    headers.insert("server", value("test"));
+    if numbers.is_none() {
+        headers.insert("content-type", value("application/grpc"));
+    }
     Ok(response)
 }
 

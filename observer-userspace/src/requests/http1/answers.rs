@@ -7,6 +7,9 @@ use crate::requests::call::{Failure, Method};
 use crate::requests::input::Input;
 use crate::requests::protocol::Events;
 
+/// What ends most bodies in chunks (RFC 9112, 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
 /// Where the side that answers is, in the answer to the first open request.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -71,6 +74,15 @@ impl Answers {
                 open.abandon(out);
             }
             self.reset();
+        }
+        // By itself it can hardly be anything else.
+        if matches!(self.state, State::Lost { begun: true })
+            && input.hidden == 0
+            && input.data == LAST_CHUNK
+        {
+            open.end(ended, out);
+            self.reset();
+            return;
         }
         while !input.is_empty() && !open.is_empty() {
             match &mut self.state {

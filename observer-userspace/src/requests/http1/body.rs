@@ -56,7 +56,7 @@ pub(super) enum Taken {
 
 /// The line's end behind a chunk.
 const LINE_END: u64 = 2;
-/// What ends most chunked bodies: `0`, and two lines' ends.
+/// Length of what ends most bodies in chunks: `0`, and two lines' ends.
 const LAST_CHUNK: u64 = 5;
 
 impl Body {

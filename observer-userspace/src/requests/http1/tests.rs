@@ -157,6 +157,19 @@ fn framing_lost() {
     assert_eq!(talk.http()[0].response_size, None);
 }
 
+/// Checks that a last chunk by itself ends an answer that was lost sight of.
+#[test]
+fn last_chunk_by_itself() {
+    let mut talk = talk();
+    talk.ask(GET);
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx";
+    talk.answer_hiding(head, 4095);
+    talk.answer_hiding(b"something", 1000);
+    talk.answer("0\r\n\r\n");
+    clean(&talk);
+    assert_eq!(talk.times(), [(Some(20), 40)]);
+}
+
 /// Checks heads that weren't captured whole: what is known of them is kept.
 #[test]
 fn cut_heads() {

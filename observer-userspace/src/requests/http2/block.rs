@@ -49,6 +49,9 @@ impl Blocks {
             if header.kind == kind::CONTINUATION {
                 return Err(());
             }
+            if !self.bytes.is_empty() {
+                self.bytes = Vec::new();
+            }
             let bytes = fragment(&header, payload, whole).ok_or(())?;
             if header.has(flag::END_HEADERS) {
                 return Ok(Some(Block {
@@ -59,7 +62,6 @@ impl Blocks {
                 }));
             }
             self.begun = Some((header, at));
-            self.bytes.clear();
             self.whole = true;
             self.extend(bytes, whole);
             return Ok(None);

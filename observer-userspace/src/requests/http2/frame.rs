@@ -219,6 +219,10 @@ impl Frames {
                         self.state = State::Header(before + count);
                         return Found::Nothing;
                     }
+                    // Most payloads come in one piece.
+                    if !self.payload.is_empty() {
+                        self.payload = Vec::new();
+                    }
                     let header = Header::read(&self.header);
                     if !header.is_valid() {
                         self.lose();

@@ -244,9 +244,14 @@ impl Parser for Http2 {
         loop {
             match step(&mut self.asking, &mut input, at, true, out) {
                 Step::Over => break,
-                Step::Data { header, bytes, .. } => {
+                Step::Data {
+                    header,
+                    bytes,
+                    over,
+                } => {
                     if let Some(stream) = self.streams.get(header.stream) {
                         stream.request_size = stream.request_size.saturating_add(bytes);
+                        stream.request_over |= over && header.has(flag::END_STREAM);
                     }
                 }
                 Step::Request(header, head, at) => {
@@ -261,6 +266,11 @@ impl Parser for Http2 {
                         self.streams.fill(number, head, out);
                     }
                     self.announced = None;
+                    if header.has(flag::END_STREAM)
+                        && let Some(stream) = self.streams.get(number)
+                    {
+                        stream.request_over = true;
+                    }
                 }
                 Step::Reset(number, code) => self.reset(number, code, chunk.ended, out),
                 Step::Answer(..) | Step::GoneAway(_) | Step::Nothing => {}

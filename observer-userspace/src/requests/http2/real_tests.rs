@@ -2,7 +2,7 @@
 //! HPACK (Huffman codes and a table that evicts).
 
 use super::Http2;
-use crate::requests::call::{Http, HttpVersion, Method};
+use crate::requests::call::{Call, Http, HttpVersion, Method};
 use crate::requests::real::{Version, record, say};
 use crate::requests::talk::Talk;
 
@@ -47,6 +47,34 @@ fn hyper() {
             assert_eq!(http.request_size, Some(*body as u64));
             let length: u64 = path[5..].parse().expect("a length");
             assert_eq!(http.response_size, Some(length.max(*body as u64)));
+        }
+    }
+}
+
+/// Checks gRPC's names and its status from trailers, interleaved.
+#[test]
+fn grpc() {
+    let requests: Vec<_> = (0..100)
+        .map(|i| (format!("/package.Service{}/{}", i % 3, i % 17), i))
+        .collect();
+    for at_once in [false, true] {
+        let mut talk = Talk::new(Http2::new());
+        say(
+            &mut talk,
+            &record(Version::Two, &requests, at_once),
+            usize::MAX,
+        );
+        assert_eq!((talk.failed, talk.abandoned), (0, 0));
+        assert_eq!(talk.ended.len(), requests.len());
+        for ended in &talk.ended {
+            let Call::Rpc(rpc) = &ended.call else {
+                panic!("{ended:?}");
+            };
+            let i = ended.exchange;
+            assert_eq!(*rpc.service, format!("package.Service{}", i % 3));
+            assert_eq!(*rpc.method, (i % 17).to_string());
+            assert_eq!((rpc.status, rpc.http_status), (Some(i % 17), None));
+            assert_eq!(rpc.host.as_deref(), Some("example.com"));
         }
     }
 }

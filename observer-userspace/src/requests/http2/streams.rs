@@ -11,6 +11,9 @@ use crate::requests::trace_context;
 /// Bytes of texts that are kept in all, where nothing is shared.
 const MAX_TEXTS: usize = 128 * 1024;
 
+/// Streams that are open beside those that may be over.
+const MAX_UNSURE: usize = 64;
+
 /// A stream whose answer isn't over.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
@@ -28,6 +31,8 @@ pub(super) struct Stream {
     /// Bytes of both bodies, as far as they were seen.
     pub request_size: u64,
     pub response_size: u64,
+    /// Whether the request's end was seen.
+    pub request_over: bool,
     /// Whether frames of either side may have been in bytes that nobody saw.
     pub request_lost: bool,
     pub response_lost: bool,
@@ -65,6 +70,10 @@ impl Streams {
         self.numbers.iter().position(|open| *open == number)
     }
 
+    fn oldest(&self) -> Option<usize> {
+        (0..self.numbers.len()).min_by_key(|place| self.numbers[*place])
+    }
+
     pub fn get(&mut self, number: u32) -> Option<&mut Stream> {
         let place = self.place(number)?;
         self.open.get_mut(place)
@@ -85,11 +94,18 @@ impl Streams {
     /// Opens a stream, in place of the oldest one if there are too many.
     pub fn begin(&mut self, number: u32, at: u64, out: &mut Events) {
         if self.open.len() >= MAX_OPEN || self.texts > MAX_TEXTS {
-            let oldest = (0..self.numbers.len()).min_by_key(|place| self.numbers[*place]);
-            if let Some(place) = oldest {
+            if let Some(place) = self.oldest() {
                 self.take(place);
                 out.abandoned += 1;
             }
+        }
+        // So many may be over that nobody will know.
+        if self.open.len() > MAX_UNSURE
+            && let Some(place) = self.oldest()
+            && self.open[place].unsure
+        {
+            self.take(place);
+            out.abandoned += 1;
         }
         self.last = number;
         let exchange = self.next;
@@ -212,7 +228,8 @@ impl Streams {
             user_agent: stream.user_agent,
             version: HttpVersion::Http2,
             status: stream.status,
-            request_size: (!stream.request_lost).then_some(stream.request_size),
+            request_size: (stream.request_over && !stream.request_lost)
+                .then_some(stream.request_size),
             response_size,
             failure,
         })
