@@ -198,7 +198,11 @@ fn components() -> Result<()> {
         }
     }
     // Some kernels don't tell of every switch.
-    ensure!(wrong * 10 < pairs.len(), "{wrong} of {} have another CPU time", pairs.len());
+    ensure!(
+        wrong * 10 < pairs.len(),
+        "{wrong} of {} have another CPU time",
+        pairs.len()
+    );
     for (path, component) in routes {
         let mut mine: Vec<_> = pairs
             .iter()
