@@ -4,7 +4,6 @@ use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::time::{clock_getcpuclockid, clock_gettime};
@@ -30,17 +29,9 @@ pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Tool> {
     }
     command.envs(variables.iter().copied());
     let mut tool = Tool::start(&mut command)?;
-    let mut links = 0;
-    let mut since = Instant::now();
-    tool.wait_until(|tool| {
-        let now = self::links(tool.pid());
-        if now != links {
-            (links, since) = (now, Instant::now());
-        }
-        // Attaching them all takes less than a second; a pause is the end of it.
-        Ok(links > 0 && since.elapsed() > Duration::from_millis(500))
-    })
-    .context("observer run")?;
+    // Loading and attaching can take seconds, with pauses; it says when it's over.
+    tool.wait_until(|tool| Ok(tool.printed()?.contains("observing ")))
+        .context("observer run")?;
     Ok(tool)
 }
 

@@ -135,16 +135,16 @@ impl Tool {
         Ok(text)
     }
 
-    /// Waits until `ready`, at most ten seconds.
+    /// Waits until `ready`, at most thirty seconds.
     pub fn wait_until(&mut self, mut ready: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
         let begin = Instant::now();
         while !ready(self)? {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended ({status}): {}", last_line(&self.printed()?));
             }
-            if begin.elapsed() > Duration::from_secs(10) {
+            if begin.elapsed() > Duration::from_secs(30) {
                 bail!(
-                    "it wasn't ready within 10 s: {}",
+                    "it wasn't ready within 30 s: {}",
                     last_line(&self.printed()?)
                 );
             }

@@ -11,14 +11,19 @@ use crate::{counts, nothing_lost, turn};
 
 const DURATION: &str = "http.server.request.duration";
 
+/// Bytes of a file that nginx has the kernel send.
+const LARGE: usize = 1_000_000;
+
 /// nginx that serves a file and logs `PORT STATUS METHOD` of each request.
 fn static_server(scene: &mut Scene) -> Result<u16> {
     fs::write(scene.folder().join("index.html"), "hello\n".repeat(20))?;
+    fs::write(scene.folder().join("large"), vec![b'x'; LARGE])?;
     let log = scene.folder().join("access");
     let port = free_port()?;
     let http = format!(
         "log_format peers '$remote_port $status $request_method';
-         server {{ listen 127.0.0.1:{port}; if_modified_since before; access_log {} peers; location /empty {{ return 204; }} }}",
+         server {{ listen 127.0.0.1:{port}; if_modified_since before; access_log {} peers; location /empty {{ return 204; }}
+           location /large {{ sendfile on; }} }}",
         log.display()
     );
     scene.nginx("worker_processes 2;", &http, port)?;
@@ -189,21 +194,17 @@ fn framing() -> Result<()> {
     let url = format!("http://127.0.0.1:{port}");
     // One connection for all, which is only so if each answer's end is found.
     curl.args(["-s", "-I", &format!("{url}/index.html")]);
-    for more in [
-        &[
-            "-s",
-            "-H",
-            "If-Modified-Since: Fri, 31 Dec 2100 00:00:00 GMT",
-        ][..],
-        &["-s"],
-        &["-s", "-H", "Expect: 100-continue", "-d", "x=1"],
+    let unchanged = ["-H", "If-Modified-Since: Fri, 31 Dec 2100 00:00:00 GMT"];
+    let expecting = ["-H", "Expect: 100-continue", "-d", "x=1"];
+    for (path, more) in [
+        ("/index.html", &unchanged[..]),
+        ("/empty", &[]),
+        ("/large", &[]),
+        ("/index.html", &expecting),
     ] {
-        let path = if more.len() == 1 {
-            "/empty"
-        } else {
-            "/index.html"
-        };
-        curl.arg("--next").args(more).arg(format!("{url}{path}"));
+        curl.args(["--next", "-s", "-o", "/dev/null"])
+            .args(more)
+            .arg(format!("{url}{path}"));
     }
     scene.run(&mut curl)?;
     let seen = daemon.finish()?;
@@ -247,10 +248,20 @@ fn framing() -> Result<()> {
         .iter()
         .map(|(_, status, method)| (*status, method.as_str()))
         .collect();
-    assert_eq!(
-        statuses,
-        [(200, "HEAD"), (204, "GET"), (304, "GET"), (405, "POST")]
-    );
+    let expected = [
+        (200, "GET"),
+        (200, "HEAD"),
+        (204, "GET"),
+        (304, "GET"),
+        (405, "POST"),
+    ];
+    assert_eq!(statuses, expected);
+    for side in [kind::SERVER, kind::CLIENT] {
+        let spans = seen.of(side, port);
+        let large = spans.iter().find(|span| span.path() == "/large");
+        let size = large.and_then(|span| span.int("http.response.body.size"));
+        assert_eq!(size, Some(LARGE as i64), "kind {side}");
+    }
     Ok(())
 }
 
