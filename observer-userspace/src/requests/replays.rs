@@ -12,6 +12,18 @@ pub fn db(ended: &Ended) -> &Db {
     }
 }
 
+/// Gives each file of a fuzz target's corpus to `each`.
+pub fn corpus(target: &str, each: impl Fn(&[u8])) {
+    let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).expect("a corpus");
+    let mut count = 0;
+    for file in files {
+        each(&std::fs::read(file.expect("an entry").path()).expect("a file"));
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
 /// One line for each exchange: summary, error, rows, text.
 pub fn lines(outcome: &Outcome) -> Vec<String> {
     let line = |ended: &Ended| {

@@ -518,10 +518,8 @@ impl<'a> Walk<'a> {
             }
             "JOIN" | "STRAIGHT_JOIN" => self.target_behind(),
             // MERGE … USING t, DELETE … USING t; but JOIN … USING (column).
-            "USING" if self.level().statement => {
-                if self.word(self.at).is_some() {
-                    self.target_behind();
-                }
+            "USING" if self.level().statement && self.word(self.at).is_some() => {
+                self.target_behind();
             }
             // SELECT … INTO t: PostgreSQL's CREATE TABLE AS.
             "INTO" if self.level().statement && self.word(self.at).is_some() => {
