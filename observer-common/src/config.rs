@@ -14,7 +14,7 @@ pub const FILTER_V1: u64 = 1 << 63;
 
 /// Settings of the kernel half.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// `FILTER_*` that are in force; kinds narrow each other, entries of one
     /// kind add up.
@@ -33,6 +33,30 @@ pub struct Config {
     pub off_cpu: u32,
     /// Shorter times off CPU aren't, in nanoseconds.
     pub off_cpu_threshold: u64,
+    /// 1 = requests are followed.
+    pub requests: u32,
+    /// The daemon's own process, whose exports aren't requests to follow: each
+    /// would make more. 0 = not known.
+    pub own_tgid: u32,
+    /// Bytes captured of a message whose head is complete, at most
+    /// [`crate::requests::CAPTURE_MAX`].
+    pub capture: u32,
+    /// Bit n: [`crate::requests::Protocol`] n is followed.
+    pub protocols: u32,
+    /// Number of the machine's `shutdown` syscall.
+    pub shutdown: u32,
+    /// Logarithm of the bytes in the ring of requests after which the daemon is
+    /// woken.
+    pub request_ring_shift: u32,
+    /// 1 = sockets are found from descriptors at the end of a system call.
+    pub by_descriptor: u32,
+    /// By number of a syscall: [`crate::requests::Wait`] in the low bits,
+    /// [`crate::requests::SENDS`], and [`crate::requests::Shape`] in the high
+    /// half of the byte.
+    pub syscalls: [u8; crate::requests::SYSCALLS],
+    /// Nanoseconds in which one wait of each CPU may say for which request it
+    /// was; 0 = all may.
+    pub link_period: u64,
     /// Where `struct pt_regs` has a register, in words, by DWARF number.
     pub dwarf_registers: [u8; 32],
 }

@@ -48,6 +48,9 @@ pub struct SampleKey {
     /// For [`kind::OFF_CPU`]: the syscall in which the thread waits, as a
     /// [`crate::syscalls::label`], or [`crate::slot::NO_SYSCALL`].
     pub syscall: u32,
+    /// Number of the request that the thread served
+    /// ([`crate::requests::Piece::request`]); 0 = none that is known.
+    pub request: u64,
 }
 
 /// What a [`SampleKey`] counts.

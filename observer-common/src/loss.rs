@@ -49,6 +49,9 @@ losses! {
     BlockEndMissed = "block", "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
     BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";
     TcpStateFailed = "tcp", "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
+    RequestStateFailed = "requests", "request_state_failed", "The kernel had no memory for a connection's state: its requests are not seen.";
+    RequestRingFull = "requests", "request_ring_full", "A piece of a connection was dropped: requests in it may be missing, or be reported without their answer.";
+    RequestUnread = "requests", "request_unread", "The bytes of a message could not be read from the process: its request is not known.";
     TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }
 

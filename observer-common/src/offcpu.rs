@@ -62,6 +62,8 @@ pub const MAX_WALKS: u16 = 4;
 pub mod state {
     /// Waits, and a signal wakes it.
     pub const INTERRUPTIBLE: u32 = 1;
+    /// `TASK_UNINTERRUPTIBLE`.
+    pub const UNINTERRUPTIBLE: u32 = 2;
     /// Has ended; the last switch away from it.
     pub const DEAD: u32 = 0x80;
     /// What a key has room for.

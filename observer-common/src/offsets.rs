@@ -77,6 +77,24 @@ offsets! {
     pt_regs_cs: "pt_regs" . "cs";
     // The syscall under way, negative without one.
     pt_regs_syscall: "pt_regs" . "orig_ax" | "syscallno";
+    // The first two arguments of a syscall.
+    pt_regs_first: "pt_regs" . "di" | "orig_x0";
+    pt_regs_second: "pt_regs" . "si" | "regs";
+    // Of a function that a program calls: arguments by number, and its result
+    // (System V ABI, AMD64 supplement, 3.2.3).
+    call_first: "pt_regs" . "di";
+    call_second: "pt_regs" . "si";
+    call_fourth: "pt_regs" . "cx";
+    call_fifth: "pt_regs" . "r8";
+    call_result: "pt_regs" . "ax";
+    task_files: "task_struct" . "files";
+    files_fdt: "files_struct" . "fdt";
+    fdtable_max: "fdtable" . "max_fds";
+    fdtable_fd: "fdtable" . "fd";
+    file_inode: "file" . "f_inode";
+    file_private: "file" . "private_data";
+    inode_mode: "inode" . "i_mode";
+    task_major_faults: "task_struct" . "maj_flt";
     css_set_dfl_cgrp: "css_set" . "dfl_cgrp";
     css_set_subsys: "css_set" . "subsys";
     css_cgroup: "cgroup_subsys_state" . "cgroup";
@@ -116,6 +134,10 @@ offsets! {
     sock_flags: "sock_common" . "skc_flags";
     sock_net: "sock_common" . "skc_net.net";
     sock_num: "sock_common" . "skc_num";
+    sock_net_inum: "net" . "ns.inum";
+    sock_protocol: "sock" . "sk_protocol";
+    sock_type: "sock" . "sk_type";
+    unix_peer: "unix_sock" . "peer";
     sock_err: "sock" . "sk_err";
     sock_socket: "sock" . "sk_socket";
     inet_sport: "inet_sock" . "inet_sport";

@@ -7,9 +7,11 @@
 
 mod clock;
 mod sniff;
+mod state;
 
-pub use clock::{Component, ThreadClock, Wait};
-pub use sniff::{Sniffed, sniff};
+pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
+pub use sniff::{SNIFFED, Sniffed, sniff};
+pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
 
 /// First word of a record.
 #[repr(u32)]
@@ -96,6 +98,8 @@ pub mod flag {
     pub const MIDSTREAM: u8 = 4;
     /// More bytes of this piece belong to a message's head than were captured.
     pub const CUT: u8 = 8;
+    /// Several requests were sent without waiting for the answers.
+    pub const PIPELINED: u8 = 16;
 }
 
 /// [`Piece::context`]: how the kernel half knows which request the thread
@@ -118,6 +122,8 @@ pub mod context {
 
 /// Default bytes that are captured of a message's first piece.
 pub const CAPTURE: u32 = 512;
+/// Default size of the ring.
+pub const REQUEST_RING_BYTES: u32 = 4 << 20;
 /// Bytes that are captured of a message at most, while its head isn't complete.
 pub const CAPTURE_MAX: u32 = 4096;
 

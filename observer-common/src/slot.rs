@@ -35,8 +35,11 @@ pub struct Slot {
     /// What [`crate::offcpu`] has to do before the thread leaves the kernel:
     /// [`crate::offcpu::SETTLE`] and others.
     pub pending: u32,
-    /// Nothing.
-    pub padding: u32,
+    /// System calls that the thread made, from wherever counting began.
+    pub calls: u32,
+    /// Number of the request that the thread serves; 0 = none. See
+    /// [`crate::requests`].
+    pub request: u64,
 }
 
 /// Per thread, in task storage: lives as long as the thread.
@@ -70,6 +73,16 @@ pub struct ThreadState {
     /// 1 + the [`crate::tcp::label`] of the TCP connection for which the
     /// thread waits in a blocking connect; 0 = there is none.
     pub connecting: u64,
+    /// See [`Slot`].
+    pub request: u64,
+    /// See [`Slot`].
+    pub calls: u32,
+    /// Nothing.
+    pub padding: u32,
     /// Its time off CPU.
     pub off: crate::offcpu::Off,
+    /// What it does for requests.
+    pub serving: crate::requests::Serving,
+    /// What it does with a TLS library.
+    pub tls: crate::requests::TlsCall,
 }

@@ -16,18 +16,19 @@ use crate::kernel::current;
 use crate::slot::slot;
 use crate::stack::{Context, capture, count, scratch_of};
 
-/// Workload and flags of the current thread.
+/// Workload and flags of the current thread, and the request that it serves.
 #[inline(always)]
-fn who(task: *const u8) -> Workload {
+fn who(task: *const u8) -> (Workload, u64) {
     if let Some(slot) = slot()
         && slot.task == task as u64
     {
-        return Workload {
+        let workload = Workload {
             id: slot.workload,
             flags: slot.flags,
         };
+        return (workload, slot.request);
     }
-    look_up(task)
+    (look_up(task), 0)
 }
 
 #[perf_event]
@@ -39,7 +40,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
         return 0; // idle
     }
     let task = current();
-    let workload = who(task);
+    let (workload, request) = who(task);
     if workload.flags & TRACED == 0 {
         return 0;
     }
@@ -73,6 +74,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
         outcome: stack.outcome as u8,
         padding: 0,
         syscall: NO_SYSCALL,
+        request,
     };
     count(scratch, task, &key, 1);
     0

@@ -23,6 +23,15 @@ static CONFIG: Config = Config {
     sched_tallies: 0,
     off_cpu: 0,
     off_cpu_threshold: 0,
+    requests: 0,
+    own_tgid: 0,
+    capture: 0,
+    protocols: 0,
+    shutdown: 0,
+    request_ring_shift: 0,
+    by_descriptor: 0,
+    syscalls: [0; observer_common::requests::SYSCALLS],
+    link_period: 0,
     dwarf_registers: [0; 32],
 };
 

@@ -14,6 +14,7 @@ mod identity;
 mod kernel;
 mod loss;
 mod offcpu;
+mod requests;
 mod sched;
 mod slot;
 mod stack;

@@ -29,6 +29,7 @@ use observer_common::workload::{KERNEL_THREAD, TRACED};
 
 use crate::identity::{here, identify};
 use crate::kernel::{current, now, offset, read, read_at, setting};
+use crate::requests;
 use crate::sched::Grown;
 use crate::slot::{slot, thread};
 use crate::stack::{
@@ -81,6 +82,48 @@ fn state_of(task: *const u8) -> u32 {
     state
 }
 
+/// Each request is a key of its own in the table of stacks: on a busy host only
+/// some waits, spread over time, say for which they were.
+#[repr(C)]
+struct Links {
+    /// Waits that may say it.
+    left: u64,
+    /// Kernel time up to which `left` was filled.
+    filled: u64,
+}
+
+#[btf_map]
+static LINKS: PerCpuArray<Links, 1> = PerCpuArray::new();
+
+/// Waits that may come at once.
+const LINK_BURST: u64 = 256;
+
+/// The request, or 0 if too many were named already.
+#[inline(always)]
+fn linked(request: u64) -> u64 {
+    let period = setting!(link_period);
+    if request == 0 || period == 0 {
+        return request;
+    }
+    let Some(links) = LINKS.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's map value; a race costs or gains one.
+    let links = unsafe { &mut *links };
+    let now = now();
+    let more = now.saturating_sub(links.filled) / period;
+    if more != 0 {
+        let left = links.left + more;
+        links.left = if left < LINK_BURST { left } else { LINK_BURST };
+        links.filled = now;
+    }
+    if links.left == 0 {
+        return 0;
+    }
+    links.left -= 1;
+    request
+}
+
 /// Puts into the record what a key says of a thread, without its stack.
 #[inline(always)]
 fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, syscall: u32) {
@@ -101,6 +144,7 @@ fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, sysca
         } else {
             NO_SYSCALL
         },
+        request: linked(state.request),
     };
 }
 
@@ -489,20 +533,23 @@ pub extern "C" fn offcpu_walk(since: u64, runnable: u32) -> u32 {
     0
 }
 
-/// For threads that wait while nobody sees syscalls: in which one.
+/// Where nobody else sees syscalls: in which one a thread is.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = here() {
         slot.syscall = label(ctx.arg::<u64>(1), is_compat());
+        slot.syscall_start = now();
+        slot.calls = slot.calls.wrapping_add(1);
     }
     0
 }
 
 /// The end of a syscall, where nobody else sees it.
 #[btf_tracepoint(function = "sys_exit")]
-pub fn offcpu_exit(_ctx: BtfTracePointContext) -> i32 {
+pub fn offcpu_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = here() {
         syscall_ends(slot);
+        requests::returned(slot, ctx.arg(1));
         slot.syscall = NO_SYSCALL;
     }
     0
@@ -526,7 +573,8 @@ pub fn syscall_ends(slot: &mut Slot) {
 #[repr(C)]
 pub struct Task {
     meta: *const u8,
-    task: *const u8,
+    /// The thread; null at the end.
+    pub task: *const u8,
 }
 
 /// Sees every thread at the end of an interval, and counts what those that are

@@ -12,6 +12,7 @@ use crate::identity::identify;
 use crate::kernel::{now, read, setting};
 use crate::loss::lost;
 use crate::offcpu;
+use crate::requests;
 use crate::slot::{slot, thread};
 use crate::tally::{self, swap};
 
@@ -72,6 +73,8 @@ pub fn park(slot: &Slot, state: &mut ThreadState) {
     state.syscall = slot.syscall;
     state.syscall_start = slot.syscall_start;
     state.syscall_workload = slot.syscall_workload;
+    state.request = slot.request;
+    state.calls = slot.calls;
 }
 
 /// Fills the slot with a thread.
@@ -84,6 +87,8 @@ pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState) {
     slot.syscall = state.syscall;
     slot.syscall_start = state.syscall_start;
     slot.syscall_workload = state.syscall_workload;
+    slot.request = state.request;
+    slot.calls = state.calls;
     // If the next switch goes unseen, no old syscall may come back.
     state.syscall = NO_SYSCALL;
     // Last, for the sampler, whose interrupt may come in between.
@@ -106,7 +111,8 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             // SAFETY: not null, so a storage value.
             let state = unsafe { &mut *state };
             let by = charge(previous, state);
-            if slot.task == previous as u64 {
+            let known = slot.task == previous as u64;
+            if known {
                 park(slot, state);
             } else if slot.task != 0 {
                 lost(Loss::SwitchUnseen);
@@ -114,6 +120,9 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             // TASK_RUNNING is 0; a preempted thread may carry the state it was
             // about to sleep in, but it stays runnable.
             let runnable = preempted as u8 != 0 || read!(previous, task_state, u32) == 0;
+            if setting!(requests) != 0 {
+                requests::goes_off(slot, state, previous, now, by, runnable, known);
+            }
             if setting!(off_cpu) != 0 {
                 offcpu::switch_out(slot, previous, state, now, by, runnable);
             } else if runnable {
@@ -136,6 +145,9 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let by = charge(next, state);
     install(slot, next, state);
     let woken = state.runnable_since;
+    if setting!(requests) != 0 {
+        requests::is_back(slot, state, now, woken, by);
+    }
     if woken != 0 {
         if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {
             let waited = now.saturating_sub(woken);
@@ -161,6 +173,8 @@ unsafe fn became_runnable(task: *const u8, now: u64, new: bool) {
         // SAFETY: not null, so a storage value.
         let state = unsafe { &mut *state };
         state.runnable_since = now;
+        // SAFETY: the caller's promise.
+        unsafe { requests::hand_over(task, state) };
         if new {
             state.syscall = CLONED;
             if setting!(off_cpu) != 0 {

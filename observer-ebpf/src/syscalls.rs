@@ -12,6 +12,7 @@ use crate::identity::here;
 use crate::kernel::{current, now, offset, read, setting};
 use crate::loss::lost;
 use crate::offcpu;
+use crate::requests;
 use crate::tally;
 use crate::tcp;
 
@@ -34,6 +35,7 @@ pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
     slot.syscall = label(ctx.arg::<u64>(1), is_compat());
     slot.syscall_workload = slot.workload;
     slot.syscall_start = now();
+    slot.calls = slot.calls.wrapping_add(1);
     0
 }
 
@@ -42,6 +44,7 @@ pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
     let ended = now();
     let Some(slot) = here() else { return 0 };
     offcpu::syscall_ends(slot);
+    requests::returned(slot, ctx.arg(1));
     if slot.syscall >= CLONED {
         if slot.syscall == NO_SYSCALL {
             lost(Loss::SyscallUnmatched);

@@ -22,7 +22,8 @@ use observer_common::workload::OTHER;
 pub use self::connect::connect_returned;
 
 use self::account::{count_segments, ended, established, remember, report};
-use self::socket::{adopt, connection, family, tcp_socket};
+pub use self::socket::tcp_socket;
+use self::socket::{adopt, connection, family};
 use crate::kernel::{now, offset, read, setting};
 use crate::tally;
 

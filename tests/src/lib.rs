@@ -11,6 +11,7 @@ pub mod otlp_samples;
 pub mod peer;
 pub mod python;
 pub mod receiver;
+pub mod requests;
 pub mod root;
 pub mod stolen;
 pub mod tcp;

@@ -135,6 +135,7 @@ pub fn profile() -> Profile {
         value,
         wait: None,
         link,
+        route: 0,
     };
     Profile {
         kind: ProfileKind::OnCpu,

@@ -220,6 +220,13 @@ type Body = Either<Full<Bytes>, StreamBody<Iter>>;
 /// A stream over frames that are all there.
 pub struct Iter(Frames);
 
+impl Iter {
+    /// Of these frames.
+    pub fn of(frames: Vec<Result<Frame<Bytes>, Infallible>>) -> Self {
+        Self(frames.into_iter())
+    }
+}
+
 impl tokio_stream::Stream for Iter {
     type Item = Result<Frame<Bytes>, Infallible>;
 

@@ -127,6 +127,7 @@ impl Observed {
             clock: Clock::measure(),
             resource: &mut resource,
             spans: vec![],
+            kept: vec![],
         };
         let Self { ring, probe, .. } = self;
         ring.drain(usize::MAX, |bytes| probe.record(bytes, &mut sink));

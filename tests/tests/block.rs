@@ -164,6 +164,7 @@ impl Fixture {
             clock: self.clock,
             resource: &mut resource,
             spans: Vec::new(),
+            kept: Vec::new(),
         };
         let block = &mut self.block;
         self.ring

@@ -43,7 +43,7 @@ fn refused(arguments: &[&str]) -> String {
 #[test]
 fn wrong_arguments_are_one_line() {
     let table: &[(&[&str], &[&str])] = &[
-        (&[], &["run, record or check"]),
+        (&[], &["run, record, trace or check"]),
         (&["runn"], &["runn", "'run'"]),
         (&["run", "--intervl", "5s"], &["--intervl", "--interval"]),
         (&["run", "--interval", "5"], &["--interval", "10s"]),

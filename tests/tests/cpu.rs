@@ -147,7 +147,7 @@ fn intervals_lose_nothing() {
     let mut keys = 0;
     let mut take = |sampler: &mut Sampler| {
         let raw = sampler
-            .take(|_| SharedResource::default())
+            .take(|_| SharedResource::default(), &mut |_| None)
             .expect("read")
             .on_cpu;
         for sample in raw.samples.iter().filter(|s| s.pid == own) {
@@ -217,7 +217,7 @@ fn full_table_is_counted() {
     let used = cpu_seconds() - begin;
     sampler.stop();
     let raw = sampler
-        .take(|_| SharedResource::default())
+        .take(|_| SharedResource::default(), &mut |_| None)
         .expect("read")
         .on_cpu;
     let counted: u64 = raw.samples.iter().map(|sample| sample.value).sum();

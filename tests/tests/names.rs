@@ -228,6 +228,8 @@ fn observed(stacks: &Stacks, pid: u32, addresses: &[u64]) -> Vec<(Vec<Call>, Vec
         outcome: Default::default(),
         wait: None,
         value: 1,
+        request: 0,
+        served: None,
     });
     let raw = RawProfile {
         period: 1,

@@ -83,7 +83,9 @@ impl Recorder {
     }
 
     fn take(&mut self) -> Taken {
-        let taken = self.sampler.take(|_| SharedResource::default());
+        let taken = self
+            .sampler
+            .take(|_| SharedResource::default(), &mut |_| None);
         taken.expect("read")
     }
 

@@ -30,11 +30,15 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("unwind_elf", Some("tests/corpus/unwind")),
     ("unwind_frames", None),
     ("perf_map", None),
+    ("http1", None),
+    ("http2", None),
     ("postgres", None),
     ("mysql", None),
     ("redis", None),
     ("dns", None),
     ("sql", None),
+    ("request_targets", None),
+    ("tracer", None),
 ];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.

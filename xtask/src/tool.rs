@@ -19,6 +19,7 @@ pub fn bench(args: &[String]) -> anyhow::Result<()> {
     let mut cargo = crate::cargo::command();
     cargo.args(["build", "--release"]);
     cargo.args(["--package", "observer-tests", "--bin", "bench"]);
+    cargo.args(["--bin", "observer-load", "--bin", "observer-pingpong"]);
     cargo.args(["--package", "observer-userspace", "--bin", "observer"]);
     run(&mut cargo)?;
     let release = crate::target_dir().join("release");

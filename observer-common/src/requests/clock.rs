@@ -66,6 +66,31 @@ impl ThreadClock {
     }
 }
 
+/// Entries of the table of system calls; a power of two above their numbers.
+pub const SYSCALLS: usize = 512;
+
+/// In an entry of that table: the call sends. In the low bits is a [`Wait`], in
+/// the high half a [`Shape`].
+pub const SENDS: u8 = 8;
+
+/// Where a system call has the bytes that it sends or receives.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Nowhere in the process's memory, or not known.
+    None = 0,
+    /// Its second argument points to them.
+    Buffer = 1,
+    /// Its second argument points to a list of buffers (`struct iovec`).
+    Vector = 2,
+    /// Its second argument is a `struct msghdr`.
+    Message = 3,
+    /// Its second argument is an array of `struct mmsghdr`.
+    Messages = 4,
+    /// In another file: only how many there are is known.
+    File = 5,
+}
+
 /// What a system call can wait for, by its number; told to the kernel half at
 /// load, since numbers differ between machines.
 #[repr(u8)]

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use observer_common::loss::Loss;
 
-use super::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::export::self_stats::{
@@ -16,6 +15,8 @@ use crate::export::self_stats::{
 use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
 use crate::kernel::stats::Estimate;
+use crate::probes::Probe;
+use crate::probes::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
 use crate::stacks::UnwindStats;
 
 /// Not worth a person's attention: exported, but not shown in the summary.
@@ -72,6 +73,7 @@ impl Health {
         fills: Vec<Fill>,
         rings: Vec<Fill>,
         limiter: &SpanLimiter,
+        probes: &[Box<dyn Probe>],
         profiler: Option<&Profiler>,
     ) -> OwnCost {
         let usage = ProcessUsage::read().unwrap_or_default();
@@ -82,6 +84,9 @@ impl Health {
         losses.push((PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
         for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
             losses.push(("cpu", cause, count));
+        }
+        for (cause, count) in probes.iter().flat_map(|probe| probe.losses()) {
+            losses.push((cause.probe, cause.name, count));
         }
         let bpf = self.programs.seconds();
         let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,10 +4,10 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
-pub mod causes;
 mod diagnostics;
 pub mod health;
 mod limiter;
+pub mod lines;
 pub mod outlet;
 mod profiler;
 mod rings;
@@ -21,16 +21,17 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use observer_common::config::FILTER_V1;
 
 use crate::config::values::Family;
-use crate::config::{Config, Tables};
+use crate::config::{self, Config, Tables};
 use crate::export::self_stats::Fill;
 use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock::Clock;
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ProbeSpec};
+use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
+use crate::stacks::Served;
 
 use health::Health;
 use limiter::SpanLimiter;
@@ -45,6 +46,9 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(250);
 
 /// Records taken from one ring buffer before the others get their turn.
 const DRAIN_BATCH: usize = 4096;
+
+/// Of each CPU's waits one in so many nanoseconds says for which request it was.
+const LINK_PERIOD: u64 = 4_000_000;
 
 /// How long a daemon that is told to end waits for its last profiles' names.
 const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
@@ -91,12 +95,22 @@ impl Agent {
             diagnostics::start(&mut kernel);
         }
 
+        if let Err(error) = probes::sched::make_room(&mut kernel) {
+            tracing::debug!("threads aren't looked at before they are seen: {error:#}");
+        }
         attach(&mut kernel, &probes::sched::IDENTITY);
         // Scheduling keeps the slot from which all families learn who runs.
         if !attach(&mut kernel, &probes::sched::SPEC) {
             anyhow::bail!(
                 "sched_switch can't be attached, and all probes build on it; `observer check` says more"
             );
+        }
+        // Which call a thread is in, and since when. Before requests, which would
+        // leave connections alone whose bytes they can't find.
+        let has = |family| probes.iter().any(|probe| probe.spec().family == family);
+        let needed = has(probes::offcpu::SPEC.family) || has(probes::requests::SPEC.family);
+        if needed && !has(probes::syscalls::SPEC.family) {
+            attach(&mut kernel, &probes::offcpu::SYSCALLS);
         }
         probes.retain(|probe| {
             probe.spec().family == probes::sched::SPEC.family || attach(&mut kernel, probe.spec())
@@ -167,10 +181,10 @@ impl Agent {
                 profile = profiler::finished(&mut self.profiler) => self.outlet.profile(&profile),
                 ready = self.rings.ready() => {
                     ready?;
-                    self.drain();
+                    self.drain(false);
                 }
                 _ = drains.tick() => {
-                    self.drain();
+                    self.drain(false);
                     self.health.end_window(&self.kernel);
                 }
             }
@@ -178,7 +192,7 @@ impl Agent {
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         // Samples end before they are told of for the last time, so that the last
         // figures are about all of them.
-        self.drain();
+        self.drain(true);
         if let Some(profiler) = &mut self.profiler {
             profiler.stop();
         }
@@ -200,17 +214,19 @@ impl Agent {
             cells,
             profiler,
             outlet,
+            probes,
             ..
         } = self;
-        drop((rings, cells, profiler, kernel));
+        drop((rings, cells, profiler, probes, kernel));
         let left = deadline.saturating_duration_since(Instant::now());
         outlet.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
         Ok(())
     }
 
-    /// Takes all records that wait.
-    fn drain(&mut self) {
+    /// Takes all records that wait; `last` if no more will come.
+    fn drain(&mut self, last: bool) {
         let mut spans = Vec::new();
+        let mut kept: Vec<Span> = Vec::new();
         loop {
             let found = self.rings.drain_workloads(DRAIN_BATCH, &mut self.workloads);
             let workloads = &mut self.workloads;
@@ -219,32 +235,36 @@ impl Agent {
                 clock: self.clock,
                 resource: &mut resource,
                 spans: Vec::new(),
+                kept: Vec::new(),
             };
             let found = found
                 + self
                     .rings
                     .drain_probes(DRAIN_BATCH, &mut self.probes, &mut sink);
+            for probe in &mut self.probes {
+                probe.drained(last, &mut sink);
+            }
             spans.append(&mut sink.spans);
+            kept.append(&mut sink.kept);
             if found < DRAIN_BATCH {
                 break;
             }
         }
         if let Some(profiler) = &mut self.profiler {
-            profiler.drain();
+            profiler.drain(&mut |request| served(&self.probes, request));
         }
-        let spans: Vec<Span> = spans
-            .into_iter()
-            .filter(|(id, _)| self.limiter.admits(*id))
-            .map(|(_, s)| s)
-            .collect();
-        self.outlet.spans(&spans);
+        let admitted = spans.into_iter();
+        let admitted = admitted.filter(|(id, _)| self.limiter.admits(*id));
+        kept.extend(admitted.map(|(_, span)| span));
+        self.outlet.spans(kept);
     }
 
     /// Ends a profile: its symbols are looked up in the background.
     fn end_profile(&mut self) {
         let workloads = &mut self.workloads;
+        let mut resolve = |request| served(&self.probes, request);
         if let Some(profiler) = &mut self.profiler
-            && let Err(error) = profiler.take(|id| workloads.resource(id as u16))
+            && let Err(error) = profiler.take(|id| workloads.resource(id as u16), &mut resolve)
         {
             tracing::warn!("a profile is lost: {error:#}");
         }
@@ -260,7 +280,7 @@ impl Agent {
                 tracing::warn!(probe = family, "{family}: {error:#}");
             }
         }
-        self.drain();
+        self.drain(false);
         let tallies = self.cells.read();
         let mut out = MetricBuilder::default();
         let tick = Tick {
@@ -289,11 +309,17 @@ impl Agent {
             fills,
             self.rings.fills(),
             &self.limiter,
+            &self.probes,
             self.profiler.as_ref(),
         );
         self.outlet.metrics(&batch, own);
         tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
     }
+}
+
+/// What the families know of a request.
+fn served(probes: &[Box<dyn Probe>], request: u64) -> Option<Served> {
+    probes.iter().find_map(|probe| probe.served(request))
 }
 
 fn fill(name: &str, used: usize, of: u32) -> Fill {
@@ -334,19 +360,31 @@ fn start_profiler(
     if !on_cpu && !off_cpu {
         return None;
     }
-    // It tells waits in a syscall from others, and where those end.
-    if off_cpu && !has(probes::syscalls::SPEC.family) {
-        attach(kernel, &probes::offcpu::SYSCALLS);
-    }
     attach(kernel, &probes::cpu::UNWIND);
     Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
         .inspect_err(|error| tracing::warn!("no profiles: {error:#}"))
         .ok()
 }
 
+/// What the kernel half must know to follow requests.
+pub fn request_options(config: &config::Requests) -> RequestOptions {
+    RequestOptions {
+        capture: config.capture,
+        protocols: config
+            .protocols
+            .iter()
+            .fold(0, |bits, protocol| bits | 1 << *protocol as u32),
+        ring_bytes: config.ring_bytes,
+        by_descriptor: config.by_descriptor,
+    }
+}
+
 /// The chosen families' probes.
 fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
     let mut probes = probes::all();
+    for probe in &mut probes {
+        probe.configure(config);
+    }
     probes.retain(|probe| {
         config
             .probes
@@ -394,6 +432,11 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
         sched_tallies: true,
         off_cpu: off_cpu.then_some(config.off_cpu_threshold),
+        requests: config
+            .probes
+            .contains(&Family::Requests)
+            .then(|| request_options(&config.requests)),
+        link_period: LINK_PERIOD,
         // Profiles may have a longer period than metrics.
         sample_entries: probes::cpu::entries(
             config.frequency,

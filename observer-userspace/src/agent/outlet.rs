@@ -1,5 +1,5 @@
 //! Where the signals leave: to an OTLP endpoint, or to the terminal when none
-//! is configured.
+//! is configured; spans alone, line by line, for `observer trace`.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::health::{Health, Stopwatch};
+use super::lines::Lines;
 use crate::config::Config;
 use crate::export::otlp::delta::Delta;
 use crate::export::otlp::variables::{Layer, Layers};
@@ -39,6 +40,8 @@ pub enum Outlet {
     },
     /// To standard output.
     Terminal(Box<Summary>),
+    /// Spans only, to standard output.
+    Lines(Box<Lines>),
 }
 
 /// The OTLP settings that flags, environment and file make together.
@@ -90,14 +93,14 @@ impl Outlet {
     pub fn profile_period(&self, interval: Duration) -> Duration {
         match self {
             Self::Otlp { .. } => PROFILE_PERIOD,
-            Self::Terminal(_) => interval,
+            Self::Terminal(_) | Self::Lines(_) => interval,
         }
     }
 
     /// How long the first interval is: nobody at a terminal likes to wait.
     pub fn first_interval(&self, interval: Duration) -> Duration {
         match self {
-            Self::Otlp { .. } => interval,
+            Self::Otlp { .. } | Self::Lines(_) => interval,
             Self::Terminal(_) => interval.min(FIRST_SUMMARY),
         }
     }
@@ -105,7 +108,7 @@ impl Outlet {
     /// How long the first profile is.
     pub fn first_profile(&self, interval: Duration) -> Duration {
         match self {
-            Self::Otlp { .. } => PROFILE_PERIOD,
+            Self::Otlp { .. } | Self::Lines(_) => PROFILE_PERIOD,
             Self::Terminal(_) => {
                 let first = self.first_interval(interval);
                 first.saturating_sub(NAMING_TIME.min(first / 4))
@@ -125,15 +128,17 @@ impl Outlet {
         match self {
             Self::Otlp { exporter, .. } => exporter.export_metrics(batch),
             Self::Terminal(summary) => summary.print(batch, own),
+            Self::Lines(_) => {}
         }
     }
 
-    /// Hands on spans; the terminal's summary has no place for them.
-    pub fn spans(&self, spans: &[Span]) {
-        if let Self::Otlp { exporter, .. } = self
-            && !spans.is_empty()
-        {
-            exporter.export_spans(spans);
+    /// Hands on spans, several times a second even if there are none; the
+    /// terminal's summary has no place for them.
+    pub fn spans(&mut self, spans: Vec<Span>) {
+        match self {
+            Self::Otlp { exporter, .. } => exporter.export_spans(&spans),
+            Self::Terminal(_) => {}
+            Self::Lines(lines) => lines.take(spans),
         }
     }
 
@@ -142,20 +147,24 @@ impl Outlet {
         match self {
             Self::Otlp { exporter, .. } => exporter.export_profile(profile),
             Self::Terminal(summary) => summary.learn(profile),
+            Self::Lines(_) => {}
         }
     }
 
     /// Sends what waits, within `limit`.
     pub async fn shutdown(self, limit: Duration) {
-        if let Self::Otlp {
-            exporter,
-            telemetry,
-        } = self
-        {
-            if let Some(telemetry) = telemetry {
-                telemetry.shutdown();
+        match self {
+            Self::Otlp {
+                exporter,
+                telemetry,
+            } => {
+                if let Some(telemetry) = telemetry {
+                    telemetry.shutdown();
+                }
+                exporter.shutdown(limit).await;
             }
-            exporter.shutdown(limit).await;
+            Self::Terminal(_) => {}
+            Self::Lines(lines) => lines.end(),
         }
     }
 }

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use tokio::sync::oneshot;
 
-use super::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
 use crate::export::self_stats::ProfileOutcomes;
 use crate::kernel::{Kernel, unwind};
+use crate::probes::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
 use crate::probes::cpu::Sampler;
 use crate::probes::offcpu::Blocked;
+use crate::probes::served::Resolve;
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
@@ -82,9 +83,9 @@ impl Profiler {
         })
     }
 
-    /// Reads what waits in the ring.
-    pub fn drain(&mut self) {
-        self.sampler.drain();
+    /// Reads what waits in the ring; `resolve` knows requests.
+    pub fn drain(&mut self, resolve: &mut Resolve<'_>) {
+        self.sampler.drain(resolve);
     }
 
     /// Samples no more; what was sampled stays until it is taken.
@@ -93,8 +94,12 @@ impl Profiler {
     }
 
     /// Ends an interval: what was sampled goes to be named.
-    pub fn take(&mut self, resource: impl FnMut(u32) -> SharedResource) -> Result<()> {
-        let taken = self.sampler.take(resource)?;
+    pub fn take(
+        &mut self,
+        resource: impl FnMut(u32) -> SharedResource,
+        resolve: &mut Resolve<'_>,
+    ) -> Result<()> {
+        let taken = self.sampler.take(resource, resolve)?;
         for raw in [taken.on_cpu, taken.off_cpu] {
             if !self.kinds.contains(&raw.kind) {
                 continue;

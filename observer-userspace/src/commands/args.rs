@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::layer::{FilterLayer, Layer, LogLayer, RecordLayer};
+use crate::config::units::{Period, Threshold};
 
 /// See what a Linux host does, without touching its applications.
 ///
@@ -36,6 +37,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Record CPU stacks once: flamegraph, pprof or folded stacks
     Record(Box<RecordArgs>),
+    /// Print requests as they end: who, what, how long, and where the time went
+    Trace(Box<TraceArgs>),
     /// Say what this kernel and these privileges allow, and how to get the rest
     ///
     /// Exit status: 0 everything is there, 1 something is degraded, 2 it can't run.
@@ -92,6 +95,41 @@ impl RecordArgs {
     }
 }
 
+/// Arguments of `observer trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only this service's spans
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only spans that took so long or longer, like 50ms
+    #[arg(long, value_name = "DURATION")]
+    pub slower_than: Option<Threshold>,
+    /// Print whole traces, with the spans over time, when they are over
+    #[arg(short = 'v', long = "waterfall")]
+    pub waterfall: bool,
+    /// End after this time [default: run until interrupted]
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<Period>,
+    /// Whom to observe.
+    #[command(flatten)]
+    pub filter: FilterLayer,
+}
+
+impl TraceArgs {
+    /// What the flags say.
+    pub fn layer(&self, log: LogLayer) -> Layer {
+        Layer {
+            log,
+            duration: self.duration,
+            filter: self.filter.clone(),
+            ..Layer::default()
+        }
+    }
+}
+
 /// Arguments of `observer check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
@@ -132,6 +170,26 @@ mod tests {
         };
         assert_eq!(args.command.len(), 4);
         assert_eq!(args.record.output.map(|o| o.len()), Some(2));
+
+        let record = "observer record --route /users/{id} --route /a* --slower-than 100ms";
+        let cli = Cli::try_parse_from(record.split_whitespace()).expect("the contract");
+        let Command::Record(args) = cli.command else {
+            panic!("not record");
+        };
+        assert_eq!(args.record.route.map(|r| r.len()), Some(2));
+        let slower_than = args.record.slower_than.map(|t| t.0.as_millis());
+        assert_eq!(slower_than, Some(100));
         assert!(Cli::try_parse_from(["observer", "check", "--json"]).is_ok());
+
+        let trace = "observer trace --service shop --slower-than 50ms -v --duration 5s --pid 1 \
+            --comm a --cgroup /x";
+        let cli = Cli::try_parse_from(trace.split_whitespace()).expect("the contract");
+        let Command::Trace(args) = cli.command else {
+            panic!("not trace");
+        };
+        assert!(args.waterfall);
+        assert_eq!(args.service.as_deref(), Some("shop"));
+        assert_eq!(args.slower_than.map(|t| t.0.as_millis()), Some(50));
+        assert_eq!(args.layer(LogLayer::default()).duration, args.duration);
     }
 }

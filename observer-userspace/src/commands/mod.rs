@@ -8,10 +8,14 @@ pub mod args;
 pub mod check;
 mod child;
 pub mod record;
+mod record_feed;
 mod record_options;
+mod record_requests;
 mod record_summary;
 mod record_total;
+mod record_whom;
 pub mod run;
+pub mod trace;
 mod usage;
 
 use std::fmt::Display;
@@ -80,6 +84,11 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             let config =
                 Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
             run::execute(config)
+        }
+        Command::Trace(args) => {
+            let config =
+                Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;
+            trace::execute(config, &args)
         }
         Command::Record(args) => {
             let config =

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,18 +14,19 @@ use observer_common::workload::NewWorkload;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::child::{CannotStart, Held, Running};
+use super::record_feed::Feed;
 use super::record_options::DEFAULT_DURATION;
 pub use super::record_options::RecordOptions;
 use super::record_total::Total;
+use super::record_whom::{nobody_left, program, running};
 use super::run::prepare;
 use super::{Failure, usage};
+use crate::agent::request_options;
 use crate::config::Config;
 use crate::config::values::RecordType;
-use crate::identity::process::comm_from_bytes;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
-use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
-use crate::probes::{cpu, offcpu, sched};
+use crate::probes::{cpu, offcpu, requests, sched};
 use crate::signals::attribute::SharedResource;
 use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions};
 
@@ -38,8 +38,6 @@ const TAKE_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Tables that only other families use.
 const FEW_CELLS: u32 = 1024;
-/// Bytes of a process's name.
-const MAX_COMM: usize = 15;
 /// Exit status after a SIGINT without a command's own.
 const INTERRUPTED: u8 = 130;
 
@@ -77,10 +75,17 @@ pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("can't start the runtime")?;
-    let mut recording = Recording::attach(&options)?;
+    let mut recording = {
+        let _runtime = runtime.enter();
+        Recording::attach(&options)?
+    };
     let child = held.map(Held::release).transpose()?;
     let end = runtime.block_on(recording.go(&options, child.as_ref()))?;
     let result = recording.finish(&options)?;
+    let requests = recording.requests.as_ref().map(Feed::selection);
+    if let Some(requests) = requests.filter(|requests| requests.matched() == 0) {
+        anyhow::bail!(requests.nothing());
+    }
     for output in &options.outputs {
         output.write(&result.shown.profile)?;
     }
@@ -89,7 +94,9 @@ pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
             output.write(&off_cpu.profile)?;
         }
     }
-    super::record_summary::print(&options, &result, &recording.losses()?);
+    let losses = recording.losses()?;
+    let requests = recording.requests.as_ref().map(Feed::selection);
+    super::record_summary::print(&options, &result, requests, &losses);
     Ok(match (end, child) {
         (_, None) => 0,
         (End::Command(status), _) => status,
@@ -128,6 +135,8 @@ struct Recording {
     kernel: Kernel,
     sampler: cpu::Sampler,
     workloads: RingBuf<MapData>,
+    /// If it is about some requests only.
+    requests: Option<Feed>,
     resolver: Resolver,
     stacks: Stacks,
     on_cpu: Total,
@@ -139,12 +148,14 @@ impl Recording {
         // First of all, so that nothing that is mapped is missed.
         let stacks = Stacks::start(SymbolOptions { debug_info: true })?;
         let off_cpu = options.wants_off_cpu();
+        let follow = options.requests.is_some();
         let mut kernel = Kernel::load(&LoadOptions {
             filters: options.filters.clone(),
             histogram_cells: FEW_CELLS,
             counter_cells: FEW_CELLS,
             sched_tallies: false,
             off_cpu: off_cpu.then_some(options.off_cpu_threshold),
+            requests: follow.then(|| request_options(&options.following)),
             // Twice, because taking over may be late.
             sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2)
                 + if off_cpu { cpu::OFF_CPU_ENTRIES } else { 0 },
@@ -158,19 +169,31 @@ impl Recording {
         if options.wants_on_cpu() {
             kernel.attach(&cpu::SPEC);
         }
-        if off_cpu {
+        if off_cpu || follow {
             kernel.attach(&sched::IDENTITY);
             kernel.attach(&offcpu::SYSCALLS);
             kernel.attach(&sched::SPEC);
+        }
+        if off_cpu {
             kernel.attach(&offcpu::SPEC);
         }
+        let requests_attached = follow && kernel.attach(&requests::SPEC);
         kernel.attach(&cpu::UNWIND);
         for state in kernel.states() {
             if let Some(failure) = &state.failure {
                 let (name, lost) = (state.program.name, state.program.lost_without);
+                // Requests are seen in several ways, and some may be enough.
+                if state.family == requests::SPEC.family && requests_attached {
+                    tracing::warn!("{name}: {failure} (without it: no {lost})");
+                    continue;
+                }
                 anyhow::bail!("{name}: {failure} (without it: no {lost})");
             }
         }
+        let filter = options.requests.clone();
+        let requests = filter
+            .map(|filter| Feed::take(&mut kernel, &options.following, filter))
+            .transpose()?;
         kernel.forget_types();
         let mut sampler = if options.wants_on_cpu() {
             cpu::Sampler::attach(&mut kernel, options.frequency)?
@@ -195,6 +218,7 @@ impl Recording {
             kernel,
             sampler,
             workloads,
+            requests,
             resolver: Resolver::new(&Host::detect()),
             stacks,
             on_cpu: Total::default(),
@@ -243,12 +267,16 @@ impl Recording {
                     self.sampler.stop();
                     break interrupted(child, Signal::SIGTERM, &mut interrupts).await;
                 }
+                ready = ready(self.requests.as_ref()) => {
+                    ready?;
+                    self.requests.iter_mut().for_each(Feed::read);
+                }
                 _ = tick.tick() => {
                     bar.set_position(begin.elapsed().as_millis() as u64);
                     self.read_rings();
                     if taken.elapsed() >= TAKE_EVERY {
                         taken = Instant::now();
-                        self.take()?;
+                        self.take(false)?;
                     }
                 }
             }
@@ -264,15 +292,25 @@ impl Recording {
                 self.resolver.resolve(&new);
             }
         }
-        self.sampler.drain();
+        let requests = &mut self.requests;
+        requests.iter_mut().for_each(Feed::read);
+        let mut served = |request| requests.as_ref()?.served(request);
+        self.sampler.drain(&mut served);
     }
 
     /// Takes over what the kernel counted, and adds it up.
-    fn take(&mut self) -> anyhow::Result<()> {
+    fn take(&mut self, last: bool) -> anyhow::Result<()> {
         self.read_rings();
+        if last {
+            self.requests.iter_mut().for_each(Feed::end);
+        }
         let resolver = &self.resolver;
         let resource = |id| resolver.get(id).unwrap_or_else(|| resolver.other());
-        let taken = self.sampler.take(resource)?;
+        let mut served = |request| self.requests.as_ref()?.served(request);
+        let mut taken = self.sampler.take(resource, &mut served)?;
+        if let Some(requests) = &mut self.requests {
+            taken = requests.select(taken, &mut self.sampler, last);
+        }
         self.on_cpu.add(taken.on_cpu);
         self.off_cpu.add(taken.off_cpu);
         Ok(())
@@ -282,7 +320,7 @@ impl Recording {
     fn finish(&mut self, options: &RecordOptions) -> anyhow::Result<Recorded> {
         // What happened in the last moment must reach the side band's reader.
         std::thread::sleep(Duration::from_millis(2));
-        self.take()?;
+        self.take(true)?;
         let on_cpu = std::mem::take(&mut self.on_cpu).raw;
         let off_cpu = std::mem::take(&mut self.off_cpu).raw;
         let beside = (!options.off_cpu_outputs.is_empty()).then(|| off_cpu.clone());
@@ -308,6 +346,14 @@ impl Recording {
     }
 }
 
+/// Resolves when there is much to read of requests, if any are followed.
+async fn ready(requests: Option<&Feed>) -> anyhow::Result<()> {
+    match requests {
+        Some(requests) => requests.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Lets the command know, and waits a little for it, unless there is one more
 /// interrupt.
 async fn interrupted(
@@ -329,40 +375,6 @@ async fn interrupted(
         }
     }
     End::Interrupted
-}
-
-/// The file of the command, found as execvp(3) does.
-fn program(command: &[OsString]) -> Option<PathBuf> {
-    let name = Path::new(command.first()?);
-    if name.components().count() > 1 {
-        return Some(name.to_owned());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(name));
-    candidates.find(|file| file.is_file())
-}
-
-/// Processes that run already and that the filter names.
-fn running(filters: &Filters) -> Vec<u32> {
-    let mut pids = filters.pids.clone();
-    if filters.comms.is_empty() {
-        return pids;
-    }
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.extend(processes.filter_map(|process| {
-        let pid = process.file_name().to_str()?.parse::<u32>().ok()?;
-        let comm = comm_from_bytes(&std::fs::read(process.path().join("comm")).ok()?);
-        // As the kernel does, longer names are cut.
-        let wanted = |name: &String| name.as_bytes().iter().take(MAX_COMM).eq(comm.as_bytes());
-        filters.comms.iter().any(wanted).then_some(pid)
-    }));
-    pids
-}
-
-/// Whether all processes of the filter ended.
-fn nobody_left(filters: &Filters) -> bool {
-    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
-    !filters.pids.is_empty() && filters.pids.iter().all(gone)
 }
 
 /// A bar to the time's end, or a spinner; nothing where nobody looks.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::record_requests::RequestFilter;
 use crate::agent::cgroup_filters;
-use crate::config::Config;
+use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
+use crate::config::{self, Config};
 use crate::export::profile_file::Output;
 use crate::kernel::object::Filters;
 
@@ -37,6 +39,10 @@ pub struct RecordOptions {
     pub off_cpu_outputs: Vec<Output>,
     /// A command to start and record with its children.
     pub command: Vec<OsString>,
+    /// Which requests it is about, if not about everything.
+    pub requests: Option<RequestFilter>,
+    /// How requests are followed then.
+    pub following: config::Requests,
     /// Bytes that unwinding tables may take in the kernel.
     pub table_bytes: u64,
 }
@@ -88,6 +94,8 @@ impl RecordOptions {
             outputs,
             off_cpu_outputs,
             command,
+            requests: requests(record),
+            following: config.requests.clone(),
             table_bytes: config.tables.unwind_bytes,
         })
     }
@@ -101,4 +109,14 @@ impl RecordOptions {
     pub fn wants_off_cpu(&self) -> bool {
         self.kind != RecordType::OnCpu || !self.off_cpu_outputs.is_empty()
     }
+}
+
+/// Which requests the recording is about; `None`: it is about everything.
+fn requests(record: &RecordLayer) -> Option<RequestFilter> {
+    let slower_than = record.slower_than.unwrap_or_default().0.as_nanos();
+    let filter = RequestFilter {
+        routes: record.route.clone().unwrap_or_default(),
+        slower_than: u64::try_from(slower_than).unwrap_or(u64::MAX),
+    };
+    (filter != RequestFilter::default()).then_some(filter)
 }

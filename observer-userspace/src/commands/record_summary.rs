@@ -7,6 +7,7 @@ use std::io::Write as _;
 use observer_common::loss::Loss;
 
 use super::record::{RecordOptions, Recorded, resource_name};
+use super::record_requests::Selection;
 use crate::export::profile_file::Output;
 use crate::signals::hottest::hottest;
 use crate::signals::profile::{Profile, ProfileKind};
@@ -17,13 +18,23 @@ const WORKLOADS: usize = 3;
 const FUNCTIONS: usize = 5;
 
 /// Prints it to standard error.
-pub fn print(options: &RecordOptions, result: &Recorded, losses: &[(Loss, u64)]) {
-    let text = summary(options, result, losses);
+pub fn print(
+    options: &RecordOptions,
+    result: &Recorded,
+    requests: Option<&Selection>,
+    losses: &[(Loss, u64)],
+) {
+    let text = summary(options, result, requests, losses);
     // If it is closed there is nobody to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-fn summary(options: &RecordOptions, recorded: &Recorded, losses: &[(Loss, u64)]) -> String {
+fn summary(
+    options: &RecordOptions,
+    recorded: &Recorded,
+    requests: Option<&Selection>,
+    losses: &[(Loss, u64)],
+) -> String {
     let result = &recorded.shown;
     let profile = &result.profile;
     let total = profile.total();
@@ -55,6 +66,10 @@ fn summary(options: &RecordOptions, recorded: &Recorded, losses: &[(Loss, u64)])
         out.pop();
         out.push('\n');
     }
+    if let Some(requests) = requests {
+        let _ = writeln!(out, "{}", requests.summary());
+        out += &selected(options, requests);
+    }
     for profile in std::iter::once(profile).chain(recorded.off_cpu.iter().map(|r| &r.profile)) {
         out += &reasons(profile);
         out += &outcomes(profile);
@@ -85,6 +100,35 @@ fn summary(options: &RecordOptions, recorded: &Recorded, losses: &[(Loss, u64)])
         if let Output::File(path, _) = output {
             let _ = writeln!(out, "written: {}", path.display());
         }
+    }
+    out
+}
+
+/// What became of the samples of a recording that is about some requests.
+fn selected(options: &RecordOptions, requests: &Selection) -> String {
+    let mut out = String::new();
+    let kinds = [
+        (ProfileKind::OnCpu, options.wants_on_cpu()),
+        (ProfileKind::OffCpu, options.wants_off_cpu()),
+    ];
+    for (kind, _) in kinds.iter().filter(|(_, wanted)| *wanted) {
+        let of = requests.selected(*kind);
+        let amount = |value: u64| match kind {
+            ProfileKind::OnCpu => format!("{value} samples"),
+            _ => format!("{:.2} s off CPU", value as f64 / 1e9),
+        };
+        // Writing to a String can't fail.
+        let _ = write!(
+            out,
+            "{} while serving them, {} left out",
+            amount(of.kept),
+            amount(of.left_out)
+        );
+        if of.undecided > 0 {
+            let amount = amount(of.undecided);
+            let _ = write!(out, ", {amount} of requests whose end wasn't seen");
+        }
+        out.push('\n');
     }
     out
 }

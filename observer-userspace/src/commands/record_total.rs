@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use observer_common::unwind::Outcome;
 
-use crate::stacks::{RawProfile, RawSample, RawStack, Wait};
+use crate::stacks::{RawProfile, RawSample, RawStack, Served, Wait};
 
 /// What makes two samples of one recording one.
 type Whose = (
@@ -16,6 +16,7 @@ type Whose = (
     Arc<RawStack>,
     Outcome,
     Option<Wait>,
+    Option<Arc<Served>>,
 );
 
 /// Profiles of one kind, added up.
@@ -52,6 +53,7 @@ impl Total {
             sample.stack.clone(),
             sample.outcome,
             sample.wait,
+            sample.served.clone(),
         );
         match self.index.get(&whose) {
             Some(&at) => self.raw.samples[at].value += sample.value,

@@ -38,7 +38,7 @@ pub fn execute(config: Config) -> Result<ExitCode, Failure> {
 }
 
 /// The signals that end the daemon.
-struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -46,7 +46,10 @@ struct Signals {
 
 impl Signals {
     /// From here on the signals' default actions are off.
-    fn install() -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When the signals can't be listened to.
+    pub fn install() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen to signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -58,7 +61,7 @@ impl Signals {
     /// Resolves on SIGINT, SIGTERM, or when `duration` is over. A second
     /// SIGINT ends the process at once; the kernel detaches what a process
     /// leaves behind.
-    async fn end(self, duration: Option<Duration>) {
+    pub async fn end(self, duration: Option<Duration>) {
         let Self {
             mut interrupt,
             mut terminate,

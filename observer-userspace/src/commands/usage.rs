@@ -7,7 +7,8 @@ pub fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
         || error.kind() == ErrorKind::MissingSubcommand
     {
-        return "a command is needed: run, record or check; see `observer --help`".to_owned();
+        return "a command is needed: run, record, trace or check; see `observer --help`"
+            .to_owned();
     }
     let rendered = error.render().to_string();
     let mut lines = rendered.lines().map(str::trim).filter(|l| !l.is_empty());

@@ -9,7 +9,9 @@ use clap::Args;
 use serde::{Deserialize, Deserializer};
 
 use super::units::{Frequency, Period, Positive, Size, Threshold};
-use super::values::{Family, Header, LogFilter, LogFormat, RecordType};
+use super::values::{Family, Header, LogFilter, LogFormat, RecordType, RequestProtocol};
+use crate::requests::redact::{Glob, Rule};
+use crate::requests::routes::Pattern;
 
 /// Everything that a configuration file can say.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -22,7 +24,7 @@ pub struct Layer {
     #[arg(long, value_name = "DURATION")]
     pub duration: Option<Period>,
     /// What to observe, separated by commas [default: all of
-    /// syscalls,tcp,block,cpu,sched,offcpu]
+    /// syscalls,tcp,block,cpu,sched,offcpu,requests]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1)]
     pub probes: Option<Vec<Family>>,
     /// Stack samples per second and CPU [default: 49]
@@ -46,6 +48,9 @@ pub struct Layer {
     /// `[spans]`
     #[command(flatten)]
     pub spans: SpanLayer,
+    /// `[requests]`
+    #[command(flatten)]
+    pub requests: RequestLayer,
     /// `[tables]`
     #[command(flatten)]
     pub tables: TableLayer,
@@ -160,6 +165,83 @@ pub struct SpanLayer {
     pub burst: Option<Positive>,
 }
 
+/// What to see of requests, and what to tell of them.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Requests")]
+pub struct RequestLayer {
+    /// Which traces to keep: always_on, always_off, traceidratio, or parentbased_ and one of these;
+    /// errors and the slowest 1 % are kept in any case, but for always_off
+    /// [env: OTEL_TRACES_SAMPLER] [default: parentbased_always_on]
+    #[arg(long = "traces-sampler", id = "traces-sampler", value_name = "NAME")]
+    pub traces_sampler: Option<String>,
+    /// The ratio of traceidratio, from 0 to 1 [env: OTEL_TRACES_SAMPLER_ARG] [default: 1]
+    #[arg(
+        long = "traces-sampler-arg",
+        id = "traces-sampler-arg",
+        value_name = "RATIO"
+    )]
+    pub traces_sampler_arg: Option<String>,
+    /// At most so many traces per second and workload [default: 1000, or no limit where a sampler
+    /// is chosen]
+    #[arg(long = "requests-rate", id = "requests-rate", value_name = "N")]
+    pub rate: Option<Positive>,
+    /// So many traces may come at once before the rate applies [default: five times the rate]
+    #[arg(long = "requests-burst", id = "requests-burst", value_name = "N")]
+    pub burst: Option<Positive>,
+    /// Protocols to follow, separated by commas [default: all of
+    /// http1,http2,postgresql,redis,dns,mysql]
+    #[arg(
+        long = "requests-protocols",
+        id = "requests-protocols",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        num_args = 1
+    )]
+    pub protocols: Option<Vec<RequestProtocol>>,
+    /// Look into OpenSSL and BoringSSL for what is encrypted [default: true]
+    #[arg(long = "requests-tls", id = "requests-tls", value_name = "BOOL")]
+    pub tls: Option<bool>,
+    /// Find sockets by their descriptors even where the kernel tells of them, as is done before
+    /// 6.3 (costs performance) [default: false]
+    #[arg(
+        long = "requests-by-descriptor",
+        id = "requests-by-descriptor",
+        value_name = "BOOL",
+        hide = true
+    )]
+    pub by_descriptor: Option<bool>,
+    /// Bytes to take of a message's beginning, 4KiB at most [default: 512]
+    #[arg(
+        long = "requests-capture",
+        id = "requests-capture",
+        value_name = "SIZE"
+    )]
+    pub capture: Option<Size>,
+    /// Ring buffer of requests; a power of two [default: 4MiB]
+    #[arg(long = "requests-ring", id = "requests-ring", value_name = "SIZE")]
+    pub ring: Option<Size>,
+    /// Hide this, too: a path with `*` where the secret is (`/reset/*`), or a word (`*secret*`);
+    /// may be repeated
+    #[arg(
+        long = "requests-redact",
+        id = "requests-redact",
+        value_name = "PATTERN"
+    )]
+    pub redact: Option<Vec<Rule>>,
+    /// Don't hide the values of these parameters of query strings; may be repeated, with `*`
+    #[arg(
+        long = "requests-query-key",
+        id = "requests-query-key",
+        value_name = "NAME"
+    )]
+    pub query_keys: Option<Vec<Glob>>,
+    /// Routes that are known (`/api/{tenant}/users/{id}`); may be repeated, the first that matches
+    /// wins over what is guessed
+    #[arg(long = "requests-route", id = "requests-route", value_name = "ROUTE")]
+    pub routes: Option<Vec<Pattern>>,
+}
+
 /// How much memory the tables in the kernel take.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -229,6 +311,13 @@ pub struct RecordLayer {
     /// Leave shorter times off CPU out [default: 0, so that nothing is missing]
     #[arg(long, value_name = "DURATION")]
     pub off_cpu_threshold: Option<Threshold>,
+    /// Only while threads serve requests of this route, like '/users/{id}'; * stands for any
+    /// characters; may be repeated
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Option<Vec<Glob>>,
+    /// Only while threads serve requests that take so long or longer, like 100ms
+    #[arg(long, value_name = "DURATION")]
+    pub slower_than: Option<Threshold>,
 }
 
 /// In the file headers are a table: `headers = { authorization = "Bearer …" }`.
@@ -259,7 +348,7 @@ macro_rules! layered {
 }
 
 layered!(Layer { interval, duration, probes, frequency, off_cpu_threshold, kernel_debug, own_telemetry }
-    { filter, otlp, spans, tables, log, record });
+    { filter, otlp, spans, requests, tables, log, record });
 layered!(FilterLayer { pid, comm, cgroup });
 layered!(OtlpLayer {
     endpoint,
@@ -283,6 +372,20 @@ layered!(SpanLayer {
     rate,
     burst
 });
+layered!(RequestLayer {
+    traces_sampler,
+    traces_sampler_arg,
+    rate,
+    burst,
+    protocols,
+    tls,
+    by_descriptor,
+    capture,
+    ring,
+    redact,
+    query_keys,
+    routes
+});
 layered!(TableLayer {
     workloads,
     cells,
@@ -296,5 +399,7 @@ layered!(RecordLayer {
     output,
     r#type,
     off_cpu,
-    off_cpu_threshold
+    off_cpu_threshold,
+    route,
+    slower_than
 });

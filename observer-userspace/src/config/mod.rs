@@ -8,6 +8,7 @@
 pub mod file;
 pub mod layer;
 mod otlp;
+mod requests;
 pub mod suggest;
 pub mod units;
 pub mod values;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
-use units::Period;
+pub use requests::Requests;
+use units::{Period, Size};
 use values::{Family, LogFilter, LogFormat};
 
 use crate::stacks::DEFAULT_TABLE_BYTES;
@@ -49,6 +51,8 @@ pub struct Config {
     pub otlp: Otlp,
     /// Which spans to make.
     pub spans: Spans,
+    /// What to see of requests, and what to tell of them.
+    pub requests: Requests,
     /// Sizes of the kernel's tables.
     pub tables: Tables,
     /// What to log, and how.
@@ -199,15 +203,7 @@ impl Config {
                 chosen
             }
         };
-        let ring = all.tables.ring.map_or(256 << 10, |size| size.0);
-        let ring_bytes = u32::try_from(ring)
-            .ok()
-            .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
-            .ok_or_else(|| {
-                anyhow::anyhow!(
-                    "ring buffers have a power of two of bytes, from 4KiB to 1GiB, not {ring}"
-                )
-            })?;
+        let ring_bytes = ring_bytes(all.tables.ring, 256 << 10)?;
         let workloads = all.tables.workloads.map_or(1024, |n| n.0);
         anyhow::ensure!(
             workloads <= MAX_WORKLOADS,
@@ -237,6 +233,7 @@ impl Config {
                 rate: all.spans.rate.map_or(10, |n| n.0),
                 burst: all.spans.burst.map_or(50, |n| n.0),
             },
+            requests: Requests::resolve(all.requests)?,
             tables: Tables {
                 workloads,
                 cells,
@@ -249,6 +246,19 @@ impl Config {
     }
 }
 
+/// The size of a ring buffer.
+fn ring_bytes(size: Option<Size>, default: u64) -> anyhow::Result<u32> {
+    let ring = size.map_or(default, |size| size.0);
+    u32::try_from(ring)
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
+        .ok_or_else(|| {
+            anyhow::anyhow!(
+                "ring buffers have a power of two of bytes, from 4KiB to 1GiB, not {ring}"
+            )
+        })
+}
+
 /// What the environment says outside of OTLP.
 fn environment_layer(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Layer> {
     let mut layer = Layer::default();
@@ -259,6 +269,9 @@ fn environment_layer(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Lay
             .map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
         layer.log.level = Some(filter);
     }
+    let text = |key| get(key).filter(|text| !text.trim().is_empty());
+    layer.requests.traces_sampler = text("OTEL_TRACES_SAMPLER");
+    layer.requests.traces_sampler_arg = text("OTEL_TRACES_SAMPLER_ARG");
     let key = "OTEL_METRIC_EXPORT_INTERVAL";
     if let Some(text) = get(key).filter(|text| !text.trim().is_empty()) {
         let millis: u64 = text

@@ -5,8 +5,12 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer};
 
+use observer_common::requests::Protocol;
+
 use super::suggest::did_you_mean;
 use super::units::deserialize_from_str;
+use crate::requests::redact::{Glob, Rule};
+use crate::requests::routes::Pattern;
 
 /// A probe family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,17 +27,20 @@ pub enum Family {
     Sched,
     /// Stacks off CPU.
     OffCpu,
+    /// Requests on connections.
+    Requests,
 }
 
 impl Family {
     /// All families, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Syscalls,
         Self::Tcp,
         Self::Block,
         Self::Cpu,
         Self::Sched,
         Self::OffCpu,
+        Self::Requests,
     ];
 
     /// The one word under which the family is found everywhere.
@@ -45,6 +52,7 @@ impl Family {
             Self::Cpu => "cpu",
             Self::Sched => "sched",
             Self::OffCpu => "offcpu",
+            Self::Requests => "requests",
         }
     }
 }
@@ -60,6 +68,30 @@ impl FromStr for Family {
 
     fn from_str(text: &str) -> Result<Self, String> {
         one_of(text, "probe", &Self::ALL.map(|p| (p.as_str(), p)))
+    }
+}
+
+/// A protocol whose requests are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestProtocol(pub Protocol);
+
+impl RequestProtocol {
+    /// All of them by name.
+    const NAMES: [(&str, Self); Protocol::ALL.len()] = [
+        ("http1", Self(Protocol::Http1)),
+        ("http2", Self(Protocol::Http2)),
+        ("postgresql", Self(Protocol::Postgres)),
+        ("redis", Self(Protocol::Redis)),
+        ("dns", Self(Protocol::Dns)),
+        ("mysql", Self(Protocol::MySql)),
+    ];
+}
+
+impl FromStr for RequestProtocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        one_of(text, "protocol", &Self::NAMES)
     }
 }
 
@@ -196,7 +228,16 @@ impl FromStr for Header {
     }
 }
 
-deserialize_from_str!(Family, RecordType, LogFormat, LogFilter);
+deserialize_from_str!(
+    Family,
+    RequestProtocol,
+    RecordType,
+    LogFormat,
+    LogFilter,
+    Rule,
+    Glob,
+    Pattern
+);
 
 fn one_of<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();

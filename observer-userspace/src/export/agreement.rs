@@ -100,6 +100,8 @@ fn random_profile(random: &mut Rng, kind: ProfileKind) -> Profile {
             // The picture leaves out what is narrower than 1/10,000 of it.
             _ => random.u64(200_000_000..9_000_000_000),
         };
+        let link = (random.u8(0..3) > 0).then(|| ([random.u8(1..4); 16], [0xab; 8]));
+        let route = i.string(["", "/", "/users/{id}"][random.usize(0..3)]);
         i.outcome(Outcome::ALL[random.usize(0..Outcome::ALL.len())], value);
         i.sample(Sample {
             stack,
@@ -109,11 +111,43 @@ fn random_profile(random: &mut Rng, kind: ProfileKind) -> Profile {
             process,
             resource,
             value,
-            link: None,
+            link,
+            route,
             wait: None,
         });
     }
     i.finish()
+}
+
+/// Sums by trace id, span id and route.
+type Linked = BTreeMap<(String, String, String), u64>;
+
+fn linked(profile: &Profile) -> Linked {
+    let mut sums = Linked::new();
+    for sample in &profile.samples {
+        let (trace, span) = sample.link.map_or_else(Default::default, |(trace, span)| {
+            let (trace, span) = (u128::from_be_bytes(trace), u64::from_be_bytes(span));
+            (format!("{trace:032x}"), format!("{span:016x}"))
+        });
+        let route = profile.text(sample.route).to_owned();
+        *sums.entry((trace, span, route)).or_default() += sample.value;
+    }
+    sums
+}
+
+fn linked_in_pprof(profile: &Profile) -> Linked {
+    let p = pprof::message(profile);
+    let mut sums = Linked::new();
+    for sample in &p.sample {
+        let of = |key: &str| {
+            let mut labels = sample.label.iter();
+            let label = labels.find(|l| p.string_table[l.key as usize] == key);
+            label.map_or_else(String::new, |l| p.string_table[l.str as usize].clone())
+        };
+        let key = (of("trace_id"), of("span_id"), of("http.route"));
+        *sums.entry(key).or_default() += sample.value[0] as u64;
+    }
+    sums
 }
 
 /// Stacks from the root, `;` between functions as [`clean`] writes them, with
@@ -308,6 +342,7 @@ fn four_formats_agree() {
         assert!(folded.len() > 100);
         let (pprof, pprof_ids) = from_pprof(&profile);
         assert_eq!(pprof, folded, "seed {seed}");
+        assert_eq!(linked_in_pprof(&profile), linked(&profile), "seed {seed}");
         let (otlp, otlp_ids) = from_otlp(&profile);
         assert_eq!(otlp, folded, "seed {seed}");
         assert_eq!(from_svg(&profile), folded, "seed {seed}");

@@ -89,7 +89,7 @@ impl Exporter {
         let signal = Signal::Traces;
         if let Some(settings) = self.ready(signal, spans.len() as u64) {
             traces::encode_all(spans, &self.extra, |message, items| {
-                self.queue(signal, settings, &message, items);
+                queue(&self.shared, signal, pack_encoded(settings, message), items);
             });
         }
     }

@@ -245,6 +245,7 @@ mod tests {
             resource: 0,
             value: all,
             link: None,
+            route: 0,
             wait: None,
         };
         foot(&Profile {

@@ -25,3 +25,4 @@ pub mod self_stats;
 pub mod signal;
 pub mod telemetry;
 pub mod terminal;
+pub mod trace_lines;

@@ -190,10 +190,20 @@ fn functions_and_locations(
     (functions, locations)
 }
 
+/// As trace context writes ids (W3C Trace Context, 2.2.2).
+fn hex(id: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * id.len());
+    for digit in id.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from_digit(digit.into(), 16).unwrap_or_default());
+    }
+    text
+}
+
 fn samples(profile: &Profile, strings: &mut Strings) -> Vec<protos::Sample> {
     let [thread, comm, pid, tid, service] =
         ["thread", "comm", "pid", "tid", "service.name"].map(|key| strings.id(key));
     let [reason, state] = ["reason", "state"].map(|key| strings.id(key));
+    let [trace, span, route] = ["trace_id", "span_id", "http.route"].map(|key| strings.id(key));
     let text = |key, str| protos::Label {
         key,
         str,
@@ -222,6 +232,13 @@ fn samples(profile: &Profile, strings: &mut Strings) -> Vec<protos::Sample> {
         }
         if let Some(name) = resource.and_then(|r| r.get_str("service.name")) {
             label.push(text(service, strings.id(name)));
+        }
+        if let Some((trace_id, span_id)) = sample.link {
+            label.push(text(trace, strings.id(&hex(&trace_id))));
+            label.push(text(span, strings.id(&hex(&span_id))));
+        }
+        if sample.route != 0 {
+            label.push(text(route, i64::from(sample.route)));
         }
         samples.push(protos::Sample {
             location_id: stack

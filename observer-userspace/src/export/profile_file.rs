@@ -194,6 +194,7 @@ mod tests {
                     wait: None,
                     value: 3_u64.pow(n as u32) * u64::from(tid),
                     link: None,
+                    route: 0,
                 });
             }
         }

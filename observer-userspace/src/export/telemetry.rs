@@ -128,6 +128,10 @@ fn sdk_resource(resource: &Resource) -> SdkResource {
                 let array = opentelemetry::Array::String(list);
                 KeyValue::new(key, opentelemetry::Value::Array(array))
             }
+            Value::Doubles(list) => {
+                let array = opentelemetry::Array::F64(list.clone());
+                KeyValue::new(key, opentelemetry::Value::Array(array))
+            }
         }
     });
     SdkResource::builder_empty()

@@ -12,7 +12,8 @@ pub mod perf;
 pub mod ring;
 pub mod spec;
 pub mod stats;
+mod syscall_classes;
 pub mod unwind;
 
-pub use object::{Kernel, LoadOptions};
+pub use object::{Kernel, LoadOptions, RequestOptions};
 pub use spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

@@ -1,21 +1,24 @@
 //! Loading the kernel object, attaching its programs.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
-use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program};
+use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
 use observer_common::cpu::SAMPLE_ENTRIES;
 use observer_common::loss::{LOSSES, Loss};
 use observer_common::offsets::{MISSING, Offsets};
+use observer_common::requests::{CAPTURE, REQUEST_RING_BYTES};
 use observer_common::tally::{COUNTER_CELLS, HISTOGRAM_CELLS, RESERVED_CELLS};
 use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, WorkloadKey};
 
 use super::btf::KernelBtf;
 use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
+use super::syscall_classes;
 use crate::memory;
 
 /// The committed kernel object.
@@ -24,6 +27,24 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
 /// The families' ring buffers whose size is the user's choice. (That of stacks
 /// isn't: the kernel half knows it.)
 const RINGS: [&str; 2] = ["TCP_RING", "BLOCK_RING"];
+
+/// Tells which socket a system call is about; since 6.3.
+const SOCKET_TRACEPOINT: &str = "sock_send_length";
+
+/// Sockets that can be followed at once where they are found from descriptors.
+const ADDRESSES: u32 = 65_536;
+
+/// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`,
+/// include/linux/proc_ns.h).
+const INITIAL_PIDS: u64 = 0xeffffffc;
+
+/// This process as the kernel half sees it; 0 where its own namespace calls it
+/// otherwise.
+fn own_tgid() -> u32 {
+    let namespace = std::fs::metadata("/proc/self/ns/pid");
+    let is_initial = namespace.is_ok_and(|ns| ns.ino() == INITIAL_PIDS);
+    if is_initial { std::process::id() } else { 0 }
+}
 
 /// Which threads are traced. Entries of one kind add up, kinds narrow each
 /// other; no entry at all means everything.
@@ -60,6 +81,11 @@ pub struct LoadOptions {
     pub sched_tallies: bool,
     /// Count time off CPU by stack, from this length on.
     pub off_cpu: Option<Duration>,
+    /// Follow requests.
+    pub requests: Option<RequestOptions>,
+    /// Nanoseconds in which one wait of each CPU may say for which request it
+    /// was; 0 = all may.
+    pub link_period: u64,
     /// Entries of each of the two tables of CPU samples.
     pub sample_entries: u32,
     /// Bytes of each family's ring buffer of records; `None` for the kernel
@@ -67,6 +93,30 @@ pub struct LoadOptions {
     pub ring_bytes: Option<u32>,
     /// The kernel half's own log lines.
     pub diagnostics: bool,
+}
+
+/// How to follow requests.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestOptions {
+    /// Bytes captured of a message whose head is complete.
+    pub capture: u32,
+    /// Bit n: protocol n is followed.
+    pub protocols: u32,
+    /// Size of their ring: a power of two.
+    pub ring_bytes: u32,
+    /// Find sockets from descriptors even where the kernel tells of them.
+    pub by_descriptor: bool,
+}
+
+impl Default for RequestOptions {
+    fn default() -> Self {
+        Self {
+            capture: CAPTURE,
+            protocols: u32::MAX,
+            ring_bytes: REQUEST_RING_BYTES,
+            by_descriptor: false,
+        }
+    }
 }
 
 impl Default for LoadOptions {
@@ -80,6 +130,8 @@ impl Default for LoadOptions {
             slow_block_ns: 50_000_000,
             sched_tallies: true,
             off_cpu: None,
+            requests: None,
+            link_period: 0,
             sample_entries: SAMPLE_ENTRIES,
             ring_bytes: None,
             diagnostics: false,
@@ -117,6 +169,13 @@ impl Kernel {
         let types = KernelBtf::load()?;
         let mut offsets = types.offsets();
         let filters = &options.filters;
+        let requests = options.requests.unwrap_or_default();
+        let by_descriptor = options.requests.is_some()
+            && (requests.by_descriptor || types.tracepoint_id(SOCKET_TRACEPOINT).is_none());
+        if cfg!(target_arch = "aarch64") && offsets.pt_regs_second != MISSING {
+            // `regs[1]`.
+            offsets.pt_regs_second += size_of::<u64>() as u32;
+        }
         let mut config = Config {
             filters: 0,
             diagnostics: options.diagnostics.into(),
@@ -129,6 +188,16 @@ impl Kernel {
             off_cpu_threshold: options
                 .off_cpu
                 .map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
+            requests: options.requests.is_some().into(),
+            own_tgid: own_tgid(),
+            capture: requests.capture,
+            protocols: requests.protocols,
+            shutdown: libc::SYS_shutdown as u32,
+            // Woken whenever a quarter of it is full.
+            request_ring_shift: requests.ring_bytes.max(4096).ilog2() - 2,
+            by_descriptor: by_descriptor.into(),
+            syscalls: syscall_classes::table(),
+            link_period: options.link_period,
             dwarf_registers: dwarf_registers(),
         };
         for (present, flag) in [
@@ -163,6 +232,15 @@ impl Kernel {
             for ring in RINGS {
                 loader.map_max_entries(ring, bytes);
             }
+        }
+        // A family that is off needs no room.
+        let request_ring = match &options.requests {
+            Some(requests) => requests.ring_bytes,
+            None => 4096,
+        };
+        loader.map_max_entries("REQUEST_RING", request_ring);
+        if by_descriptor {
+            loader.map_max_entries("REQUEST_ADDRESSES", ADDRESSES);
         }
         let ebpf = loader
             .btf(Some(&btf))
@@ -318,6 +396,12 @@ impl Kernel {
             }
             Attach::Manual => {
                 let program: &mut PerfEvent = program.try_into()?;
+                program
+                    .load()
+                    .with_context(|| format!("cannot load {}", spec.name))?;
+            }
+            Attach::UserFunction => {
+                let program: &mut UProbe = program.try_into()?;
                 program
                     .load()
                     .with_context(|| format!("cannot load {}", spec.name))?;

@@ -4,6 +4,8 @@
 //! out, can't open side-band (mmap, comm, fork, exit) events and doesn't map
 //! their ring, so events are opened here.
 
+use std::ffi::CStr;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -67,6 +69,22 @@ struct Attr {
 const ATTR_SIZE: u32 = 112;
 const _: () = assert!(size_of::<Attr>() == ATTR_SIZE as usize);
 
+/// Where the kernel says which number its events on user functions have.
+const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
+/// Bit 0 of `config` (`format/retprobe` beside [`UPROBE_TYPE`]): at the return.
+const RETURN: u64 = 1;
+
+/// The number of the kernel's events on functions of user programs.
+///
+/// # Errors
+/// When the kernel has none (`CONFIG_UPROBE_EVENTS`, since 4.17).
+pub fn uprobe_type() -> io::Result<u32> {
+    let text = fs::read_to_string(UPROBE_TYPE)?;
+    text.trim()
+        .parse()
+        .map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
 /// An open perf event; closed when dropped.
 #[derive(Debug)]
 pub struct PerfEvent {
@@ -84,6 +102,7 @@ impl PerfEvent {
     pub fn cpu_clock(cpu: u32, frequency: u64) -> io::Result<Self> {
         Self::open(
             &Attr {
+                kind: TYPE_SOFTWARE,
                 config: SW_CPU_CLOCK,
                 sample_period_or_freq: frequency,
                 flags: flag::DISABLED | flag::FREQ | flag::EXCLUDE_IDLE,
@@ -106,6 +125,7 @@ impl PerfEvent {
     /// As for [`Self::cpu_clock`].
     pub fn side_band(cpu: u32, watermark: u32) -> io::Result<Self> {
         let attr = Attr {
+            kind: TYPE_SOFTWARE,
             config: SW_DUMMY,
             sample_period_or_freq: 1,
             sample_type: SAMPLE_TIME,
@@ -126,16 +146,37 @@ impl PerfEvent {
         Self::open(&attr, cpu)
     }
 
+    /// The call of (or the return from) a function of the file `path`, by
+    /// whatever process, on whatever CPU; `offset` is where in the file the
+    /// function begins. `kind` is [`uprobe_type`]. As long as it is open, the
+    /// file's mount can't be unmounted.
+    ///
+    /// # Errors
+    /// As for [`Self::cpu_clock`]; also what the kernel thinks of the path, the
+    /// offset and the instruction there.
+    pub fn user_function(kind: u32, path: &CStr, offset: u64, at_return: bool) -> io::Result<Self> {
+        let attr = Attr {
+            kind,
+            config: if at_return { RETURN } else { 0 },
+            // The kernel copies the text.
+            config1: path.as_ptr() as u64,
+            config2: offset,
+            ..Attr::default()
+        };
+        // One CPU must be named; the probe is in the file's code, for all.
+        Self::open(&attr, 0)
+    }
+
     fn open(attr: &Attr, cpu: u32) -> io::Result<Self> {
         let attr = Attr {
-            kind: TYPE_SOFTWARE,
             size: ATTR_SIZE,
             ..*attr
         };
         let every_process: libc::pid_t = -1;
         let no_group: RawFd = -1;
         // SAFETY: `attr` is a live perf_event_attr whose `size` says how much
-        // of it may be read; the other arguments are plain integers.
+        // of it may be read, and if it points to a path, its maker has that
+        // borrowed; the other arguments are plain integers.
         let fd = unsafe {
             libc::syscall(
                 libc::SYS_perf_event_open,
@@ -170,8 +211,9 @@ impl PerfEvent {
         self.ioctl(IOC_DISABLE, 0)
     }
 
-    /// Runs the loaded `BPF_PROG_TYPE_PERF_EVENT` program at every overflow,
-    /// until the event is closed. Works since Linux 4.9 (no BPF link needed).
+    /// Runs the loaded `BPF_PROG_TYPE_PERF_EVENT` program at every overflow (or
+    /// `BPF_PROG_TYPE_KPROBE` program at every call of a function), until the
+    /// event is closed. Works since Linux 4.9 (no BPF link needed).
     ///
     /// # Errors
     /// What `ioctl(2)` says.

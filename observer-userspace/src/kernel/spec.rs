@@ -12,6 +12,8 @@ pub enum Attach {
     Iterator(&'static str),
     /// Loaded only; the probe attaches it itself (perf events).
     Manual,
+    /// Likewise, to functions of user programs.
+    UserFunction,
 }
 
 /// One program of the kernel half.

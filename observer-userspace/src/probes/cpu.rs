@@ -13,6 +13,7 @@ use observer_common::unwind::Outcome;
 
 use super::offcpu;
 use super::sched::IDENTITY_FIELDS;
+use super::served::{Links, Resolve};
 use super::{MetricBuilder, Probe, Tick};
 use crate::kernel::clock::Clock;
 use crate::kernel::perf::PerfEvent;
@@ -20,7 +21,7 @@ use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec, batch, ring};
 use crate::signals::MetricDef;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
-use crate::stacks::{RawProfile, RawSample, RawStack, Wait};
+use crate::stacks::{RawProfile, RawSample, RawStack, Served, Wait};
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
@@ -116,6 +117,8 @@ pub struct Sampler {
     /// tells the stack of a block once, however long it lasts. The last
     /// interval's first, then that before it.
     lasting: [HashMap<Seen, Known>; 2],
+    /// The requests that sampled threads served.
+    links: Links,
     /// When the interval began, CLOCK_MONOTONIC.
     since: u64,
     /// When sampling was stopped, likewise.
@@ -164,6 +167,7 @@ impl Sampler {
             epoch: 0,
             known: Default::default(),
             lasting: Default::default(),
+            links: Links::default(),
             since: Clock::monotonic(),
             until: None,
         })
@@ -230,14 +234,18 @@ impl Sampler {
         self.ring.as_raw_fd()
     }
 
-    /// Reads the stacks that wait in the ring.
-    pub fn drain(&mut self) {
+    /// Reads the stacks that wait in the ring, and asks `resolve` for the
+    /// requests that sampled threads served: to be called several times a
+    /// second where there are any.
+    pub fn drain(&mut self, resolve: &mut Resolve<'_>) {
+        let now = Clock::monotonic();
         // Threads often share a stack.
         let mut shared: HashMap<(u64, u64), Arc<RawStack>> = HashMap::new();
         while let Some(record) = self.ring.next() {
             let Some((header, stack)) = parse(&record) else {
                 continue;
             };
+            self.links.note(header.key.request, now);
             let id = (header.key.hash, header.key.check);
             let stack = shared.entry(id).or_insert_with(|| Arc::new(stack)).clone();
             self.known[(header.epoch & 1) as usize].insert(
@@ -249,10 +257,16 @@ impl Sampler {
                 },
             );
         }
+        self.links.ask(now, resolve);
+    }
+
+    /// What is known by now of the request with this number.
+    pub fn served(&mut self, request: u64, resolve: &mut Resolve<'_>) -> Option<Arc<Served>> {
+        self.links.get(request, Clock::monotonic(), resolve)
     }
 
     /// Takes everything counted since the last call (or [`Self::start`]);
-    /// `resource` names a workload's resource. Blocks for some milliseconds,
+    /// `resource` names a workload's resource, `resolve` requests. Blocks for some milliseconds,
     /// until no CPU can still be counting in the old interval.
     ///
     /// # Errors
@@ -260,6 +274,7 @@ impl Sampler {
     pub fn take(
         &mut self,
         mut resource: impl FnMut(u32) -> SharedResource,
+        resolve: &mut Resolve<'_>,
     ) -> anyhow::Result<Taken> {
         let old = (self.epoch & 1) as usize;
         let begin = self.since;
@@ -271,7 +286,7 @@ impl Sampler {
         self.set_epoch((self.epoch & 1 ^ 1) | counting)?;
         self.since = now;
         wait_for_programs();
-        self.drain();
+        self.drain(resolve);
         let mut known = std::mem::take(&mut self.known[old]);
         // The same thread may do several things with one stack: wait for
         // something, and then for a CPU.
@@ -333,12 +348,15 @@ impl Sampler {
                     outcome: Outcome::from_number(key.outcome).unwrap_or_default(),
                     wait,
                     value,
+                    request: key.request,
+                    served: self.links.get(key.request, now, resolve),
                 });
             },
         )
         .context("cannot read the samples")?;
         self.lasting.swap(0, 1);
         self.lasting[0] = told;
+        self.links.end_interval();
         if self.running {
             self.follow_cpus()?;
         }

@@ -1,9 +1,12 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
 pub mod block;
+pub mod causes;
 pub mod cpu;
 pub mod offcpu;
+pub mod requests;
 pub mod sched;
+pub mod served;
 pub mod syscalls;
 pub mod tcp;
 
@@ -11,11 +14,14 @@ mod builder;
 
 pub use builder::MetricBuilder;
 
+use crate::config::Config;
 use crate::kernel::cells::Tallies;
 use crate::kernel::clock::Clock;
 use crate::kernel::{Kernel, ProbeSpec};
 use crate::signals::attribute::SharedResource;
 use crate::signals::{MetricDef, Span};
+use crate::stacks::Served;
+use causes::Cause;
 
 /// What a family's collector gets at each tick.
 pub struct Tick<'a> {
@@ -35,12 +41,17 @@ pub struct Sink<'a> {
     /// Finished spans with the workload that each belongs to; the agent keeps
     /// to the rate limit and counts what that drops.
     pub spans: Vec<(u16, Span)>,
+    /// Finished spans of which was decided already that they are kept.
+    pub kept: Vec<Span>,
 }
 
 /// A probe family as the agent sees it. All methods run on the agent's thread.
 pub trait Probe {
     /// What it needs from the kernel.
     fn spec(&self) -> &'static ProbeSpec;
+
+    /// Called first of all, if it takes options.
+    fn configure(&mut self, _config: &Config) {}
 
     /// Every metric it can emit.
     fn metrics(&self) -> &'static [&'static MetricDef];
@@ -67,6 +78,22 @@ pub trait Probe {
 
     /// Takes one record of its ring buffer.
     fn record(&mut self, _record: &[u8], _sink: &mut Sink<'_>) {}
+
+    /// Called when its ring was emptied, several times a second and once more
+    /// (`last`) at the end, e.g. to put records into order.
+    fn drained(&mut self, _last: bool, _sink: &mut Sink<'_>) {}
+
+    /// What it lost so far on its way through the daemon.
+    fn losses(&self) -> Vec<(Cause, u64)> {
+        Vec::new()
+    }
+
+    /// What is known of a request by the kernel half's number, if the family
+    /// follows requests; asked for each sample that was taken while a thread
+    /// served it.
+    fn served(&self, _request: u64) -> Option<Served> {
+        None
+    }
 }
 
 /// All families with their documentation, for `check` and `docs/metrics.md`.
@@ -78,5 +105,6 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(offcpu::OffCpu),
         Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
+        Box::<requests::Requests>::default(),
     ]
 }

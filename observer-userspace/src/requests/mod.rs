@@ -16,13 +16,30 @@ mod conversation;
 pub mod dns;
 pub mod finished;
 pub mod frames;
+pub mod grpc;
+#[cfg(test)]
+mod hostile;
+pub mod http1;
+pub mod http2;
+mod input;
+pub mod metrics;
 pub mod mysql;
 pub mod postgres;
 pub mod protocol;
+#[cfg(test)]
+mod real;
+pub mod redact;
 pub mod redis;
 #[cfg(test)]
 mod replays;
+pub mod routes;
+pub mod semantics;
 pub mod sql;
+#[cfg(test)]
+mod talk;
+pub mod target;
+pub mod trace_context;
+pub mod tracer;
 pub mod turn;
 
 pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};

@@ -16,6 +16,8 @@ pub enum Value {
     Bool(bool),
     /// A homogeneous list of strings (e.g. `process.command_args`).
     Strings(Vec<String>),
+    /// A homogeneous list of doubles.
+    Doubles(Vec<f64>),
 }
 
 impl From<&'static str> for Value {
@@ -26,6 +28,11 @@ impl From<&'static str> for Value {
 impl From<String> for Value {
     fn from(v: String) -> Self {
         Self::String(Cow::Owned(v))
+    }
+}
+impl From<Cow<'static, str>> for Value {
+    fn from(v: Cow<'static, str>) -> Self {
+        Self::String(v)
     }
 }
 impl From<i64> for Value {
@@ -47,6 +54,21 @@ impl From<u64> for Value {
 impl From<f64> for Value {
     fn from(v: f64) -> Self {
         Self::Double(v)
+    }
+}
+impl From<Vec<String>> for Value {
+    fn from(v: Vec<String>) -> Self {
+        Self::Strings(v)
+    }
+}
+impl From<Vec<f64>> for Value {
+    fn from(v: Vec<f64>) -> Self {
+        Self::Doubles(v)
+    }
+}
+impl From<u16> for Value {
+    fn from(v: u16) -> Self {
+        Self::Int(i64::from(v))
     }
 }
 impl From<bool> for Value {

@@ -102,6 +102,7 @@ mod tests {
                 wait: None,
                 value: n as u64 + 1,
                 link: None,
+                route: 0,
             });
         }
         let hot = hottest(&i.finish(), 5, Some);

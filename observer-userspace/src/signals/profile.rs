@@ -134,6 +134,9 @@ pub struct Sample {
     pub value: u64,
     /// Trace and span that the thread was serving, if known.
     pub link: Option<([u8; 16], [u8; 8])>,
+    /// The route of the request that the thread was serving; 0 when there is
+    /// none, or it isn't known.
+    pub route: StringId,
 }
 
 /// All that was sampled in one interval.

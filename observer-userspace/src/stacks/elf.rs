@@ -149,6 +149,13 @@ impl ElfInfo {
             .iter()
             .find(|s| (s.offset..s.offset.saturating_add(s.length)).contains(&offset))
     }
+
+    /// Where in the file the code at `address`, in its own address space, is.
+    pub fn offset(&self, address: u64) -> Option<u64> {
+        let holds = |s: &&Segment| address.wrapping_sub(s.address) < s.length;
+        let segment = self.segments.iter().filter(|s| s.executable).find(holds)?;
+        segment.offset.checked_add(address - segment.address)
+    }
 }
 
 /// A part of the file as the linker names it.

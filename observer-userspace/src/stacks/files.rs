@@ -214,7 +214,7 @@ impl Modules {
 }
 
 /// Opens `path`, provided that it is a regular file.
-pub(super) fn open_regular(path: &str) -> Option<File> {
+pub(crate) fn open_regular(path: &str) -> Option<File> {
     let handle = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
@@ -244,6 +244,15 @@ impl Roots {
             false => open_directory(&format!("/proc/{pid}/root")),
         };
         Self(held.or_else(now).into_iter().collect())
+    }
+
+    /// The root directory of process `pid`, which isn't known otherwise.
+    pub(crate) fn now(pid: u32) -> Self {
+        Self(
+            open_directory(&format!("/proc/{pid}/root"))
+                .into_iter()
+                .collect(),
+        )
     }
 
     /// Opens the first regular file called `path`. Links lead nowhere out of

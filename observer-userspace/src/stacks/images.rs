@@ -79,10 +79,11 @@ impl Image {
     }
 }
 
-pub(super) type MapsLine = (u64, u64, u64, String, FileIdentity);
+/// Start, end, offset in the file, path, and which file it is.
+pub(crate) type MapsLine = (u64, u64, u64, String, FileIdentity);
 
 /// An executable mapping of `/proc/PID/maps` (proc_pid_maps(5)).
-pub(super) fn parse_maps_line(line: &str) -> Option<MapsLine> {
+pub(crate) fn parse_maps_line(line: &str) -> Option<MapsLine> {
     let mut rest = line;
     let mut field = || {
         let (field, tail) = rest.split_once(' ').unwrap_or((rest, ""));

@@ -36,6 +36,7 @@ type SampleKey = (
     u32,
     Option<Waited>,
     Option<([u8; 16], [u8; 8])>,
+    StringId,
 );
 
 /// Index of `entry` in `table`, where it is put if it isn't there yet.
@@ -145,6 +146,7 @@ impl Interner {
             sample.resource,
             sample.wait,
             sample.link,
+            sample.route,
         );
         match self.samples.get(&key) {
             Some(&at) => self.profile.samples[at].value += sample.value,
@@ -203,6 +205,7 @@ mod tests {
             wait: None,
             value: 3,
             link: None,
+            route: 0,
         };
         i.sample(sample.clone());
         i.sample(sample.clone());

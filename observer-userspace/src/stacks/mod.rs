@@ -55,6 +55,21 @@ pub struct RawStack {
     pub user: Box<[u64]>,
 }
 
+/// A request that a thread served, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Served {
+    /// Its trace.
+    pub trace_id: [u8; 16],
+    /// Its span.
+    pub span_id: [u8; 8],
+    /// Its route, e.g. `/users/{id}`.
+    pub route: Option<Arc<str>>,
+    /// How long it took in nanoseconds; `None` while it is open.
+    pub duration: Option<u64>,
+    /// Whether its span is kept, as far as that is known.
+    pub sampled: bool,
+}
+
 /// One counted stack of one thread.
 #[derive(Clone, Debug)]
 pub struct RawSample {
@@ -76,6 +91,11 @@ pub struct RawSample {
     pub wait: Option<Wait>,
     /// Samples, or nanoseconds off CPU.
     pub value: u64,
+    /// The kernel half's number of the request that the thread served; 0 = none
+    /// that is known.
+    pub request: u64,
+    /// That request.
+    pub served: Option<Arc<Served>>,
 }
 
 /// How a thread was off CPU, as the kernel half tells it.

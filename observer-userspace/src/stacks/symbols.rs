@@ -292,6 +292,9 @@ impl Symbols {
             let thread = interner.string(&sample.thread);
             let process = interner.string(&sample.process);
             let resource = interner.resource(&sample.resource);
+            let served = sample.served.as_deref();
+            let route = served.and_then(|served| served.route.as_deref());
+            let route = interner.string(route.unwrap_or_default());
             interner.sample(Sample {
                 stack,
                 pid: sample.pid,
@@ -301,7 +304,11 @@ impl Symbols {
                 resource,
                 wait,
                 value: sample.value,
-                link: None,
+                // A link to a span that nobody has leads nowhere.
+                link: served
+                    .filter(|served| served.sampled)
+                    .map(|served| (served.trace_id, served.span_id)),
+                route,
             });
         }
         (interner.finish(), share)

@@ -37,6 +37,8 @@ fn sample(pid: u32, kernel: &[u64], user: &[u64]) -> RawSample {
         outcome: Outcome::Complete,
         wait: None,
         value: 1,
+        request: 0,
+        served: None,
     }
 }
 

@@ -15,7 +15,7 @@
 
 mod arch;
 mod cfi;
-mod code;
+pub(crate) mod code;
 mod encode;
 mod entries;
 mod functions;

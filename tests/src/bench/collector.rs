@@ -1,5 +1,6 @@
 //! A receiver on a thread of its own, for benchmarks that aren't async.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -7,6 +8,7 @@ use anyhow::{Context, Result};
 use observer_userspace::export::Signal;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -42,6 +44,11 @@ impl Collector {
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// What it has received.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
     }
 
     /// The base endpoint.
@@ -109,6 +116,59 @@ impl Collector {
         Ok(latest)
     }
 
+    /// The latest sum of the counts of a histogram's series, whosever they are.
+    pub fn histogram_count(&self, metric: &str) -> Result<u64> {
+        let mut latest = 0;
+        for request in self.receiver.taken(Signal::Metrics) {
+            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
+            let groups = request.resource_metrics.into_iter();
+            let scopes = groups.flat_map(|group| group.scope_metrics);
+            let metrics = scopes.flat_map(|scope| scope.metrics);
+            let mut sum = 0;
+            for found in metrics.filter(|m| m.name == metric) {
+                if let Some(Data::ExponentialHistogram(data)) = found.data {
+                    sum += data.data_points.iter().map(|p| p.count).sum::<u64>();
+                }
+            }
+            latest = latest.max(sum);
+        }
+        Ok(latest)
+    }
+
+    /// What the daemon says it lost, by cause.
+    pub fn losses(&self) -> Result<BTreeMap<String, u64>> {
+        let mut losses = BTreeMap::new();
+        for request in self.receiver.taken(Signal::Metrics) {
+            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
+            let groups = request.resource_metrics.into_iter();
+            let scopes = groups.flat_map(|group| group.scope_metrics);
+            let metrics = scopes.flat_map(|scope| scope.metrics);
+            for found in metrics.filter(|m| m.name.ends_with(".lost")) {
+                let Some(Data::Sum(data)) = found.data else {
+                    continue;
+                };
+                for point in data.data_points {
+                    if let Some(number_data_point::Value::AsInt(n)) = point.value {
+                        losses.insert(cause(&point.attributes), n as u64);
+                    }
+                }
+            }
+        }
+        Ok(losses)
+    }
+
+    /// Spans that came.
+    pub fn spans(&self) -> Result<u64> {
+        let mut count = 0;
+        for request in self.receiver.taken(Signal::Traces) {
+            let request = ExportTraceServiceRequest::decode(&request.message[..])?;
+            let groups = request.resource_spans.iter();
+            let scopes = groups.flat_map(|group| &group.scope_spans);
+            count += scopes.map(|scope| scope.spans.len() as u64).sum::<u64>();
+        }
+        Ok(count)
+    }
+
     /// The sum of all samples in the profiles of time on CPU.
     pub fn profile_samples(&self) -> Result<u64> {
         let mut sum = 0;
@@ -137,6 +197,13 @@ impl Drop for Collector {
             let _ = thread.join();
         }
     }
+}
+
+/// What a loss is called: `family/cause`.
+fn cause(attributes: &[KeyValue]) -> String {
+    let part = |key| text(attributes, key).unwrap_or_default();
+    let (probe, signal) = (part("observer.probe"), part("observer.signal"));
+    format!("{probe}{signal}/{}", part("error.type"))
 }
 
 /// An attribute's value if it is a text.

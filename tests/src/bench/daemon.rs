@@ -16,6 +16,11 @@ use crate::observer_bin;
 /// `observer run ARGS`, ready when all probes are attached. Without an
 /// endpoint the environment's are kept away.
 pub fn start(args: &[&str]) -> Result<Tool> {
+    start_with(args, &[])
+}
+
+/// The same with these variables.
+pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Tool> {
     let mut command = Command::new(observer_bin());
     command.arg("run").args(args);
     for (name, _) in std::env::vars_os() {
@@ -23,6 +28,7 @@ pub fn start(args: &[&str]) -> Result<Tool> {
             command.env_remove(name);
         }
     }
+    command.envs(variables.iter().copied());
     let mut tool = Tool::start(&mut command)?;
     let mut links = 0;
     let mut since = Instant::now();

@@ -14,6 +14,7 @@ pub mod peers;
 pub mod profile;
 pub mod pulse;
 pub mod report;
+pub mod requests;
 pub mod stats;
 pub mod syscalls;
 
@@ -66,6 +67,7 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("profile/sample", profile::sample::run),
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run),
+    Benchmark::new("requests", requests::run),
     Benchmark {
         name: "churn",
         only_named: true,

@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use observer_common::loss::Loss;
 use observer_common::unwind::Outcome;
 use observer_userspace::export::{DropCause, self_metrics};
+use observer_userspace::probes;
 use observer_userspace::signals::{Instrument, MetricDef};
 use observer_userspace::stacks::mappings::MappingLosses;
-use observer_userspace::{agent, probes};
 
 fn main() -> anyhow::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
@@ -125,7 +125,7 @@ fn causes(page: &mut String) {
     for (name, meaning, _) in MappingLosses::default().causes() {
         line(name, probes::cpu::SPEC.family, meaning);
     }
-    for cause in agent::causes::ALL {
+    for cause in probes::causes::ALL {
         line(cause.name, cause.probe, cause.meaning);
     }
     page.push_str(

@@ -107,6 +107,7 @@ fn item(family: &str, program: &ProgramSpec, missing: &[String]) -> Item {
         Attach::FirstTracepoint(names) => format!("tracepoint {}", names.join(" or ")),
         Attach::Iterator(name) => format!("iterator over {name}"),
         Attach::Manual => "perf event".to_owned(),
+        Attach::UserFunction => "uprobes".to_owned(),
     };
     let item = Item::ok("probes", format!("{family}: {}", program.name), hook);
     if missing.is_empty() {

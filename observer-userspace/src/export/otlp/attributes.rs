@@ -16,16 +16,17 @@ pub fn any_value(value: &Value) -> AnyValue {
         Value::Int(i) => Any::IntValue(*i),
         Value::Double(d) => Any::DoubleValue(*d),
         Value::Bool(b) => Any::BoolValue(*b),
-        Value::Strings(list) => Any::ArrayValue(ArrayValue {
-            values: list
-                .iter()
-                .map(|s| AnyValue {
-                    value: Some(Any::StringValue(s.clone())),
-                })
-                .collect(),
-        }),
+        Value::Strings(list) => array(list.iter().map(|s| Any::StringValue(s.clone()))),
+        Value::Doubles(list) => array(list.iter().map(|d| Any::DoubleValue(*d))),
     };
     AnyValue { value: Some(value) }
+}
+
+fn array(values: impl Iterator<Item = Any>) -> Any {
+    let values = values.map(|value| AnyValue { value: Some(value) });
+    Any::ArrayValue(ArrayValue {
+        values: values.collect(),
+    })
 }
 
 /// One attribute.

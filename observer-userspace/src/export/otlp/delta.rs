@@ -70,6 +70,7 @@ impl Delta {
             attributes: point.attributes.clone(),
             start,
             value,
+            // Each point comes with those of its own interval.
             exemplars: point.exemplars.clone(),
         })
     }
@@ -103,6 +104,7 @@ fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
         Value::Double(d) => d.to_bits().hash(hasher),
         Value::Bool(b) => b.hash(hasher),
         Value::Strings(list) => list.hash(hasher),
+        Value::Doubles(list) => list.iter().for_each(|d| d.to_bits().hash(hasher)),
     }
 }
 

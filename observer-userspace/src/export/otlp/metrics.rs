@@ -6,8 +6,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{
-    self as proto, AggregationTemporality, ExponentialHistogramDataPoint, NumberDataPoint,
-    metric::Data,
+    self as proto, AggregationTemporality, Exemplar, ExponentialHistogramDataPoint,
+    NumberDataPoint, exemplar, metric::Data,
 };
 use prost::Message;
 
@@ -265,7 +265,9 @@ fn encode_point(instrument: Instrument, point: &MetricPoint, time: UnixNanos) ->
         PointValue::Int(i) => Number::AsInt(*i),
         PointValue::Double(d) => Number::AsDouble(*d),
         PointValue::Histogram(h) => {
-            return Point::Histogram(encode_histogram(h, attributes, point.start, time));
+            let mut encoded = encode_histogram(h, attributes, point.start, time);
+            encoded.exemplars = exemplars(point);
+            return Point::Histogram(encoded);
         }
     };
     Point::Number(NumberDataPoint {
@@ -273,8 +275,21 @@ fn encode_point(instrument: Instrument, point: &MetricPoint, time: UnixNanos) ->
         start_time_unix_nano,
         time_unix_nano: time,
         value: Some(value),
+        exemplars: exemplars(point),
         ..Default::default()
     })
+}
+
+fn exemplars(point: &MetricPoint) -> Vec<Exemplar> {
+    let of = point.exemplars.iter();
+    of.map(|exemplar| Exemplar {
+        time_unix_nano: exemplar.time,
+        value: Some(exemplar::Value::AsDouble(exemplar.value)),
+        trace_id: exemplar.trace_id.to_vec(),
+        span_id: exemplar.span_id.to_vec(),
+        ..Default::default()
+    })
+    .collect()
 }
 
 fn encode_histogram(

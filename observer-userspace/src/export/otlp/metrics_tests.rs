@@ -218,3 +218,38 @@ fn splits() {
     assert_eq!(seen.len(), 8);
     assert!(seen.values().all(|&points| points == 50));
 }
+
+/// Checks that exemplars go with the point of their interval, cumulative or
+/// delta, and with no other.
+#[test]
+fn exemplars_travel() {
+    for preference in [Temporality::Cumulative, Temporality::Delta] {
+        let mut encoder = MetricEncoder::new(preference, Vec::new());
+        for (time, n, exemplar) in [(100, 3, None), (200, 10, Some(0.25)), (300, 11, None)] {
+            let mut batch = batch(time, 1, n);
+            let exemplars = exemplar.map(|value| metric::Exemplar {
+                time: time - 1,
+                value,
+                trace_id: [1; 16],
+                span_id: [2; 8],
+            });
+            for metric in &mut batch.resources[0].metrics {
+                if metric.def.instrument == Instrument::Histogram {
+                    metric.points[0].exemplars.extend(exemplars.clone());
+                }
+            }
+            let requests = requests(&mut encoder, &batch, 1 << 20);
+            let Some(Data::ExponentialHistogram(h)) = &find(&requests, "h").data else {
+                panic!("not a histogram")
+            };
+            let expected = exemplar.map(|value| Exemplar {
+                filtered_attributes: Vec::new(),
+                time_unix_nano: 199,
+                span_id: vec![2; 8],
+                trace_id: vec![1; 16],
+                value: Some(exemplar::Value::AsDouble(value)),
+            });
+            assert_eq!(h.data_points[0].exemplars, Vec::from_iter(expected));
+        }
+    }
+}

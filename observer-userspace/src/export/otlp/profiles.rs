@@ -102,6 +102,7 @@ impl<'a> Builder<'a> {
     fn add(&mut self, sample: &Sample) {
         let thread = self.profile_string(sample.thread).to_owned();
         let process = self.profile_string(sample.process).to_owned();
+        let route = self.profile_string(sample.route).to_owned();
         let mut attribute_indices = vec![
             self.attribute("thread.id", AttributeValue::Int(i64::from(sample.tid))),
             self.attribute("process.pid", AttributeValue::Int(i64::from(sample.pid))),
@@ -109,6 +110,7 @@ impl<'a> Builder<'a> {
         for (key, value) in [
             ("thread.name", thread),
             ("process.executable.name", process),
+            ("http.route", route),
         ] {
             if !value.is_empty() {
                 attribute_indices.push(self.attribute(key, AttributeValue::String(value)));

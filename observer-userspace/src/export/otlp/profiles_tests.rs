@@ -16,7 +16,9 @@ fn profile(kind: ProfileKind, stacks: u32) -> Profile {
         start: 1000,
         duration: 50,
         period: 20,
-        string_table: ["", "thread", "/bin/x", "0abc"].map(str::to_owned).to_vec(),
+        string_table: ["", "thread", "/bin/x", "0abc", "/users/{id}"]
+            .map(str::to_owned)
+            .to_vec(),
         mapping_table: vec![
             Mapping::default(),
             Mapping {
@@ -60,6 +62,7 @@ fn profile(kind: ProfileKind, stacks: u32) -> Profile {
             wait: None,
             value: u64::from(i),
             link: (i % 3 == 0).then_some(([i as u8; 16], [1; 8])),
+            route: if i % 3 == 0 { 4 } else { 0 },
         });
     }
     profile
@@ -132,7 +135,15 @@ fn resolve(request: &ExportProfilesServiceRequest) -> Vec<(String, i64, i64)> {
             let id = &build["process.executable.build_id.gnu"];
             assert_eq!(*id, Any::StringValue("0abc".into()));
             let link = &dictionary.link_table[sample.link_index as usize];
-            assert_eq!(link.trace_id.is_empty(), tid % 3 != 0);
+            let served = tid % 3 == 0;
+            let ids = if served {
+                (vec![tid as u8; 16], vec![1; 8])
+            } else {
+                Default::default()
+            };
+            assert_eq!((link.trace_id.clone(), link.span_id.clone()), ids);
+            let route = served.then(|| Any::StringValue("/users/{id}".into()));
+            assert_eq!(of.get("http.route"), route.as_ref());
             samples.push((service.clone(), tid, sample.values[0]));
         }
     }

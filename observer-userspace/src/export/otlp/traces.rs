@@ -1,80 +1,129 @@
-//! Spans as OTLP trace requests.
+//! Spans as OTLP trace requests, encoded.
+//!
+//! Written field by field (see [`super::wire`]) in the layout of
+//! opentelemetry/proto/trace/v1/trace.proto: a span takes less than a
+//! microsecond.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::{self as proto, span};
 use prost::Message;
+use rustc_hash::FxHashMap;
 
-use super::attributes::{key_values, resource, scope};
-use super::{MAX_REQUEST_BYTES, SCHEMA_URL};
+use super::SCHEMA_URL;
+use super::attributes::{resource, scope};
+use super::wire::Wire;
 use crate::signals::{Attribute, Resource, Span, SpanKind, SpanStatus};
 
-/// Span flags, OTLP `SpanFlags`: bit 8 says that bit 9 (the parent is remote)
-/// is meaningful; Observer's parents never are.
-const FLAGS_HAS_IS_REMOTE: u32 = 0x100;
+/// `SpanFlags`: W3C's trace flag "sampled", which every span has that is
+/// exported.
+const FLAG_SAMPLED: u32 = 0x01;
+/// `SpanFlags`: whether the parent is remote is known.
+const FLAG_HAS_IS_REMOTE: u32 = 0x100;
+/// `SpanFlags`: the parent is in another process.
+const FLAG_IS_REMOTE: u32 = 0x200;
 
-/// Groups spans by resource and hands requests of at most `limit` bytes, with
-/// the number of spans in each, to `emit`. `extra` are attributes for every
-/// resource.
-pub fn encode(
-    spans: &[Span],
-    extra: &[Attribute],
-    limit: usize,
-    mut emit: impl FnMut(ExportTraceServiceRequest, u64),
-) {
-    let mut request = ExportTraceServiceRequest::default();
-    let mut groups: HashMap<*const Resource, usize> = HashMap::new();
-    let mut size = 0;
-    let mut count = 0;
-    for span in spans {
-        let encoded = encode_span(span);
-        let span_size = framed(encoded.encoded_len());
-        let key = Arc::as_ptr(&span.resource);
-        let mut group = groups.get(&key).copied();
-        if count > 0 && size + span_size > limit {
-            emit(std::mem::take(&mut request), count);
-            groups.clear();
-            (size, count, group) = (0, 0, None);
-        }
-        let group = match group {
-            Some(index) => index,
-            None => {
-                let new = proto::ResourceSpans {
-                    resource: Some(resource(&span.resource, extra)),
-                    scope_spans: vec![proto::ScopeSpans {
-                        scope: Some(scope()),
-                        spans: Vec::new(),
-                        schema_url: SCHEMA_URL.to_owned(),
-                    }],
-                    schema_url: SCHEMA_URL.to_owned(),
-                };
-                size += framed(new.encoded_len());
-                request.resource_spans.push(new);
-                let index = request.resource_spans.len() - 1;
-                groups.insert(key, index);
-                index
-            }
-        };
-        size += span_size;
-        count += 1;
-        request.resource_spans[group].scope_spans[0]
-            .spans
-            .push(encoded);
-    }
-    if count > 0 {
-        emit(request, count);
-    }
+/// `Status.StatusCode.STATUS_CODE_ERROR`.
+const STATUS_ERROR: u64 = 2;
+
+/// How much goes into one request.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    spans: u64,
+    bytes: usize,
 }
 
-/// As [`encode`], with the limit that receivers expect.
-pub fn encode_all(
-    spans: &[Span],
-    extra: &[Attribute],
-    emit: impl FnMut(ExportTraceServiceRequest, u64),
-) {
-    encode(spans, extra, MAX_REQUEST_BYTES, emit);
+/// What collectors take at once without trouble, well below gRPC's 4 MiB.
+const LIMIT: Limit = Limit {
+    spans: 2000,
+    bytes: 1 << 20,
+};
+
+/// Groups spans by resource and hands encoded `ExportTraceServiceRequest`s,
+/// with the number of spans in each, to `emit`. `extra` are attributes for
+/// every resource.
+pub fn encode_all(spans: &[Span], extra: &[Attribute], emit: impl FnMut(&[u8], u64)) {
+    encode(spans, extra, LIMIT, emit);
+}
+
+fn encode(spans: &[Span], extra: &[Attribute], limit: Limit, mut emit: impl FnMut(&[u8], u64)) {
+    let mut groups = Groups::default();
+    let mut one = Wire::default();
+    for span in spans {
+        one.bytes.clear();
+        encode_span(span, &mut one);
+        let size = framed(one.bytes.len());
+        if groups.count > 0 && (groups.count == limit.spans || groups.size + size > limit.bytes) {
+            groups.flush(&mut emit);
+        }
+        let group = groups.of(&span.resource, extra);
+        // ScopeSpans.spans
+        group.spans.element(2, &one.bytes);
+        groups.size += size;
+        groups.count += 1;
+    }
+    groups.flush(&mut emit);
+}
+
+/// A request in the making.
+#[derive(Default)]
+struct Groups {
+    groups: Vec<Group>,
+    of: FxHashMap<usize, usize>,
+    /// Encoded size so far, a little overestimated.
+    size: usize,
+    count: u64,
+}
+
+/// The spans of one resource.
+struct Group {
+    resource: Vec<u8>,
+    spans: Wire,
+}
+
+impl Groups {
+    fn of(&mut self, whose: &Arc<Resource>, extra: &[Attribute]) -> &mut Group {
+        let index = *self
+            .of
+            .entry(Arc::as_ptr(whose) as usize)
+            .or_insert_with(|| {
+                let resource = resource(whose, extra).encode_to_vec();
+                self.size += resource.len() + framed(2 * framed(SCHEMA_URL.len()) + 128);
+                self.groups.push(Group {
+                    resource,
+                    spans: Wire::default(),
+                });
+                self.groups.len() - 1
+            });
+        &mut self.groups[index]
+    }
+
+    fn flush(&mut self, emit: &mut impl FnMut(&[u8], u64)) {
+        if self.count == 0 {
+            return;
+        }
+        let mut request = Wire::default();
+        request.bytes.reserve(self.size);
+        let scope = scope().encode_to_vec();
+        for group in &self.groups {
+            // ScopeSpans: scope, spans, schema_url.
+            let mut begin = Wire::default();
+            begin.element(1, &scope);
+            let mut end = Wire::default();
+            end.blob(3, SCHEMA_URL.as_bytes());
+            let length = begin.bytes.len() + group.spans.bytes.len() + end.bytes.len();
+            // ResourceSpans: resource, scope_spans, schema_url, which happens
+            // to have the same number.
+            let mut before = Wire::default();
+            before.element(1, &group.resource);
+            before.length(2, length);
+            request.length(1, before.bytes.len() + length + end.bytes.len());
+            for part in [&before, &begin, &group.spans, &end, &end] {
+                request.bytes.extend_from_slice(&part.bytes);
+            }
+        }
+        emit(&request.bytes, self.count);
+        *self = Self::default();
+    }
 }
 
 /// An upper bound of what a message of `len` bytes takes within its parents:
@@ -83,110 +132,50 @@ pub(super) fn framed(len: usize) -> usize {
     len + 8
 }
 
-fn encode_span(span: &Span) -> proto::Span {
-    let parent = span.parent_span_id.iter().any(|&b| b != 0);
-    proto::Span {
-        trace_id: span.trace_id.to_vec(),
-        span_id: span.span_id.to_vec(),
-        parent_span_id: if parent {
-            span.parent_span_id.to_vec()
-        } else {
-            Vec::new()
-        },
-        flags: if parent { FLAGS_HAS_IS_REMOTE } else { 0 },
-        name: span.name.clone(),
-        kind: match span.kind {
-            SpanKind::Internal => span::SpanKind::Internal,
-            SpanKind::Server => span::SpanKind::Server,
-            SpanKind::Client => span::SpanKind::Client,
-        } as i32,
-        start_time_unix_nano: span.start,
-        // A span must not end before it starts, whatever the clocks did.
-        end_time_unix_nano: span.end.max(span.start),
-        attributes: key_values(&span.attributes),
-        events: span
-            .events
-            .iter()
-            .map(|event| span::Event {
-                time_unix_nano: event.time,
-                name: event.name.to_owned(),
-                attributes: key_values(&event.attributes),
-                dropped_attributes_count: 0,
-            })
-            .collect(),
-        dropped_events_count: span.dropped_events,
-        status: match &span.status {
-            SpanStatus::Unset => None,
-            SpanStatus::Error(message) => Some(proto::Status {
-                message: message.clone(),
-                code: proto::status::StatusCode::Error as i32,
-            }),
-        },
-        ..Default::default()
+/// Writes the fields of a `Span`.
+fn encode_span(span: &Span, out: &mut Wire) {
+    out.blob(1, &span.trace_id);
+    out.blob(2, &span.span_id);
+    let mut flags = FLAG_SAMPLED;
+    if span.parent_span_id != [0; 8] {
+        out.blob(4, &span.parent_span_id);
+        flags |= FLAG_HAS_IS_REMOTE;
+        // Who is asked is asked by another process; who asks does so as part
+        // of something in its own.
+        if span.kind == SpanKind::Server {
+            flags |= FLAG_IS_REMOTE;
+        }
     }
+    out.blob(5, span.name.as_bytes());
+    out.number(
+        6,
+        match span.kind {
+            SpanKind::Internal => 1,
+            SpanKind::Server => 2,
+            SpanKind::Client => 3,
+        },
+    );
+    out.fixed64(7, span.start);
+    // A span must not end before it starts, whatever the clocks did.
+    out.fixed64(8, span.end.max(span.start));
+    out.attributes(9, &span.attributes);
+    for event in &span.events {
+        out.message(11, |out| {
+            out.fixed64(1, event.time);
+            out.blob(2, event.name.as_bytes());
+            out.attributes(3, &event.attributes);
+        });
+    }
+    out.number(12, span.dropped_events.into());
+    if let SpanStatus::Error(message) = &span.status {
+        out.message(15, |out| {
+            out.blob(2, message.as_bytes());
+            out.number(3, STATUS_ERROR);
+        });
+    }
+    out.fixed32(16, flags);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spans(count: usize) -> Vec<Span> {
-        let resources: Vec<Arc<Resource>> = ["a", "b"]
-            .into_iter()
-            .map(|name| {
-                Arc::new(Resource {
-                    attributes: vec![Attribute::new("service.name", name)],
-                })
-            })
-            .collect();
-        (0..count)
-            .map(|i| Span {
-                resource: resources[i % 2].clone(),
-                trace_id: [1; 16],
-                span_id: [(i % 255) as u8 + 1; 8],
-                parent_span_id: [0; 8],
-                name: format!("span {i}"),
-                kind: SpanKind::Client,
-                start: 10,
-                end: 20,
-                attributes: vec![Attribute::new("network.peer.port", 80_i64)],
-                events: Vec::new(),
-                dropped_events: 0,
-                status: SpanStatus::Error("reset".to_owned()),
-            })
-            .collect()
-    }
-
-    /// Checks that splitting keeps every span once, under its own resource,
-    /// and that no request is above the limit.
-    #[test]
-    fn splits_without_loss() {
-        let spans = spans(500);
-        let extra = [
-            Attribute::new("deployment.environment.name", "test"),
-            Attribute::new("service.name", "the daemon's own"),
-        ];
-        let mut names = Vec::new();
-        let mut counted = 0;
-        let mut requests = 0;
-        encode(&spans, &extra, 4000, |request, count| {
-            assert!(request.encoded_len() <= 4000);
-            requests += 1;
-            counted += count;
-            for group in &request.resource_spans {
-                let attributes = &group.resource.as_ref().expect("a resource").attributes;
-                assert_eq!(attributes.len(), 2, "service.name is not overwritten");
-                let even = format!("{:?}", attributes[0]).contains("\"a\"");
-                for span in &group.scope_spans[0].spans {
-                    let number: usize = span.name[5..].parse().expect("a number");
-                    assert_eq!(number.is_multiple_of(2), even);
-                    names.push(number);
-                }
-            }
-        });
-        names.sort_unstable();
-        assert_eq!(names, (0..500).collect::<Vec<_>>());
-        assert_eq!(counted, 500);
-        assert!(requests > 5);
-    }
-}
+#[path = "traces_tests.rs"]
+mod tests;

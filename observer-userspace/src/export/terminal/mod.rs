@@ -10,6 +10,7 @@ mod disk;
 pub(super) mod format;
 mod offcpu;
 mod own;
+mod services;
 mod syscalls;
 mod table;
 mod tcp;
@@ -20,7 +21,9 @@ use crate::signals::{Profile, UnixNanos};
 
 pub use offcpu::{Waits, waits};
 pub use own::OwnCost;
+pub use services::colour;
 use view::View;
+pub use view::label;
 
 /// What one summary is made of.
 pub struct Interval<'a> {
@@ -65,6 +68,7 @@ pub fn render(interval: &Interval<'_>) -> String {
     out.push_str(&format::heading(&title, interval));
     out.push('\n');
     for section in [
+        services::section(&view, interval),
         cpu::section(&view, interval),
         offcpu::section(interval),
         syscalls::section(&view, interval),
@@ -84,12 +88,7 @@ pub fn render(interval: &Interval<'_>) -> String {
 
 /// The hottest functions of each workload, for [`Interval::hottest`].
 pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
-    let label = |resource| {
-        profile
-            .resources
-            .get(resource as usize)
-            .map(|r| view::label(r))
-    };
+    let label = |resource| profile.resources.get(resource as usize).map(|r| label(r));
     crate::signals::hottest::hottest(profile, HOTTEST, label)
         .into_iter()
         .map(|hot| {

@@ -113,6 +113,7 @@ mod tests {
                 wait: reason.map(|reason| Waited { reason, state }),
                 value,
                 link: None,
+                route: 0,
             });
         };
         add("idle", Some(Reason::Poll), 2000);

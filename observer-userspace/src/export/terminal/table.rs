@@ -1,7 +1,7 @@
 //! A plain table: first column left, numbers right, last column takes the rest.
 
 use super::Interval;
-use super::format::{cut, heading};
+use super::format::{cut, heading, visible};
 
 /// Widest first column.
 const NAME_WIDTH: usize = 28;
@@ -18,7 +18,7 @@ pub fn table(
     let mut widths: Vec<usize> = headings.iter().map(|h| h.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(visible(cell));
         }
     }
     widths[0] = widths[0].clamp(10, NAME_WIDTH);
@@ -30,7 +30,7 @@ pub fn table(
                 line.push_str(&format!("{:<width$}", cut(cell, width)));
             } else if tail && column + 1 == columns {
                 line.push_str("  ");
-                let used = line.chars().count();
+                let used = visible(&line);
                 line.push_str(&cut(cell, interval.width.saturating_sub(used).max(8)));
             } else {
                 line.push_str(&format!("  {cell:>width$}"));

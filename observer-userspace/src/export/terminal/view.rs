@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::format::plain;
 use crate::signals::metric::ResourceMetrics;
 use crate::signals::{Histogram, MetricPoint, PointValue, Resource, Value};
 
@@ -107,9 +108,10 @@ pub fn label(resource: &Resource) -> String {
     let process = resource
         .get_str("observer.workload.comm")
         .unwrap_or(executable);
+    // Anybody can name a process anything.
     if service == executable || service == process {
-        process.to_string()
+        plain(process)
     } else {
-        format!("{service}/{process}")
+        plain(&format!("{service}/{process}"))
     }
 }

@@ -67,15 +67,6 @@ impl Dns {
         }
     }
 
-    /// Ends questions that began before `before` (kernel time), [`TIMEOUT`]
-    /// after `before`.
-    pub fn expire(&mut self, before: u64, out: &mut Events) {
-        let at = before.saturating_add(TIMEOUT);
-        while let Some(open) = self.open.pop_front_if(|open| open.begun < before) {
-            end(open, at, None, Failure::Timeout, out);
-        }
-    }
-
     fn ask(&mut self, bytes: &[u8], at: u64, out: &mut Events) {
         let Some(message) = Message::read(bytes).filter(|message| !message.response) else {
             out.failed += 1;
@@ -168,6 +159,14 @@ impl Parser for Dns {
             self.ask(frame.data.get(2..).unwrap_or(&[]), at, out);
         }
         self.asks = frames;
+    }
+
+    /// Ends questions that began before `before`, [`TIMEOUT`] after that.
+    fn expire(&mut self, before: u64, out: &mut Events) {
+        let at = before.saturating_add(TIMEOUT);
+        while let Some(open) = self.open.pop_front_if(|open| open.begun < before) {
+            end(open, at, None, Failure::Timeout, out);
+        }
     }
 
     fn answered(&mut self, chunk: &Chunk<'_>, out: &mut Events) {

@@ -8,7 +8,7 @@
 //! loaded by others that were found.
 
 mod flow;
-mod instruction;
+pub(crate) mod instruction;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;

@@ -1,0 +1,245 @@
+//! The records of connections, and their ring.
+
+use aya_ebpf::btf_maps::{PerCpuArray, RingBuf};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::macros::btf_map;
+use observer_common::loss::Loss;
+use observer_common::requests::{
+    CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, REQUEST_RING_BYTES, Tag, TlsSocket,
+    flag,
+};
+use observer_common::slot::{Slot, ThreadState};
+
+use crate::kernel::setting;
+use crate::loss::lost;
+use crate::tally::compare_and_swap;
+
+/// Bytes of a scratch: twice what is captured, so that the verifier sees that
+/// every sum of a place and a length fits.
+pub const DATA: usize = 2 * CAPTURE_MAX as usize;
+
+/// Records in the making.
+#[repr(C)]
+pub struct Scratch {
+    /// Who is connected.
+    pub opened: Opened,
+    /// What comes before the bytes.
+    pub piece: Piece,
+    /// The bytes.
+    pub data: [u8; DATA],
+    /// A socket of TLS.
+    pub socket: TlsSocket,
+    /// 1 = it is in use; see [`claim`].
+    pub busy: u64,
+}
+
+/// One for each program: they may interrupt each other, but not themselves.
+/// The first two are those of sockets, by direction; the others those of TLS
+/// libraries. A power of two.
+pub const SCRATCHES: usize = 4;
+const TLS_SCRATCHES: [u32; 2] = [2, 3];
+
+#[btf_map]
+static REQUEST_SCRATCH: PerCpuArray<Scratch, SCRATCHES> = PerCpuArray::new();
+
+#[btf_map]
+static REQUEST_RING: RingBuf<Piece, { REQUEST_RING_BYTES as usize }> = RingBuf::new();
+
+/// Numbers given by this CPU.
+#[btf_map]
+static REQUEST_NUMBERS: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// When the daemon was woken for a new program.
+#[btf_map]
+static EXECUTED_TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// How soon after that it is woken for another, in nanoseconds.
+const EXECUTED_PAUSE: u64 = 20_000_000;
+
+/// Wake the daemon now / let it sleep.
+const FORCE_WAKEUP: u64 = 2;
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_AVAIL_DATA`: how much waits to be read.
+const AVAILABLE_DATA: u64 = 0;
+
+/// The scratch of a program.
+#[inline(always)]
+pub fn scratch(context: u32) -> Option<*mut Scratch> {
+    REQUEST_SCRATCH.get_ptr_mut(context & (SCRATCHES as u32 - 1))
+}
+
+/// A scratch for a program that can lose its CPU to another thread, which may
+/// run the same program: whoever has it lets it go by [`release`].
+#[inline(always)]
+pub fn claim() -> Option<u32> {
+    for context in TLS_SCRATCHES {
+        let scratch = scratch(context)?;
+        // SAFETY: this CPU's map value, used by others only through its flag.
+        if compare_and_swap(unsafe { &raw mut (*scratch).busy }, 0, 1) == 0 {
+            return Some(context);
+        }
+    }
+    lost(Loss::RequestUnread);
+    None
+}
+
+/// See [`claim`].
+#[inline(always)]
+pub fn release(context: u32) {
+    if let Some(scratch) = scratch(context) {
+        // SAFETY: it is this thread's until now.
+        unsafe { core::ptr::write_volatile(&raw mut (*scratch).busy, 0) };
+    }
+}
+
+/// How often a number is asked for, if another thread takes it.
+const NUMBER_TRIES: u32 = 4;
+
+/// A new number, for a connection or a request: unique; 0 if none can be had.
+#[inline(always)]
+pub fn number() -> u64 {
+    let Some(last) = REQUEST_NUMBERS.get_ptr_mut(0) else {
+        return 0;
+    };
+    for _ in 0..NUMBER_TRIES {
+        // SAFETY: this CPU's map value. The programs of TLS libraries may lose
+        // the CPU to another thread that comes here.
+        let before = unsafe { core::ptr::read_volatile(last) };
+        if compare_and_swap(last, before, before + 1) == before {
+            // SAFETY: has no preconditions.
+            let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
+            return ((cpu + 1) << 44) | (before + 1);
+        }
+    }
+    0
+}
+
+/// Sends `bytes` from `from`; false if there is no room.
+#[inline(always)]
+unsafe fn send(from: *const u8, bytes: u64) -> bool {
+    let ring = (&raw const REQUEST_RING).cast_mut().cast();
+    let part = setting!(request_ring_shift);
+    // The daemon reads four times a second; it is woken each time that another
+    // part of the ring is full.
+    // SAFETY: the ring is a map; the caller's promise.
+    unsafe {
+        let waiting = bpf_ringbuf_query(ring, AVAILABLE_DATA);
+        let flags = if waiting >> part != (waiting + bytes) >> part {
+            FORCE_WAKEUP
+        } else {
+            NO_WAKEUP
+        };
+        let sent = bpf_ringbuf_output(ring, from.cast_mut().cast(), bytes, flags) == 0;
+        if !sent {
+            lost(Loss::RequestRingFull);
+        }
+        sent
+    }
+}
+
+/// A piece to tell of.
+pub struct Told {
+    /// Bytes in all.
+    pub length: u32,
+    /// Bytes in the scratch.
+    pub captured: u32,
+    /// One of [`observer_common::requests::direction`].
+    pub way: u8,
+    /// Kernel time when its call began.
+    pub began: u64,
+    /// Kernel time now.
+    pub now: u64,
+    /// Segments sent again so far.
+    pub retransmits: u32,
+    /// Request that the thread serves.
+    pub request: u64,
+    /// How that is known.
+    pub context: u8,
+}
+
+/// Tells of a piece, and before its first of the connection.
+#[inline(always)]
+pub fn piece(
+    scratch: &mut Scratch,
+    connection: &mut Connection,
+    slot: &Slot,
+    state: &ThreadState,
+    told: &Told,
+) {
+    if connection.announced == 0 {
+        let opened = &mut scratch.opened;
+        opened.tag = Tag::Opened as u32;
+        opened.tgid = slot.tgid;
+        opened.connection = connection.id;
+        opened.at = told.began;
+        opened.workload = slot.workload;
+        opened.protocol = connection.protocol;
+        opened.role = connection.role;
+        opened.flags = connection.flags;
+        opened.padding = [0; 7];
+        // SAFETY: initialized map memory of that size.
+        if !unsafe { send((&raw const *opened).cast(), size_of::<Opened>() as u64) } {
+            return;
+        }
+        connection.announced = 1;
+    }
+    let captured = told.captured & (DATA as u32 - 1);
+    let head = &mut scratch.piece;
+    head.tag = Tag::Piece as u32;
+    head.tgid = slot.tgid;
+    head.connection = connection.id;
+    head.began = told.began;
+    head.ended = told.now;
+    head.request = told.request;
+    head.tid = slot.tid;
+    head.workload = slot.workload;
+    head.length = told.length;
+    head.number = connection.number;
+    head.retransmits = told.retransmits;
+    head.captured = captured as u16;
+    head.direction = told.way;
+    head.flags = connection.flags;
+    if captured < told.length && connection.head != 0 {
+        head.flags |= flag::CUT;
+    }
+    head.context = told.context;
+    head.protocol = connection.protocol;
+    head.role = connection.role;
+    head.padding = [0; 5];
+    head.clock = state.serving.clock;
+    connection.number = connection.number.wrapping_add(1);
+    let bytes = size_of::<Piece>() as u64 + u64::from(captured);
+    // SAFETY: the head and the bytes behind it are initialized map memory.
+    unsafe { send((&raw const scratch.piece).cast(), bytes) };
+}
+
+/// Tells of a connection's end.
+#[inline(always)]
+pub fn closed(record: &Closed) {
+    // SAFETY: an initialized record.
+    unsafe { send((&raw const *record).cast(), size_of::<Closed>() as u64) };
+}
+
+/// Tells of a new program, now: what it does first may matter. Of many at once
+/// the daemon is told a little later.
+#[inline(always)]
+pub fn executed(record: &Executed, now: u64) {
+    let Some(told) = EXECUTED_TOLD.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's map value.
+    let wake = unsafe { now.saturating_sub(*told) > EXECUTED_PAUSE };
+    let flags = if wake { FORCE_WAKEUP } else { NO_WAKEUP };
+    let ring = (&raw const REQUEST_RING).cast_mut().cast();
+    let bytes = size_of::<Executed>() as u64;
+    // SAFETY: the ring is a map; an initialized record; this CPU's map value.
+    unsafe {
+        if wake {
+            *told = now;
+        }
+        if bpf_ringbuf_output(ring, (&raw const *record).cast_mut().cast(), bytes, flags) != 0 {
+            lost(Loss::RequestRingFull);
+        }
+    }
+}

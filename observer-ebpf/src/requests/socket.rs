@@ -1,0 +1,255 @@
+//! A socket: as tracepoints hand it over, or as it is found from a descriptor
+//! where the kernel has none that do (before 6.3).
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
+use aya_ebpf::btf_maps::LruHashMap;
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_sk_storage_get, bpf_skc_to_unix_sock,
+};
+use aya_ebpf::macros::btf_map;
+use observer_common::loss::Loss;
+use observer_common::offsets::MISSING;
+use observer_common::requests::Connection;
+
+use crate::kernel::{current, offset, read, read_at, setting};
+use crate::loss::lost;
+use crate::tcp::tcp_socket;
+
+/// Socket storage that stays with its socket: what a listener accepts begins
+/// anew.
+#[repr(C)]
+pub struct SocketStorage<T> {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: the fields are placeholders that only the loader reads.
+unsafe impl<T> Sync for SocketStorage<T> {}
+
+#[btf_map]
+static REQUEST_SOCKETS: SocketStorage<Connection> = SocketStorage {
+    r#type: core::ptr::null(),
+    key: core::ptr::null(),
+    value: core::ptr::null(),
+    max_entries: core::ptr::null(),
+    map_flags: core::ptr::null(),
+};
+
+/// By address, for sockets that were found from a descriptor: storage wants a
+/// pointer that the verifier trusts. The loader gives it a size where it is used.
+#[btf_map]
+static REQUEST_ADDRESSES: LruHashMap<u64, Connection, 1> = LruHashMap::new();
+
+/// What is asked of a socket.
+pub trait Socket: Copy {
+    /// A field of `struct sock`.
+    fn field<T: Copy>(self, offset: u32) -> T;
+    /// The state of its connection, made (zeroed) if `create`.
+    fn state(self, create: bool) -> Option<&'static mut Connection>;
+    /// What tells it from others.
+    fn address(self) -> u64;
+    /// Of a Unix domain socket: the address of the other end's; 0 if unknown.
+    fn unix_peer(self) -> u64;
+    /// Of a TCP socket: segments sent again.
+    fn retransmits(self) -> u32;
+}
+
+/// Reads `$field` of a socket: `field!(sk, sock_family, u16)`.
+macro_rules! field {
+    ($socket:expr, $field:ident, $ty:ty) => {
+        $crate::requests::socket::Socket::field::<$ty>($socket, $crate::kernel::offset!($field))
+    };
+}
+
+pub(crate) use field;
+
+/// One that the verifier trusts.
+#[derive(Clone, Copy)]
+pub struct Trusted(*const u8);
+
+impl Trusted {
+    /// # Safety
+    ///
+    /// `sk` must be a socket that the verifier trusts, and not null.
+    #[inline(always)]
+    pub unsafe fn new(sk: *const u8) -> Self {
+        Self(sk)
+    }
+}
+
+impl Socket for Trusted {
+    #[inline(always)]
+    fn field<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: a trusted socket; the verifier checks the access.
+        unsafe { read_at(self.0, offset) }
+    }
+
+    #[inline(always)]
+    fn state(self, create: bool) -> Option<&'static mut Connection> {
+        if setting!(by_descriptor) != 0 {
+            return by_address(self.0 as u64, create);
+        }
+        let flags = if create {
+            u64::from(BPF_SK_STORAGE_GET_F_CREATE)
+        } else {
+            0
+        };
+        // SAFETY: a trusted socket; a null value means zeroes.
+        let found: *mut Connection = unsafe {
+            bpf_sk_storage_get(
+                (&raw const REQUEST_SOCKETS).cast_mut().cast(),
+                self.0.cast_mut().cast(),
+                core::ptr::null_mut(),
+                flags,
+            )
+        }
+        .cast();
+        if create && found.is_null() {
+            lost(Loss::RequestStateFailed);
+        }
+        // SAFETY: null or a storage value that lives as long as the program runs.
+        unsafe { found.as_mut() }
+    }
+
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
+    fn unix_peer(self) -> u64 {
+        // SAFETY: a trusted socket.
+        let socket = unsafe { bpf_skc_to_unix_sock(self.0.cast_mut().cast()) };
+        if offset!(unix_peer) == MISSING || socket.is_null() {
+            return 0;
+        }
+        read!(socket as *const u8, unix_peer, u64)
+    }
+
+    #[inline(always)]
+    fn retransmits(self) -> u32 {
+        if offset!(tcp_total_retrans) == MISSING {
+            return 0;
+        }
+        // SAFETY: a trusted socket.
+        let tcp = unsafe { tcp_socket(self.0) };
+        if tcp.is_null() {
+            return 0;
+        }
+        read!(tcp, tcp_total_retrans, u32)
+    }
+}
+
+#[inline(always)]
+fn by_address(address: u64, create: bool) -> Option<&'static mut Connection> {
+    if create && REQUEST_ADDRESSES.get_ptr_mut(&address).is_none() {
+        let new = Connection {
+            id: 0,
+            request: 0,
+            number: 0,
+            protocol: 0,
+            role: 0,
+            direction: 0,
+            tries: 0,
+            announced: 0,
+            connected: 0,
+            closed: 0,
+            flags: 0,
+            head: 0,
+        };
+        if REQUEST_ADDRESSES.insert(&address, &new, 0).is_err() {
+            lost(Loss::RequestStateFailed);
+        }
+    }
+    // SAFETY: a map value. It may be reused for another socket while the
+    // program runs, which then loses a message.
+    REQUEST_ADDRESSES
+        .get_ptr_mut(&address)
+        .map(|connection| unsafe { &mut *connection })
+}
+
+/// One of which only the address is known: every read is checked when it is
+/// made.
+#[derive(Clone, Copy)]
+pub struct Found(u64);
+
+/// `S_IFMT` and `S_IFSOCK` of include/uapi/linux/stat.h.
+const FORMAT: u16 = 0o170_000;
+const SOCKET: u16 = 0o140_000;
+
+/// Bytes at an address of the kernel; zeroes if there are none.
+#[inline(always)]
+pub fn peek<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the destination is a local of that size; callers read integers,
+    // for which zeroes and whatever is read are values.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
+}
+
+impl Found {
+    /// The socket behind a descriptor of the current task.
+    #[inline(always)]
+    pub fn behind(descriptor: u32) -> Option<Self> {
+        let files = read!(current(), task_files, u64);
+        let table: u64 = peek(files + u64::from(offset!(files_fdt)));
+        let limit: u32 = peek(table + u64::from(offset!(fdtable_max)));
+        if table == 0 || descriptor >= limit {
+            return None;
+        }
+        let array: u64 = peek(table + u64::from(offset!(fdtable_fd)));
+        let file: u64 = peek(array + u64::from(descriptor) * 8);
+        let inode: u64 = peek(file + u64::from(offset!(file_inode)));
+        let mode: u16 = peek(inode + u64::from(offset!(inode_mode)));
+        if file == 0 || mode & FORMAT != SOCKET {
+            return None;
+        }
+        let socket: u64 = peek(file + u64::from(offset!(file_private)));
+        let sk: u64 = peek(socket + u64::from(offset!(socket_sk)));
+        if sk == 0 { None } else { Some(Self(sk)) }
+    }
+}
+
+impl Socket for Found {
+    #[inline(always)]
+    fn field<T: Copy>(self, offset: u32) -> T {
+        peek(self.0 + u64::from(offset))
+    }
+
+    #[inline(always)]
+    fn state(self, create: bool) -> Option<&'static mut Connection> {
+        by_address(self.0, create)
+    }
+
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn unix_peer(self) -> u64 {
+        if offset!(unix_peer) == MISSING {
+            return 0;
+        }
+        peek(self.0 + u64::from(offset!(unix_peer)))
+    }
+
+    #[inline(always)]
+    fn retransmits(self) -> u32 {
+        if offset!(tcp_total_retrans) == MISSING {
+            return 0;
+        }
+        peek(self.0 + u64::from(offset!(tcp_total_retrans)))
+    }
+}

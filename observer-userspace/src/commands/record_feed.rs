@@ -1,0 +1,117 @@
+//! Follows the requests that a recording is about.
+
+use anyhow::Result;
+use std::sync::Arc;
+
+use super::record_requests::{RequestFilter, Selection};
+use crate::config;
+use crate::kernel::Kernel;
+use crate::kernel::clock::Clock;
+use crate::kernel::ring::Ring;
+use crate::probes::cpu::{Sampler, Taken};
+use crate::probes::requests::{self, tls::Tls};
+use crate::requests::tracer::{Output, Tracer};
+use crate::stacks::Served;
+
+/// Records read at once, so that the rest gets its turn.
+const BATCH: usize = 16 * 1024;
+
+/// Requests of the recorded processes, as they come.
+pub struct Feed {
+    ring: Ring,
+    tracer: Tracer,
+    output: Output,
+    selection: Selection,
+    /// Kernel time when all programs were attached.
+    since: u64,
+    /// `None` without TLS.
+    tls: Option<Tls>,
+}
+
+impl Feed {
+    /// Takes the requests' ring out of the kernel object, when all programs are
+    /// attached. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the ring is missing or can't be polled.
+    pub fn take(
+        kernel: &mut Kernel,
+        config: &config::Requests,
+        filter: RequestFilter,
+    ) -> Result<Self> {
+        let since = Clock::monotonic();
+        let tls = config.tls.then(|| Tls::start(kernel)).transpose();
+        let tls = tls.unwrap_or_else(|error| {
+            tracing::warn!("TLS is not observed: {error:#}");
+            None
+        });
+        Ok(Self {
+            tls,
+            since,
+            ring: Ring::take(kernel, requests::RING)?,
+            tracer: Tracer::new(requests::options(config)),
+            output: Output::default(),
+            selection: Selection::new(filter),
+        })
+    }
+
+    /// Resolves when there is much to read.
+    pub async fn ready(&self) -> Result<()> {
+        std::future::poll_fn(|context| self.ring.poll_ready(context)).await
+    }
+
+    /// Reads what there is.
+    pub fn read(&mut self) {
+        loop {
+            let read = self.ring.drain(BATCH, |bytes| {
+                if let Some(tgid) = requests::executed(bytes) {
+                    self.tls.iter().for_each(|tls| tls.executed(tgid));
+                } else if !requests::is_one_sided(bytes, self.since) {
+                    self.tracer.record(bytes);
+                }
+            });
+            self.tracer.advance(Clock::monotonic(), &mut self.output);
+            self.count();
+            if read < BATCH {
+                break;
+            }
+        }
+    }
+
+    /// Reads what there is for the last time: nothing is waited for any more.
+    pub fn end(&mut self) {
+        self.read();
+        self.tracer.flush(Clock::monotonic(), &mut self.output);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        for finished in self.output.finished() {
+            self.selection.count(finished);
+        }
+    }
+
+    /// What is known of a request.
+    pub fn served(&self, request: u64) -> Option<Served> {
+        requests::served(&self.tracer, request)
+    }
+
+    /// Leaves of what was taken from `sampler` only what is meant.
+    pub fn select(&mut self, taken: Taken, sampler: &mut Sampler, last: bool) -> Taken {
+        let Self {
+            tracer, selection, ..
+        } = self;
+        let mut known = |request| -> Option<Arc<Served>> {
+            sampler.served(request, &mut |request| requests::served(tracer, request))
+        };
+        Taken {
+            on_cpu: selection.select(taken.on_cpu, &mut known, last),
+            off_cpu: selection.select(taken.off_cpu, &mut known, last),
+        }
+    }
+
+    /// What was selected.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+}

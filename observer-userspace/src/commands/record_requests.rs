@@ -1,0 +1,205 @@
+//! Which samples a recording keeps, if it is about some requests only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::requests::redact::Glob;
+use crate::requests::{Finished, Role};
+use crate::signals::profile::ProfileKind;
+use crate::stacks::{RawProfile, RawSample, Served};
+
+/// Samples that may wait for the end of their request.
+const MAX_HELD: usize = 200_000;
+
+/// Routes that are told of where none matched, and remembered at most.
+const TOLD: usize = 5;
+const MAX_ROUTES: usize = 1000;
+
+/// Which requests a recording is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFilter {
+    /// Their routes; all when empty.
+    pub routes: Vec<Glob>,
+    /// They took so long or longer, in nanoseconds.
+    pub slower_than: u64,
+}
+
+impl RequestFilter {
+    /// Whether a request that is over is meant.
+    pub fn matches(&self, route: Option<&str>, duration: u64) -> bool {
+        let route = route.unwrap_or_default();
+        duration >= self.slower_than
+            && (self.routes.is_empty() || self.routes.iter().any(|like| like.matches(route)))
+    }
+}
+
+/// Samples or nanoseconds, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// Of a request that is meant.
+    pub kept: u64,
+    /// Of another one, or of none.
+    pub left_out: u64,
+    /// Of a request whose end wasn't seen: it may have been meant.
+    pub undecided: u64,
+}
+
+/// Chooses samples by their requests.
+#[derive(Debug)]
+pub struct Selection {
+    filter: RequestFilter,
+    /// Samples whose requests aren't over, on CPU and off CPU.
+    held: [Vec<RawSample>; 2],
+    /// What became of those that aren't held.
+    selected: [Selected; 2],
+    /// Requests of servers that ended, and those that are meant.
+    requests: u64,
+    matched: u64,
+    routes: BTreeMap<Option<Arc<str>>, u64>,
+}
+
+/// The place of what is on CPU or off CPU.
+fn place(kind: ProfileKind) -> usize {
+    usize::from(kind != ProfileKind::OnCpu)
+}
+
+impl Selection {
+    /// For requests that `filter` means.
+    pub fn new(filter: RequestFilter) -> Self {
+        Self {
+            filter,
+            held: Default::default(),
+            selected: Default::default(),
+            requests: 0,
+            matched: 0,
+            routes: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a request that is over.
+    pub fn count(&mut self, finished: &Finished) {
+        if finished.role != Role::Server {
+            return;
+        }
+        self.requests += 1;
+        let route = &finished.route;
+        if self.filter.matches(route.as_deref(), finished.duration()) {
+            self.matched += 1;
+        }
+        if let Some(count) = self.routes.get_mut(route) {
+            *count += 1;
+        } else if self.routes.len() < MAX_ROUTES {
+            self.routes.insert(route.clone(), 1);
+        }
+    }
+
+    /// What is left of a piece of a recording, with samples of earlier pieces
+    /// whose requests are over now. `served` says what is known of a request;
+    /// with the `last` piece nothing is held any more.
+    pub fn select(
+        &mut self,
+        raw: RawProfile,
+        served: &mut dyn FnMut(u64) -> Option<Arc<Served>>,
+        last: bool,
+    ) -> RawProfile {
+        let place = place(raw.kind);
+        let selected = &mut self.selected[place];
+        let mut samples = std::mem::take(&mut self.held[place]);
+        samples.extend(raw.samples);
+        let mut kept = Vec::new();
+        for mut sample in samples {
+            if sample.request == 0 {
+                selected.left_out += sample.value;
+                continue;
+            }
+            sample.served = served(sample.request);
+            let over = sample.served.as_deref();
+            let over = over.and_then(|of| Some((of.route.as_deref(), of.duration?)));
+            match over {
+                Some((route, duration)) if self.filter.matches(route, duration) => {
+                    selected.kept += sample.value;
+                    kept.push(sample);
+                }
+                Some(_) => selected.left_out += sample.value,
+                None if last || self.held[place].len() >= MAX_HELD => {
+                    selected.undecided += sample.value;
+                }
+                None => self.held[place].push(sample),
+            }
+        }
+        RawProfile {
+            samples: kept,
+            ..raw
+        }
+    }
+
+    /// Requests that are meant.
+    pub fn matched(&self) -> u64 {
+        self.matched
+    }
+
+    /// What became of the samples of this kind, those that are held aside.
+    pub fn selected(&self, kind: ProfileKind) -> Selected {
+        self.selected[place(kind)]
+    }
+
+    /// How many requests were meant, in one line.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} of {} requests match {}",
+            self.matched,
+            self.requests,
+            self.meant()
+        )
+    }
+
+    /// What is wrong if none matched.
+    pub fn nothing(&self) -> String {
+        if self.requests == 0 {
+            return format!(
+                "no requests were seen, so none matched {}; nothing is written",
+                self.meant()
+            );
+        }
+        let mut routes: Vec<_> = self.routes.iter().collect();
+        routes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let more = routes.len().saturating_sub(TOLD);
+        let mut told: Vec<String> = routes
+            .iter()
+            .take(TOLD)
+            .map(|(route, count)| match route {
+                Some(route) => format!("{route} ({count})"),
+                None => format!("without a route ({count})"),
+            })
+            .collect();
+        if more > 0 {
+            told.push(format!("{more} more"));
+        }
+        format!(
+            "none of {} requests matched {}; there were {}; nothing is written",
+            self.requests,
+            self.meant(),
+            told.join(", ")
+        )
+    }
+
+    /// The filter as it was given.
+    fn meant(&self) -> String {
+        let mut given: Vec<String> = self
+            .filter
+            .routes
+            .iter()
+            .map(|route| format!("--route {}", route.as_str()))
+            .collect();
+        if self.filter.slower_than > 0 {
+            let duration = std::time::Duration::from_nanos(self.filter.slower_than);
+            let duration = humantime::format_duration(duration);
+            given.push(format!("--slower-than {duration}"));
+        }
+        given.join(" ")
+    }
+}
+
+#[cfg(test)]
+#[path = "record_requests_tests.rs"]
+mod tests;

@@ -1,0 +1,61 @@
+//! `observer trace`: requests as they end, for people.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::Notify;
+
+use super::args::TraceArgs;
+use super::run::{Signals, prepare};
+use super::{Failure, usage};
+use crate::agent::Agent;
+use crate::agent::health::Health;
+use crate::agent::lines::Lines;
+use crate::agent::outlet::Outlet;
+use crate::config::Config;
+use crate::config::values::Family;
+use crate::export::trace_lines::Wanted;
+use crate::identity::Host;
+use crate::requests::tracer::Sampler;
+
+/// Prints spans until it is interrupted, its time is over, or nobody reads.
+pub fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure> {
+    config.probes = vec![Family::Requests];
+    // Whoever looks wants to see them all.
+    config.requests.sampler = Sampler::parse("always_on", None).map_err(usage)?;
+    config.requests.span_limit = None;
+    let slower_than = args.slower_than.unwrap_or_default().0.as_nanos();
+    let wanted = Wanted {
+        service: args.service.clone(),
+        slower_than: u64::try_from(slower_than).unwrap_or(u64::MAX),
+    };
+    prepare(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let signals = Signals::install()?;
+        let closed = Arc::new(Notify::new());
+        let lines = Lines::new(wanted, args.waterfall, closed.clone());
+        let host = Host::detect();
+        let outlet = Outlet::Lines(Box::new(lines));
+        let agent = Agent::start(&config, &host, Health::new(), outlet)?;
+        let requests = Family::Requests.as_str();
+        if !agent.families().contains(&requests) {
+            let why = anyhow::anyhow!("requests can't be seen here; `observer check` says why");
+            return Err(Failure::Runtime(why));
+        }
+        tracing::info!("tracing requests (Ctrl-C ends it)");
+        let end = async {
+            tokio::select! {
+                () = signals.end(config.duration) => {}
+                () = closed.notified() => {}
+            }
+        };
+        agent.run(end).await?;
+        Ok::<(), Failure>(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

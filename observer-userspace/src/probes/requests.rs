@@ -1,0 +1,282 @@
+//! Requests on connections of known protocols.
+//!
+//! The kernel half recognises connections and tells of their bytes, piece by
+//! piece; [`crate::requests`] makes requests of them.
+
+pub mod tls;
+
+use std::mem::offset_of;
+use std::sync::Arc;
+
+use anyhow::Context;
+use observer_common::requests::{Executed, Piece, Protocol, Tag};
+
+use super::causes::{self, Cause};
+use super::{MetricBuilder, Probe, Sink, Tick};
+use crate::config::{self, Config};
+use crate::kernel::clock::Clock;
+use crate::kernel::ring::record;
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
+use crate::requests::metrics::{METRICS, Metrics};
+use crate::requests::redact::Redactor;
+use crate::requests::routes::Routes;
+use crate::requests::semantics;
+use crate::requests::tracer::{Active, Options, Output, Tracer};
+use crate::signals::MetricDef;
+use crate::stacks::Served;
+
+/// What can't be missed of a socket.
+const SOCKET_FIELDS: &[&str] = &[
+    "task_pid",
+    "task_tgid",
+    "task_state",
+    "task_group_leader",
+    "task_cgroups",
+    "task_voluntary",
+    "task_involuntary",
+    "pt_regs_second",
+    "sock_family",
+    "sock_protocol",
+    "sock_type",
+    "sock_saddr",
+    "sock_daddr",
+    "sock_v6_saddr",
+    "sock_v6_daddr",
+    "sock_num",
+    "sock_dport",
+    "sock_net",
+];
+
+/// What the family needs, beside the programs of `sched`.
+pub static SPEC: ProbeSpec = ProbeSpec {
+    family: "requests",
+    observes: "requests and answers on sockets: HTTP, gRPC, PostgreSQL, MySQL, Redis, DNS",
+    programs: &[
+        ProgramSpec {
+            name: "requests_sent",
+            attach: Attach::Tracepoint("sock_send_length"),
+            needs: SOCKET_FIELDS,
+            lost_without: "what programs send: requests of clients, answers of servers",
+        },
+        ProgramSpec {
+            name: "requests_received",
+            attach: Attach::Tracepoint("sock_recv_length"),
+            needs: SOCKET_FIELDS,
+            lost_without: "what programs receive: requests to servers, answers to clients",
+        },
+        ProgramSpec {
+            name: "requests_state",
+            attach: Attach::Tracepoint("inet_sock_set_state"),
+            needs: &["sock_err"],
+            lost_without: "requests that end with their connection, and for which request a \
+                           connection was made",
+        },
+        ProgramSpec {
+            name: "requests_exec",
+            attach: Attach::Tracepoint("sched_process_exec"),
+            needs: &["task_tgid"],
+            lost_without: "TLS in programs that contain their library, until they are found",
+        },
+        tls::PROGRAMS[0],
+        tls::PROGRAMS[1],
+        tls::PROGRAMS[2],
+        tls::PROGRAMS[3],
+        tls::PROGRAMS[4],
+        tls::PROGRAMS[5],
+        tls::PROGRAMS[6],
+        tls::PROGRAMS[7],
+    ],
+};
+
+/// The ring buffer of its records.
+pub const RING: &str = "REQUEST_RING";
+
+/// The family.
+pub struct Requests {
+    tracer: Tracer,
+    metrics: Metrics,
+    redactor: Arc<Redactor>,
+    output: Output,
+    /// Kernel time when all programs were attached.
+    since: u64,
+    /// `None` without TLS.
+    tls: Option<tls::Tls>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self::new(Redactor::default(), Options::default())
+    }
+}
+
+impl Requests {
+    fn new(redactor: Redactor, options: Options) -> Self {
+        let redactor = Arc::new(redactor);
+        Self {
+            tracer: Tracer::new(options),
+            metrics: Metrics::new(Arc::clone(&redactor)),
+            redactor,
+            output: Output::default(),
+            since: 0,
+            tls: None,
+        }
+    }
+
+    /// Counts what the tracer found, and hands on the spans that are kept.
+    fn hand_on(&mut self, sink: &mut Sink<'_>) {
+        for finished in self.output.finished() {
+            self.metrics.observe(finished);
+        }
+        for finished in self.output.kept() {
+            self.metrics.kept(finished);
+        }
+        for finished in self.output.spans() {
+            let resource = (sink.resource)(finished.workload);
+            let span = semantics::span(finished, sink.clock, resource, &self.redactor);
+            sink.kept.push(span);
+        }
+    }
+}
+
+/// What a tracer is to do as configured.
+pub fn options(config: &config::Requests) -> Options {
+    let limit = |(rate, burst)| (f64::from(rate), f64::from(burst));
+    Options {
+        sampler: config.sampler,
+        span_limit: config.span_limit.map(limit),
+        routes: Routes::configured(config.routes.clone(), Arc::new(config.redactor())),
+        ..Options::default()
+    }
+}
+
+/// Whether a record is of a piece from before `since`, when not all programs
+/// were attached: what was sent may be there without what was received. Requests
+/// would wait for answers that nobody saw, and get those of later ones.
+pub fn is_one_sided(record: &[u8], since: u64) -> bool {
+    let at = offset_of!(Piece, ended);
+    let ended = record.get(at..).and_then(|rest| rest.first_chunk());
+    let ended = ended.map(|ended| u64::from_ne_bytes(*ended));
+    tag(record) == Some(Tag::Piece as u32) && ended.is_some_and(|ended| ended < since)
+}
+
+/// The process, if a record tells that one began a program.
+pub fn executed(bytes: &[u8]) -> Option<u32> {
+    let begun = tag(bytes) == Some(Tag::Executed as u32);
+    begun.then(|| record::<Executed>(bytes))?.map(|of| of.tgid)
+}
+
+fn tag(record: &[u8]) -> Option<u32> {
+    record.first_chunk().map(|tag| u32::from_ne_bytes(*tag))
+}
+
+/// What a tracer knows of a request by the kernel half's number.
+pub fn served(tracer: &Tracer, request: u64) -> Option<Served> {
+    let link = tracer.link(request)?;
+    Some(Served {
+        trace_id: link.trace_id,
+        span_id: link.span_id,
+        route: link.route,
+        duration: link.duration,
+        sampled: link.sampled,
+    })
+}
+
+impl Probe for Requests {
+    fn spec(&self) -> &'static ProbeSpec {
+        &SPEC
+    }
+
+    fn configure(&mut self, config: &Config) {
+        let config = &config.requests;
+        *self = Self::new(config.redactor(), options(config));
+    }
+
+    fn metrics(&self) -> &'static [&'static MetricDef] {
+        METRICS
+    }
+
+    fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.since = Clock::monotonic();
+        self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
+        Ok(())
+    }
+
+    fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        let now = Clock::monotonic();
+        for active in self.tracer.active() {
+            if matches!(active.protocol, Protocol::Http1 | Protocol::Http2) {
+                let Active { workload, role, .. } = active;
+                self.metrics
+                    .active(workload, role, active.tls, active.count, now);
+            }
+        }
+        self.metrics.collect(tick.clock, out);
+    }
+
+    fn ring(&self) -> Option<&'static str> {
+        Some(RING)
+    }
+
+    fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
+        if let Some(tgid) = executed(bytes) {
+            self.tls.iter().for_each(|tls| tls.executed(tgid));
+        } else if !is_one_sided(bytes, self.since) {
+            self.tracer.record(bytes);
+        }
+    }
+
+    fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
+        let now = Clock::monotonic();
+        if last {
+            self.tracer.flush(now, &mut self.output);
+        } else {
+            self.tracer.advance(now, &mut self.output);
+        }
+        self.hand_on(sink);
+    }
+
+    fn served(&self, request: u64) -> Option<Served> {
+        served(&self.tracer, request)
+    }
+
+    fn losses(&self) -> Vec<(Cause, u64)> {
+        let lost = self.tracer.losses();
+        let tls = self.tls.as_ref().map(tls::Tls::figures);
+        let tls = tls.unwrap_or_default();
+        vec![
+            (causes::REQUEST_MALFORMED, lost.malformed),
+            (causes::REQUEST_OVERRUN, lost.overrun),
+            (causes::REQUEST_MISSED, lost.missed),
+            (causes::REQUEST_EVICTED, lost.evicted),
+            (causes::REQUEST_UNPARSED, lost.failed),
+            (causes::REQUEST_ABANDONED, lost.abandoned),
+            (causes::REQUEST_CLOCK, lost.clocks),
+            (causes::REQUEST_LIMITED, lost.limited),
+            (causes::REQUEST_UNBUFFERED, lost.unbuffered),
+            (causes::TLS_FILE_FAILED, tls.failed),
+            (causes::TLS_FILE_NO_ROOM, tls.full),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that only pieces are left out, those that ended too early.
+    #[test]
+    fn early_pieces() {
+        let record = |tag: Tag, ended: u64| {
+            let mut bytes = vec![0; size_of::<Piece>()];
+            bytes[..4].copy_from_slice(&(tag as u32).to_ne_bytes());
+            let at = offset_of!(Piece, ended);
+            bytes[at..at + 8].copy_from_slice(&ended.to_ne_bytes());
+            bytes
+        };
+        assert!(is_one_sided(&record(Tag::Piece, 9), 10));
+        assert!(!is_one_sided(&record(Tag::Piece, 10), 10));
+        assert!(!is_one_sided(&record(Tag::Opened, 9), 10));
+        assert!(!is_one_sided(&record(Tag::Piece, 9)[..20], 10));
+        assert!(!is_one_sided(&[], 10));
+    }
+}

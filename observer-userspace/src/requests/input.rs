@@ -1,0 +1,46 @@
+//! What is left of a chunk while a parser goes through it.
+
+use super::protocol::Chunk;
+
+/// The rest of a chunk: bytes that were captured, then some that were not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input<'a> {
+    /// Captured bytes.
+    pub data: &'a [u8],
+    /// Bytes behind them that nobody saw.
+    pub hidden: u64,
+}
+
+impl<'a> Input<'a> {
+    /// All of `chunk`.
+    pub fn of(chunk: &Chunk<'a>) -> Self {
+        let captured = chunk.data.len() as u64;
+        Self {
+            data: chunk.data,
+            hidden: chunk.length.saturating_sub(captured),
+        }
+    }
+
+    /// Bytes that are left, seen or not.
+    pub fn left(&self) -> u64 {
+        self.hidden.saturating_add(self.data.len() as u64)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.hidden == 0
+    }
+
+    /// Skips `count` bytes or as many as there are, and says how many.
+    pub fn skip(&mut self, count: u64) -> u64 {
+        let captured = self.data.len() as u64;
+        if count <= captured {
+            self.data = &self.data[count as usize..];
+            return count;
+        }
+        self.data = &[];
+        let hidden = (count - captured).min(self.hidden);
+        self.hidden -= hidden;
+        captured + hidden
+    }
+}

@@ -1,0 +1,234 @@
+//! Records in the order in which things happened.
+//!
+//! They come out of the ring in the order in which they were put there, by
+//! several CPUs, each at the end of its call. What counts is another order: a
+//! client's request was sent before its server received it, though the
+//! server's record may be made first, while the client is still in its call.
+//! So records wait a moment, and are sorted by a time of their own: nearly
+//! sorted already, so each finds its place a few steps from the end.
+
+/// Where a record waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// What it is sorted by, kernel time.
+    pub at: u64,
+    /// Its connection.
+    pub connection: u64,
+    /// Number in its connection.
+    pub number: u32,
+    /// What it is.
+    pub kind: Kind,
+    /// Its turn came already, before others: see [`Order::earlier`].
+    pub taken: bool,
+    start: u32,
+    length: u32,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A piece that was received.
+    Received,
+    /// A piece that was sent.
+    Sent,
+    /// The end of a connection.
+    Closed,
+}
+
+/// Records that wait.
+#[derive(Debug, Default)]
+pub struct Order {
+    /// Their bytes, in order of arrival, with those of some that are gone.
+    arena: Vec<u8>,
+    /// By time, if `sorted`.
+    waiting: Vec<Waiting>,
+    unsorted: bool,
+    /// The latest time of those that came since this was asked for.
+    newest: Option<u64>,
+}
+
+/// Bytes that may wait; at 250 a record a second's worth of 130,000 of them.
+const MAX_BYTES: usize = 32 << 20;
+/// Steps from the end that are searched for a record's place.
+const STEPS: usize = 64;
+/// Records that are searched for one that is missing.
+const LOOKED_THROUGH: usize = 2048;
+
+impl Order {
+    /// Lets a record wait; false if there is no room.
+    pub fn push(
+        &mut self,
+        at: u64,
+        connection: u64,
+        number: u32,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> bool {
+        let start = self.arena.len();
+        if start + bytes.len() > MAX_BYTES {
+            return false;
+        }
+        self.arena.extend_from_slice(bytes);
+        self.newest = self.newest.max(Some(at));
+        let new = Waiting {
+            at,
+            connection,
+            number,
+            kind,
+            taken: false,
+            start: start as u32,
+            length: bytes.len() as u32,
+        };
+        self.waiting.push(new);
+        let mut place = self.waiting.len() - 1;
+        let lowest = place.saturating_sub(STEPS);
+        while place > lowest && self.waiting[place - 1].at > at {
+            self.waiting[place] = self.waiting[place - 1];
+            place -= 1;
+        }
+        self.waiting[place] = new;
+        self.unsorted |= place == lowest && place > 0 && self.waiting[place - 1].at > at;
+        true
+    }
+
+    /// Until when all records came that will come in time, at `now`: if some
+    /// came just now the ring may hold more, that aren't much older than these.
+    pub fn complete(&mut self, now: u64) -> u64 {
+        self.newest.take().map_or(now, |newest| newest.min(now))
+    }
+
+    /// Whether half of the room is taken.
+    pub fn crowded(&self) -> bool {
+        self.arena.len() > MAX_BYTES / 2
+    }
+
+    /// How many are due that happened at `until` or before: the first ones.
+    pub fn due(&mut self, until: u64) -> usize {
+        if self.unsorted {
+            // Stable: of the same moment, those of the ring's order.
+            self.waiting.sort_by_key(|waiting| waiting.at);
+            self.unsorted = false;
+        }
+        self.waiting.partition_point(|waiting| waiting.at <= until)
+    }
+
+    /// The record at `index`.
+    pub fn get(&self, index: usize) -> Waiting {
+        self.waiting[index]
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self, waiting: &Waiting) -> &[u8] {
+        let start = waiting.start as usize;
+        &self.arena[start..start + waiting.length as usize]
+    }
+
+    /// Pieces behind the one at `index` that were made before it, of the same
+    /// connection.
+    fn earlier_ones(&self, index: usize) -> impl Iterator<Item = (usize, &Waiting)> {
+        let this = self.waiting[index];
+        let behind = self.waiting.iter().enumerate().skip(index + 1);
+        behind.take(LOOKED_THROUGH).filter(move |(_, other)| {
+            other.connection == this.connection
+                && other.kind != Kind::Closed
+                && !other.taken
+                && (other.number.wrapping_sub(this.number) as i32) < 0
+        })
+    }
+
+    /// The first one of this kind that was made before the one at `index`,
+    /// though it is sorted behind it.
+    pub fn earlier(&self, index: usize, kind: Kind) -> Option<usize> {
+        let number = self.waiting[index].number;
+        self.earlier_ones(index)
+            .filter(|(_, other)| other.kind == kind)
+            .min_by_key(|(_, other)| other.number.wrapping_sub(number) as i32)
+            .map(|(index, _)| index)
+    }
+
+    /// How many of the `missing` numbers before the one at `index` are there,
+    /// sorted behind it.
+    pub fn present(&self, index: usize, missing: u32) -> u32 {
+        let number = self.waiting[index].number;
+        let among = |other: &Waiting| number.wrapping_sub(other.number) <= missing;
+        self.earlier_ones(index)
+            .filter(|(_, other)| among(other))
+            .count() as u32
+    }
+
+    /// Marks that one's turn came.
+    pub fn take(&mut self, index: usize) {
+        self.waiting[index].taken = true;
+    }
+
+    /// Lets go of the first `count`, and of all that were taken.
+    pub fn done(&mut self, count: usize) {
+        self.waiting.drain(..count);
+        self.waiting.retain(|waiting| !waiting.taken);
+        let Some(first) = self.waiting.iter().map(|waiting| waiting.start).min() else {
+            self.arena.clear();
+            return;
+        };
+        // Moved to the front only now and then: most of it is gone by then.
+        if first as usize > self.arena.len() / 2 {
+            self.arena.drain(..first as usize);
+            for waiting in &mut self.waiting {
+                waiting.start -= first;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the order against a sort, with records that are far and near from
+    /// their place, and that what is done doesn't come again.
+    #[test]
+    fn sorts() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut order = Order::default();
+        let mut pushed = Vec::new();
+        let mut popped = Vec::new();
+        for round in 0..50u64 {
+            for i in 0..200u64 {
+                let far = if random.u8(..) == 0 { 5_000 } else { 20 };
+                let at = 10_000 + round * 1_000 + i * 5 + random.u64(..far);
+                let bytes = at.to_ne_bytes();
+                assert!(order.push(at, i, i as u32, Kind::Sent, &bytes));
+                pushed.push(at);
+            }
+            let due = order.due(10_000 + round * 1_000);
+            for index in 0..due {
+                let waiting = order.get(index);
+                assert_eq!(order.bytes(&waiting), waiting.at.to_ne_bytes());
+                popped.push(waiting.at);
+            }
+            order.done(due);
+        }
+        let due = order.due(u64::MAX);
+        popped.extend((0..due).map(|index| order.get(index).at));
+        order.done(due);
+        assert!(order.arena.is_empty() && order.waiting.is_empty());
+        pushed.sort_unstable();
+        popped.sort_unstable();
+        assert_eq!(popped, pushed);
+    }
+
+    /// Checks that room is bounded.
+    #[test]
+    fn is_bounded() {
+        let mut order = Order::default();
+        let bytes = [0; 4096];
+        let mut taken = 0;
+        while order.push(taken, 1, 0, Kind::Received, &bytes) {
+            taken += 1;
+        }
+        assert_eq!(taken as usize, MAX_BYTES / bytes.len());
+        assert!(order.crowded());
+        let due = order.due(u64::MAX);
+        order.done(due);
+        assert!(!order.crowded());
+    }
+}

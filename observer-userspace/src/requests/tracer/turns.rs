@@ -1,0 +1,195 @@
+//! The kernel half's numbers of requests: which exchange has which, now and for
+//! a while after its end.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::open::Open;
+use super::slab::{Key, Slab};
+
+/// What is known of a request by its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its trace.
+    pub trace_id: [u8; 16],
+    /// Its span.
+    pub span_id: [u8; 8],
+    /// Its route; known when it is over.
+    pub route: Option<Arc<str>>,
+    /// Whether its span is kept, as far as it is known.
+    pub sampled: bool,
+    /// How long it took in nanoseconds, if it is over.
+    pub duration: Option<u64>,
+}
+
+/// A request that is over.
+#[derive(Clone, Debug)]
+struct Over {
+    request: u64,
+    at: u64,
+    link: Link,
+}
+
+/// Requests by number.
+#[derive(Debug)]
+pub struct Turns {
+    /// The first and the last open exchange of each; between them by
+    /// [`Open::next_of_turn`]: one turn may bring several pipelined requests.
+    open: FxHashMap<u64, (Key, Key)>,
+    /// Those that are over, at places given by their numbers: a newer one takes
+    /// an older one's place. Grows while that would be too early.
+    over: Vec<Option<Over>>,
+}
+
+/// For so long (ns) a request that is over is remembered.
+const REMEMBERED: u64 = 3_000_000_000;
+/// Places for requests that are over.
+const MIN_OVER: usize = 1 << 10;
+const MAX_OVER: usize = 1 << 16;
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            open: FxHashMap::default(),
+            over: vec![None; MIN_OVER],
+        }
+    }
+}
+
+impl Turns {
+    /// An exchange begins.
+    pub fn begin(&mut self, request: u64, key: Key, exchanges: &mut Slab<Open>) {
+        if request == 0 {
+            return;
+        }
+        let (_, last) = self.open.entry(request).or_insert((key, key));
+        if *last != key {
+            if let Some(before) = exchanges.get_mut(*last) {
+                before.next_of_turn = key;
+            }
+            *last = key;
+        }
+    }
+
+    /// The first open exchange with this number, and whether it has several.
+    pub fn first(&self, request: u64) -> Option<(Key, bool)> {
+        let (first, last) = self.open.get(&request)?;
+        Some((*first, first != last))
+    }
+
+    /// An exchange is over, and was taken out.
+    pub fn end(&mut self, key: Key, exchange: &Open, exchanges: &mut Slab<Open>) {
+        let Some((first, last)) = self.open.get_mut(&exchange.request) else {
+            return;
+        };
+        if *first == key {
+            if *last == key {
+                self.open.remove(&exchange.request);
+            } else {
+                *first = exchange.next_of_turn;
+            }
+            return;
+        }
+        // In the middle: what is before it goes on behind it.
+        let mut before = *first;
+        while let Some(here) = exchanges.get_mut(before) {
+            if here.next_of_turn == key {
+                here.next_of_turn = exchange.next_of_turn;
+                if *last == key {
+                    *last = before;
+                }
+                return;
+            }
+            before = here.next_of_turn;
+        }
+    }
+
+    /// Remembers one that is over.
+    pub fn remember(&mut self, request: u64, at: u64, link: Link) {
+        if request == 0 {
+            return;
+        }
+        while self.over.len() < MAX_OVER {
+            let there = &self.over[place(request, self.over.len())];
+            let too_early = there.as_ref().is_some_and(|there| {
+                there.request != request && at.saturating_sub(there.at) < REMEMBERED
+            });
+            if !too_early {
+                break;
+            }
+            let mut more = vec![None; self.over.len() * 2];
+            for over in self.over.drain(..).flatten() {
+                let to = place(over.request, more.len());
+                more[to] = Some(over);
+            }
+            self.over = more;
+        }
+        let to = place(request, self.over.len());
+        self.over[to] = Some(Over { request, at, link });
+    }
+
+    /// One that is over.
+    pub fn over(&self, request: u64) -> Option<&Link> {
+        let over = self.over[place(request, self.over.len())].as_ref()?;
+        (over.request == request).then_some(&over.link)
+    }
+
+    /// One that is over, to be changed.
+    pub fn over_mut(&mut self, request: u64) -> Option<&mut Link> {
+        let to = place(request, self.over.len());
+        let over = self.over[to].as_mut()?;
+        (over.request == request).then_some(&mut over.link)
+    }
+}
+
+/// Where a request is remembered among a power of two of places: numbers grow
+/// one by one, perhaps on each CPU for itself, which stands in the upper bits.
+fn place(request: u64, places: usize) -> usize {
+    let series = (request >> 44).wrapping_mul(0x9e37_79b9);
+    (request ^ series) as usize & (places - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(n: u64) -> Link {
+        Link {
+            trace_id: u128::from(n).to_be_bytes(),
+            span_id: n.to_be_bytes(),
+            route: None,
+            sampled: true,
+            duration: Some(n),
+        }
+    }
+
+    /// Checks that requests are remembered for three seconds as long as there
+    /// are places, that places are bounded, and that none is another's.
+    #[test]
+    fn remembers() {
+        let mut turns = Turns::default();
+        // 10,000 in a second on two CPUs, then all is over for long.
+        for n in 1..=10_000u64 {
+            let request = (n % 2) << 44 | n;
+            turns.remember(request, n * 100_000, link(request));
+        }
+        let found = (1..=10_000u64)
+            .map(|n| (n % 2) << 44 | n)
+            .filter_map(|request| Some((request, turns.over(request)?)));
+        let found: Vec<_> = found.collect();
+        assert!(found.len() > 9_000, "{}", found.len());
+        assert!(found.iter().all(|(n, found)| **found == link(*n)));
+        let grown = turns.over.len();
+        assert!(grown < MAX_OVER);
+        for n in 20_000..50_000u64 {
+            turns.remember(n, 60_000_000_000 + n * 1_000_000, link(n));
+        }
+        assert_eq!(turns.over.len(), grown);
+        for n in 0..200_000u64 {
+            turns.remember(1_000_000 + n, 100_000_000_000_000, link(n));
+        }
+        assert_eq!(turns.over.len(), MAX_OVER);
+        assert!(turns.over(1).is_none() && turns.over(1_199_999).is_some());
+    }
+}
