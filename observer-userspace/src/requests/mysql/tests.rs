@@ -86,7 +86,7 @@ fn eof(number: u8, status: u8) -> Vec<u8> {
 /// The greeting of a server that can do these things.
 fn greeting(capabilities: u32) -> (u8, Vec<u8>) {
     let [a, b, c, d] = capabilities.to_le_bytes();
-    let mut payload = b"\x0a8.0.36\0\x01\0\0\012345678\0".to_vec();
+    let mut payload = b"\x0a8.0.36\0\x01\0\0\x0012345678\0".to_vec();
     payload.extend([a, b, 8, 2, 0, c, d, 21]);
     payload.extend([0; 23]);
     (1, packet(0, &payload))
