@@ -32,6 +32,12 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("perf_map", None),
     ("http1", None),
     ("http2", None),
+    ("postgres", None),
+    ("mysql", None),
+    ("redis", None),
+    ("dns", None),
+    ("sql", None),
+    ("request_targets", None),
 ];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.

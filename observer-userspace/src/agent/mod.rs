@@ -95,12 +95,22 @@ impl Agent {
             diagnostics::start(&mut kernel);
         }
 
+        if let Err(error) = probes::sched::make_room(&mut kernel) {
+            tracing::debug!("threads aren't looked at before they are seen: {error:#}");
+        }
         attach(&mut kernel, &probes::sched::IDENTITY);
         // Scheduling keeps the slot from which all families learn who runs.
         if !attach(&mut kernel, &probes::sched::SPEC) {
             anyhow::bail!(
                 "sched_switch can't be attached, and all probes build on it; `observer check` says more"
             );
+        }
+        // Which call a thread is in, and since when. Before requests, which would
+        // leave connections alone whose bytes they can't find.
+        let has = |family| probes.iter().any(|probe| probe.spec().family == family);
+        let needed = has(probes::offcpu::SPEC.family) || has(probes::requests::SPEC.family);
+        if needed && !has(probes::syscalls::SPEC.family) {
+            attach(&mut kernel, &probes::offcpu::SYSCALLS);
         }
         probes.retain(|probe| {
             probe.spec().family == probes::sched::SPEC.family || attach(&mut kernel, probe.spec())
@@ -115,12 +125,6 @@ impl Agent {
                     "{family}: what is older than the daemon is not known: {error:#}"
                 );
             }
-        }
-        // Which call a thread is in, and since when.
-        let has = |family| probes.iter().any(|probe| probe.spec().family == family);
-        let needed = has(probes::offcpu::SPEC.family) || has(probes::requests::SPEC.family);
-        if needed && !has(probes::syscalls::SPEC.family) {
-            attach(&mut kernel, &probes::offcpu::SYSCALLS);
         }
         let profiler = start_profiler(
             &mut kernel,

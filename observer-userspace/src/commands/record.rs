@@ -21,12 +21,13 @@ pub use super::record_options::RecordOptions;
 use super::record_total::Total;
 use super::run::prepare;
 use super::{Failure, usage};
+use crate::agent::request_options;
 use crate::config::Config;
 use crate::config::values::RecordType;
 use crate::identity::process::comm_from_bytes;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, RequestOptions, ring, unwind};
+use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::{cpu, offcpu, requests, sched};
 use crate::signals::attribute::SharedResource;
 use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions};
@@ -151,13 +152,14 @@ impl Recording {
         // First of all, so that nothing that is mapped is missed.
         let stacks = Stacks::start(SymbolOptions { debug_info: true })?;
         let off_cpu = options.wants_off_cpu();
+        let follow = options.requests.is_some();
         let mut kernel = Kernel::load(&LoadOptions {
             filters: options.filters.clone(),
             histogram_cells: FEW_CELLS,
             counter_cells: FEW_CELLS,
             sched_tallies: false,
             off_cpu: off_cpu.then_some(options.off_cpu_threshold),
-            requests: options.requests.as_ref().map(|_| RequestOptions::default()),
+            requests: follow.then(|| request_options(&options.following)),
             // Twice, because taking over may be late.
             sample_entries: cpu::entries(options.frequency, TAKE_EVERY * 2)
                 + if off_cpu { cpu::OFF_CPU_ENTRIES } else { 0 },
@@ -171,7 +173,7 @@ impl Recording {
         if options.wants_on_cpu() {
             kernel.attach(&cpu::SPEC);
         }
-        if off_cpu || options.requests.is_some() {
+        if off_cpu || follow {
             kernel.attach(&sched::IDENTITY);
             kernel.attach(&offcpu::SYSCALLS);
             kernel.attach(&sched::SPEC);
@@ -179,16 +181,23 @@ impl Recording {
         if off_cpu {
             kernel.attach(&offcpu::SPEC);
         }
-        if options.requests.is_some() {
-            kernel.attach(&requests::SPEC);
-        }
+        let requests_attached = follow && kernel.attach(&requests::SPEC);
         kernel.attach(&cpu::UNWIND);
         for state in kernel.states() {
             if let Some(failure) = &state.failure {
                 let (name, lost) = (state.program.name, state.program.lost_without);
+                // Requests are seen in several ways, and some may be enough.
+                if state.family == requests::SPEC.family && requests_attached {
+                    tracing::warn!("{name}: {failure} (without it: no {lost})");
+                    continue;
+                }
                 anyhow::bail!("{name}: {failure} (without it: no {lost})");
             }
         }
+        let filter = options.requests.clone();
+        let requests = filter
+            .map(|filter| Feed::take(&mut kernel, &options.following, filter))
+            .transpose()?;
         kernel.forget_types();
         let mut sampler = if options.wants_on_cpu() {
             cpu::Sampler::attach(&mut kernel, options.frequency)?
@@ -198,10 +207,6 @@ impl Recording {
         if off_cpu {
             sampler.follow(offcpu::Blocked::new(&mut kernel)?);
         }
-        let filter = options.requests.clone();
-        let requests = filter
-            .map(|filter| Feed::take(&mut kernel, filter))
-            .transpose()?;
         let (processes, tables) = unwind::take(&mut kernel)?;
         stacks.unwind(UnwindOptions {
             processes,

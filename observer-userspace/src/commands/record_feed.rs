@@ -4,12 +4,13 @@ use anyhow::Result;
 use std::sync::Arc;
 
 use super::record_requests::{RequestFilter, Selection};
+use crate::config;
 use crate::kernel::Kernel;
 use crate::kernel::clock::Clock;
 use crate::kernel::ring::Ring;
 use crate::probes::cpu::{Sampler, Taken};
-use crate::probes::requests;
-use crate::requests::tracer::{Options, Output, Tracer};
+use crate::probes::requests::{self, tls::Tls};
+use crate::requests::tracer::{Output, Tracer};
 use crate::stacks::Served;
 
 /// Records read at once, so that the rest gets its turn.
@@ -21,18 +22,34 @@ pub struct Feed {
     tracer: Tracer,
     output: Output,
     selection: Selection,
+    /// Kernel time when all programs were attached.
+    since: u64,
+    /// `None` without TLS.
+    tls: Option<Tls>,
 }
 
 impl Feed {
-    /// Takes the requests' ring out of the kernel object. Must be called inside
-    /// a tokio runtime.
+    /// Takes the requests' ring out of the kernel object, when all programs are
+    /// attached. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When the ring is missing or can't be polled.
-    pub fn take(kernel: &mut Kernel, filter: RequestFilter) -> Result<Self> {
+    pub fn take(
+        kernel: &mut Kernel,
+        config: &config::Requests,
+        filter: RequestFilter,
+    ) -> Result<Self> {
+        let since = Clock::monotonic();
+        let tls = config.tls.then(|| Tls::start(kernel)).transpose();
+        let tls = tls.unwrap_or_else(|error| {
+            tracing::warn!("TLS is not observed: {error:#}");
+            None
+        });
         Ok(Self {
+            tls,
+            since,
             ring: Ring::take(kernel, requests::RING)?,
-            tracer: Tracer::new(Options::default()),
+            tracer: Tracer::new(requests::options(config)),
             output: Output::default(),
             selection: Selection::new(filter),
         })
@@ -46,7 +63,13 @@ impl Feed {
     /// Reads what there is.
     pub fn read(&mut self) {
         loop {
-            let read = self.ring.drain(BATCH, |bytes| self.tracer.record(bytes));
+            let read = self.ring.drain(BATCH, |bytes| {
+                if let Some(tgid) = requests::executed(bytes) {
+                    self.tls.iter().for_each(|tls| tls.executed(tgid));
+                } else if !requests::is_one_sided(bytes, self.since) {
+                    self.tracer.record(bytes);
+                }
+            });
             self.tracer.advance(Clock::monotonic(), &mut self.output);
             self.count();
             if read < BATCH {

@@ -7,9 +7,9 @@ use anyhow::Context as _;
 
 use super::record_requests::RequestFilter;
 use crate::agent::cgroup_filters;
-use crate::config::Config;
 use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
+use crate::config::{self, Config};
 use crate::export::profile_file::Output;
 use crate::kernel::object::Filters;
 
@@ -41,6 +41,8 @@ pub struct RecordOptions {
     pub command: Vec<OsString>,
     /// Which requests it is about, if not about everything.
     pub requests: Option<RequestFilter>,
+    /// How requests are followed then.
+    pub following: config::Requests,
     /// Bytes that unwinding tables may take in the kernel.
     pub table_bytes: u64,
 }
@@ -93,6 +95,7 @@ impl RecordOptions {
             off_cpu_outputs,
             command,
             requests: requests(record),
+            following: config.requests.clone(),
             table_bytes: config.tables.unwind_bytes,
         })
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::Notify;
 
-use super::Failure;
 use super::args::TraceArgs;
 use super::run::{Signals, prepare};
+use super::{Failure, usage};
 use crate::agent::Agent;
 use crate::agent::health::Health;
 use crate::agent::lines::Lines;
@@ -17,12 +17,14 @@ use crate::config::Config;
 use crate::config::values::Family;
 use crate::export::trace_lines::Wanted;
 use crate::identity::Host;
+use crate::requests::tracer::Sampler;
 
 /// Prints spans until it is interrupted, its time is over, or nobody reads.
 pub fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure> {
     config.probes = vec![Family::Requests];
     // Whoever looks wants to see them all.
-    (config.spans.rate, config.spans.burst) = (u32::MAX, u32::MAX);
+    config.requests.sampler = Sampler::parse("always_on", None).map_err(usage)?;
+    config.requests.span_limit = None;
     let slower_than = args.slower_than.unwrap_or_default().0.as_nanos();
     let wanted = Wanted {
         service: args.service.clone(),

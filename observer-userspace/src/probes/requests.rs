@@ -5,14 +5,15 @@
 
 pub mod tls;
 
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use anyhow::Context;
-use observer_common::requests::{Executed, Protocol, Tag};
+use observer_common::requests::{Executed, Piece, Protocol, Tag};
 
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::kernel::clock::Clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
@@ -96,6 +97,8 @@ pub struct Requests {
     metrics: Metrics,
     redactor: Arc<Redactor>,
     output: Output,
+    /// Kernel time when all programs were attached.
+    since: u64,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
 }
@@ -114,6 +117,7 @@ impl Requests {
             metrics: Metrics::new(Arc::clone(&redactor)),
             redactor,
             output: Output::default(),
+            since: 0,
             tls: None,
         }
     }
@@ -132,6 +136,37 @@ impl Requests {
             sink.kept.push(span);
         }
     }
+}
+
+/// What a tracer is to do as configured.
+pub fn options(config: &config::Requests) -> Options {
+    let limit = |(rate, burst)| (f64::from(rate), f64::from(burst));
+    Options {
+        sampler: config.sampler,
+        span_limit: config.span_limit.map(limit),
+        routes: Routes::configured(config.routes.clone(), Arc::new(config.redactor())),
+        ..Options::default()
+    }
+}
+
+/// Whether a record is of a piece from before `since`, when not all programs
+/// were attached: what was sent may be there without what was received. Requests
+/// would wait for answers that nobody saw, and get those of later ones.
+pub fn is_one_sided(record: &[u8], since: u64) -> bool {
+    let at = offset_of!(Piece, ended);
+    let ended = record.get(at..).and_then(|rest| rest.first_chunk());
+    let ended = ended.map(|ended| u64::from_ne_bytes(*ended));
+    tag(record) == Some(Tag::Piece as u32) && ended.is_some_and(|ended| ended < since)
+}
+
+/// The process, if a record tells that one began a program.
+pub fn executed(bytes: &[u8]) -> Option<u32> {
+    let begun = tag(bytes) == Some(Tag::Executed as u32);
+    begun.then(|| record::<Executed>(bytes))?.map(|of| of.tgid)
+}
+
+fn tag(record: &[u8]) -> Option<u32> {
+    record.first_chunk().map(|tag| u32::from_ne_bytes(*tag))
 }
 
 /// What a tracer knows of a request by the kernel half's number.
@@ -153,17 +188,7 @@ impl Probe for Requests {
 
     fn configure(&mut self, config: &Config) {
         let config = &config.requests;
-        let routes = Routes::configured(config.routes.clone(), Arc::new(config.redactor()));
-        let limit = |(rate, burst)| (f64::from(rate), f64::from(burst));
-        *self = Self::new(
-            config.redactor(),
-            Options {
-                sampler: config.sampler,
-                span_limit: config.span_limit.map(limit),
-                routes,
-                ..Options::default()
-            },
-        );
+        *self = Self::new(config.redactor(), options(config));
     }
 
     fn metrics(&self) -> &'static [&'static MetricDef] {
@@ -171,6 +196,7 @@ impl Probe for Requests {
     }
 
     fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        self.since = Clock::monotonic();
         self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
         Ok(())
     }
@@ -192,14 +218,11 @@ impl Probe for Requests {
     }
 
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
-        let tag = bytes.first_chunk().map(|tag| u32::from_ne_bytes(*tag));
-        if tag == Some(Tag::Executed as u32) {
-            if let (Some(tls), Some(executed)) = (&self.tls, record::<Executed>(bytes)) {
-                tls.executed(executed.tgid);
-            }
-            return;
+        if let Some(tgid) = executed(bytes) {
+            self.tls.iter().for_each(|tls| tls.executed(tgid));
+        } else if !is_one_sided(bytes, self.since) {
+            self.tracer.record(bytes);
         }
-        self.tracer.record(bytes);
     }
 
     fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
@@ -229,5 +252,27 @@ impl Probe for Requests {
             (causes::REQUEST_LIMITED, lost.limited),
             (causes::REQUEST_UNBUFFERED, lost.unbuffered),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that only pieces are left out, those that ended too early.
+    #[test]
+    fn early_pieces() {
+        let record = |tag: Tag, ended: u64| {
+            let mut bytes = vec![0; size_of::<Piece>()];
+            bytes[..4].copy_from_slice(&(tag as u32).to_ne_bytes());
+            let at = offset_of!(Piece, ended);
+            bytes[at..at + 8].copy_from_slice(&ended.to_ne_bytes());
+            bytes
+        };
+        assert!(is_one_sided(&record(Tag::Piece, 9), 10));
+        assert!(!is_one_sided(&record(Tag::Piece, 10), 10));
+        assert!(!is_one_sided(&record(Tag::Opened, 9), 10));
+        assert!(!is_one_sided(&record(Tag::Piece, 9)[..20], 10));
+        assert!(!is_one_sided(&[], 10));
     }
 }

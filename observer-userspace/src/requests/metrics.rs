@@ -36,7 +36,7 @@ use names::Names;
 pub const SERIES: u32 = 500;
 
 /// Series of all workloads together, but for those of overflow.
-const ALL_SERIES: usize = 1 << 14;
+const ALL_SERIES: usize = 1 << 15;
 
 /// Counts requests. Everything is kept until the end: points are cumulative.
 pub struct Metrics {
@@ -222,7 +222,7 @@ impl Metrics {
             times: 0,
             _route: finished.route.clone(),
         });
-        // There are 2^14 and a few for each workload.
+        // There are 2^15 and a few for each workload.
         (self.series.len() - 1) as u32
     }
 

@@ -13,6 +13,7 @@
 pub mod call;
 #[cfg(test)]
 mod conversation;
+pub mod dns;
 pub mod finished;
 pub mod frames;
 pub mod grpc;
@@ -22,6 +23,7 @@ pub mod http1;
 pub mod http2;
 mod input;
 pub mod metrics;
+pub mod mysql;
 pub mod postgres;
 pub mod protocol;
 #[cfg(test)]

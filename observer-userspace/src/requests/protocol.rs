@@ -100,6 +100,11 @@ pub trait Parser: Send {
     /// Chunks of this connection were lost before the next one.
     fn missed(&mut self, out: &mut Events);
 
+    /// Time has passed: what began before `before` (kernel time) and can't be
+    /// answered any more ends. For protocols whose answers may get lost, whose
+    /// parser says how long it takes to be sure.
+    fn expire(&mut self, _before: u64, _out: &mut Events) {}
+
     /// The connection ended at `at`: what is open ends, by an answer that ends
     /// with its connection or with a [`super::Failure`].
     fn closed(&mut self, at: u64, out: &mut Events);

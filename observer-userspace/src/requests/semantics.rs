@@ -39,7 +39,7 @@ pub fn span(
     resource: SharedResource,
     redact: &Redactor,
 ) -> Span {
-    let mut out = Attributes::new();
+    let mut out = Attributes::new(finished);
     let name = match &finished.call {
         Call::Http(call) => http::describe(call, finished, redact, &mut out),
         Call::Rpc(call) => rpc::describe(call, finished, redact, &mut out),
@@ -67,7 +67,7 @@ pub fn span(
         },
         start: clock.wall(finished.begun),
         end: clock.wall(finished.ended.max(finished.begun)),
-        attributes: out.into_sorted(),
+        attributes: out.finish(),
         events: Vec::new(),
         dropped_events: 0,
         status: error.map_or(SpanStatus::Unset, |error| {
@@ -81,7 +81,7 @@ fn network(finished: &Finished, out: &mut Attributes) {
     let endpoints = &finished.endpoints;
     out.put("network.transport", transport(endpoints.transport));
     if let Some((address, port)) = endpoints.peer {
-        out.put("network.peer.address", address.to_string());
+        out.put_address("network.peer.address", address);
         out.put("network.peer.port", port);
     }
 }
@@ -159,7 +159,7 @@ pub fn server<'a>(
         return Some((Cow::Borrowed(name), Some(port.unwrap_or(usual))));
     }
     let (address, port) = end?;
-    Some((Cow::Owned(address.to_string()), Some(port)))
+    Some((Cow::Owned(attributes::address_text(address)), Some(port)))
 }
 
 /// The address of the end that serves.

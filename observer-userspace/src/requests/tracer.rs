@@ -46,7 +46,7 @@ use observer_common::requests::{Closed, Opened, Piece, Protocol, direction, role
 use rustc_hash::FxHashMap;
 
 use super::routes::Routes;
-use super::{Chunk, Event, Events, Role};
+use super::{Chunk, Event, Events, Role, Transport, dns};
 use connections::{Connections, Slot};
 use held::Held;
 use open::Open;
@@ -148,6 +148,8 @@ pub struct Tracer {
     undecided: Undecided,
     random: fastrand::Rng,
     losses: Losses,
+    /// When questions without an answer were looked for.
+    expired: u64,
     /// Used again for each piece.
     events: Events,
     /// Exchanges that won't end, to be dropped.
@@ -159,6 +161,8 @@ pub struct Tracer {
 /// A connection that wasn't used for so long (ns) is forgotten: the end of
 /// some isn't told.
 const IDLE: u64 = 600_000_000_000;
+/// One of datagrams without an open question, likewise.
+const IDLE_DATAGRAMS: u64 = 20_000_000_000;
 
 impl Tracer {
     /// A tracer that knows nothing yet.
@@ -178,6 +182,7 @@ impl Tracer {
             undecided: Undecided::default(),
             random: fastrand::Rng::new(),
             losses: Losses::default(),
+            expired: 0,
             events: Events::default(),
             stale: Vec::new(),
             release: Vec::new(),
@@ -226,12 +231,15 @@ impl Tracer {
     }
 
     /// Handles what happened until a moment ago (the hold before `now`, kernel
-    /// time) in the order in which it did. `out` is emptied first.
+    /// time, and before the latest record: the ring may hold more) in the order
+    /// in which it did. `out` is emptied first. To be called after each batch of
+    /// records, and now and then without any.
     pub fn advance(&mut self, now: u64, out: &mut Output) {
+        let complete = self.order.complete(now);
         let until = if self.order.crowded() {
             u64::MAX
         } else {
-            now.saturating_sub(self.hold)
+            complete.saturating_sub(self.hold)
         };
         self.handle(now, until, out);
     }
@@ -374,7 +382,36 @@ impl Tracer {
             self.forget(oldest);
         }
         self.threads.sweep(now);
+        self.expire(until.min(now), out);
         self.undecided.expire(now);
+    }
+
+    /// Ends questions that weren't answered, and forgets the sockets of others:
+    /// the end of those isn't told.
+    fn expire(&mut self, now: u64, out: &mut Output) {
+        if now.saturating_sub(self.expired) < dns::TIMEOUT / 4 {
+            return;
+        }
+        self.expired = now;
+        let unsure = self.connections.unsure();
+        for number in &unsure {
+            let Some(slot) = self.connections.slot(*number) else {
+                continue;
+            };
+            let Some(connection) = self.connections.get_mut(slot) else {
+                continue;
+            };
+            let datagrams = connection.endpoints.transport == Transport::Udp;
+            if !connection.open.is_empty() {
+                if let Some(parser) = &mut connection.parser {
+                    parser.expire(now.saturating_sub(dns::TIMEOUT), &mut self.events);
+                    self.happened(slot, None, out);
+                }
+            } else if datagrams && now.saturating_sub(connection.last) > IDLE_DATAGRAMS {
+                self.forget(slot);
+            }
+        }
+        self.connections.watch(unsure);
     }
 
     /// One record's turn.
@@ -389,7 +426,8 @@ impl Tracer {
         }
         let slot = self.connections.slot(waiting.connection);
         let skips = |tracer: &Self| {
-            slot.and_then(|slot| tracer.connections.get(slot)?.skips(waiting.number))
+            let connection = slot.and_then(|slot| tracer.connections.get(slot));
+            connection.and_then(|connection| connection.skips(waiting.number))
         };
         if skips(self).is_some() {
             // Perhaps what is missing is there, only sorted behind: of the same
@@ -397,7 +435,7 @@ impl Tracer {
             while let Some(earlier) = order.earlier(index, waiting.kind) {
                 let other = order.get(earlier);
                 order.take(earlier);
-                self.piece(other.at, order.bytes(&other), out);
+                self.piece(slot, other.at, order.bytes(&other), out);
             }
             let missing = skips(self).map_or(0, |missing| {
                 missing.saturating_sub(order.present(index, missing))
@@ -406,7 +444,7 @@ impl Tracer {
                 self.missed(slot, missing, out);
             }
         }
-        self.piece(waiting.at, order.bytes(&waiting), out);
+        self.piece(slot, waiting.at, order.bytes(&waiting), out);
     }
 
     /// Pieces of a connection were lost.
@@ -436,11 +474,10 @@ impl Tracer {
         self.happened(slot, None, out);
     }
 
-    fn piece(&mut self, at: u64, bytes: &[u8], out: &mut Output) {
+    fn piece(&mut self, slot: Option<Slot>, at: u64, bytes: &[u8], out: &mut Output) {
         let Some((piece, data)) = wire::piece(bytes) else {
             return;
         };
-        let slot = self.connections.slot(piece.connection);
         let Some(slot) = slot.or_else(|| self.guessed(&piece)) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! What a collector got: spans, the last value of each series, links of samples.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use anyhow::Result;
 use observer_userspace::export::Signal;
@@ -41,7 +42,7 @@ pub enum Value {
 pub type Attributes = BTreeMap<String, Value>;
 
 /// A span.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Span {
     /// Its resource's service.name.
     pub service: String,
@@ -124,6 +125,37 @@ impl Span {
             Some((name.to_owned(), self.real(key)?))
         });
         times.collect()
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let kind = match self.kind {
+            kind::SERVER => "server",
+            kind::CLIENT => "client",
+            _ => "other",
+        };
+        write!(
+            f,
+            "{} {kind} {:?} {:.6} s, trace {} span {} parent {} status {}",
+            self.service,
+            self.name,
+            self.seconds(),
+            hex(&self.trace),
+            hex(&self.id),
+            hex(&self.parent),
+            self.status
+        )?;
+        for (key, value) in &self.attributes {
+            match value {
+                Value::Text(text) => write!(f, ", {key}={text}")?,
+                Value::Int(n) => write!(f, ", {key}={n}")?,
+                Value::Real(x) => write!(f, ", {key}={x}")?,
+                Value::Other => write!(f, ", {key}=…")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ mod wire;
 pub const SCOPE_NAME: &str = "observer";
 
 /// The version of the semantic conventions that the names follow.
-pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 /// Encoded size above which a batch is split. gRPC receivers refuse messages
 /// above 4 MiB by default, counted after decompression; the rest is slack for

@@ -84,6 +84,7 @@ fn rules_on_paths() {
         ("/a/tok-*", "/a/tok-1", "/a/REDACTED"),
         ("/a/tok-*", "/a/b", "/a/b"),
         ("*secret*", "/x/my-SECRET/y", "/x/REDACTED/y"),
+        ("secret", "/x/secret;a=b/secrets", "/x/REDACTED/secrets"),
         ("*secret*", "/x/my-%73ecret/y", "/x/REDACTED/y"),
     ];
     for (rule, path, expected) in table {
@@ -98,7 +99,7 @@ fn rules_on_paths() {
 #[test]
 fn urls_names_and_statements() {
     let r = redactor(&["*secret*"], &[]);
-    let url = |target: &str| r.url("https", "h:8443", &Target::split(target));
+    let url = |target: &str| r.url("https", "h", Some(8443), &Target::split(target));
     assert_eq!(url("/a?b=c"), "https://h:8443/a?b=REDACTED");
     assert_eq!(
         url("http://joe:pw@h/a"),
@@ -125,7 +126,7 @@ fn hostile_targets() {
             .collect();
         let target = format!("{text}?k=canary{text}&canary2={text}");
         let target = Target::split(&target);
-        let out = some.url("http", "h", &target);
+        let out = some.url("http", "h", None, &target);
         assert!(!out.contains("canary\u{0}"), "{out:?}");
         assert!(!some.query(&format!("a=canary{text}")).contains("canary"));
         some.path(&text);

@@ -38,7 +38,7 @@ pub(super) fn describe(
     out.put_some("db.operation.batch.size", call.batch.filter(|n| *n > 1));
     let server = super::served_by(&finished.endpoints, finished.role);
     let name = server.map(|(address, port)| {
-        out.put("server.address", address.to_string());
+        out.put_address("server.address", address);
         out.put("server.port", port);
         format!("{address}:{port}")
     });

@@ -30,7 +30,7 @@ pub(super) fn describe(
     out.put_text("observer.dns.question.type", &call.question);
     out.put_some("observer.dns.response_code", call.code.map(code_name));
     if let Some((address, port)) = super::served_by(&finished.endpoints, finished.role) {
-        out.put("server.address", address.to_string());
+        out.put_address("server.address", address);
         out.put("server.port", port);
     }
     match call.question.is_empty() {

@@ -41,7 +41,7 @@ pub(super) fn describe(
     match finished.role {
         Role::Server => {
             if let Some((address, _)) = endpoints.peer {
-                out.put("client.address", address.to_string());
+                out.put_address("client.address", address);
             }
             if seen {
                 let path = if target.path.is_empty() {
@@ -56,8 +56,9 @@ pub(super) fn describe(
         }
         Role::Client => {
             if seen && let Some((address, port)) = &server {
-                let authority = authority(&redact.name(address), *port, endpoints.tls);
-                out.put("url.full", redact.url(scheme, &authority, &target));
+                let usual = if endpoints.tls { 443 } else { 80 };
+                let port = port.filter(|port| *port != usual);
+                out.put("url.full", redact.url(scheme, address, port, &target));
             }
             out.put_some("url.template", finished.route.as_deref().map(str::to_owned));
         }
@@ -67,20 +68,7 @@ pub(super) fn describe(
         known => super::method(known),
     };
     match &finished.route {
-        Some(route) => format!("{method} {route}"),
+        Some(route) => [method, " ", route].concat(),
         None => method.to_owned(),
-    }
-}
-
-/// Host and port as in a URL, without the usual port.
-fn authority(address: &str, port: Option<u16>, tls: bool) -> String {
-    let usual = if tls { 443 } else { 80 };
-    let address = match address.contains(':') {
-        true => format!("[{address}]"),
-        false => address.to_owned(),
-    };
-    match port {
-        Some(port) if port != usual => format!("{address}:{port}"),
-        _ => address,
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn describe(
         out.put_some("server.port", port);
     }
     if let (Role::Server, Some((address, _))) = (finished.role, finished.endpoints.peer) {
-        out.put("client.address", address.to_string());
+        out.put_address("client.address", address);
     }
     out.put_some(
         "rpc.response.status_code",

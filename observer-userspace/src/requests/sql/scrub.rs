@@ -320,7 +320,9 @@ impl Scrubber<'_> {
             let exponent = matches!(byte, b'+' | b'-')
                 && matches!(before, b'e' | b'E')
                 && self.peek(1).is_ascii_digit();
-            if !in_word(byte) && byte != b'.' && !exponent {
+            // In PostgreSQL a dollar-quoted string may follow.
+            let dollar = byte == b'$' && !self.mysql;
+            if dollar || !(in_word(byte) || byte == b'.' || exponent) {
                 break;
             }
             before = byte;

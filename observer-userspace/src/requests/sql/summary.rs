@@ -321,7 +321,10 @@ impl<'a> Walk<'a> {
         while self.at < self.tokens.len() {
             self.step();
         }
-        if self.targets != 1 {
+        let operation = self.found.operation;
+        let no_table = ["USE", "CALL", "EXECUTE"].contains(&operation)
+            || (operation.contains(' ') && !operation.ends_with(" TABLE"));
+        if self.targets != 1 || no_table {
             self.found.collection = None;
         }
         self.found

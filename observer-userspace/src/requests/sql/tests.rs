@@ -174,3 +174,44 @@ fn summaries() {
     let batch = describe("update t set a=1; update t set a=2", Dialect::Postgres);
     assert_eq!((batch.operation, batch.count), ("BATCH UPDATE", 2));
 }
+
+/// Checks that no literal comes out, in whatever way it is quoted, whatever is
+/// in it, and wherever the statement is cut.
+#[test]
+fn no_literal_survives() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let bytes = b"'\"\\`$-/*#;eEx \n\0a?1\xc3\xa9";
+    for _ in 0..20_000 {
+        let data: Vec<u8> = (0..random.usize(..120))
+            .map(|_| {
+                if random.bool() {
+                    bytes[random.usize(..bytes.len())]
+                } else {
+                    random.u8(..)
+                }
+            })
+            .collect();
+        for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::MySqlPlain] {
+            let text = quoting::statement(&data, dialect);
+            quoting::check(&text, random.usize(..=text.len()), dialect);
+        }
+    }
+}
+
+/// Checks that a statement from the cache is the one that is described, for
+/// more statements than it holds, and that it stays small.
+#[test]
+fn cache_agrees() {
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut cache = Cache::default();
+    for _ in 0..20_000 {
+        let text = format!(
+            "SELECT a{} FROM t WHERE b = {} AND c = '{}'",
+            random.u32(..3000),
+            random.u32(..3),
+            random.u32(..2)
+        );
+        let found = cache.describe(text.as_bytes(), Dialect::Postgres);
+        assert_eq!(*found, describe(&text, Dialect::Postgres));
+    }
+}

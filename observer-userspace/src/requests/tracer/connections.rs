@@ -36,7 +36,8 @@ pub struct Connection {
     pair: Option<Pair>,
     /// Number that the next piece should have; `None` before the first.
     next: Option<u32>,
-    last: u64,
+    /// When it was used last, a second more or less.
+    pub last: u64,
     newer: Slot,
     older: Slot,
 }
@@ -45,6 +46,9 @@ pub struct Connection {
 pub type Slot = u32;
 
 const NONE: Slot = Slot::MAX;
+
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 impl Connection {
     /// What it speaks.
@@ -97,6 +101,8 @@ pub struct Connections {
     free: Vec<Slot>,
     numbers: FxHashMap<u64, Slot>,
     pairs: FxHashMap<Pair, Slot>,
+    /// Numbers of those whose answers may get lost, with some that are gone.
+    unsure: Vec<u64>,
     newest: Slot,
     oldest: Slot,
     max: usize,
@@ -110,6 +116,7 @@ impl Connections {
             free: Vec::new(),
             numbers: FxHashMap::default(),
             pairs: FxHashMap::default(),
+            unsure: Vec::new(),
             newest: NONE,
             oldest: NONE,
             max: max.clamp(1, 1 << 24),
@@ -139,6 +146,19 @@ impl Connections {
     /// The one at `slot`.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Takes the numbers of those whose answers may get lost; [`Self::watch`]
+    /// gives them back.
+    pub fn unsure(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unsure)
+    }
+
+    /// Watches these further, if they are still there.
+    pub fn watch(&mut self, mut unsure: Vec<u64>) {
+        unsure.retain(|number| self.numbers.contains_key(number));
+        unsure.append(&mut self.unsure);
+        self.unsure = unsure;
     }
 
     /// The one that wasn't used for longest, and when it was.
@@ -224,6 +244,7 @@ impl Connections {
         endpoints: Endpoints,
         parser: Box<dyn Parser>,
     ) -> Slot {
+        let protocol = endpoints.protocol;
         let connection = Connection {
             id,
             workload: workload as u16,
@@ -255,6 +276,9 @@ impl Connections {
             }
         };
         self.numbers.insert(id, slot);
+        if protocol == Protocol::Dns {
+            self.unsure.push(id);
+        }
         self.link_newest(slot);
         slot
     }
@@ -276,14 +300,18 @@ impl Connections {
         Some(connection)
     }
 
-    /// One is used now.
+    /// One is used now. Order among those of the same second doesn't matter.
     pub fn touch(&mut self, slot: Slot, at: u64) {
+        let Some(connection) = self.get_mut(slot) else {
+            return;
+        };
+        if at.saturating_sub(connection.last) < SECOND {
+            return;
+        }
+        connection.last = at;
         if self.newest != slot {
             self.unlink(slot);
             self.link_newest(slot);
-        }
-        if let Some(connection) = self.get_mut(slot) {
-            connection.last = connection.last.max(at);
         }
     }
 

@@ -47,7 +47,7 @@ impl Tracer {
             }
         }
         let endpoints = connection.endpoints.clone();
-        let Some(mut exchange) = self.exchanges.remove(key) else {
+        let Some(exchange) = self.exchanges.remove(key) else {
             return;
         };
         let own_retransmits = connection.retransmits.saturating_sub(exchange.retransmits);
@@ -74,14 +74,15 @@ impl Tracer {
             }),
             _ => None,
         };
-        let mut waited_for = std::mem::take(&mut exchange.waited_for);
+        let mut waited_for = exchange.waited_for;
         if clock.is_none() {
             waited_for.clear();
         }
         waited_for.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
         let ids = exchange.span;
-        let finished = Finished {
-            workload: exchange.workload,
+        // Straight to its place: it is large.
+        out.finished.push(Finished {
+            workload,
             tgid: exchange.tgid,
             tid: exchange.tid,
             role: exchange.role,
@@ -99,20 +100,23 @@ impl Tracer {
             waited_for,
             retransmits: own_retransmits.saturating_add(exchange.calls_retransmits),
             sampled: false,
-        };
-        let over = Over {
-            finished,
-            ids,
-            request: exchange.request,
-        };
-        if exchange.held == Key::NONE {
-            self.emit(over, out);
+        });
+        let request = exchange.request;
+        if self.held.waits(exchange.held)
+            && let Some(finished) = out.finished.pop()
+        {
+            self.remember(&finished, request);
+            self.held.over(
+                exchange.held,
+                Over {
+                    finished,
+                    ids,
+                    request,
+                },
+            );
             return;
         }
-        self.remember(&over);
-        if let Err(over) = self.held.over(exchange.held, over) {
-            self.emit(*over, out);
-        }
+        self.decide(&ids, request, out);
     }
 
     /// Where the time of a server's request went, if its thread served nothing
@@ -182,68 +186,58 @@ impl Tracer {
         }
     }
 
-    /// Decides on a request that is over, and gives it out.
-    pub(super) fn emit(&mut self, over: Over, out: &mut Output) {
-        let Over {
-            mut finished,
-            ids,
-            request,
-        } = over;
-        let trace = ids.trace;
+    /// Decides on a request that is over: the last one of the output.
+    fn decide(&mut self, ids: &Ids, request: u64, out: &mut Output) {
+        let Some((finished, before)) = out.finished.split_last_mut() else {
+            return;
+        };
         let waits = matches!(ids.decision, Decision::Wait | Decision::Limited);
+        let limited = ids.decision == Decision::Limited;
         finished.sampled = match ids.decision {
             Decision::Keep => true,
             Decision::Drop => false,
-            Decision::Wait | Decision::Limited => self.undecided.is_kept(&trace),
+            Decision::Wait | Decision::Limited => self.undecided.is_kept(&ids.trace),
         };
-        if self.sampling.waits() {
-            let slow = self.slowest.add(&finished);
-            let special = waits && (slow || is_error(&finished.call, finished.role));
-            if special && !finished.sampled && self.sampling.late(finished.workload, finished.ended)
-            {
-                finished.sampled = true;
-                let turns = &mut self.turns;
-                let limited = ids.decision == Decision::Limited;
-                let losses = &mut self.losses;
-                self.undecided.keep(trace, out, |request| {
-                    losses.limited = losses.limited.saturating_sub(u64::from(limited));
-                    if let Some(link) = turns.over_mut(request) {
-                        link.sampled = true;
-                    }
-                });
-            }
+        // What is slow is found by all requests.
+        let slow = self.sampling.waits() && self.slowest.add(finished);
+        if waits
+            && !finished.sampled
+            && (slow || is_error(&finished.call, finished.role))
+            && self.sampling.late(finished.workload, finished.ended)
+        {
+            finished.sampled = true;
+            let (turns, losses) = (&mut self.turns, &mut self.losses);
+            let kept = &mut out.kept;
+            self.undecided.keep(ids.trace, before, kept, |request| {
+                losses.limited = losses.limited.saturating_sub(u64::from(limited));
+                if let Some(link) = turns.over_mut(request) {
+                    link.sampled = true;
+                }
+            });
         }
-        let over = Over {
-            finished,
-            ids,
-            request,
-        };
-        self.remember(&over);
-        let Over { finished, .. } = over;
-        if waits {
-            if !finished.sampled {
-                self.losses.limited += u64::from(ids.decision == Decision::Limited);
-                self.undecided.wait(trace, request, out.finished.len());
-            }
-            if ids.root {
-                self.undecided.root_over(trace, finished.ended);
-            }
+        self.remember(finished, request);
+        if waits && !finished.sampled {
+            self.losses.limited += u64::from(limited);
+            self.undecided.wait(ids.trace, request, before.len());
         }
-        out.finished.push(finished);
+        if waits && ids.root {
+            self.undecided.root_over(ids.trace, finished.ended);
+        }
     }
 
-    fn remember(&mut self, over: &Over) {
-        if over.request == 0 {
+    /// Remembers a server's request that is over by its number.
+    fn remember(&mut self, finished: &Finished, request: u64) {
+        if request == 0 {
             return;
         }
         let link = Link {
-            trace_id: over.ids.trace,
-            span_id: over.ids.span,
-            route: over.finished.route.clone(),
-            sampled: over.finished.sampled,
-            duration: Some(over.finished.duration()),
+            trace_id: finished.trace_id,
+            span_id: finished.span_id,
+            route: finished.route.clone(),
+            sampled: finished.sampled,
+            duration: Some(finished.duration()),
         };
-        self.turns.remember(over.request, over.finished.ended, link);
+        self.turns.remember(request, finished.ended, link);
     }
 
     /// A thread answers a request: it serves that one, and served it before if
@@ -322,7 +316,8 @@ impl Tracer {
             return;
         }
         for over in waited.over {
-            self.emit(over, out);
+            out.finished.push(over.finished);
+            self.decide(&over.ids, over.request, out);
         }
     }
 }

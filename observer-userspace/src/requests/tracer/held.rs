@@ -80,14 +80,10 @@ impl Held {
         true
     }
 
-    /// An exchange of a group is over; given back if the group waits no more.
-    pub fn over(&mut self, group: Key, over: Over) -> Result<(), Box<Over>> {
-        match self.groups.get_mut(group) {
-            Some(group) => {
-                group.over.push(over);
-                Ok(())
-            }
-            None => Err(Box::new(over)),
+    /// An exchange of a group is over.
+    pub fn over(&mut self, group: Key, over: Over) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.over.push(over);
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Order {
     /// By time, if `sorted`.
     waiting: Vec<Waiting>,
     unsorted: bool,
+    /// The latest time of those that came since this was asked for.
+    newest: Option<u64>,
 }
 
 /// Bytes that may wait; at 250 a record a second's worth of 130,000 of them.
@@ -67,6 +69,7 @@ impl Order {
             return false;
         }
         self.arena.extend_from_slice(bytes);
+        self.newest = self.newest.max(Some(at));
         let new = Waiting {
             at,
             connection,
@@ -86,6 +89,12 @@ impl Order {
         self.waiting[place] = new;
         self.unsorted |= place == lowest && place > 0 && self.waiting[place - 1].at > at;
         true
+    }
+
+    /// Until when all records came that will come in time, at `now`: if some
+    /// came just now the ring may hold more, that aren't much older than these.
+    pub fn complete(&mut self, now: u64) -> u64 {
+        self.newest.take().map_or(now, |newest| newest.min(now))
     }
 
     /// Whether half of the room is taken.

@@ -125,9 +125,16 @@ impl Undecided {
         }
     }
 
-    /// Keeps a trace: its spans that wait, and those to come. Calls `kept` with
-    /// the request numbers of the former.
-    pub fn keep(&mut self, trace: Trace, output: &mut Output, mut kept: impl FnMut(u64)) {
+    /// Keeps a trace: its spans that wait, of which some are in the output
+    /// (`finished`) and others go to `kept`, and those to come. Calls `each`
+    /// with the request numbers of the former.
+    pub fn keep(
+        &mut self,
+        trace: Trace,
+        finished: &mut [Finished],
+        kept: &mut Vec<Finished>,
+        mut each: impl FnMut(u64),
+    ) {
         self.make_room();
         let state = self.traces.entry(trace).or_default();
         state.kept = true;
@@ -139,17 +146,17 @@ impl Undecided {
             next = waiting.before;
             match std::mem::replace(&mut waiting.place, Place::Gone) {
                 Place::Output(index) => {
-                    if let Some(finished) = output.finished.get_mut(index) {
+                    if let Some(finished) = finished.get_mut(index) {
                         finished.sampled = true;
                     }
                 }
                 Place::Here(mut finished) => {
                     finished.sampled = true;
-                    output.kept.push(*finished);
+                    kept.push(*finished);
                 }
                 Place::Gone => continue,
             }
-            kept(waiting.request);
+            each(waiting.request);
         }
     }
 

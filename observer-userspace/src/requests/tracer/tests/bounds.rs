@@ -80,7 +80,7 @@ fn connections_are_bounded() {
         host.answer(first, server, request, OK);
         let other = host.accept(server);
         host.receive(other, server, GET);
-        host.now += 5_000_000;
+        host.now += 1_100_000_000;
         host.advance();
     }
     assert_eq!(host.tracer.connections.len(), 100);

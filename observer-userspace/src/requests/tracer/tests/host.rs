@@ -33,7 +33,9 @@ pub struct Host {
     pub kept: Vec<Finished>,
     /// Records that were made, if they aren't to be handled at once.
     pub ring: Option<Vec<Vec<u8>>>,
+    /// Of connections that are made from now on.
     pub protocol: Protocol,
+    pub transport: u8,
     output: Output,
     connections: u64,
     requests: u64,
@@ -76,6 +78,7 @@ impl Host {
             kept: Vec::new(),
             ring: None,
             protocol: Protocol::Http1,
+            transport: transport::TCP,
             output: Output::default(),
             connections: 0,
             requests: 0,
@@ -118,7 +121,7 @@ impl Host {
             local_port: from.1,
             peer_port: to.1,
             family: 4,
-            transport: transport::TCP,
+            transport: self.transport,
             protocol: self.protocol as u8,
             role: whose,
             ..Opened::default()
@@ -281,9 +284,19 @@ impl Host {
         self.record(bytes(&closed));
     }
 
-    /// Handles what is due.
-    pub fn advance(&mut self) {
+    /// Handles what is due, as after a batch of records.
+    pub fn batch(&mut self) {
         self.tracer.advance(self.now, &mut self.output);
+        self.take();
+    }
+
+    /// Handles what is due when the ring is known to be empty.
+    pub fn advance(&mut self) {
+        self.batch();
+        self.batch();
+    }
+
+    fn take(&mut self) {
         self.finished.extend_from_slice(self.output.finished());
         self.kept.extend_from_slice(self.output.kept());
     }
@@ -291,8 +304,7 @@ impl Host {
     /// Handles all.
     pub fn flush(&mut self) {
         self.tracer.flush(self.now, &mut self.output);
-        self.finished.extend_from_slice(self.output.finished());
-        self.kept.extend_from_slice(self.output.kept());
+        self.take();
     }
 
     /// The request that this workload finished on this side; the only one.

@@ -4,6 +4,7 @@
 mod bounds;
 mod host;
 mod order;
+mod protocols;
 mod speed;
 mod time;
 mod tracing;

@@ -79,6 +79,36 @@ fn shuffled() {
     }
 }
 
+/// Checks that records that are read in batches of any size, long after they
+/// were made, give the same as at once.
+#[test]
+fn backlogs() {
+    let mut straight = Host::new();
+    busy(&mut straight);
+    straight.flush();
+    let expected = shape(&straight.finished);
+    for size in [1, 7, 100, 4096] {
+        let mut host = Host::new();
+        host.ring = Some(Vec::new());
+        busy(&mut host);
+        let mut ring = host.ring.take().unwrap();
+        // Each a few places from where it belongs.
+        for chunk in ring[20..].chunks_mut(16) {
+            chunk.reverse();
+        }
+        host.now += 1_000_000_000;
+        for batch in ring.chunks(size) {
+            for record in batch {
+                host.tracer.record(record);
+            }
+            host.batch();
+        }
+        host.advance();
+        assert_eq!(shape(&host.finished), expected, "{size}");
+        assert_eq!(host.tracer.losses(), Default::default());
+    }
+}
+
 /// Checks that a server that received before the client's call came back is
 /// still its child: the client's record is made after the server's.
 #[test]

@@ -80,7 +80,8 @@ impl Redactor {
             .fold(0, |hidden, rule| hidden | rule.hides(segments));
         if !self.words.is_empty() {
             for (i, segment) in segments.iter().take(SEGMENTS).enumerate() {
-                hidden |= u64::from(self.is_word(segment)) << i;
+                let name = segment.split(';').next().unwrap_or_default();
+                hidden |= u64::from(self.is_word(segment) || self.is_word(name)) << i;
             }
         }
         hidden
@@ -88,10 +89,18 @@ impl Redactor {
 
     /// A path (`url.path`).
     pub fn path(&self, path: &str) -> String {
+        let mut out = String::with_capacity(path.len());
+        self.write_path(path, &mut out);
+        out
+    }
+
+    fn write_path(&self, path: &str, out: &mut String) {
+        if self.paths.is_empty() && self.words.is_empty() && is_plain(path) {
+            return out.push_str(path);
+        }
         let rest = path.strip_prefix('/').unwrap_or(path);
         let segments: Vec<&str> = rest.split('/').take(SEGMENTS).collect();
         let rules = self.hidden(&segments);
-        let mut out = String::with_capacity(path.len());
         for (i, segment) in segments.iter().enumerate() {
             if i > 0 || path.starts_with('/') {
                 out.push('/');
@@ -101,12 +110,12 @@ impl Redactor {
                 continue;
             }
             let mut parameters = segment.split(';');
-            push_printable(parameters.next().unwrap_or_default(), &mut out);
+            push_printable(parameters.next().unwrap_or_default(), out);
             for parameter in parameters {
                 out.push(';');
                 match parameter.split_once('=') {
                     Some((name, _)) if !self.hides_name(name) => {
-                        push_printable(name, &mut out);
+                        push_printable(name, out);
                         out.push('=');
                         out.push_str(REDACTED);
                     }
@@ -119,12 +128,16 @@ impl Redactor {
             out.push('/');
             out.push_str(REDACTED);
         }
-        out
     }
 
     /// A query string (`url.query`), without the `?`.
     pub fn query(&self, query: &str) -> String {
         let mut out = String::with_capacity(query.len().min(256));
+        self.write_query(query, &mut out);
+        out
+    }
+
+    fn write_query(&self, query: &str, out: &mut String) {
         for (i, parameter) in query.split(['&', ';']).take(PARAMETERS).enumerate() {
             if i > 0 {
                 out.push('&');
@@ -146,18 +159,20 @@ impl Redactor {
                 continue;
             }
             if self.is_allowed(name) && !self.is_word(value) {
-                push_printable(value, &mut out);
+                push_printable(value, out);
             } else {
                 out.push_str(REDACTED);
             }
         }
-        out
     }
 
-    /// A whole URL (`url.full`): a client's request to `authority`, which has no
-    /// user name any more.
-    pub fn url(&self, scheme: &str, authority: &str, target: &Target<'_>) -> String {
-        let mut out = format!("{scheme}://");
+    /// A whole URL (`url.full`) of a request to `host`; `port` if it isn't the
+    /// usual one.
+    pub fn url(&self, scheme: &str, host: &str, port: Option<u16>, target: &Target<'_>) -> String {
+        let query = target.query.map_or(0, |query| query.len() + 16);
+        let mut out = String::with_capacity(scheme.len() + host.len() + target.path.len() + query);
+        out.push_str(scheme);
+        out.push_str("://");
         if let Some(user) = target.user {
             out.push_str(REDACTED);
             if user.contains(':') {
@@ -166,11 +181,22 @@ impl Redactor {
             }
             out.push('@');
         }
-        out.push_str(authority);
-        out.push_str(&self.path(target.path));
+        let address = host.contains(':');
+        if address {
+            out.push('[');
+        }
+        out.push_str(&self.name(host));
+        if address {
+            out.push(']');
+        }
+        if let Some(port) = port {
+            // Writing to a String can't fail.
+            let _ = write!(out, ":{port}");
+        }
+        self.write_path(target.path, &mut out);
         if let Some(query) = target.query {
             out.push('?');
-            out.push_str(&self.query(query));
+            self.write_query(query, &mut out);
         }
         out
     }
@@ -228,7 +254,10 @@ impl Redactor {
     /// Whether the name of a parameter is better not told.
     fn hides_name(&self, name: &str) -> bool {
         let usual = |b: u8| b.is_ascii_alphanumeric() || b"-_.~[]$:".contains(&b);
-        let plain = name.replace("%5B", "[").replace("%5D", "]");
+        let plain = match name.contains('%') {
+            true => Cow::Owned(name.replace("%5B", "[").replace("%5D", "]")),
+            false => Cow::Borrowed(name),
+        };
         if !plain.bytes().all(usual) || self.is_word(name) {
             return true;
         }
@@ -239,6 +268,20 @@ impl Redactor {
     }
 }
 
+/// Whether there is certainly nothing in a path to hide or to escape.
+fn is_plain(path: &str) -> bool {
+    let mut length = 0;
+    path.len() <= 256
+        && path.bytes().all(|b| {
+            length = if b == b'/' { 0 } else { length + 1 };
+            let usual = b.is_ascii_alphanumeric() || b"/-_.~:".contains(&b);
+            usual && length < SECRET
+        })
+}
+
+/// Access tokens are at least so long.
+const SECRET: usize = 20;
+
 /// Access tokens and e-mail addresses.
 fn is_secret(segment: &str) -> bool {
     let segment = segment.split(';').next().unwrap_or_default();
@@ -247,12 +290,12 @@ fn is_secret(segment: &str) -> bool {
         return !segment.starts_with('@') || segment[1..].contains('@');
     }
     // A JSON web token (RFC 7519): three parts, the first of JSON.
-    if segment.starts_with("eyJ") && segment.len() > 20 {
+    if segment.starts_with("eyJ") && segment.len() >= SECRET {
         return true;
     }
     // Base64 of 15 bytes or more; UUIDs and hashes have one case.
     let has = |what: fn(&u8) -> bool| segment.bytes().any(|b| what(&b));
-    segment.len() >= 20
+    segment.len() >= SECRET
         && segment
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_=.~+".contains(&b))

@@ -7,6 +7,8 @@
 
 mod cache;
 mod prepared;
+#[cfg(test)]
+mod quoting;
 mod scrub;
 mod summary;
 #[cfg(test)]
