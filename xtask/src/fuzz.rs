@@ -38,6 +38,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("dns", None),
     ("sql", None),
     ("request_targets", None),
+    ("tracer", None),
 ];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.
