@@ -331,7 +331,7 @@ impl Tracer {
     fn hold(&mut self, key: Key, piece: &Piece) -> Key {
         // A thread that has nothing to do with requests of others has none to
         // wait for.
-        if piece.request != 0 || !self.threads.serves(piece.tgid) || !self.held.has_room() {
+        if !self.threads.serves(piece.tgid) || !self.held.has_room() {
             return Key::NONE;
         }
         let thread = self.threads.get(piece.tid, piece.tgid, piece.began);

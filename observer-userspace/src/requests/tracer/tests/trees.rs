@@ -142,6 +142,12 @@ fn hand_overs() {
 /// that answers nothing has its calls given out after a second.
 #[test]
 fn workers_that_answer() {
+    workers(false);
+    // The same if what they seem to work for is over.
+    workers(true);
+}
+
+fn workers(stale: bool) {
     let mut host = Host::new();
     let (receiver, worker, other) = (thread(1, 1), thread(2, 1), thread(3, 1));
     let database = thread(4, 4);
@@ -150,16 +156,19 @@ fn workers_that_answer() {
         host.connect(worker, database, 5432),
         host.connect(other, database, 5432),
     );
+    let over = host.receive(inbound, receiver, GET);
+    host.answer(inbound, receiver, over, OK);
     // No request is open: nothing waits.
     host.call(link, worker, database, 0, NONE);
     host.flush();
-    assert_eq!(host.finished.len(), 2);
+    assert_eq!(host.finished.len(), 3);
     host.finished.clear();
+    let (nobody, why) = if stale { (over, CONTINUED) } else { (0, NONE) };
 
     let request = host.receive(inbound, receiver, GET);
-    host.call(link, worker, database, 0, NONE);
-    host.ask(link.client, worker, 0, NONE, GET);
-    host.call(idle, other, database, 0, NONE);
+    host.call(link, worker, database, nobody, why);
+    host.ask(link.client, worker, nobody, why, GET);
+    host.call(idle, other, database, nobody, why);
     host.now += 2_000_000;
     host.advance();
     assert_eq!(host.finished, []);
