@@ -37,6 +37,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("redis", None),
     ("dns", None),
     ("sql", None),
+    ("request_targets", None),
     ("tracer", None),
 ];
 

@@ -103,8 +103,22 @@ pub const REQUEST_UNBUFFERED: Cause = Cause {
     meaning: "Spans that waited for their trace to be kept, and made room for others.",
 };
 
+/// See [`super::requests::tls::Figures`].
+pub const TLS_FILE_FAILED: Cause = Cause {
+    probe: "requests",
+    name: "tls_file_failed",
+    meaning: "TLS libraries, or programs that contain one, to whose functions nothing could be attached: what goes through them is not seen.",
+};
+
+/// See [`super::requests::tls::Figures`].
+pub const TLS_FILE_NO_ROOM: Cause = Cause {
+    probe: "requests",
+    name: "tls_file_no_room",
+    meaning: "Looks at a TLS library that found as many attached as the daemon may have; a higher limit of open files may help.",
+};
+
 /// All of them.
-pub const ALL: [Cause; 13] = [
+pub const ALL: [Cause; 15] = [
     SPAN_RATE_LIMITED,
     PROGRAM_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -118,4 +132,6 @@ pub const ALL: [Cause; 13] = [
     REQUEST_CLOCK,
     REQUEST_LIMITED,
     REQUEST_UNBUFFERED,
+    TLS_FILE_FAILED,
+    TLS_FILE_NO_ROOM,
 ];

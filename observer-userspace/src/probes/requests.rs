@@ -241,6 +241,8 @@ impl Probe for Requests {
 
     fn losses(&self) -> Vec<(Cause, u64)> {
         let lost = self.tracer.losses();
+        let tls = self.tls.as_ref().map(tls::Tls::figures);
+        let tls = tls.unwrap_or_default();
         vec![
             (causes::REQUEST_MALFORMED, lost.malformed),
             (causes::REQUEST_OVERRUN, lost.overrun),
@@ -251,6 +253,8 @@ impl Probe for Requests {
             (causes::REQUEST_CLOCK, lost.clocks),
             (causes::REQUEST_LIMITED, lost.limited),
             (causes::REQUEST_UNBUFFERED, lost.unbuffered),
+            (causes::TLS_FILE_FAILED, tls.failed),
+            (causes::TLS_FILE_NO_ROOM, tls.full),
         ]
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::chain::source;
+use observer_tests::chain::{compile, source};
 use observer_tests::packages::program;
 use observer_tests::requests::{Attributed, Daemon, Scene, Seen, Span, free_port, kind};
 
@@ -195,4 +195,133 @@ fn python_client() -> Result<()> {
     let seen = daemon.finish()?;
     nothing_lost(&seen)?;
     check(&seen, port, "/p/", 20, 404, "1.1")
+}
+
+/// A script in Python, run to its end.
+fn python(scene: &Scene, script: &str) -> Result<()> {
+    scene
+        .run(Command::new("/usr/bin/python3").args(["-c", script]))
+        .map(drop)
+}
+
+/// Checks a program that contains its library, and is begun when the daemon has
+/// seen it for the first time.
+#[test]
+fn contained_library() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    let mut scene = Scene::new()?;
+    let port = nginx(&mut scene, "")?;
+    let libraries = ["-l:libssl.a", "-l:libcrypto.a", "-ldl", "-lpthread"];
+    let compiler = program("cc", "libssl-dev")?;
+    let client = compile(compiler, scene.folder(), "https", "https.c", &libraries);
+    let ask = |path: &str, count: &str| {
+        let mut command = Command::new(&client);
+        scene.run(command.args([&port.to_string(), path, count]))
+    };
+    let daemon = Daemon::start(&scene)?;
+    let both = |seen: &Seen| {
+        [kind::SERVER, kind::CLIENT]
+            .iter()
+            .all(|kind| !with_path(seen, *kind, port, "/warm").is_empty())
+    };
+    daemon.wait_until(both, || ask("/warm", "2").map(drop))?;
+    for run in 0..3 {
+        ask(&format!("/contained/{run}/"), "10")?;
+    }
+    let seen = daemon.finish()?;
+    nothing_lost(&seen)?;
+    check(&seen, port, "/contained/", 30, 404, "1.1")
+}
+
+/// Checks programs that hand the library its records themselves: node as a
+/// client, and Python's asyncio.
+#[test]
+fn without_sockets() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    let mut scene = Scene::new()?;
+    let port = nginx(&mut scene, "")?;
+    let daemon = Daemon::start(&scene)?;
+    let asyncio = |path: &str, count: u32| {
+        let script = format!(
+            "import asyncio, ssl\n\
+             async def one(n):\n\
+             \x20   r, w = await asyncio.open_connection('127.0.0.1', {port}, ssl=ssl._create_unverified_context())\n\
+             \x20   for i in range(5):\n\
+             \x20       w.write(f'GET {path}{{n}}/{{i}} HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n'.encode())\n\
+             \x20       head = await r.readuntil(b'\\r\\n\\r\\n')\n\
+             \x20       await r.readexactly(int(head.split(b'Content-Length: ')[1].split(b'\\r')[0]))\n\
+             \x20   w.close()\n\
+             async def main():\n\
+             \x20   await asyncio.gather(*(one(n) for n in range({count})))\n\
+             asyncio.run(main())\n"
+        );
+        python(&scene, &script)
+    };
+    let node = |path: &str, count: u32| {
+        let script = format!(
+            "const https = require('https');\n\
+             const agent = new https.Agent({{keepAlive: true, rejectUnauthorized: false, maxSockets: 4}});\n\
+             let left = {count};\n\
+             for (let n = 0; n < {count}; n++)\n\
+             \x20 https.get({{host: '127.0.0.1', port: {port}, path: '{path}' + n, agent}}, r => {{\n\
+             \x20   r.resume();\n\
+             \x20   r.on('end', () => {{ if (--left === 0) agent.destroy(); }});\n\
+             \x20 }});\n"
+        );
+        let mut node = program("node", "nodejs")?;
+        scene.run(node.args(["-e", &script])).map(drop)
+    };
+    for path in ["/warm/asyncio/", "/warm/node/"] {
+        let both = |seen: &Seen| {
+            [kind::SERVER, kind::CLIENT]
+                .iter()
+                .all(|kind| !with_path(seen, *kind, port, path).is_empty())
+        };
+        daemon.wait_until(both, || match path {
+            "/warm/node/" => node(path, 2),
+            _ => asyncio(path, 1),
+        })?;
+    }
+    asyncio("/asyncio/", 8)?;
+    node("/node/", 40)?;
+    let seen = daemon.finish()?;
+    nothing_lost(&seen)?;
+    check(&seen, port, "/asyncio/", 40, 404, "1.1")?;
+    check(&seen, port, "/node/", 40, 404, "1.1")
+}
+
+/// Checks that a connection that is older than the daemon is taken up, and
+/// nothing is seen twice: both ends, of a library whose handshake nobody saw.
+#[test]
+fn older_connection() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    let mut scene = Scene::new()?;
+    let port = nginx(&mut scene, "")?;
+    let go = scene.folder().join("go");
+    let script = format!(
+        "import http.client, os, ssl, time\n\
+         c = http.client.HTTPSConnection('127.0.0.1', {port}, context=ssl._create_unverified_context())\n\
+         n = 0\n\
+         while not os.path.exists('{}'):\n\
+         \x20   c.request('GET', f'/before/{{n}}'); c.getresponse().read(); n += 1\n\
+         \x20   time.sleep(0.05)\n\
+         for n in range(20):\n\
+         \x20   c.request('GET', f'/older/{{n}}'); c.getresponse().read()\n\
+         time.sleep(60)\n",
+        go.display()
+    );
+    scene.start(Command::new("/usr/bin/python3").args(["-c", &script]))?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let daemon = Daemon::start(&scene)?;
+    let both = |seen: &Seen| {
+        [kind::SERVER, kind::CLIENT]
+            .iter()
+            .all(|kind| !with_path(seen, *kind, port, "/before/").is_empty())
+    };
+    daemon.wait_until(both, || Ok(()))?;
+    std::fs::write(&go, "")?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let seen = daemon.finish()?;
+    nothing_lost(&seen)?;
+    check(&seen, port, "/older/", 20, 404, "1.1")
 }

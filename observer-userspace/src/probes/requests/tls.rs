@@ -19,7 +19,7 @@ mod processes;
 mod system;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -29,8 +29,10 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use self::attach::{DESCRIPTORS, Programs};
 use self::looks::{Look, Looks};
-use self::processes::{Figures, Processes};
+use self::processes::Processes;
 use crate::kernel::{Attach, Kernel, ProgramSpec};
+
+pub use self::processes::Figures;
 
 /// Files that are attached at once.
 const MAX_FILES: usize = 256;
@@ -80,8 +82,7 @@ struct Shared {
     stop: AtomicBool,
     /// More programs began than the queue could hold.
     missed: AtomicBool,
-    attached: AtomicUsize,
-    failed: AtomicUsize,
+    failed: AtomicU64,
     full: AtomicU64,
 }
 
@@ -131,7 +132,6 @@ impl Tls {
     /// How it stands.
     pub fn figures(&self) -> Figures {
         Figures {
-            attached: self.shared.attached.load(Ordering::Relaxed),
             failed: self.shared.failed.load(Ordering::Relaxed),
             full: self.shared.full.load(Ordering::Relaxed),
         }
@@ -157,7 +157,6 @@ fn work(mut processes: Processes, told: &Receiver<u32>, shared: &Shared) {
     let mut looks = Looks::new(Instant::now());
     loop {
         let figures = processes.figures();
-        shared.attached.store(figures.attached, Ordering::Relaxed);
         shared.failed.store(figures.failed, Ordering::Relaxed);
         shared.full.store(figures.full, Ordering::Relaxed);
         match told.recv_timeout(looks.idle(Instant::now())) {

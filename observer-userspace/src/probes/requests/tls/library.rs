@@ -229,4 +229,103 @@ mod tests {
         let empty = tempfile::tempfile().expect("file");
         assert_eq!(functions_of(&empty), []);
     }
+
+    /// Checks a library like OpenSSL since 1.1.1 and since 3.2, whose functions
+    /// begin with something that is expensive to observe: the inner functions are
+    /// found, by nm's addresses, and the outer ones left alone.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn inner_functions() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("library");
+        // As compilers write them: `sub $24,%rsp` first.
+        let code = r#"
+            .macro function name
+            .globl \name
+            .type \name, @function
+            \name:
+            .endm
+            function inner_read
+            push %rbx
+            pop %rbx
+            ret
+            function inner_write
+            endbr64
+            push %r14
+            pop %r14
+            ret
+            function SSL_read
+            sub $24,%rsp
+            test %edx,%edx
+            js 1f
+            lea 8(%rsp),%rcx
+            movslq %edx,%rdx
+            call inner_read
+            1: add $24,%rsp
+            ret
+            function SSL_read_ex
+            sub $8,%rsp
+            call inner_read
+            add $8,%rsp
+            ret
+            function SSL_write
+            sub $24,%rsp
+            movslq %edx,%rdx
+            xor %ecx,%ecx
+            lea 8(%rsp),%r8
+            call inner_write
+            add $24,%rsp
+            ret
+            function SSL_write_ex
+            mov %rcx,%r8
+            xor %ecx,%ecx
+            jmp between
+            function between
+            sub $8,%rsp
+            call inner_write
+            add $8,%rsp
+            ret
+            function SSL_do_handshake
+            sub $8,%rsp
+            call SSL_free
+            add $8,%rsp
+            ret
+            function SSL_free
+            test %rdi,%rdi
+            je 1f
+            1: ret
+        "#;
+        let source = directory.path().join("library.s");
+        std::fs::write(&source, code).expect("source");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-Wl,-Bsymbolic", "-o"])
+            .arg(&path)
+            .arg(&source);
+        assert!(cc.status().expect("a C compiler").success());
+        let file = File::open(&path).expect("library");
+        let info = ElfInfo::read(&file).expect("segments");
+        let found: Vec<_> = functions_of(&file)
+            .into_iter()
+            .map(|point| (point.name, point.called, point.returns, point.offset))
+            .collect();
+        let at = |name: &str, behind: u64| {
+            info.offset(by_nm(&path, &[], name).expect("nm knows it"))
+                .expect("code")
+                + behind
+        };
+        let expected = [
+            ("SSL_read", "tls_read_ex", true, at("inner_read", 0)),
+            // Behind endbr64.
+            ("SSL_write", "tls_write_flags", true, at("inner_write", 4)),
+            (
+                "SSL_do_handshake",
+                "tls_handshake",
+                true,
+                at("SSL_do_handshake", 0),
+            ),
+            // Behind test.
+            ("SSL_free", "tls_free", false, at("SSL_free", 3)),
+        ];
+        assert_eq!(found, expected);
+    }
 }

@@ -40,10 +40,8 @@ struct Known {
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Files that are attached.
-    pub attached: usize,
-    /// Files that can't be.
-    pub failed: usize,
+    /// Files that could not be attached.
+    pub failed: u64,
     /// Times that a file found no room.
     pub full: u64,
 }
@@ -56,8 +54,7 @@ pub struct Processes {
     hasher: RandomState,
     /// Device of the host's root directory: what is there may stay attached.
     host: Option<u64>,
-    /// How often a file found no room.
-    full: u64,
+    figures: Figures,
 }
 
 impl Processes {
@@ -69,18 +66,13 @@ impl Processes {
             mappings: HashMap::new(),
             hasher: RandomState::new(),
             host: fs::metadata(HOST_ROOT).ok().map(|m| m.dev()),
-            full: 0,
+            figures: Figures::default(),
         }
     }
 
     /// How it stands.
     pub fn figures(&self) -> Figures {
-        let (attached, failed) = self.files.count();
-        Figures {
-            attached,
-            failed,
-            full: self.full,
-        }
+        self.figures
     }
 
     /// Attaches the host's own libraries, used or not.
@@ -213,11 +205,12 @@ impl Processes {
         let attach = |points: &[_]| Attachment::new(&self.programs, file, points);
         match self.files.examine(key, file, found, attach) {
             Some(Outcome::Full) => {
-                self.full += 1;
+                self.figures.full += 1;
                 return None;
             }
             Some(Outcome::Attached) => tracing::debug!("{path}: TLS is observed"),
             Some(Outcome::Failed(error)) => {
+                self.figures.failed += 1;
                 tracing::warn!(probe = "requests", "{path}: TLS is not observed: {error}");
             }
             None => {}
