@@ -113,6 +113,7 @@ impl Tracer {
         let alone = !thread.serves(&self.exchanges);
         thread.sole = if alone { key } else { Key::NONE };
         thread.received += 1;
+        thread.receives = true;
         // What it did before was for nobody: it receives requests itself.
         let held = std::mem::replace(&mut thread.held, Key::NONE);
         if held != Key::NONE {
@@ -335,7 +336,7 @@ impl Tracer {
             return Key::NONE;
         }
         let thread = self.threads.get(piece.tid, piece.tgid, piece.began);
-        if thread.serves(&self.exchanges) {
+        if thread.receives || thread.serves(&self.exchanges) {
             return Key::NONE;
         }
         if !self.held.waits(thread.held) {

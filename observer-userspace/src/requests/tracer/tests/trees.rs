@@ -195,6 +195,38 @@ fn workers(stale: bool) {
     assert_eq!((lonely.len(), host.finished.len()), (1, 6));
 }
 
+/// Checks that what a worker did before a request came isn't taken for a part
+/// of it, and that threads which receive requests themselves aren't workers.
+#[test]
+fn workers_with_work_of_their_own() {
+    let mut host = Host::new();
+    let (receiver, worker, database) = (thread(1, 1), thread(2, 1), thread(4, 4));
+    let (inbound, other) = (host.accept(receiver), host.accept(receiver));
+    let link = host.connect(worker, database, 5432);
+    let long = host.receive(other, receiver, GET);
+    host.call(link, worker, database, 0, NONE);
+    let request = host.receive(inbound, receiver, GET);
+    host.call(link, worker, database, 0, NONE);
+    host.answer(inbound, worker, request, OK);
+    // Now it receives itself.
+    let own = host.receive(inbound, worker, GET);
+    host.answer(inbound, worker, own, OK);
+    host.call(link, worker, database, 0, NONE);
+    host.answer(other, worker, long, OK);
+    host.flush();
+    let calls: Vec<_> = host
+        .finished
+        .iter()
+        .filter(|it| it.role == Role::Client)
+        .collect();
+    let below: Vec<_> = host.finished.iter().filter(|it| it.tgid == 4).collect();
+    let ways: Vec<_> = calls.iter().map(|it| it.parent).collect();
+    assert_eq!(ways, [Parent::Root, Parent::HandedOver, Parent::Root]);
+    for (call, below) in calls.iter().zip(&below) {
+        is_child(below, call, Parent::OtherEnd);
+    }
+}
+
 /// Checks that of requests pipelined on a connection each is joined with its
 /// own other end, and that a number stands for the first that is open.
 #[test]
