@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::requests::hostile;
+use observer_fuzz::hostile;
 use observer_fuzz::requests::http1::Http1;
 
 fuzz_target!(|data: &[u8]| {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::requests::conversation::{pieces, play};
+use observer_fuzz::conversation::{pieces, play};
 use observer_fuzz::requests::redis::Redis;
 
 fuzz_target!(|data: &[u8]| {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::requests::quoting;
+use observer_fuzz::quoting;
 use observer_fuzz::requests::sql::{Cache, Dialect, describe};
 
 fuzz_target!(|data: &[u8]| {

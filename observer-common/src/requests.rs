@@ -98,6 +98,8 @@ pub mod flag {
     pub const MIDSTREAM: u8 = 4;
     /// More bytes of this piece belong to a message's head than were captured.
     pub const CUT: u8 = 8;
+    /// Several requests were sent without waiting for the answers.
+    pub const PIPELINED: u8 = 16;
 }
 
 /// [`Piece::context`]: how the kernel half knows which request the thread

@@ -14,6 +14,7 @@ use observer_common::workload::{
 
 use crate::kernel::{current, diagnostic, offset, read, read_at, setting};
 use crate::loss::lost;
+use crate::offcpu::Task;
 use crate::sched::{install, park};
 use crate::slot::{slot, thread};
 
@@ -331,6 +332,20 @@ pub fn identity_exit(ctx: BtfTracePointContext) -> i32 {
     let tgid = read!(task, task_tgid, u32);
     if read!(task, task_pid, u32) == tgid {
         let _ = FILTER_PIDS.remove(&tgid);
+    }
+    0
+}
+
+/// Makes the state of every thread, before its first switch: there the kernel
+/// has little memory at hand, and each switch would ask for two.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter.s/task")]
+pub extern "C" fn identity_threads(ctx: *const Task) -> i32 {
+    // SAFETY: the kernel's context.
+    let task = unsafe { (*ctx).task };
+    if !task.is_null() {
+        // SAFETY: the iterator's task is trusted.
+        unsafe { thread(task, true) };
     }
     0
 }

@@ -573,7 +573,8 @@ pub fn syscall_ends(slot: &mut Slot) {
 #[repr(C)]
 pub struct Task {
     meta: *const u8,
-    task: *const u8,
+    /// The thread; null at the end.
+    pub task: *const u8,
 }
 
 /// Sees every thread at the end of an interval, and counts what those that are

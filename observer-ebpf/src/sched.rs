@@ -121,7 +121,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             // about to sleep in, but it stays runnable.
             let runnable = preempted as u8 != 0 || read!(previous, task_state, u32) == 0;
             if setting!(requests) != 0 {
-                requests::goes_off(slot, state, previous, now, runnable, known);
+                requests::goes_off(slot, state, previous, now, by, runnable, known);
             }
             if setting!(off_cpu) != 0 {
                 offcpu::switch_out(slot, previous, state, now, by, runnable);
@@ -146,7 +146,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     install(slot, next, state);
     let woken = state.runnable_since;
     if setting!(requests) != 0 {
-        requests::is_back(slot, state, now, woken);
+        requests::is_back(slot, state, now, woken, by);
     }
     if woken != 0 {
         if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {

@@ -37,6 +37,8 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("redis", None),
     ("dns", None),
     ("sql", None),
+    ("request_targets", None),
+    ("tracer", None),
 ];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.

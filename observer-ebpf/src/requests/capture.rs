@@ -244,19 +244,40 @@ pub fn message(
         let wanted = if all { CAPTURE_MAX } else { setting!(capture) };
         return copy(context, source, length, wanted);
     }
-    let head = connection.head;
-    let wanted = match (turn, asks) {
-        (true, true) => CAPTURE_MAX,
-        (true, false) => setting!(capture),
-        (false, _) if head != 0 && head < CAPTURE_MAX => CAPTURE_MAX - head,
-        (false, _) => BODY,
-    };
-    let mut captured = copy(context, source, length, wanted);
-    if wanted == BODY && !turn {
-        return captured;
+    if turn && asks {
+        connection.flags &= !flag::PIPELINED;
     }
-    if requests_head(context, captured) != 0 {
+    let some = if asks || connection.flags & flag::PIPELINED != 0 {
+        CAPTURE_MAX
+    } else {
+        setting!(capture)
+    };
+    let head = connection.head;
+    let mut captured = if turn {
+        copy(context, source, length, some)
+    } else if head != 0 && head < CAPTURE_MAX {
+        copy(context, source, length, CAPTURE_MAX - head)
+    } else {
+        let captured = copy(context, source, length, BODY);
+        let seen = super::requests_sniff(context, captured, length, 0);
+        if seen as u8 != Protocol::Http1 as u8 {
+            return captured;
+        }
+        // Another message, with no turn in between.
+        connection.flags |= flag::PIPELINED;
+        copy(
+            context,
+            source,
+            length,
+            if asks { CAPTURE_MAX } else { some },
+        )
+    };
+    let end = requests_head(context, captured, asks as u32);
+    if end != 0 {
         connection.head = 0;
+        if asks && end & ANOTHER != 0 {
+            connection.flags |= flag::PIPELINED;
+        }
         return captured;
     }
     if turn && !asks && captured < length {
@@ -267,12 +288,20 @@ pub fn message(
     captured
 }
 
-/// Whether a head ends in the first bytes of the scratch, or just with them.
+/// [`requests_head`]: a head ends.
+const ENDS: u32 = 1;
+/// [`requests_head`]: and a method may begin behind it. (Bodies of requests
+/// that begin with a capital letter make no more than bytes.)
+const ANOTHER: u32 = 2;
+
+/// Whether a head ends in the scratch; 0 if it isn't seen to. Whether the
+/// scratch ends with it is always looked for; further ahead only if asked to
+/// `search`, or if there is much of it.
 ///
 /// Global to the verifier, which therefore checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn requests_head(context: u32, captured: u32) -> u32 {
+pub extern "C" fn requests_head(context: u32, captured: u32, search: u32) -> u32 {
     let Some(scratch) = scratch(context) else {
         return 0;
     };
@@ -288,23 +317,26 @@ pub extern "C" fn requests_head(context: u32, captured: u32) -> u32 {
         return 0;
     }
     let end = captured as usize & (DATA - 1);
-    if pair(end - 4) == CRLF && pair(end - 2) == CRLF {
-        return 1;
-    }
-    if captured < SCANNED {
-        // Short enough to look on in what comes next.
-        return 0;
-    }
-    // Every second pair: the four bytes begin with one of these, or a byte
-    // before one.
-    for i in 1..(SCANNED / 2) as usize {
-        match pair(2 * i) {
-            CRLF if pair(2 * i - 2) == CRLF => return 1,
-            LFCR if scratch.data[2 * i - 1] == b'\r' && scratch.data[2 * i + 2] == b'\n' => {
-                return 1;
+    if search != 0 || captured >= SCANNED {
+        // Every second pair: the four bytes begin with one of these, or a byte
+        // before one.
+        for i in 1..(SCANNED / 2) as usize {
+            let at = 2 * i;
+            if at + 2 > end {
+                break;
             }
-            _ => {}
+            let behind = match pair(at) {
+                CRLF if pair(at - 2) == CRLF => at + 2,
+                LFCR if scratch.data[at - 1] == b'\r' && scratch.data[at + 2] == b'\n' => at + 3,
+                _ => continue,
+            };
+            let another = behind < end && scratch.data[behind].is_ascii_uppercase();
+            return if another { ENDS | ANOTHER } else { ENDS };
         }
     }
-    0
+    if pair(end - 4) == CRLF && pair(end - 2) == CRLF {
+        ENDS
+    } else {
+        0
+    }
 }

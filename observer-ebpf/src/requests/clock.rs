@@ -8,6 +8,7 @@ use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
 use super::capture::syscall_class;
 use crate::kernel::{offset, read, read_at};
+use crate::sched::Grown;
 
 /// What the syscall may wait for, as the number of a [`Wait`].
 #[inline(always)]
@@ -17,7 +18,6 @@ pub fn wait_of(syscall: u32) -> u8 {
 
 #[inline(always)]
 fn add(serving: &mut Serving, component: u8, time: u64) {
-    // SAFETY: the index is masked; there is room for eight (see below).
     match component {
         0 => serving.clock.time[0] += time,
         1 => serving.clock.time[1] += time,
@@ -29,21 +29,31 @@ fn add(serving: &mut Serving, component: u8, time: u64) {
     }
 }
 
+/// Adds the time since the last mark, of which the thread `ran` for at most so
+/// long since the last switch that was seen; `now` is the next mark.
+#[inline(always)]
+fn pass(serving: &mut Serving, now: u64, ran: u64) {
+    let passed = now.saturating_sub(serving.mark);
+    serving.mark = now;
+    if serving.component == Serving::ON_CPU {
+        add(serving, Component::Cpu as u8, passed);
+        return;
+    }
+    // Nobody saw how it got its CPU; but what it used of it is known.
+    let ran = if ran < passed { ran } else { passed };
+    add(serving, Component::Cpu as u8, ran);
+    add(serving, serving.component, passed - ran);
+}
+
 /// Brings the clock of the current thread up to `now`; from its first call on
 /// the clock is kept.
 #[inline(always)]
 pub fn bring_up(slot: &Slot, state: &mut ThreadState, task: *const u8, now: u64) {
-    let serving = &mut state.serving;
-    if serving.mark != 0 {
-        let passed = now.saturating_sub(serving.mark);
-        let component = if serving.component == Serving::ON_CPU {
-            Component::Cpu as u8
-        } else {
-            // Nobody saw how it got its CPU.
-            serving.component
-        };
-        add(serving, component, passed);
+    if state.serving.mark != 0 {
+        let ran = read!(task, task_cpu_time, u64).wrapping_sub(state.cpu_time);
+        pass(&mut state.serving, now, ran);
     }
+    let serving = &mut state.serving;
     serving.mark = now;
     serving.component = Serving::ON_CPU;
     serving.clock.syscalls = slot.calls;
@@ -116,6 +126,7 @@ pub fn goes_off(
     state: &mut ThreadState,
     task: *const u8,
     now: u64,
+    by: Grown,
     runnable: bool,
     known: bool,
 ) {
@@ -126,14 +137,15 @@ pub fn goes_off(
     if serving.mark == 0 {
         return;
     }
-    let passed = now.saturating_sub(serving.mark);
-    let was = if serving.component == Serving::ON_CPU {
-        Component::Cpu as u8
-    } else {
-        serving.component
-    };
-    add(serving, was, passed);
-    serving.mark = now;
+    if serving.component == Serving::ON_CPU && by.waits + by.losses > 1 {
+        // Nobody saw that it went and came again; but what it used is known.
+        serving.component = if by.waits > !runnable as u64 {
+            Component::Other as u8
+        } else {
+            Component::RunQueue as u8
+        };
+    }
+    pass(serving, now, by.ran);
     if serving.unsettled != 0 && (!known || serving.unsettled_call != slot.syscall_start) {
         add(serving, Component::Other as u8, serving.unsettled);
         serving.unsettled = 0;
@@ -165,9 +177,10 @@ fn leave(slot: &Slot, state: &mut ThreadState, known: bool) {
     }
 }
 
-/// The thread gets a CPU. `woken` is when it was woken; 0 = it wasn't.
+/// The thread gets a CPU. `woken` is when it was woken; 0 = it wasn't. `by` is
+/// what the kernel's accounts of it grew by since the last switch that was seen.
 #[inline(always)]
-pub fn is_back(slot: &mut Slot, state: &mut ThreadState, now: u64, woken: u64) {
+pub fn is_back(slot: &mut Slot, state: &mut ThreadState, now: u64, woken: u64, by: Grown) {
     let serving = &mut state.serving;
     if serving.offer != 0 && slot.request == 0 {
         slot.request = serving.offer;
@@ -176,6 +189,17 @@ pub fn is_back(slot: &mut Slot, state: &mut ThreadState, now: u64, woken: u64) {
     }
     serving.offer = 0;
     if serving.mark == 0 {
+        return;
+    }
+    if serving.component == Serving::ON_CPU {
+        // Nobody saw it go.
+        serving.component = if by.waits > 0 {
+            Component::Other as u8
+        } else {
+            Component::RunQueue as u8
+        };
+        pass(serving, now, by.ran);
+        serving.component = Serving::ON_CPU;
         return;
     }
     let component = serving.component;
@@ -192,9 +216,6 @@ pub fn is_back(slot: &mut Slot, state: &mut ThreadState, now: u64, woken: u64) {
         }
         serving.unsettled += waited;
         serving.unsettled_call = slot.syscall_start;
-    } else if component == Serving::ON_CPU {
-        // Nobody saw it go.
-        add(serving, Component::Cpu as u8, waited);
     } else {
         add(serving, component, waited);
     }

@@ -49,12 +49,10 @@ impl Lines {
             }
             Some(traces) => {
                 let now = Instant::now();
-                let mut whole = Vec::new();
                 for span in spans {
-                    whole.extend(traces.add(span, now));
+                    traces.add(span, now);
                 }
-                whole.extend(traces.whole(now));
-                text = shown(&whole, &self.wanted, &look);
+                text = shown(&traces.whole(now), &self.wanted, &look);
             }
         }
         self.write(&text);

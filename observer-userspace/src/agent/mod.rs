@@ -95,6 +95,9 @@ impl Agent {
             diagnostics::start(&mut kernel);
         }
 
+        if let Err(error) = probes::sched::make_room(&mut kernel) {
+            tracing::debug!("threads aren't looked at before they are seen: {error:#}");
+        }
         attach(&mut kernel, &probes::sched::IDENTITY);
         // Scheduling keeps the slot from which all families learn who runs.
         if !attach(&mut kernel, &probes::sched::SPEC) {

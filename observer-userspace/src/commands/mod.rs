@@ -13,6 +13,7 @@ mod record_options;
 mod record_requests;
 mod record_summary;
 mod record_total;
+mod record_whom;
 pub mod run;
 pub mod trace;
 mod usage;

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,14 +18,13 @@ use super::record_feed::Feed;
 use super::record_options::DEFAULT_DURATION;
 pub use super::record_options::RecordOptions;
 use super::record_total::Total;
+use super::record_whom::{nobody_left, program, running};
 use super::run::prepare;
 use super::{Failure, usage};
 use crate::agent::request_options;
 use crate::config::Config;
 use crate::config::values::RecordType;
-use crate::identity::process::comm_from_bytes;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
-use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::{cpu, offcpu, requests, sched};
 use crate::signals::attribute::SharedResource;
@@ -40,8 +38,6 @@ const TAKE_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Tables that only other families use.
 const FEW_CELLS: u32 = 1024;
-/// Bytes of a process's name.
-const MAX_COMM: usize = 15;
 /// Exit status after a SIGINT without a command's own.
 const INTERRUPTED: u8 = 130;
 
@@ -379,40 +375,6 @@ async fn interrupted(
         }
     }
     End::Interrupted
-}
-
-/// The file of the command, found as execvp(3) does.
-fn program(command: &[OsString]) -> Option<PathBuf> {
-    let name = Path::new(command.first()?);
-    if name.components().count() > 1 {
-        return Some(name.to_owned());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(name));
-    candidates.find(|file| file.is_file())
-}
-
-/// Processes that run already and that the filter names.
-fn running(filters: &Filters) -> Vec<u32> {
-    let mut pids = filters.pids.clone();
-    if filters.comms.is_empty() {
-        return pids;
-    }
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.extend(processes.filter_map(|process| {
-        let pid = process.file_name().to_str()?.parse::<u32>().ok()?;
-        let comm = comm_from_bytes(&std::fs::read(process.path().join("comm")).ok()?);
-        // As the kernel does, longer names are cut.
-        let wanted = |name: &String| name.as_bytes().iter().take(MAX_COMM).eq(comm.as_bytes());
-        filters.comms.iter().any(wanted).then_some(pid)
-    }));
-    pids
-}
-
-/// Whether all processes of the filter ended.
-fn nobody_left(filters: &Filters) -> bool {
-    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
-    !filters.pids.is_empty() && filters.pids.iter().all(gone)
 }
 
 /// A bar to the time's end, or a spinner; nothing where nobody looks.

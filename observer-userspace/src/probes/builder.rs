@@ -1,5 +1,6 @@
 //! Gathers points by workload and metric.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -73,9 +74,14 @@ impl MetricBuilder {
         }
         for (id, metrics) in self.workloads {
             let resource = resource(id);
-            let (_, group) = groups
-                .entry(Arc::as_ptr(&resource))
-                .or_insert_with(|| (resource, Group::default()));
+            let (_, group) = match groups.entry(Arc::as_ptr(&resource)) {
+                // The points of one workload differ from each other.
+                Entry::Vacant(first) => {
+                    first.insert((resource, metrics));
+                    continue;
+                }
+                Entry::Occupied(shared) => shared.into_mut(),
+            };
             for (name, metric) in metrics {
                 let shared = group.entry(name).or_insert_with(|| Metric {
                     def: metric.def,

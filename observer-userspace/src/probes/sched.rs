@@ -4,7 +4,8 @@
 use observer_common::tally::Kind;
 
 use super::{MetricBuilder, Probe, Tick};
-use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
+use crate::kernel::iter::Iterator;
+use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
 
 /// The fields from which a task's workload is derived.
@@ -38,6 +39,28 @@ pub static IDENTITY: ProbeSpec = ProbeSpec {
         lost_without: "a running thread's new workload until its next context switch",
     }],
 };
+
+/// Run once before the switches are seen.
+static THREADS: ProbeSpec = ProbeSpec {
+    family: "identity",
+    observes: "threads that are older than the daemon",
+    programs: &[ProgramSpec {
+        name: "identity_threads",
+        attach: Attach::Iterator("task"),
+        needs: &[],
+        lost_without: "some threads' first switches after the start",
+    }],
+};
+
+/// Has the kernel half make room for what it knows of each thread, where there
+/// is time for it: at their switches memory is short.
+///
+/// # Errors
+/// When the kernel has no such iterator; switches then do it.
+pub fn make_room(kernel: &mut Kernel) -> anyhow::Result<()> {
+    kernel.attach(&THREADS);
+    Iterator::new(kernel, "identity_threads", None)?.run(|_| {})
+}
 
 /// Attached when a filter follows a process and its children.
 pub static FOLLOW: ProbeSpec = ProbeSpec {

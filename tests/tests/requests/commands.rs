@@ -13,7 +13,7 @@ fn beside(scene: &Scene, port: u16, command: &mut Command) -> Result<String> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.stderr(Stdio::piped()).spawn()?;
     let waiting = std::thread::spawn(|| child.wait_with_output());
-    let paths = ["--path", "/cpu", "--path", "/work/5", "--path", "/x"];
+    let paths = ["--path", "/cpu", "--path", "/work/2", "--path", "/x"];
     while !waiting.is_finished() {
         scene.load(
             port,
@@ -96,7 +96,7 @@ fn record() -> Result<()> {
         let (wanted, other) = (count("burn_cpu"), count("other_work"));
         eprintln!("{filter:?}: {wanted} samples of burn_cpu, {other} of other_work");
         ensure!(wanted > 100, "{filter:?}: {wanted} samples\n{folded}");
-        // A request of 5 ms can take 15 where others have the CPU.
+        // A request of 2 ms can take 15 where others have the CPU.
         ensure!(
             other * 20 < wanted,
             "{filter:?}: {other} samples of another route"

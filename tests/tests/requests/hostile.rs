@@ -251,7 +251,12 @@ fn garbage() -> Result<()> {
     let (_, peak) = resident(daemon.pid())?;
     let seen = daemon.finish()?;
     eprintln!("resident: {before:.0} MB before, {peak:.0} MB at most");
-    nothing_lost(&seen)?;
+    // What can't be understood is counted, and nothing else is lost.
+    let mut losses = seen.losses();
+    let refused = losses.remove("observer.probe.lost requests request_unparsed");
+    losses.remove("observer.probe.lost requests request_abandoned");
+    losses.remove("observer.probe.lost identity thread_state_failed");
+    ensure!(refused.is_some() && losses.is_empty(), "lost: {losses:?}");
     ensure!(peak - before < GROWTH, "{peak} MB");
     let spans = seen.of(kind::SERVER, own);
     for span in &spans {

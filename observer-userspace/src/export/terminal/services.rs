@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{count, cut, paint, percent, plain, quantile};
+use super::format::{count, cut, paint, percent, plain, quantile, visible};
 use super::table::table;
 use super::view::{View, attribute, label, number};
 use super::{Interval, ROWS};
@@ -70,16 +70,44 @@ impl Row {
         shares
     }
 
-    fn cells(&self, name: String, parts: String, interval: &Interval<'_>) -> Vec<String> {
+    fn line(&self, name: &str, parts: Vec<String>, interval: &Interval<'_>) -> Line {
         let requests = self.duration.count() as f64;
-        vec![
-            cut(&name, if interval.width < WIDE { 20 } else { 28 }),
-            count(requests / interval.seconds),
-            percent(self.errors as f64 / requests.max(1.0)),
-            quantile(self.duration.quantile(0.5)),
-            quantile(self.duration.quantile(0.99)),
+        Line {
+            cells: vec![
+                cut(name, if interval.width < WIDE { 20 } else { 28 }),
+                count(requests / interval.seconds),
+                percent(self.errors as f64 / requests.max(1.0)),
+                quantile(self.duration.quantile(0.5)),
+                quantile(self.duration.quantile(0.99)),
+            ],
             parts,
-        ]
+        }
+    }
+}
+
+/// A line of the section.
+struct Line {
+    /// All but the last.
+    cells: Vec<String>,
+    /// The last cell's, of which as many are shown as fit.
+    parts: Vec<String>,
+}
+
+impl Line {
+    fn finish(mut self, room: usize) -> Vec<String> {
+        let mut last = String::new();
+        for part in self.parts {
+            let separator = match last.chars().last() {
+                None | Some(' ') => "",
+                Some(_) => ", ",
+            };
+            if visible(&last) + separator.len() + visible(&part) > room {
+                break;
+            }
+            last = last + separator + &part;
+        }
+        self.cells.push(last);
+        self.cells
     }
 }
 
@@ -106,36 +134,52 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
             .partial_cmp(&busy(a))
             .unwrap_or(std::cmp::Ordering::Equal)
     });
-    let mut cells = Vec::new();
+    let mut lines = Vec::new();
     for (name, service) in services.iter().take(ROWS) {
         if service.all.duration.count() > 0 {
             let parts = components(&service.all, interval);
-            cells.push(service.all.cells(name.clone(), parts, interval));
+            lines.push(service.all.line(name, parts, interval));
             // One alone would only repeat the line above.
             if service.operations.len() > 1 {
                 for (operation, row) in busiest(&service.operations) {
                     let parts = components(row, interval);
-                    cells.push(row.cells(format!("  {operation}"), parts, interval));
+                    lines.push(row.line(&format!("  {operation}"), parts, interval));
                 }
             }
         } else {
-            let mut heading = vec![String::new(); 6];
-            heading[0].clone_from(name);
-            cells.push(heading);
+            let mut cells = vec![String::new(); HEADINGS.len() - 1];
+            cells[0].clone_from(name);
+            lines.push(Line {
+                cells,
+                parts: Vec::new(),
+            });
         }
         for (other, row) in busiest(&service.calls) {
-            cells.push(row.cells(format!("  → {other}"), operations(row), interval));
+            lines.push(row.line(&format!("  → {other}"), operations(row), interval));
         }
     }
-    let headings = [
-        "REQUESTS",
-        "req/s",
-        "errors",
-        "p50",
-        "p99",
-        "where the time goes",
-    ];
-    Some(table(&headings, &cells, true, interval))
+    let room = room(&lines, interval);
+    let cells: Vec<_> = lines.into_iter().map(|line| line.finish(room)).collect();
+    Some(table(&HEADINGS, &cells, true, interval))
+}
+
+const HEADINGS: [&str; 6] = [
+    "REQUESTS",
+    "req/s",
+    "errors",
+    "p50",
+    "p99",
+    "where the time goes",
+];
+
+/// What the other columns leave for the last one.
+fn room(lines: &[Line], interval: &Interval<'_>) -> usize {
+    let used = HEADINGS.iter().enumerate().take(HEADINGS.len() - 1);
+    let used = used.map(|(column, heading)| {
+        let cells = lines.iter().map(|line| visible(&line.cells[column]));
+        cells.max().unwrap_or_default().max(visible(heading)) + 2
+    });
+    interval.width.saturating_sub(used.sum())
 }
 
 fn gather(view: &View<'_>) -> BTreeMap<String, Service> {
@@ -231,25 +275,18 @@ fn other(point: &MetricPoint, otherwise: &str) -> String {
     }
 }
 
-/// `network 80 %, cpu 15 %`, with a bar where there is room.
-fn components(row: &Row, interval: &Interval<'_>) -> String {
+/// `network 80 %`, `cpu 15 %`, after a bar where there is room.
+fn components(row: &Row, interval: &Interval<'_>) -> Vec<String> {
     let shares = row.shares();
-    let mut text = String::new();
+    let mut parts = Vec::with_capacity(shares.len() + 1);
     if interval.colours && interval.width >= WIDE && !shares.is_empty() {
-        text = bar(&shares);
-        text.push(' ');
+        parts.push(bar(&shares) + " ");
     }
-    let named: Vec<String> = shares
-        .iter()
-        .map(|(name, share)| {
-            paint(
-                &format!("{name} {}", percent(*share)),
-                colour(name),
-                interval.colours,
-            )
-        })
-        .collect();
-    text + &named.join(", ")
+    parts.extend(shares.iter().map(|(name, share)| {
+        let text = format!("{name} {}", percent(*share));
+        paint(&text, colour(name), interval.colours)
+    }));
+    parts
 }
 
 /// Each part as many cells as it has of the time, rounded so that all are
@@ -279,14 +316,11 @@ pub fn colour(component: &str) -> u8 {
 }
 
 /// Operations by their share of the time.
-fn operations(row: &Row) -> String {
-    let shares = row.shares();
-    let shown: Vec<String> = shares
-        .iter()
-        .take(DETAILS)
-        .map(|(name, share)| format!("{name} {}", percent(*share)))
-        .collect();
-    shown.join(", ")
+fn operations(row: &Row) -> Vec<String> {
+    let shares = row.shares().into_iter().take(DETAILS);
+    shares
+        .map(|(name, share)| format!("{name} {}", percent(share)))
+        .collect()
 }
 
 #[cfg(test)]

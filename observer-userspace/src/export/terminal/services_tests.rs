@@ -142,8 +142,8 @@ fn render(width: usize, colours: bool) -> String {
 fn at_80_columns() {
     let expected = "\
 REQUESTS              req/s  errors      p50      p99  where the time goes
-shop-frontend-with-…    600   1.7 %  1.06 ms   273 ms  network 73 %, cpu 22 %, …
-  GET /users/{id}       100    10 %  4.26 ms   273 ms  network 80 %, cpu 15 %, …
+shop-frontend-with-…    600   1.7 %  1.06 ms   273 ms  network 73 %, cpu 22 %
+  GET /users/{id}       100    10 %  4.26 ms   273 ms  network 80 %, cpu 15 %
   GET /                 500   0.0 %  1.06 ms  1.06 ms  cpu 90 %, lock 10 %
   → postgresql          100   0.0 %  2.13 ms  2.13 ms  SELECT users 100 %
   → http pay.example      1   0.0 %   136 ms   136 ms  GET 100 %

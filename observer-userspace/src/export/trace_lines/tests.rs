@@ -182,10 +182,10 @@ fn whole_traces() {
     let mut spans = trace();
     let root = spans.pop().expect("spans");
     for span in spans {
-        assert!(traces.add(span, begin).is_none());
+        traces.add(span, begin);
     }
     assert!(traces.whole(after(5000)).is_empty(), "its root must come");
-    assert!(traces.add(root, after(6000)).is_none());
+    traces.add(root, after(6000));
     assert!(traces.whole(after(6100)).is_empty(), "more may come");
     assert_eq!(traces.whole(after(6900))[0].len(), 5);
     assert!(traces.rest().is_empty());
@@ -205,26 +205,31 @@ fn whole_traces() {
     assert_eq!(names(traces.whole(after(61_000))), ["b"]);
 }
 
-/// Checks that memory is bounded, and that what makes room is handed on.
+/// Checks that memory is bounded, by traces and within one, and that what makes
+/// room is handed on, the oldest first.
 #[test]
 fn traces_are_bounded() {
     let mut traces = Traces::default();
     let now = Instant::now();
-    let mut handed_on = 0;
-    for n in 0..5000_u128 {
-        let mut span = span("s", SpanKind::Client, "b", (2, 8), (0, 1));
-        span.trace_id = (n + 1).to_be_bytes();
-        handed_on += traces
-            .add(span, now + Duration::from_nanos(n as u64))
-            .iter()
-            .flatten()
-            .count();
+    let one = span("s", SpanKind::Client, "b", (2, 8), (0, 1));
+    let add = |traces: &mut Traces, n: u64| {
+        let span = Span {
+            trace_id: (u128::from(n) + 1).to_be_bytes(),
+            ..one.clone()
+        };
+        traces.add(span, now + Duration::from_nanos(n));
+    };
+    for n in 0..80_000 {
+        add(&mut traces, n);
     }
+    let made_room = traces.whole(now);
     let left = traces.rest();
-    assert_eq!(left.len() + handed_on, 5000);
-    assert!(left.len() < 5000);
+    assert_eq!(made_room.len() + left.len(), 80_000);
+    assert!(left.len() <= 50_000, "{} are left", left.len());
+    let newest = (80_000_u128).to_be_bytes();
+    assert!(left.iter().any(|trace| trace[0].trace_id == newest));
     for _ in 0..5000 {
-        traces.add(span("s", SpanKind::Client, "b", (2, 8), (0, 1)), now);
+        add(&mut traces, 1);
     }
     let left = traces.rest();
     assert_eq!(left[0].len() as u64 + traces.left_out(), 5000);

@@ -16,16 +16,20 @@ const GRACE: Duration = Duration::from_millis(700);
 /// How long to wait for a parent that must still come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Traces under way; the oldest makes room.
-const MAX_TRACES: usize = 2000;
+/// Spans of all traces under way, some 70 MiB; the oldest traces make room.
+const MAX_SPANS: usize = 50_000;
 
 /// Spans kept of one trace.
-const MAX_SPANS: usize = 1000;
+const MAX_OF_ONE: usize = 1000;
 
 /// The traces under way.
 #[derive(Debug, Default)]
 pub struct Traces {
     open: HashMap<[u8; 16], Open>,
+    /// Spans in them.
+    spans: usize,
+    /// Traces that had to make room.
+    out: Vec<Vec<Span>>,
     left_out: u64,
 }
 
@@ -36,39 +40,53 @@ struct Open {
 }
 
 impl Traces {
-    /// Takes a span that ended by `now`. Returns a trace that had to make room.
-    pub fn add(&mut self, span: Span, now: Instant) -> Option<Vec<Span>> {
-        let mut made_room = None;
-        if self.open.len() >= MAX_TRACES && !self.open.contains_key(&span.trace_id) {
-            let oldest = self.open.iter().min_by_key(|(_, open)| open.last);
-            if let Some(id) = oldest.map(|(id, _)| *id) {
-                made_room = self.open.remove(&id).map(|open| open.spans);
-            }
+    /// Takes a span that ended by `now`.
+    pub fn add(&mut self, span: Span, now: Instant) {
+        if self.spans >= MAX_SPANS {
+            self.make_room();
         }
         let open = self.open.entry(span.trace_id).or_insert(Open {
             spans: Vec::new(),
             last: now,
         });
         open.last = now;
-        if open.spans.len() < MAX_SPANS {
+        if open.spans.len() < MAX_OF_ONE {
             open.spans.push(span);
+            self.spans += 1;
         } else {
             self.left_out += 1;
         }
-        made_room
+    }
+
+    /// Lets go of the oldest quarter at once, so that it isn't done for each
+    /// span.
+    fn make_room(&mut self) {
+        let mut ages: Vec<Instant> = self.open.values().map(|open| open.last).collect();
+        let quarter = ages.len() / 4;
+        let (_, until, _) = ages.select_nth_unstable(quarter);
+        let until = *until;
+        let oldest = self.take(|open| open.last <= until);
+        self.out.extend(oldest);
     }
 
     /// Traces that are whole by `now`, in the order in which they ended.
+    /// Before them come those that had to make room for others.
     pub fn whole(&mut self, now: Instant) -> Vec<Vec<Span>> {
-        self.take(|open| {
+        let whole = self.take(|open| {
             let quiet = now.saturating_duration_since(open.last);
             quiet >= PATIENCE || (quiet >= GRACE && !waits(&open.spans))
-        })
+        });
+        let mut out = std::mem::take(&mut self.out);
+        out.extend(whole);
+        out
     }
 
     /// All that are left, whole or not.
     pub fn rest(&mut self) -> Vec<Vec<Span>> {
-        self.take(|_| true)
+        let rest = self.take(|_| true);
+        let mut out = std::mem::take(&mut self.out);
+        out.extend(rest);
+        out
     }
 
     /// Spans that found no place in their trace.
@@ -79,6 +97,7 @@ impl Traces {
     fn take(&mut self, which: impl Fn(&Open) -> bool) -> Vec<Vec<Span>> {
         let taken = self.open.extract_if(|_, open| which(open));
         let mut taken: Vec<Vec<Span>> = taken.map(|(_, open)| open.spans).collect();
+        self.spans -= taken.iter().map(Vec::len).sum::<usize>();
         taken.sort_by_cached_key(|spans| spans.iter().map(|span| span.end).max());
         taken
     }

@@ -8,6 +8,8 @@
 mod answers;
 mod body;
 mod head;
+#[cfg(test)]
+mod hidden_tests;
 mod open;
 mod questions;
 #[cfg(test)]

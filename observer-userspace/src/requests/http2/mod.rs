@@ -9,6 +9,8 @@
 mod block;
 mod field;
 mod frame;
+#[cfg(test)]
+mod hidden_tests;
 mod hpack;
 mod huffman;
 #[cfg(test)]
@@ -45,9 +47,26 @@ pub struct Http2 {
     announced: Option<u32>,
     /// When the last bytes of an answer came.
     last_answer: u64,
-    /// Of the only open stream, whose answer was lost sight of: bytes of the
-    /// answering side that must still come at least.
-    owed: Option<(u32, u64)>,
+    /// What the only open stream owes, whose answer was lost sight of.
+    owed: Option<Owed>,
+}
+
+/// What is left of an answer that was lost sight of, and whose length is known.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    stream: u32,
+    /// Bytes that the answering side still sends.
+    bytes: u64,
+    /// Of which so many may not come: there are fewer frames if they are longer.
+    headers: u64,
+}
+
+impl Owed {
+    /// Takes so many bytes from it.
+    fn after(self, bytes: u64) -> Self {
+        let bytes = self.bytes.saturating_sub(bytes);
+        Self { bytes, ..self }
+    }
 }
 
 /// One direction.
@@ -114,7 +133,7 @@ impl Http2 {
 
     /// The side that answers was lost sight of. Of the only open stream, says what
     /// it owes.
-    fn answers_lost(&mut self) -> Option<(u32, u64)> {
+    fn answers_lost(&mut self) -> Option<Owed> {
         self.answering.lose();
         for stream in self.streams.all() {
             stream.response_lost = true;
@@ -126,13 +145,19 @@ impl Http2 {
         // Each frame of it has a header.
         let frames = body.div_ceil(frame::DEFAULT_LENGTH.into()).max(1);
         let headers = frames.saturating_mul(frame::HEADER as u64);
-        Some((number, body.saturating_add(headers)))
+        Some(Owed {
+            stream: number,
+            bytes: body.saturating_add(headers),
+            headers,
+        })
     }
 
     /// A request begins.
     fn begin(&mut self, number: u32, at: u64, out: &mut Events) {
-        self.streams.end_unsure(self.last_answer, out);
-        self.owed = None;
+        let owed = self.owed.take();
+        if owed.is_none_or(|owed| owed.bytes <= owed.headers) {
+            self.streams.end_unsure(self.last_answer, out);
+        }
         self.streams.begin(number, at, out);
     }
 
@@ -303,8 +328,7 @@ impl Parser for Http2 {
         }
         let ended = chunk.ended;
         let length = input.left();
-        let owed = self.owed.take();
-        let mut owed = owed.map(|(number, owed)| (number, owed.saturating_sub(length)));
+        let mut owed = self.owed.take().map(|owed| owed.after(length));
         loop {
             match step(&mut self.answering, &mut input, ended, false, out) {
                 Step::Over => break,
@@ -340,7 +364,7 @@ impl Parser for Http2 {
                 Step::Lost => {
                     let hidden = input.left();
                     let owes = self.answers_lost();
-                    owed = owed.or(owes.map(|(n, owes)| (n, owes.saturating_sub(hidden))));
+                    owed = owed.or(owes.map(|owed| owed.after(hidden)));
                 }
                 Step::Invalid => {
                     out.failed += 1;
@@ -349,8 +373,8 @@ impl Parser for Http2 {
             }
         }
         match owed {
-            Some((number, 0)) => self.streams.end(number, ended, None, out),
-            Some((number, _)) if self.streams.is_open(number) => self.owed = owed,
+            Some(owed) if owed.bytes == 0 => self.streams.end(owed.stream, ended, None, out),
+            Some(Owed { stream, .. }) if self.streams.is_open(stream) => self.owed = owed,
             _ => {}
         }
         self.last_answer = ended;

@@ -93,11 +93,11 @@ impl Streams {
 
     /// Opens a stream, in place of the oldest one if there are too many.
     pub fn begin(&mut self, number: u32, at: u64, out: &mut Events) {
-        if self.open.len() >= MAX_OPEN || self.texts > MAX_TEXTS {
-            if let Some(place) = self.oldest() {
-                self.take(place);
-                out.abandoned += 1;
-            }
+        if (self.open.len() >= MAX_OPEN || self.texts > MAX_TEXTS)
+            && let Some(place) = self.oldest()
+        {
+            self.take(place);
+            out.abandoned += 1;
         }
         // So many may be over that nobody will know.
         if self.open.len() > MAX_UNSURE

@@ -23,6 +23,46 @@ static BY_NAME: LazyLock<FxHashMap<&'static [u8], u16>> = LazyLock::new(|| {
     names.zip(numbers).collect()
 });
 
+/// What is to be known of a command, to follow its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// Its first argument says which of several commands it is.
+    Container,
+    /// One of a container's commands.
+    Sub,
+    /// SELECT.
+    Select,
+    /// HELLO.
+    Hello,
+    /// RESET.
+    Reset,
+    /// With RESP2, what is published comes as answers from here on.
+    Subscribes,
+    /// What comes is no answer to it: all commands, a replica's stream, nothing.
+    Streams,
+}
+
+/// Of each command.
+static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+    let kind = |name: &&str| match *name {
+        "SELECT" => Kind::Select,
+        "HELLO" => Kind::Hello,
+        "RESET" => Kind::Reset,
+        "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "UNSUBSCRIBE" | "PUNSUBSCRIBE"
+        | "SUNSUBSCRIBE" => Kind::Subscribes,
+        "MONITOR" | "SYNC" | "PSYNC" | "CLIENT REPLY" => Kind::Streams,
+        name if name.contains(' ') => Kind::Sub,
+        name if CONTAINERS.contains(&name) => Kind::Container,
+        _ => Kind::Plain,
+    };
+    std::iter::once(Kind::Plain)
+        .chain(NAMES.iter().map(kind))
+        .collect()
+});
+
 impl Command {
     /// By its name, in any case.
     pub fn find(name: &[u8]) -> Self {
@@ -53,9 +93,9 @@ impl Command {
         }
     }
 
-    /// Whether its first argument says which of several commands it is.
-    pub fn is_container(self) -> bool {
-        self.0 > 0 && CONTAINERS.contains(&self.name())
+    /// What is to be known of it.
+    pub fn kind(self) -> Kind {
+        KINDS.get(usize::from(self.0)).copied().unwrap_or_default()
     }
 
     /// The command that a container and its first argument are; the container
@@ -65,25 +105,6 @@ impl Command {
             Self(0) => self,
             sub => sub,
         }
-    }
-
-    /// Whether its answers aren't answers to it: what is published, a replica's
-    /// stream, or none.
-    pub fn streams(self) -> bool {
-        matches!(self.name(), "MONITOR" | "SYNC" | "PSYNC" | "CLIENT REPLY")
-    }
-
-    /// Whether, with RESP2, what is published comes as answers from here on.
-    pub fn subscribes(self) -> bool {
-        matches!(
-            self.name(),
-            "SUBSCRIBE"
-                | "PSUBSCRIBE"
-                | "SSUBSCRIBE"
-                | "UNSUBSCRIBE"
-                | "PUNSUBSCRIBE"
-                | "SUNSUBSCRIBE"
-        )
     }
 
     /// Its name, and its name with a `?` for each argument, made once.

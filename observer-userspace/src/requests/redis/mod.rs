@@ -15,7 +15,7 @@ use super::call::{Call, Db, DbSystem, Failure};
 use super::frames::{Frame, Frames, Rest};
 use super::protocol::{Chunk, Ended, Event, Events, Exchange, MAX_OPEN, Parser};
 use super::turn::{Side, begins};
-use commands::Command;
+use commands::{Command, Kind};
 
 /// A command whose reply isn't there.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ struct Building {
     /// `None` if its reply isn't waited for.
     exchange: Option<Exchange>,
     command: Command,
+    kind: Kind,
     elements: u32,
     /// Elements that are still to come.
     left: u32,
@@ -124,24 +125,25 @@ impl Redis {
         let now = &mut self.building;
         let index = now.elements - now.left;
         now.left -= 1;
-        match index {
-            0 => {
+        match (index, now.kind) {
+            (0, _) => {
                 now.command = Command::find(content);
-                let subscribes = now.command.subscribes();
-                if subscribes && !self.resp3 {
-                    out.finished = true;
-                } else if !subscribes {
+                now.kind = now.command.kind();
+                if now.kind != Kind::Subscribes {
                     self.begin(out);
+                } else if !self.resp3 {
+                    out.finished = true;
                 }
             }
-            1 if now.command.is_container() => {
+            (1, Kind::Container) => {
                 now.command = now.command.sub(content);
+                now.kind = now.command.kind();
             }
-            1 if now.command.name() == "SELECT" => {
+            (1, Kind::Select) => {
                 let text = std::str::from_utf8(content).ok();
                 now.select = text.and_then(|text| text.parse().ok());
             }
-            1 if now.command.name() == "HELLO" => self.resp3 = content == b"3",
+            (1, Kind::Hello) => self.resp3 = content == b"3",
             _ => {}
         }
         if self.building.left == 0 {
@@ -167,9 +169,10 @@ impl Redis {
     /// A command is whole, or the rest of it is out of sight.
     fn built(&mut self, out: &mut Events) {
         let now = std::mem::take(&mut self.building);
-        out.finished |= now.command.streams();
-        if now.command.name() == "RESET" {
-            self.resp3 = false;
+        match now.kind {
+            Kind::Streams => out.finished = true,
+            Kind::Reset => self.resp3 = false,
+            _ => {}
         }
         let Some(exchange) = now.exchange else {
             return;
