@@ -61,7 +61,7 @@ impl Tracer {
                 clock
             }
             Role::Client => {
-                self.waited(slot, &exchange, piece, own_retransmits);
+                self.waited(slot, &exchange, piece, at, own_retransmits);
                 None
             }
         };
@@ -146,12 +146,21 @@ impl Tracer {
 
     /// Counts what a call's thread waited for its answer on the request that it
     /// was made for.
-    fn waited(&mut self, slot: Slot, call: &Open, piece: Option<&Piece>, retransmits: u32) {
+    fn waited(
+        &mut self,
+        slot: Slot,
+        call: &Open,
+        piece: Option<&Piece>,
+        at: u64,
+        retransmits: u32,
+    ) {
         let Some(request) = self.exchanges.get_mut(call.made_for) else {
             return;
         };
         request.calls_retransmits = request.calls_retransmits.saturating_add(retransmits);
-        let Some(piece) = piece.filter(|piece| piece.tid == call.tid) else {
+        // Its last piece, and not one that told that it had been over.
+        let last = |piece: &&Piece| piece.tid == call.tid && piece.ended == at;
+        let Some(piece) = piece.filter(last) else {
             return;
         };
         let Some(thread) = self.threads.known(call.tid, call.tgid) else {
@@ -254,7 +263,12 @@ impl Tracer {
         let Some(request) = self.exchanges.get(key) else {
             return;
         };
-        let (tid, tgid, ids, held) = (request.tid, request.tgid, request.span, request.held);
+        let (tid, tgid) = (request.tid, request.tgid);
+        let made_for = MadeFor {
+            ids: request.span,
+            begun: request.begun,
+            held: request.held,
+        };
         let own = (tid, tgid) == (piece.tid, piece.tgid);
         let thread = self.threads.get(piece.tid, piece.tgid, piece.ended);
         let group = std::mem::replace(&mut thread.held, Key::NONE);
@@ -273,27 +287,43 @@ impl Tracer {
             return;
         }
         let joins = certain && !own && tgid == piece.tgid;
-        self.resolve(group, joins.then_some((&ids, held)), out);
+        self.resolve(group, joins.then_some(&made_for), out);
     }
 
-    /// A group of calls has waited: they were made for a request (that may wait
-    /// itself), or for none.
-    pub(super) fn resolve(&mut self, group: Key, made_for: Option<(&Ids, Key)>, out: &mut Output) {
+    /// A group of calls has waited: those that began after a request (which may
+    /// wait itself) were made for it; without one, for none.
+    pub(super) fn resolve(&mut self, group: Key, made_for: Option<&MadeFor>, out: &mut Output) {
         let Some(mut waited) = self.held.take(group) else {
             return;
         };
-        let into = made_for.map_or(Key::NONE, |(_, held)| held);
+        let mut joined = Vec::new();
+        if let Some(request) = made_for {
+            let open = waited.open.iter().filter_map(|key| {
+                let exchange = self.exchanges.get(*key)?;
+                Some((&exchange.span, exchange.begun))
+            });
+            let over = waited.over.iter();
+            let over = over.map(|over| (&over.ids, over.finished.begun));
+            let calls = open.chain(over);
+            let calls = calls.filter(|(ids, at)| ids.how == Parent::Root && *at >= request.begun);
+            joined.extend(calls.map(|(ids, _)| ids.trace));
+            joined.sort_unstable();
+        }
+        // Whether it joined.
         let join = |ids: &mut Ids| {
-            let Some((request, _)) = made_for else {
-                return;
+            let found = joined.binary_search(&ids.trace).is_ok();
+            let Some(request) = made_for.filter(|_| found) else {
+                return false;
             };
             if ids.how == Parent::Root {
-                *ids = request.child(ids.span, Parent::HandedOver);
+                *ids = request.ids.child(ids.span, Parent::HandedOver);
             } else {
-                ids.trace = request.trace;
-                ids.decision = request.decision;
+                ids.trace = request.ids.trace;
+                ids.decision = request.ids.decision;
             }
+            true
         };
+        let into = made_for.map_or(Key::NONE, |request| request.held);
         waited.open.retain(|key| {
             let Some(exchange) = self.exchanges.get_mut(*key) else {
                 return false;
@@ -301,25 +331,35 @@ impl Tracer {
             if exchange.held != group {
                 return false;
             }
-            join(&mut exchange.span);
-            exchange.held = into;
-            true
+            let joined = join(&mut exchange.span);
+            exchange.held = if joined { into } else { Key::NONE };
+            joined
         });
-        for over in &mut waited.over {
-            join(&mut over.ids);
-            over.finished.trace_id = over.ids.trace;
-            over.finished.parent_span_id = over.ids.parent;
-            over.finished.parent = over.ids.how;
+        let goes_on = self.held.waits(into);
+        let mut over = Vec::new();
+        for mut one in waited.over.drain(..) {
+            let joined = join(&mut one.ids);
+            one.finished.trace_id = one.ids.trace;
+            one.finished.parent_span_id = one.ids.parent;
+            one.finished.parent = one.ids.how;
+            if joined && goes_on {
+                over.push(one);
+            } else {
+                out.finished.push(one.finished);
+                self.decide(&one.ids, one.request, out);
+            }
         }
-        if self.held.waits(into) {
-            self.held.merge(waited, into);
-            return;
-        }
-        for over in waited.over {
-            out.finished.push(over.finished);
-            self.decide(&over.ids, over.request, out);
-        }
+        waited.over = over;
+        self.held.merge(waited, into);
     }
+}
+
+/// The request that a group of calls was made for.
+pub(super) struct MadeFor {
+    ids: Ids,
+    begun: u64,
+    /// The group that it waits in.
+    held: Key,
 }
 
 /// Calls that a request's time on the network is split by.
