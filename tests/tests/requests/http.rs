@@ -18,7 +18,7 @@ fn static_server(scene: &mut Scene) -> Result<u16> {
     let port = free_port()?;
     let http = format!(
         "log_format peers '$remote_port $status $request_method';
-         server {{ listen 127.0.0.1:{port}; access_log {} peers; location /empty {{ return 204; }} }}",
+         server {{ listen 127.0.0.1:{port}; if_modified_since before; access_log {} peers; location /empty {{ return 204; }} }}",
         log.display()
     );
     scene.nginx("worker_processes 2;", &http, port)?;

@@ -66,6 +66,7 @@ fn server_durations() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };
     let mut scene = Scene::new()?;
     let port = scene.observer_server(None)?;
+    before_others(scene.last_pid().context("the server")?)?;
     let daemon = Daemon::start(&scene)?;
     let paths = ["/sleep/5", "/work/5", "/sleep/10", "/work/10"];
     let paths: Vec<&str> = paths.iter().flat_map(|path| ["--path", path]).collect();
