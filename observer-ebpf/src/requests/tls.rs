@@ -23,7 +23,7 @@ use super::capture::{self, Source};
 use super::connection::{self, Kind};
 use super::record::{self, Scratch, Told};
 use super::socket::Socket;
-use super::{clock, recognise, serve, turned};
+use super::{clock, is_on, recognise, serve, turned};
 use crate::identity::here;
 use crate::kernel::{current, now, read};
 use crate::loss::lost;
@@ -134,6 +134,9 @@ fn registers() -> *const u8 {
 /// The current thread, if it is traced.
 #[inline(always)]
 fn caller() -> Option<(&'static mut Slot, &'static mut ThreadState)> {
+    if !is_on() {
+        return None;
+    }
     let slot = here()?;
     // SAFETY: the current task is trusted.
     let state = unsafe { thread(current(), false) };

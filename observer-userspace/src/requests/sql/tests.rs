@@ -69,7 +69,21 @@ fn literals_become_question_marks() {
         (MySqlPlain, "select 'a\\', 'b'", "select ?"),
         (MySqlPlain, "select 'a\\n', 'b'", "select ?, ?"),
     ];
-    for (dialect, sql, expected) in cases {
+    let settings = [
+        (
+            Postgres,
+            "set a.token to secret; set b = \"secret\"",
+            "set a.token to ?; set b = ?",
+        ),
+        (Postgres, "update t set a = b", "update t set a = b"),
+        (
+            MySql,
+            "SET autocommit = ON, @a := secret",
+            "SET autocommit = ON, @? := ?",
+        ),
+        (MySql, "SET NAMES utf8", "SET NAMES utf8"),
+    ];
+    for (dialect, sql, expected) in cases.into_iter().chain(settings) {
         assert_eq!(text(sql, dialect), expected, "{sql}");
     }
 }
