@@ -13,7 +13,8 @@ mod serve;
 mod socket;
 mod tls;
 
-use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::btf_maps::Array;
+use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
 use observer_common::requests::{
@@ -43,6 +44,17 @@ const TRIES: u8 = 12;
 /// TLS's record types handshake and application data (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
 const TLS_DATA: u8 = 23;
+
+/// 1 = all programs are attached. Before, a request might be seen without its
+/// answer, which would be taken for that of the next.
+#[btf_map]
+static REQUESTS_ON: Array<u32, 1> = Array::new();
+
+/// Whether requests are followed yet.
+#[inline(always)]
+pub fn is_on() -> bool {
+    REQUESTS_ON.get(0).copied().unwrap_or(0) != 0
+}
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
@@ -79,7 +91,8 @@ pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
 /// most may be such.
 #[inline(always)]
 fn may_carry(sk: impl Socket) -> bool {
-    kind_of(sk).is_some()
+    is_on()
+        && kind_of(sk).is_some()
         && sk
             .state(false)
             .is_none_or(|connection| connection.protocol != protocol_state::IGNORED)
@@ -89,7 +102,7 @@ fn may_carry(sk: impl Socket) -> bool {
 /// kernels without the tracepoints above.
 #[inline(always)]
 pub fn returned(slot: &mut Slot, result: i64) {
-    if setting!(by_descriptor) == 0 || result <= 0 || result > i64::from(u32::MAX) {
+    if setting!(by_descriptor) == 0 || !is_on() || result <= 0 || result > i64::from(u32::MAX) {
         return;
     }
     let Some(call) = capture::Call::of(slot) else {

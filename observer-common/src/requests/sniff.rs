@@ -56,8 +56,9 @@ pub fn sniff(first: &[u8; SNIFFED], length: u32, datagram: bool) -> Option<Sniff
         return Some(found);
     }
     // Over streams a message is preceded by its length (RFC 1035, 4.2.2).
-    if big16(first, 0) + 2 == length {
-        return dns(first, 2, length - 2);
+    // Several may come together.
+    if big16(first, 0) + 2 <= length {
+        return dns(first, 2, big16(first, 0));
     }
     None
 }
@@ -358,6 +359,8 @@ mod tests {
         let mut stream = Vec::from([0, query.len() as u8]);
         stream.extend(query);
         assert_eq!(look(&stream, false), is(Protocol::Dns, true));
+        let pair = [stream.as_slice(), stream.as_slice()].concat();
+        assert_eq!(look(&pair, false), is(Protocol::Dns, true));
         let answer = b"\x12\x34\x81\x80\0\x01\0\x02\0\0\0\x01\x07example\x03com\0\0\x01\0\x01";
         assert_eq!(look(answer, true), is(Protocol::Dns, false));
     }

@@ -14,7 +14,7 @@ use aya_ebpf::macros::{btf_map, btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
 use observer_common::loss::Loss;
 use observer_common::requests::{
-    Connection, Executed, Session, SessionKey, Tag, TlsCall, TlsSocket, direction, flag,
+    Closed, Connection, Executed, Session, SessionKey, Tag, TlsCall, TlsSocket, direction, flag,
     protocol_state,
 };
 use observer_common::slot::{Slot, ThreadState};
@@ -23,7 +23,7 @@ use super::capture::{self, Source};
 use super::connection::{self, Kind};
 use super::record::{self, Scratch, Told};
 use super::socket::Socket;
-use super::{clock, recognise, serve, turned};
+use super::{clock, is_on, recognise, serve, turned};
 use crate::identity::here;
 use crate::kernel::{current, now, read};
 use crate::loss::lost;
@@ -65,6 +65,18 @@ pub fn begins(
     kind: Kind,
     way: u8,
 ) {
+    if connection.announced != 0 {
+        // It began in plain text; what is inside of TLS begins anew.
+        record::closed(&Closed {
+            tag: Tag::Closed as u32,
+            error: 0,
+            connection: connection.id,
+            at: now(),
+        });
+        connection.announced = 0;
+        connection.number = 0;
+        connection.id = 0;
+    }
     if connection.id == 0 {
         connection.id = record::number();
     }
@@ -122,6 +134,9 @@ fn registers() -> *const u8 {
 /// The current thread, if it is traced.
 #[inline(always)]
 fn caller() -> Option<(&'static mut Slot, &'static mut ThreadState)> {
+    if !is_on() {
+        return None;
+    }
     let slot = here()?;
     // SAFETY: the current task is trusted.
     let state = unsafe { thread(current(), false) };

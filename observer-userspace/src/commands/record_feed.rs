@@ -22,8 +22,6 @@ pub struct Feed {
     tracer: Tracer,
     output: Output,
     selection: Selection,
-    /// Kernel time when all programs were attached.
-    since: u64,
     /// `None` without TLS.
     tls: Option<Tls>,
 }
@@ -39,7 +37,7 @@ impl Feed {
         config: &config::Requests,
         filter: RequestFilter,
     ) -> Result<Self> {
-        let since = Clock::monotonic();
+        requests::follow(kernel)?;
         let tls = config.tls.then(|| Tls::start(kernel)).transpose();
         let tls = tls.unwrap_or_else(|error| {
             tracing::warn!("TLS is not observed: {error:#}");
@@ -47,7 +45,6 @@ impl Feed {
         });
         Ok(Self {
             tls,
-            since,
             ring: Ring::take(kernel, requests::RING)?,
             tracer: Tracer::new(requests::options(config)),
             output: Output::default(),
@@ -66,7 +63,7 @@ impl Feed {
             let read = self.ring.drain(BATCH, |bytes| {
                 if let Some(tgid) = requests::executed(bytes) {
                     self.tls.iter().for_each(|tls| tls.executed(tgid));
-                } else if !requests::is_one_sided(bytes, self.since) {
+                } else {
                     self.tracer.record(bytes);
                 }
             });

@@ -46,6 +46,9 @@ fn own_tgid() -> u32 {
     if is_initial { std::process::id() } else { 0 }
 }
 
+/// Sessions and sockets of TLS, which take megabytes.
+const TLS_MAPS: [&str; 2] = ["TLS_SESSIONS", "TLS_SOCKETS"];
+
 /// Which threads are traced. Entries of one kind add up, kinds narrow each
 /// other; no entry at all means everything.
 #[derive(Clone, Debug, Default)]
@@ -239,6 +242,11 @@ impl Kernel {
             None => 4096,
         };
         loader.map_max_entries("REQUEST_RING", request_ring);
+        if options.requests.is_none() {
+            for map in TLS_MAPS {
+                loader.map_max_entries(map, 1);
+            }
+        }
         if by_descriptor {
             loader.map_max_entries("REQUEST_ADDRESSES", ADDRESSES);
         }

@@ -5,11 +5,11 @@
 
 pub mod tls;
 
-use std::mem::offset_of;
 use std::sync::Arc;
 
 use anyhow::Context;
-use observer_common::requests::{Executed, Piece, Protocol, Tag};
+use aya::maps::Array;
+use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
@@ -97,8 +97,8 @@ pub struct Requests {
     metrics: Metrics,
     redactor: Arc<Redactor>,
     output: Output,
-    /// Kernel time when all programs were attached.
-    since: u64,
+    /// Whether TLS libraries are looked into.
+    follow_tls: bool,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
 }
@@ -117,7 +117,7 @@ impl Requests {
             metrics: Metrics::new(Arc::clone(&redactor)),
             redactor,
             output: Output::default(),
-            since: 0,
+            follow_tls: true,
             tls: None,
         }
     }
@@ -149,14 +149,14 @@ pub fn options(config: &config::Requests) -> Options {
     }
 }
 
-/// Whether a record is of a piece from before `since`, when not all programs
-/// were attached: what was sent may be there without what was received. Requests
-/// would wait for answers that nobody saw, and get those of later ones.
-pub fn is_one_sided(record: &[u8], since: u64) -> bool {
-    let at = offset_of!(Piece, ended);
-    let ended = record.get(at..).and_then(|rest| rest.first_chunk());
-    let ended = ended.map(|ended| u64::from_ne_bytes(*ended));
-    tag(record) == Some(Tag::Piece as u32) && ended.is_some_and(|ended| ended < since)
+/// From now on requests are followed: to be called when all programs are
+/// attached.
+///
+/// # Errors
+/// When the kernel half has no such switch.
+pub fn follow(kernel: &mut Kernel) -> anyhow::Result<()> {
+    let mut on: Array<_, u32> = Array::try_from(kernel.map_mut("REQUESTS_ON")?)?;
+    on.set(0, 1, 0).context("cannot begin to follow requests")
 }
 
 /// The process, if a record tells that one began a program.
@@ -188,7 +188,10 @@ impl Probe for Requests {
 
     fn configure(&mut self, config: &Config) {
         let config = &config.requests;
-        *self = Self::new(config.redactor(), options(config));
+        *self = Self {
+            follow_tls: config.tls,
+            ..Self::new(config.redactor(), options(config))
+        };
     }
 
     fn metrics(&self) -> &'static [&'static MetricDef] {
@@ -196,8 +199,10 @@ impl Probe for Requests {
     }
 
     fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        self.since = Clock::monotonic();
-        self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
+        follow(kernel)?;
+        if self.follow_tls {
+            self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
+        }
         Ok(())
     }
 
@@ -220,7 +225,7 @@ impl Probe for Requests {
     fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
         if let Some(tgid) = executed(bytes) {
             self.tls.iter().for_each(|tls| tls.executed(tgid));
-        } else if !is_one_sided(bytes, self.since) {
+        } else {
             self.tracer.record(bytes);
         }
     }
@@ -256,27 +261,5 @@ impl Probe for Requests {
             (causes::TLS_FILE_FAILED, tls.failed),
             (causes::TLS_FILE_NO_ROOM, tls.full),
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Checks that only pieces are left out, those that ended too early.
-    #[test]
-    fn early_pieces() {
-        let record = |tag: Tag, ended: u64| {
-            let mut bytes = vec![0; size_of::<Piece>()];
-            bytes[..4].copy_from_slice(&(tag as u32).to_ne_bytes());
-            let at = offset_of!(Piece, ended);
-            bytes[at..at + 8].copy_from_slice(&ended.to_ne_bytes());
-            bytes
-        };
-        assert!(is_one_sided(&record(Tag::Piece, 9), 10));
-        assert!(!is_one_sided(&record(Tag::Piece, 10), 10));
-        assert!(!is_one_sided(&record(Tag::Opened, 9), 10));
-        assert!(!is_one_sided(&record(Tag::Piece, 9)[..20], 10));
-        assert!(!is_one_sided(&[], 10));
     }
 }

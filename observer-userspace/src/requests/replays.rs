@@ -12,6 +12,18 @@ pub fn db(ended: &Ended) -> &Db {
     }
 }
 
+/// Gives each file of a fuzz target's corpus to `each`.
+pub fn corpus(target: &str, each: impl Fn(&[u8])) {
+    let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).expect("a corpus");
+    let mut count = 0;
+    for file in files {
+        each(&std::fs::read(file.expect("an entry").path()).expect("a file"));
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
 /// One line for each exchange: summary, error, rows, text.
 pub fn lines(outcome: &Outcome) -> Vec<String> {
     let line = |ended: &Ended| {
@@ -114,4 +126,82 @@ fn split<'a>(whole: &[Piece<'a>], random: &mut fastrand::Rng, most: usize) -> Ve
         }
     }
     split
+}
+
+/// Checks that whatever is said in any protocol's first bytes, and goes on with
+/// anything, is survived; and that a parser by itself is small.
+#[test]
+fn garbage_is_survived() {
+    fn survive<P: Parser>(new: impl Fn() -> P, openings: &[&[u8]]) {
+        assert!(size_of::<P>() <= 1024, "{}", std::any::type_name::<P>());
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..500 {
+            let mut recording = Vec::new();
+            for _ in 0..random.usize(..30) {
+                let mut bytes = Vec::new();
+                for _ in 0..random.usize(..4) {
+                    bytes.extend(openings[random.usize(..openings.len())]);
+                    bytes.extend((0..random.usize(..20)).map(|_| random.u8(..)));
+                }
+                // Most begin like a message, none is lost in half of the pieces.
+                let flags = random.u8(..) & if random.bool() { 13 } else { 15 };
+                recording.push(flags);
+                recording.extend((bytes.len() as u16).to_be_bytes());
+                recording.extend(bytes);
+            }
+            play(&mut new(), &pieces(&recording));
+        }
+    }
+    survive(
+        super::postgres::Postgres::new,
+        &[
+            b"Q\0\0\0\x09sel\0",
+            b"\0\0\0\x08\x04\xd2\x16\x2f",
+            b"B\0\0\0\x08\0\0\0\0",
+            b"E\0\0\0\x09\0\0\0\0\0",
+            b"S\0\0\0\x04",
+            b"H\0\0\0\x04",
+            b"C\0\0\0\x0dSELECT 1\0",
+            b"Z\0\0\0\x05I",
+            b"E\0\0\0\x0cC23505\0\0",
+            b"D\xff\xff\xff\xff",
+        ],
+    );
+    survive(
+        super::mysql::MySql::new,
+        &[
+            b"\x05\0\0\0\x03sele",
+            b"\x01\0\0\0\x0e",
+            b"\x07\0\0\x01\0\0\0\x0a\0\0\0",
+            b"\x01\0\0\x01\x02",
+            b"\x05\0\0\x03\xfe\0\0\x02\0",
+            b"\xff\xff\xff\x01\0",
+            b"\x03\0\0\x01\xff\x01\x02",
+            b"\x0a\0\0\0\x16select 1;",
+        ],
+    );
+    survive(
+        super::redis::Redis::new,
+        &[
+            b"*1\r\n$4\r\nPING\r\n",
+            b"*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n",
+            b"$9223372036854775807\r\n",
+            b"*9999999999\r\n",
+            b"%4611686018427387904\r\n",
+            b"+OK\r\n",
+            b"-ERR x\r\n",
+            b">1\r\n",
+            b"|1\r\n",
+            b"*2\r\n$1\r\n",
+            b"PING\r\n",
+            b"$-1\r\n",
+        ],
+    );
+    survive(
+        || super::dns::Dns::new(true),
+        &[
+            b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01",
+            b"\x12\x34\x81\x80\0\x01\xff\xff\0\0\0\0\x01a\0\0\x01\0\x01\xc0\x0c",
+        ],
+    );
 }

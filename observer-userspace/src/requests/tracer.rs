@@ -27,8 +27,10 @@ mod begin;
 mod connections;
 mod ends;
 mod finish;
+mod hand_over;
 mod held;
 mod open;
+mod options;
 mod order;
 mod output;
 mod parsers;
@@ -38,7 +40,9 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod told;
 mod traces;
+mod turn;
 mod turns;
 mod wire;
 
@@ -46,10 +50,11 @@ use observer_common::requests::{Closed, Opened, Piece, Protocol, direction, role
 use rustc_hash::FxHashMap;
 
 use super::routes::Routes;
-use super::{Chunk, Event, Events, Role, Transport, dns};
+use super::{Events, Role};
 use connections::{Connections, Slot};
 use held::Held;
 use open::Open;
+pub use options::Options;
 use order::{Kind, Order};
 pub use output::Output;
 pub use parsers::{Make, parser_for};
@@ -58,79 +63,10 @@ pub use sampling::{Sampler, SamplerError};
 use slab::{Key, Slab};
 use tail::Slowest;
 use threads::Threads;
+pub use told::{Active, Losses};
 use traces::Undecided;
 pub use turns::Link;
 use turns::Turns;
-
-/// What a tracer is told at its beginning.
-pub struct Options {
-    /// Which traces are kept.
-    pub sampler: Sampler,
-    /// Traces that may be kept per second and workload, and how many at once.
-    /// (As many again may be kept for errors and slowness.)
-    pub span_limit: Option<(f64, f64)>,
-    /// Connections that are known at once; beyond, those that weren't used for
-    /// longest are forgotten.
-    pub max_connections: usize,
-    /// Nanoseconds for which a record waits for those that come late.
-    pub hold: u64,
-    /// Makes a connection's parser.
-    pub parsers: Make,
-    /// Finds the routes of HTTP requests.
-    pub routes: Routes,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            sampler: Sampler::default(),
-            span_limit: None,
-            max_connections: 65_536,
-            hold: 2_000_000,
-            parsers: parser_for,
-            routes: Routes::new(),
-        }
-    }
-}
-
-/// What was lost on the way, each counted once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Records that were no records, or of something unknown.
-    pub malformed: u64,
-    /// Records that came faster than they were handled.
-    pub overrun: u64,
-    /// Records of connections that didn't come (gaps in their numbers).
-    pub missed: u64,
-    /// Connections that were forgotten since there were too many.
-    pub evicted: u64,
-    /// Chunks or messages that a parser couldn't understand.
-    pub failed: u64,
-    /// Requests whose end wasn't seen: left behind by their parser, or open on
-    /// a connection that was forgotten, or too many.
-    pub abandoned: u64,
-    /// Server requests whose clock didn't fit their duration.
-    pub clocks: u64,
-    /// Spans that weren't kept since too many traces began.
-    pub limited: u64,
-    /// Spans that would have waited for the end of their trace, but for others.
-    pub unbuffered: u64,
-}
-
-/// Requests that are open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Active {
-    /// Whose.
-    pub workload: u16,
-    /// On which side.
-    pub role: Role,
-    /// Which protocol.
-    pub protocol: Protocol,
-    /// Whether by TLS.
-    pub tls: bool,
-    /// How many.
-    pub count: u64,
-}
 
 /// Makes requests of records.
 pub struct Tracer {
@@ -157,12 +93,6 @@ pub struct Tracer {
     /// Groups that wait for nothing any more.
     release: Vec<Key>,
 }
-
-/// A connection that wasn't used for so long (ns) is forgotten: the end of
-/// some isn't told.
-const IDLE: u64 = 600_000_000_000;
-/// One of datagrams without an open question, likewise.
-const IDLE_DATAGRAMS: u64 = 20_000_000_000;
 
 impl Tracer {
     /// A tracer that knows nothing yet.
@@ -358,224 +288,6 @@ impl Tracer {
                 self.threads.ended(exchange.tid, exchange.tgid);
                 self.turns.end(key, &exchange, &mut self.exchanges);
             }
-        }
-    }
-
-    fn handle(&mut self, now: u64, until: u64, out: &mut Output) {
-        self.undecided.settle(out);
-        out.kept.clear();
-        // Put back below; what is handled doesn't make records.
-        let mut order = std::mem::take(&mut self.order);
-        let due = order.due(until);
-        for index in 0..due {
-            self.turn(&mut order, index, out);
-        }
-        order.done(due);
-        self.order = order;
-
-        while let Some(group) = self.held.expired(now) {
-            self.resolve(group, None, out);
-        }
-        while let Some((oldest, last)) = self.connections.oldest()
-            && now.saturating_sub(last) > IDLE
-        {
-            self.forget(oldest);
-        }
-        self.threads.sweep(now);
-        self.expire(until.min(now), out);
-        self.undecided.expire(now);
-    }
-
-    /// Ends questions that weren't answered, and forgets the sockets of others:
-    /// the end of those isn't told.
-    fn expire(&mut self, now: u64, out: &mut Output) {
-        if now.saturating_sub(self.expired) < dns::TIMEOUT / 4 {
-            return;
-        }
-        self.expired = now;
-        let unsure = self.connections.unsure();
-        for number in &unsure {
-            let Some(slot) = self.connections.slot(*number) else {
-                continue;
-            };
-            let Some(connection) = self.connections.get_mut(slot) else {
-                continue;
-            };
-            let datagrams = connection.endpoints.transport == Transport::Udp;
-            if !connection.open.is_empty() {
-                if let Some(parser) = &mut connection.parser {
-                    parser.expire(now.saturating_sub(dns::TIMEOUT), &mut self.events);
-                    self.happened(slot, None, out);
-                }
-            } else if datagrams && now.saturating_sub(connection.last) > IDLE_DATAGRAMS {
-                self.forget(slot);
-            }
-        }
-        self.connections.watch(unsure);
-    }
-
-    /// One record's turn.
-    fn turn(&mut self, order: &mut Order, index: usize, out: &mut Output) {
-        let waiting = order.get(index);
-        if waiting.taken {
-            return;
-        }
-        if waiting.kind == Kind::Closed {
-            self.closed(waiting.connection, waiting.at, out);
-            return;
-        }
-        let slot = self.connections.slot(waiting.connection);
-        let skips = |tracer: &Self| {
-            let connection = slot.and_then(|slot| tracer.connections.get(slot));
-            connection.and_then(|connection| connection.skips(waiting.number))
-        };
-        if skips(self).is_some() {
-            // Perhaps what is missing is there, only sorted behind: of the same
-            // direction it comes first, of the other one it may come later.
-            while let Some(earlier) = order.earlier(index, waiting.kind) {
-                let other = order.get(earlier);
-                order.take(earlier);
-                self.piece(slot, other.at, order.bytes(&other), out);
-            }
-            let missing = skips(self).map_or(0, |missing| {
-                missing.saturating_sub(order.present(index, missing))
-            });
-            if missing > 0 {
-                self.missed(slot, missing, out);
-            }
-        }
-        self.piece(slot, waiting.at, order.bytes(&waiting), out);
-    }
-
-    /// Pieces of a connection were lost.
-    fn missed(&mut self, slot: Option<Slot>, missing: u32, out: &mut Output) {
-        self.losses.missed += u64::from(missing);
-        let Some((slot, connection)) =
-            slot.and_then(|slot| Some((slot, self.connections.get_mut(slot)?)))
-        else {
-            return;
-        };
-        if let Some(parser) = &mut connection.parser {
-            parser.missed(&mut self.events);
-        }
-        // Its ends may count differently from here on.
-        let other = connection.other;
-        for slot in [Some(slot), other].into_iter().flatten() {
-            let open = self
-                .connections
-                .get(slot)
-                .map(|connection| &connection.open);
-            for (_, key) in open.into_iter().flatten() {
-                if let Some(exchange) = self.exchanges.get_mut(*key) {
-                    exchange.paired = true;
-                }
-            }
-        }
-        self.happened(slot, None, out);
-    }
-
-    fn piece(&mut self, slot: Option<Slot>, at: u64, bytes: &[u8], out: &mut Output) {
-        let Some((piece, data)) = wire::piece(bytes) else {
-            return;
-        };
-        let Some(slot) = slot.or_else(|| self.guessed(&piece)) else {
-            return;
-        };
-        self.connections.touch(slot, at);
-        let Some(connection) = self.connections.get_mut(slot) else {
-            return;
-        };
-        connection.passed(piece.number);
-        connection.retransmits = piece.retransmits;
-        if connection.parser.is_none() {
-            return;
-        }
-        let sent = piece.direction == direction::SENT;
-        let role = connection.role;
-        if role == Role::Server && sent {
-            self.answering(slot, &piece, out);
-        }
-        let parser = self.connections.get_mut(slot);
-        let Some(parser) = parser.and_then(|connection| connection.parser.as_mut()) else {
-            return;
-        };
-        let chunk = Chunk {
-            data,
-            length: u64::from(piece.length),
-            began: piece.began,
-            ended: piece.ended,
-        };
-        match (role, sent) {
-            (Role::Client, true) => parser.requested(&chunk, piece.began, &mut self.events),
-            (Role::Server, false) => parser.requested(&chunk, piece.ended, &mut self.events),
-            _ => parser.answered(&chunk, &mut self.events),
-        }
-        self.happened(slot, Some(&piece), out);
-    }
-
-    fn closed(&mut self, number: u64, at: u64, out: &mut Output) {
-        let Some(slot) = self.connections.slot(number) else {
-            return;
-        };
-        let connection = self.connections.get_mut(slot);
-        if let Some(parser) = connection.and_then(|connection| connection.parser.as_mut()) {
-            parser.closed(at, &mut self.events);
-            self.happened(slot, None, out);
-        }
-        self.forget(slot);
-    }
-
-    /// Goes through what a parser said.
-    fn happened(&mut self, slot: Slot, piece: Option<&Piece>, out: &mut Output) {
-        let mut events = std::mem::take(&mut self.events.events);
-        let mut rest = events.drain(..).peekable();
-        while let Some(event) = rest.next() {
-            match event {
-                Event::Begun { exchange, at } => {
-                    let Some(piece) = piece else {
-                        continue;
-                    };
-                    let caller = match rest.peek() {
-                        Some(Event::Context {
-                            exchange: told,
-                            context,
-                        }) if *told == exchange => Some(*context),
-                        _ => None,
-                    };
-                    if caller.is_some() {
-                        rest.next();
-                    }
-                    self.begin(slot, piece, exchange, at, caller.as_ref());
-                }
-                Event::Context { exchange, context } => self.told(slot, exchange, &context),
-                Event::Ended(ended) => self.finish(slot, piece, *ended, out),
-            }
-        }
-        drop(rest);
-        self.events.events = events;
-        self.losses.failed += std::mem::take(&mut self.events.failed);
-        let abandoned = std::mem::take(&mut self.events.abandoned);
-        let finished = std::mem::take(&mut self.events.finished);
-        if (abandoned > 0 || finished)
-            && let Some(connection) = self.connections.get_mut(slot)
-        {
-            if finished {
-                connection.parser = None;
-            }
-            // Which ones isn't told: the oldest.
-            let open = connection.open.len();
-            let gone = if finished {
-                open
-            } else {
-                open.min(abandoned as usize)
-            };
-            self.stale
-                .extend(connection.open.drain(..gone).map(|(_, key)| key));
-            self.losses.abandoned += abandoned.saturating_sub(gone as u64);
-            self.drop_stale();
-        }
-        while let Some(group) = self.release.pop() {
-            self.resolve(group, None, out);
         }
     }
 }

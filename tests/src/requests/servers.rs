@@ -108,7 +108,8 @@ impl Scene {
             .arg(&folder)
             .current_dir("/");
         server.args(["-p", &port.to_string(), "-c", "fsync=off"]);
-        server.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=off"]);
+        // Without TLS, unless a test turns it on.
+        server.args(["-c", "listen_addresses=127.0.0.1"]);
         self.start_as(&mut server, Some(&user))?;
         let postgres = Postgres {
             port,

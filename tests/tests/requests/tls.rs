@@ -1,7 +1,7 @@
 //! Requests inside of TLS, from the libraries' own calls.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::chain::{compile, source};
@@ -324,4 +324,72 @@ fn older_connection() -> Result<()> {
     let seen = daemon.finish()?;
     nothing_lost(&seen)?;
     check(&seen, port, "/older/", 20, 404, "1.1")
+}
+
+/// Checks PostgreSQL, whose connections turn to TLS when both ends have agreed:
+/// statements on both ends, joined, without their literals.
+#[test]
+fn postgres() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    let mut scene = Scene::new()?;
+    let postgres = scene.postgres()?;
+    let (key, certificate) = certificate(&scene)?;
+    let user = nix::unistd::User::from_name("postgres")?.context("no user postgres")?;
+    nix::unistd::chown(&key, Some(user.uid), Some(user.gid))?;
+    let mut settings = postgres.client("psql");
+    settings.args([
+        "-c",
+        &format!("alter system set ssl_key_file = '{}'", key.display()),
+    ]);
+    settings.args([
+        "-c",
+        &format!(
+            "alter system set ssl_cert_file = '{}'",
+            certificate.display()
+        ),
+    ]);
+    settings.args(["-c", "alter system set ssl = on"]);
+    settings.args(["-c", "select pg_reload_conf()"]);
+    scene.run(&mut settings)?;
+    let psql = |statement: &str| {
+        let mut psql = postgres.client("psql");
+        psql.env("PGSSLMODE", "require").args(["-c", statement]);
+        psql
+    };
+    scene.wait_until("TLS", || {
+        let mut psql = psql("select 1");
+        let psql = psql.stdout(Stdio::null()).stderr(Stdio::null());
+        psql.status().is_ok_and(|status| status.success())
+    })?;
+    let daemon = Daemon::start(&scene)?;
+    let count = |seen: &Seen, kind: i32, table: &str| {
+        let spans = seen.of(kind, postgres.port);
+        let is_it = |span: &&&Span| span.text("db.collection.name") == table;
+        spans.iter().filter(is_it).count()
+    };
+    let both = |seen: &Seen| {
+        [kind::SERVER, kind::CLIENT]
+            .iter()
+            .all(|kind| count(seen, *kind, "t0") > 0)
+    };
+    daemon.wait_until(both, || {
+        scene
+            .run(&mut psql("select v from t0 where v = 'hush'"))
+            .map(drop)
+    })?;
+    for _ in 0..5 {
+        scene.run(&mut psql("select v from t3 where v = 'hush'"))?;
+    }
+    let seen = daemon.finish()?;
+    nothing_lost(&seen)?;
+    for kind in [kind::SERVER, kind::CLIENT] {
+        assert_eq!(count(&seen, kind, "t3"), 5, "kind {kind}");
+    }
+    let clients = seen.of(kind::CLIENT, postgres.port);
+    for server in seen.of(kind::SERVER, postgres.port) {
+        let parent = clients.iter().any(|client| client.id == server.parent);
+        ensure!(parent, "{server:?}");
+    }
+    ensure!(!format!("{seen:?}").contains("hush"), "a literal");
+    Ok(())
 }

@@ -197,8 +197,5 @@ fn colours() {
         .filter(|cells| *cells > 0)
         .collect();
     assert_eq!(bars, [BAR; 3]);
-    assert!(
-        wide.lines()
-            .all(|line| super::super::format::visible(line) <= 120)
-    );
+    assert!(wide.lines().all(|line| visible(line) <= 120));
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit};
@@ -42,6 +42,13 @@ const OTHER_DESCRIPTORS: usize = 384;
 
 /// Processes that the thread may lag behind.
 const QUEUE: usize = 1024;
+
+/// How long the end of the daemon waits until all are detached: the kernel takes
+/// a tenth of a second for each function. What is left goes with the process.
+const DETACH_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often that is looked at.
+const DETACH_PAUSE: Duration = Duration::from_millis(5);
 
 const fn program(name: &'static str, lost_without: &'static str) -> ProgramSpec {
     ProgramSpec {
@@ -87,7 +94,7 @@ struct Shared {
 }
 
 /// The thread that finds libraries and keeps them attached. Dropped, it
-/// detaches them all.
+/// detaches them.
 pub struct Tls {
     /// `None` when it is to end.
     queue: Option<SyncSender<u32>>,
@@ -142,9 +149,11 @@ impl Drop for Tls {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to say, and a panic was printed.
-            let _ = thread.join();
+        let until = Instant::now() + DETACH_LIMIT;
+        let thread = self.thread.take();
+        while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < until
+        {
+            std::thread::sleep(DETACH_PAUSE);
         }
     }
 }

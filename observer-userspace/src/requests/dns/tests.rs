@@ -1,7 +1,8 @@
 use super::Dns;
 use crate::requests::call::{Call, Dns as Lookup, Failure};
-use crate::requests::conversation::{Piece, play};
+use crate::requests::conversation::{Piece, pieces, play};
 use crate::requests::protocol::{Chunk, Event, Events, Parser};
+use crate::requests::replays::corpus;
 
 /// A message with one question, and answers as they are.
 fn message(id: u16, flags: u16, name: &str, kind: u16, answers: &[&[u8]]) -> Vec<u8> {
@@ -182,4 +183,14 @@ fn extended_codes() {
     answer_bytes.extend([0, 0, 41, 0x10, 0, 1, 0, 0, 0, 0, 0]);
     let found = lookups(&[ask(&question), answer(&answer_bytes)], true);
     assert_eq!(found[0].code, Some(16));
+}
+
+/// Checks that nothing of the fuzz target's corpus breaks a promise.
+#[test]
+fn fuzz_corpus() {
+    corpus("dns", |data| {
+        for datagram in [false, true] {
+            play(&mut Dns::new(datagram), &pieces(&data[1..]));
+        }
+    });
 }

@@ -1,6 +1,6 @@
 use super::Postgres;
-use crate::requests::conversation::{Outcome, Piece, play};
-use crate::requests::replays::{db, lines, replay};
+use crate::requests::conversation::{Outcome, Piece, pieces, play};
+use crate::requests::replays::{corpus, db, lines, replay};
 
 /// Checks a conversation of psycopg's with PostgreSQL 15.
 #[test]
@@ -254,4 +254,12 @@ fn missed_pieces() {
         "SELECT c =1: select ? from c",
     ];
     assert_eq!(lines(&outcome), expected);
+}
+
+/// Checks that nothing of the fuzz target's corpus breaks a promise.
+#[test]
+fn fuzz_corpus() {
+    corpus("postgres", |data| {
+        play(&mut Postgres::new(), &pieces(data));
+    });
 }

@@ -203,13 +203,13 @@ impl Redis {
                 Some(b'>' | b'|') => Reply::Other,
                 _ => Reply::Answer,
             };
-            if self.reply == Reply::Answer {
-                if let Some(first) = self.queue.front_mut() {
-                    first.answered.get_or_insert(self.answered_at);
-                    self.ok = element == b"+OK\r\n";
-                    let failed = matches!(element.first(), Some(b'-' | b'!'));
-                    self.error = failed.then(|| resp::error(element));
-                }
+            if self.reply == Reply::Answer
+                && let Some(first) = self.queue.front_mut()
+            {
+                first.answered.get_or_insert(self.answered_at);
+                self.ok = element == b"+OK\r\n";
+                let failed = matches!(element.first(), Some(b'-' | b'!'));
+                self.error = failed.then(|| resp::error(element));
             }
         }
         self.pending = self.pending - 1 + resp::children(element).min(u64::MAX / 4);

@@ -13,6 +13,7 @@ mod scrub;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::sync::Arc;
 

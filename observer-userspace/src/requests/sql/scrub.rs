@@ -25,6 +25,7 @@ pub fn scrub(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
         backslash: dialect == Dialect::MySql,
         hint: false,
         list: List::default(),
+        setting: Setting::Begins,
     };
     while scrubber.at < text.len() && scrubber.out.len() < MAX_TEXT {
         if scrubber.step().is_none() {
@@ -64,6 +65,20 @@ struct Scrubber<'a> {
     /// Whether in one of MySQL's comments that are code.
     hint: bool,
     list: List,
+    setting: Setting,
+}
+
+/// Whether names are values, as in `SET name = value`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    /// A statement begins.
+    Begins,
+    /// Another statement.
+    No,
+    /// SET, and the name.
+    Name,
+    /// Its value.
+    Value,
 }
 
 /// What may be in a name behind its first byte.
@@ -134,6 +149,11 @@ impl Scrubber<'_> {
             }
             b'!'..=b'~' if byte != b'\\' && byte != b'`' => {
                 self.list.begin = 0;
+                self.setting = match (byte, self.setting) {
+                    (b';', _) => Setting::Begins,
+                    (b'=', Setting::Name) => Setting::Value,
+                    (_, setting) => setting,
+                };
                 self.put(byte);
             }
             _ => return None,
@@ -279,7 +299,11 @@ impl Scrubber<'_> {
             }
             end += 1;
         }
-        self.out.extend_from_slice(&self.text[self.at..end]);
+        if self.setting == Setting::Value {
+            self.value();
+        } else {
+            self.out.extend_from_slice(&self.text[self.at..end]);
+        }
         self.at = end;
         Some(())
     }
@@ -337,7 +361,16 @@ impl Scrubber<'_> {
         while in_word(self.peek(0)) {
             self.at += 1;
         }
-        self.out.extend_from_slice(&self.text[begin..self.at]);
+        let word = &self.text[begin..self.at];
+        let is = |words: &[&[u8]]| words.iter().any(|w| word.eq_ignore_ascii_case(w));
+        self.setting = match self.setting {
+            Setting::Begins if is(&[b"set"]) => Setting::Name,
+            Setting::Begins => Setting::No,
+            Setting::Name if is(&[b"to"]) => Setting::Value,
+            Setting::Value if !is(&[b"on", b"off", b"default"]) => return self.value(),
+            setting => setting,
+        };
+        self.out.extend_from_slice(word);
     }
 
     /// A comment up to the end of its line.

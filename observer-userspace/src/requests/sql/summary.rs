@@ -6,6 +6,7 @@ use sqlparser::dialect::{Dialect as Rules, MySqlDialect, PostgreSqlDialect};
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::Dialect;
+use super::words::{BATCHES, BETWEEN, CLAUSES, DEFINE, FIRST, KINDS};
 
 /// Longest summary in bytes, by the conventions.
 const MAX_SUMMARY: usize = 255;
@@ -24,198 +25,6 @@ pub struct Summary {
     /// The same.
     pub count: u32,
 }
-
-/// Words that begin a statement and say what it does; the second ones are what
-/// it may do it to.
-const FIRST: &[&str] = &[
-    "SELECT",
-    "INSERT",
-    "UPDATE",
-    "DELETE",
-    "MERGE",
-    "REPLACE",
-    "CALL",
-    "EXECUTE",
-    "EXPLAIN",
-    "DESCRIBE",
-    "DESC",
-    "BEGIN",
-    "START",
-    "COMMIT",
-    "END",
-    "ROLLBACK",
-    "ABORT",
-    "SAVEPOINT",
-    "RELEASE",
-    "SET",
-    "RESET",
-    "SHOW",
-    "USE",
-    "PREPARE",
-    "DEALLOCATE",
-    "DECLARE",
-    "FETCH",
-    "MOVE",
-    "CLOSE",
-    "LISTEN",
-    "UNLISTEN",
-    "NOTIFY",
-    "COPY",
-    "LOAD",
-    "LOCK",
-    "UNLOCK",
-    "TRUNCATE",
-    "VACUUM",
-    "ANALYZE",
-    "OPTIMIZE",
-    "CHECK",
-    "REPAIR",
-    "REINDEX",
-    "CLUSTER",
-    "REFRESH",
-    "GRANT",
-    "REVOKE",
-    "COMMENT",
-    "DISCARD",
-    "DO",
-    "KILL",
-    "FLUSH",
-    "TABLE",
-    "VALUES",
-    "HANDLER",
-    "RENAME",
-    "CHECKPOINT",
-    "XA",
-    "INSTALL",
-    "UNINSTALL",
-    "CHANGE",
-    "STOP",
-    "BINLOG",
-    "REASSIGN",
-    "SECURITY",
-    "IMPORT",
-    "HELP",
-    "PURGE",
-    "SIGNAL",
-];
-
-/// What data definition is about.
-const KINDS: &[(&str, [&str; 3])] = &[
-    ("TABLE", ["CREATE TABLE", "DROP TABLE", "ALTER TABLE"]),
-    ("INDEX", ["CREATE INDEX", "DROP INDEX", "ALTER INDEX"]),
-    ("VIEW", ["CREATE VIEW", "DROP VIEW", "ALTER VIEW"]),
-    (
-        "SEQUENCE",
-        ["CREATE SEQUENCE", "DROP SEQUENCE", "ALTER SEQUENCE"],
-    ),
-    ("SCHEMA", ["CREATE SCHEMA", "DROP SCHEMA", "ALTER SCHEMA"]),
-    (
-        "DATABASE",
-        ["CREATE DATABASE", "DROP DATABASE", "ALTER DATABASE"],
-    ),
-    (
-        "FUNCTION",
-        ["CREATE FUNCTION", "DROP FUNCTION", "ALTER FUNCTION"],
-    ),
-    (
-        "PROCEDURE",
-        ["CREATE PROCEDURE", "DROP PROCEDURE", "ALTER PROCEDURE"],
-    ),
-    (
-        "TRIGGER",
-        ["CREATE TRIGGER", "DROP TRIGGER", "ALTER TRIGGER"],
-    ),
-    ("TYPE", ["CREATE TYPE", "DROP TYPE", "ALTER TYPE"]),
-    (
-        "EXTENSION",
-        ["CREATE EXTENSION", "DROP EXTENSION", "ALTER EXTENSION"],
-    ),
-    ("ROLE", ["CREATE ROLE", "DROP ROLE", "ALTER ROLE"]),
-    ("USER", ["CREATE USER", "DROP USER", "ALTER USER"]),
-    ("DOMAIN", ["CREATE DOMAIN", "DROP DOMAIN", "ALTER DOMAIN"]),
-    ("POLICY", ["CREATE POLICY", "DROP POLICY", "ALTER POLICY"]),
-    (
-        "PUBLICATION",
-        [
-            "CREATE PUBLICATION",
-            "DROP PUBLICATION",
-            "ALTER PUBLICATION",
-        ],
-    ),
-    ("EVENT", ["CREATE EVENT", "DROP EVENT", "ALTER EVENT"]),
-];
-const DEFINE: [&str; 3] = ["CREATE", "DROP", "ALTER"];
-
-/// Words between an operation and its target.
-const BETWEEN: &[&str] = &[
-    "INTO",
-    "FROM",
-    "TABLE",
-    "ONLY",
-    "IF",
-    "NOT",
-    "EXISTS",
-    "CONCURRENTLY",
-    "IGNORE",
-    "LOW_PRIORITY",
-    "HIGH_PRIORITY",
-    "DELAYED",
-    "QUICK",
-    "MATERIALIZED",
-    "VIEW",
-    "LATERAL",
-    "TABLES",
-    "FULL",
-    "VERBOSE",
-    "FREEZE",
-    "LOCAL",
-    "OVERWRITE",
-];
-
-/// Words that can't be a target, nor an alias: a clause begins.
-const CLAUSES: &[&str] = &[
-    "WHERE",
-    "GROUP",
-    "ORDER",
-    "HAVING",
-    "LIMIT",
-    "UNION",
-    "EXCEPT",
-    "INTERSECT",
-    "SET",
-    "VALUES",
-    "RETURNING",
-    "FOR",
-    "WINDOW",
-    "OFFSET",
-    "FETCH",
-    "SELECT",
-    "DEFAULT",
-    "WHEN",
-    "PROCEDURE",
-    "INSERT",
-    "UPDATE",
-    "DELETE",
-    "WITH",
-    "TO",
-    "CASCADE",
-    "RESTRICT",
-    "ADD",
-    "ON",
-];
-
-/// Operations of which a text may have several, all alike.
-const BATCHES: &[(&str, &str)] = &[
-    ("SELECT", "BATCH SELECT"),
-    ("INSERT", "BATCH INSERT"),
-    ("UPDATE", "BATCH UPDATE"),
-    ("DELETE", "BATCH DELETE"),
-    ("REPLACE", "BATCH REPLACE"),
-    ("MERGE", "BATCH MERGE"),
-    ("CALL", "BATCH CALL"),
-    ("SET", "BATCH SET"),
-    ("SHOW", "BATCH SHOW"),
-];
 
 fn one_of(word: &str, words: &[&'static str]) -> Option<&'static str> {
     words
@@ -518,10 +327,8 @@ impl<'a> Walk<'a> {
             }
             "JOIN" | "STRAIGHT_JOIN" => self.target_behind(),
             // MERGE … USING t, DELETE … USING t; but JOIN … USING (column).
-            "USING" if self.level().statement => {
-                if self.word(self.at).is_some() {
-                    self.target_behind();
-                }
+            "USING" if self.level().statement && self.word(self.at).is_some() => {
+                self.target_behind();
             }
             // SELECT … INTO t: PostgreSQL's CREATE TABLE AS.
             "INTO" if self.level().statement && self.word(self.at).is_some() => {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::requests::replays::corpus;
 
 fn text(sql: &str, dialect: Dialect) -> String {
     describe(sql, dialect).text.to_string()
@@ -68,7 +69,21 @@ fn literals_become_question_marks() {
         (MySqlPlain, "select 'a\\', 'b'", "select ?"),
         (MySqlPlain, "select 'a\\n', 'b'", "select ?, ?"),
     ];
-    for (dialect, sql, expected) in cases {
+    let settings = [
+        (
+            Postgres,
+            "set a.token to secret; set b = \"secret\"",
+            "set a.token to ?; set b = ?",
+        ),
+        (Postgres, "update t set a = b", "update t set a = b"),
+        (
+            MySql,
+            "SET autocommit = ON, @a := secret",
+            "SET autocommit = ON, @? := ?",
+        ),
+        (MySql, "SET NAMES utf8", "SET NAMES utf8"),
+    ];
+    for (dialect, sql, expected) in cases.into_iter().chain(settings) {
         assert_eq!(text(sql, dialect), expected, "{sql}");
     }
 }
@@ -214,4 +229,36 @@ fn cache_agrees() {
         let found = cache.describe(text.as_bytes(), Dialect::Postgres);
         assert_eq!(*found, describe(&text, Dialect::Postgres));
     }
+}
+
+/// Checks that nothing of the fuzz target's corpus breaks a promise.
+#[test]
+fn fuzz_corpus() {
+    corpus("sql", |data| {
+        for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::MySqlPlain] {
+            let text = quoting::statement(data, dialect);
+            quoting::check(&text, data.len(), dialect);
+            let kept = Cache::default().describe(data, dialect);
+            assert!(kept.text.len() <= 2048 && kept.summary.len() <= 255);
+        }
+    });
+}
+
+/// Checks that a connection's statements are few, and that those which were
+/// used last stay.
+#[test]
+fn prepared_are_bounded() {
+    let mut prepared = Prepared::default();
+    let long = Arc::new(describe(&"a ".repeat(1500), Dialect::Postgres));
+    let short = Arc::new(describe("select a from t", Dialect::Postgres));
+    prepared.insert(0, short.clone());
+    for (key, statement) in (1..1000).map(|key| (key, if key < 500 { &long } else { &short })) {
+        prepared.insert(key, statement.clone());
+        assert_eq!(prepared.get(0), Some(&short));
+        assert_eq!(prepared.get(key), Some(statement));
+        let held = (0..1000).filter(|key| prepared.contains(*key)).count();
+        assert!(held <= if key < 500 { 64 * 1024 / 2048 + 1 } else { 256 });
+    }
+    prepared.remove(0);
+    assert_eq!(prepared.get(0), None);
 }

@@ -113,6 +113,7 @@ impl Tracer {
         let alone = !thread.serves(&self.exchanges);
         thread.sole = if alone { key } else { Key::NONE };
         thread.received += 1;
+        thread.receives = true;
         // What it did before was for nobody: it receives requests itself.
         let held = std::mem::replace(&mut thread.held, Key::NONE);
         if held != Key::NONE {
@@ -331,11 +332,11 @@ impl Tracer {
     fn hold(&mut self, key: Key, piece: &Piece) -> Key {
         // A thread that has nothing to do with requests of others has none to
         // wait for.
-        if piece.request != 0 || !self.threads.serves(piece.tgid) || !self.held.has_room() {
+        if !self.threads.serves(piece.tgid) || !self.held.has_room() {
             return Key::NONE;
         }
         let thread = self.threads.get(piece.tid, piece.tgid, piece.began);
-        if thread.serves(&self.exchanges) {
+        if thread.receives || thread.serves(&self.exchanges) {
             return Key::NONE;
         }
         if !self.held.waits(thread.held) {

@@ -134,6 +134,17 @@ mod tests {
         let other = opened("[fd00::2]:80", "[fd00::1]:4000", 6, 9);
         assert_eq!(pair(&v6).reversed(), pair(&other));
         assert_ne!(pair(&v6).reversed(), pair(&v6));
+        // Unix domain sockets know each other; one alone has no other end.
+        let unix = |local, peer| {
+            Pair::of(&Opened {
+                local: [local, 0],
+                peer: [peer, 0],
+                transport: transport::UNIX,
+                ..Opened::default()
+            })
+        };
+        assert_eq!(unix(8, 16).unwrap().reversed(), unix(16, 8).unwrap());
+        assert_eq!(unix(8, 0), None);
         // Datagrams from anyone have no other end.
         assert_eq!(Pair::of(&opened("127.0.0.1:53", "0.0.0.0:0", 4, 1)), None);
         assert_eq!(

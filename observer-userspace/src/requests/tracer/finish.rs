@@ -13,7 +13,7 @@ use super::sampling::Decision;
 use super::slab::Key;
 use super::turns::Link;
 use crate::requests::semantics::is_error;
-use crate::requests::{Call, Ended, Finished, Http, Parent, Role};
+use crate::requests::{Call, Ended, Finished, Http, Role};
 
 /// Most that a clock may differ from its request's duration: a part of it, or
 /// so many nanoseconds, in which the thread is in the two calls' own code.
@@ -61,7 +61,7 @@ impl Tracer {
                 clock
             }
             Role::Client => {
-                self.waited(slot, &exchange, piece, own_retransmits);
+                self.waited(slot, &exchange, piece, at, own_retransmits);
                 None
             }
         };
@@ -146,12 +146,21 @@ impl Tracer {
 
     /// Counts what a call's thread waited for its answer on the request that it
     /// was made for.
-    fn waited(&mut self, slot: Slot, call: &Open, piece: Option<&Piece>, retransmits: u32) {
+    fn waited(
+        &mut self,
+        slot: Slot,
+        call: &Open,
+        piece: Option<&Piece>,
+        at: u64,
+        retransmits: u32,
+    ) {
         let Some(request) = self.exchanges.get_mut(call.made_for) else {
             return;
         };
         request.calls_retransmits = request.calls_retransmits.saturating_add(retransmits);
-        let Some(piece) = piece.filter(|piece| piece.tid == call.tid) else {
+        // Its last piece, and not one that told that it had been over.
+        let last = |piece: &&Piece| piece.tid == call.tid && piece.ended == at;
+        let Some(piece) = piece.filter(last) else {
             return;
         };
         let Some(thread) = self.threads.known(call.tid, call.tgid) else {
@@ -187,7 +196,7 @@ impl Tracer {
     }
 
     /// Decides on a request that is over: the last one of the output.
-    fn decide(&mut self, ids: &Ids, request: u64, out: &mut Output) {
+    pub(super) fn decide(&mut self, ids: &Ids, request: u64, out: &mut Output) {
         let Some((finished, before)) = out.finished.split_last_mut() else {
             return;
         };
@@ -238,87 +247,6 @@ impl Tracer {
             duration: Some(finished.duration()),
         };
         self.turns.remember(request, finished.ended, link);
-    }
-
-    /// A thread answers a request: it serves that one, and served it before if
-    /// nothing else is known.
-    pub(super) fn answering(&mut self, slot: Slot, piece: &Piece, out: &mut Output) {
-        let Some(connection) = self.connections.get(slot) else {
-            return;
-        };
-        let one_by_one = super::begin::in_order(connection.protocol());
-        let Some((_, key)) = connection.open.front().copied() else {
-            return;
-        };
-        let certain = one_by_one || connection.open.len() == 1;
-        let Some(request) = self.exchanges.get(key) else {
-            return;
-        };
-        let (tid, tgid, ids, held) = (request.tid, request.tgid, request.span, request.held);
-        let own = (tid, tgid) == (piece.tid, piece.tgid);
-        let thread = self.threads.get(piece.tid, piece.tgid, piece.ended);
-        let group = std::mem::replace(&mut thread.held, Key::NONE);
-        if thread.sole != key {
-            thread.sole = Key::NONE;
-        }
-        if !own {
-            if certain {
-                thread.take_over(key, &self.exchanges);
-            }
-            if let Some(receiver) = self.threads.known(tid, tgid) {
-                receiver.sole = Key::NONE;
-            }
-        }
-        if group == Key::NONE {
-            return;
-        }
-        let joins = certain && !own && tgid == piece.tgid;
-        self.resolve(group, joins.then_some((&ids, held)), out);
-    }
-
-    /// A group of calls has waited: they were made for a request (that may wait
-    /// itself), or for none.
-    pub(super) fn resolve(&mut self, group: Key, made_for: Option<(&Ids, Key)>, out: &mut Output) {
-        let Some(mut waited) = self.held.take(group) else {
-            return;
-        };
-        let into = made_for.map_or(Key::NONE, |(_, held)| held);
-        let join = |ids: &mut Ids| {
-            let Some((request, _)) = made_for else {
-                return;
-            };
-            if ids.how == Parent::Root {
-                *ids = request.child(ids.span, Parent::HandedOver);
-            } else {
-                ids.trace = request.trace;
-                ids.decision = request.decision;
-            }
-        };
-        waited.open.retain(|key| {
-            let Some(exchange) = self.exchanges.get_mut(*key) else {
-                return false;
-            };
-            if exchange.held != group {
-                return false;
-            }
-            join(&mut exchange.span);
-            exchange.held = into;
-            true
-        });
-        for over in &mut waited.over {
-            join(&mut over.ids);
-            over.finished.trace_id = over.ids.trace;
-            over.finished.parent_span_id = over.ids.parent;
-            over.finished.parent = over.ids.how;
-        }
-        if self.held.waits(into) {
-            self.held.merge(waited, into);
-            return;
-        }
-        for over in waited.over {
-            out.finished.push(over.finished);
-            self.decide(&over.ids, over.request, out);
-        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! The kernel half sees a hand-over when one thread wakes another. Where it
 //! doesn't (the worker was busy, or looked for work by itself), a worker's
 //! calls seem to be made for nobody, until it answers a request that another
-//! thread received: then all that it did since its last answer was for this
-//! one. So what it did waits for a second at most; spans of other ends that
+//! thread received: then all that it did since its last answer, and since the
+//! request came, was for this one. So what it did waits for a second at most; spans of other ends that
 //! hang under such calls wait with them, for their trace is to be that of the
 //! request.
 

@@ -12,6 +12,9 @@ pub struct Thread {
     pub tgid: u32,
     /// Open requests that it received.
     pub received: u32,
+    /// Whether it ever received one: then it is no worker that others hand
+    /// requests to, but serves its own, or any (as those of Go's scheduler).
+    pub receives: bool,
     /// The request that it serves without another since that began.
     pub sole: Key,
     /// Calls that it made for nobody that is known: see [`super::held`].
@@ -38,6 +41,7 @@ impl Thread {
         Self {
             tgid,
             received: 0,
+            receives: false,
             sole: Key::NONE,
             held: Key::NONE,
             waited_until: 0,

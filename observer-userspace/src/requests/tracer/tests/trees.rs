@@ -142,6 +142,12 @@ fn hand_overs() {
 /// that answers nothing has its calls given out after a second.
 #[test]
 fn workers_that_answer() {
+    workers(false);
+    // The same if what they seem to work for is over.
+    workers(true);
+}
+
+fn workers(stale: bool) {
     let mut host = Host::new();
     let (receiver, worker, other) = (thread(1, 1), thread(2, 1), thread(3, 1));
     let database = thread(4, 4);
@@ -150,16 +156,19 @@ fn workers_that_answer() {
         host.connect(worker, database, 5432),
         host.connect(other, database, 5432),
     );
+    let over = host.receive(inbound, receiver, GET);
+    host.answer(inbound, receiver, over, OK);
     // No request is open: nothing waits.
     host.call(link, worker, database, 0, NONE);
     host.flush();
-    assert_eq!(host.finished.len(), 2);
+    assert_eq!(host.finished.len(), 3);
     host.finished.clear();
+    let (nobody, why) = if stale { (over, CONTINUED) } else { (0, NONE) };
 
     let request = host.receive(inbound, receiver, GET);
-    host.call(link, worker, database, 0, NONE);
-    host.ask(link.client, worker, 0, NONE, GET);
-    host.call(idle, other, database, 0, NONE);
+    host.call(link, worker, database, nobody, why);
+    host.ask(link.client, worker, nobody, why, GET);
+    host.call(idle, other, database, nobody, why);
     host.now += 2_000_000;
     host.advance();
     assert_eq!(host.finished, []);
@@ -184,6 +193,38 @@ fn workers_that_answer() {
     let lonely: Vec<_> = host.finished.iter().filter(|it| it.tid == 3).collect();
     is_root(lonely[0], Parent::Root);
     assert_eq!((lonely.len(), host.finished.len()), (1, 6));
+}
+
+/// Checks that what a worker did before a request came isn't taken for a part
+/// of it, and that threads which receive requests themselves aren't workers.
+#[test]
+fn workers_with_work_of_their_own() {
+    let mut host = Host::new();
+    let (receiver, worker, database) = (thread(1, 1), thread(2, 1), thread(4, 4));
+    let (inbound, other) = (host.accept(receiver), host.accept(receiver));
+    let link = host.connect(worker, database, 5432);
+    let long = host.receive(other, receiver, GET);
+    host.call(link, worker, database, 0, NONE);
+    let request = host.receive(inbound, receiver, GET);
+    host.call(link, worker, database, 0, NONE);
+    host.answer(inbound, worker, request, OK);
+    // Now it receives itself.
+    let own = host.receive(inbound, worker, GET);
+    host.answer(inbound, worker, own, OK);
+    host.call(link, worker, database, 0, NONE);
+    host.answer(other, worker, long, OK);
+    host.flush();
+    let calls: Vec<_> = host
+        .finished
+        .iter()
+        .filter(|it| it.role == Role::Client)
+        .collect();
+    let below: Vec<_> = host.finished.iter().filter(|it| it.tgid == 4).collect();
+    let ways: Vec<_> = calls.iter().map(|it| it.parent).collect();
+    assert_eq!(ways, [Parent::Root, Parent::HandedOver, Parent::Root]);
+    for (call, below) in calls.iter().zip(&below) {
+        is_child(below, call, Parent::OtherEnd);
+    }
 }
 
 /// Checks that of requests pipelined on a connection each is joined with its
