@@ -62,11 +62,7 @@ pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
     if sent > 0 && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        if may_carry(sk)
-            && let Some(slot) = here()
-        {
-            transferred(sk, slot, sent as u32, direction::SENT);
-        }
+        happened(sk, sent as u32, direction::SENT);
     }
     0
 }
@@ -78,24 +74,35 @@ pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
     if received > 0 && !peeked && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        if may_carry(sk)
-            && let Some(slot) = here()
-        {
-            transferred(sk, slot, received as u32, direction::RECEIVED);
-        }
+        happened(sk, received as u32, direction::RECEIVED);
     }
     0
 }
 
-/// False for sockets that are left alone: looked at before all else, since
-/// most may be such.
+/// The current thread sent or received something. Sockets that are left alone
+/// are looked for before all else, since most may be such.
 #[inline(always)]
-fn may_carry(sk: impl Socket) -> bool {
-    is_on()
-        && kind_of(sk).is_some()
-        && sk
-            .state(false)
-            .is_none_or(|connection| connection.protocol != protocol_state::IGNORED)
+fn happened(sk: impl Socket, length: u32, way: u8) {
+    if !is_on() {
+        return;
+    }
+    let Some(kind) = kind_of(sk) else { return };
+    let known = sk.state(false);
+    let ignored = known
+        .as_ref()
+        .is_some_and(|connection| connection.protocol == protocol_state::IGNORED);
+    if ignored {
+        return;
+    }
+    let Some(slot) = here() else { return };
+    let connection = match known {
+        Some(connection) => connection,
+        None => match sk.state(true) {
+            Some(connection) => connection,
+            None => return,
+        },
+    };
+    transferred(sk, kind, connection, slot, length, way);
 }
 
 /// The current thread's system call ends, which may have been on a socket: for
@@ -108,21 +115,27 @@ pub fn returned(slot: &mut Slot, result: i64) {
     let Some(call) = capture::Call::of(slot) else {
         return;
     };
-    if let Some(sk) = Found::behind(call.descriptor) {
-        transferred(sk, slot, call.bytes(result as u32), call.way);
+    let Some(sk) = Found::behind(call.descriptor) else {
+        return;
+    };
+    if let Some(kind) = kind_of(sk)
+        && let Some(connection) = sk.state(true)
+    {
+        let bytes = call.bytes(result as u32);
+        transferred(sk, kind, connection, slot, bytes, call.way);
     }
 }
 
 #[inline(always)]
-fn transferred(sk: impl Socket, slot: &mut Slot, length: u32, way: u8) {
-    let Some(kind) = kind_of(sk) else { return };
-    if slot.tgid == setting!(own_tgid) {
-        return;
-    }
-    let Some(connection) = sk.state(true) else {
-        return;
-    };
-    if connection.protocol == protocol_state::IGNORED {
+fn transferred(
+    sk: impl Socket,
+    kind: Kind,
+    connection: &mut Connection,
+    slot: &mut Slot,
+    length: u32,
+    way: u8,
+) {
+    if slot.tgid == setting!(own_tgid) || connection.protocol == protocol_state::IGNORED {
         return;
     }
     let task = current();

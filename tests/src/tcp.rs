@@ -128,6 +128,7 @@ impl Observed {
             resource: &mut resource,
             spans: vec![],
             kept: vec![],
+            wants_spans: true,
         };
         let Self { ring, probe, .. } = self;
         ring.drain(usize::MAX, |bytes| probe.record(bytes, &mut sink));

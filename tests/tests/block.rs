@@ -165,6 +165,7 @@ impl Fixture {
             resource: &mut resource,
             spans: Vec::new(),
             kept: Vec::new(),
+            wants_spans: true,
         };
         let block = &mut self.block;
         self.ring

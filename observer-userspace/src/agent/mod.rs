@@ -236,6 +236,7 @@ impl Agent {
                 resource: &mut resource,
                 spans: Vec::new(),
                 kept: Vec::new(),
+                wants_spans: self.outlet.takes_spans(),
             };
             let found = found
                 + self

@@ -132,6 +132,11 @@ impl Outlet {
         }
     }
 
+    /// Whether spans go anywhere.
+    pub fn takes_spans(&self) -> bool {
+        !matches!(self, Self::Terminal(_))
+    }
+
     /// Hands on spans, several times a second even if there are none; the
     /// terminal's summary has no place for them.
     pub fn spans(&mut self, spans: Vec<Span>) {

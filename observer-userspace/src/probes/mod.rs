@@ -43,6 +43,8 @@ pub struct Sink<'a> {
     pub spans: Vec<(u16, Span)>,
     /// Finished spans of which was decided already that they are kept.
     pub kept: Vec<Span>,
+    /// Whether anybody takes spans: otherwise they needn't be made.
+    pub wants_spans: bool,
 }
 
 /// A probe family as the agent sees it. All methods run on the agent's thread.

@@ -130,6 +130,9 @@ impl Requests {
         for finished in self.output.kept() {
             self.metrics.kept(finished);
         }
+        if !sink.wants_spans {
+            return;
+        }
         for finished in self.output.spans() {
             let resource = (sink.resource)(finished.workload);
             let span = semantics::span(finished, sink.clock, resource, &self.redactor);
