@@ -48,12 +48,15 @@ pub fn note(
         }
     } else {
         serving.calling = 0;
-        if connection.request == 0 {
-            return (slot.request, serving.context);
+        if serving.context == context::HANDED_OVER && connection.request == slot.request {
+            // It has nothing else to do.
+            return (slot.request, context::HANDED_OVER);
         }
-        if connection.request == slot.request {
-            // It waited for nothing else.
-            return (slot.request, serving.context);
+        // From here on the thread may go on with whatever it waited for: one
+        // read may bring the answers to several calls.
+        serving.context = context::CONTINUED;
+        if connection.request == 0 {
+            return (slot.request, context::CONTINUED);
         }
         serving.answered = 0;
         context::CONTINUED

@@ -133,6 +133,12 @@ impl Agent {
             config.tables.unwind_bytes,
         );
         kernel.forget_types();
+        for probe in &mut probes {
+            if let Err(error) = probe.begin(&mut kernel) {
+                let family = probe.spec().family;
+                tracing::warn!(probe = family, "{family}: {error:#}");
+            }
+        }
         Ok(Self {
             cells,
             rings,

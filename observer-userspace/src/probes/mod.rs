@@ -64,6 +64,12 @@ pub trait Probe {
         Ok(())
     }
 
+    /// Called once after all families are attached and the memory that it took
+    /// is given back.
+    fn begin(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Called at each tick before the tallies are read, e.g. to have an
     /// iterator bring them up to date.
     fn before_tick(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {

@@ -201,7 +201,7 @@ impl Probe for Requests {
         METRICS
     }
 
-    fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+    fn begin(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
         follow(kernel)?;
         if self.follow_tls {
             self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
