@@ -123,7 +123,7 @@ pub mod context {
 /// Default bytes that are captured of a message's first piece.
 pub const CAPTURE: u32 = 512;
 /// Default size of the ring.
-pub const REQUEST_RING_BYTES: u32 = 4 << 20;
+pub const REQUEST_RING_BYTES: u32 = 2 << 20;
 /// Bytes that are captured of a message at most, while its head isn't complete.
 pub const CAPTURE_MAX: u32 = 4096;
 

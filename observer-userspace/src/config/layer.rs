@@ -218,7 +218,7 @@ pub struct RequestLayer {
         value_name = "SIZE"
     )]
     pub capture: Option<Size>,
-    /// Ring buffer of requests; a power of two [default: 4MiB]
+    /// Ring buffer of requests; a power of two [default: 2MiB]
     #[arg(long = "requests-ring", id = "requests-ring", value_name = "SIZE")]
     pub ring: Option<Size>,
     /// Hide this, too: a path with `*` where the secret is (`/reset/*`), or a word (`*secret*`);

@@ -84,7 +84,7 @@ impl Requests {
             tls: layer.tls.unwrap_or(true),
             by_descriptor: layer.by_descriptor.unwrap_or(false),
             capture,
-            ring_bytes: super::ring_bytes(layer.ring, 4 << 20)?,
+            ring_bytes: super::ring_bytes(layer.ring, 2 << 20)?,
             redact: layer.redact.unwrap_or_default(),
             query_keys: layer.query_keys.unwrap_or_default(),
             routes: layer.routes.unwrap_or_default(),
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(limit("burst=7"), Some((1000, 7)));
         let defaults = resolve("").expect("defaults");
         assert_eq!(defaults.sampler, Sampler::default());
-        assert_eq!((defaults.capture, defaults.ring_bytes), (512, 4 << 20));
+        assert_eq!((defaults.capture, defaults.ring_bytes), (512, 2 << 20));
         assert_eq!(defaults.protocols, Protocol::ALL);
     }
 
