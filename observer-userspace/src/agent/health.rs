@@ -16,11 +16,16 @@ use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
 use crate::kernel::stats::Estimate;
 use crate::probes::Probe;
-use crate::probes::causes::{PROGRAM_MISSED, SPAN_RATE_LIMITED};
+use crate::probes::causes::{PROGRAM_MISSED, REQUEST_LIMITED, SPAN_RATE_LIMITED};
 use crate::stacks::UnwindStats;
 
 /// Not worth a person's attention: exported, but not shown in the summary.
-const QUIET: [&str; 2] = [Loss::SyscallUnmatched.name(), Loss::SwitchUnseen.name()];
+/// (How many spans are kept is the user's choice.)
+const QUIET: [&str; 3] = [
+    Loss::SyscallUnmatched.name(),
+    Loss::SwitchUnseen.name(),
+    REQUEST_LIMITED.name,
+];
 
 /// Measures at each tick what was used and lost since the one before.
 pub struct Health {

@@ -122,22 +122,3 @@ fn configured_routes() {
     assert_eq!(&*routes.route(1, "/reset/hunter"), "/reset/{id}");
     assert_eq!(&*routes.route(1, "/people/joe.jpg"), "/people/{id}");
 }
-
-/// Measures a hit; run with `--ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn cost_of_a_hit() {
-    let mut routes = Routes::new();
-    let targets: Vec<String> = (0..100)
-        .map(|i| format!("/users/{i}/orders?q={i}"))
-        .collect();
-    let begun = std::time::Instant::now();
-    let rounds = 100_000;
-    for _ in 0..rounds {
-        for target in &targets {
-            std::hint::black_box(routes.route(1, std::hint::black_box(target)));
-        }
-    }
-    let each = begun.elapsed().as_nanos() as f64 / (rounds * 100) as f64;
-    println!("{each:.1} ns a route");
-}

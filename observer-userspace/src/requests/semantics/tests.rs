@@ -476,31 +476,3 @@ fn secrets_stay() {
     }
     assert!(redact.query("q=1&x=2").ends_with(REDACTED));
 }
-
-/// Measures; run with `--ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn cost() {
-    let mut server = finished(Role::Server, Call::Http(http()));
-    server.route = Some("/users/{id}".into());
-    let client = finished(Role::Client, Call::Http(http()));
-    let mut timed = server.clone();
-    timed.clock = Some(ThreadClock::default());
-    let clock = Clock::measure();
-    let redact = Redactor::default();
-    let resource = SharedResource::default();
-    for (what, one) in [
-        ("server", server),
-        ("client", client),
-        ("server, times", timed),
-    ] {
-        let begun = std::time::Instant::now();
-        let rounds = 200_000;
-        for _ in 0..rounds {
-            let resource = Arc::clone(&resource);
-            std::hint::black_box(span(std::hint::black_box(&one), clock, resource, &redact));
-        }
-        let each = begun.elapsed().as_nanos() as f64 / f64::from(rounds);
-        println!("{each:.0} ns: HTTP {what}");
-    }
-}
