@@ -67,6 +67,26 @@ fn of_spans(seen: &Seen, port: u16) -> Vec<(i64, i64, String)> {
     spans.iter().map(row).collect()
 }
 
+/// Checks that 1,000 requests are 1,000 spans on either end also where sockets
+/// are found by their descriptors, as on kernels before 6.3.
+#[test]
+fn by_descriptor() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    let mut scene = Scene::new()?;
+    let port = static_server(&mut scene)?;
+    let arguments = ["--probes", "requests", "--requests-by-descriptor", "true"];
+    let daemon = Daemon::start_with(Some(&scene.cgroup()), "always_on", &arguments)?;
+    fs::write(scene.folder().join("access"), "")?;
+    ab(&scene, 1000, &format!("http://127.0.0.1:{port}/index.html"))?;
+    let seen = daemon.finish()?;
+    nothing_lost(&seen)?;
+    let truth = logged(&scene)?;
+    ensure!(truth.len() == 1000, "nginx knows of {}", truth.len());
+    assert_eq!(counts(of_spans(&seen, port)), counts(truth));
+    assert_eq!(seen.of(kind::CLIENT, port).len(), 1000);
+    Ok(())
+}
+
 /// Checks that 20,000 requests of ab to nginx are 20,000 spans on either end,
 /// with nginx's own statuses and peers, each server's the child of the client's
 /// with the same ports; and that the metrics have the same numbers.
