@@ -2,9 +2,10 @@
 
 use core::ptr::{addr_of, read_volatile};
 
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use observer_common::config::Config;
-use observer_common::offsets::Offsets;
+use observer_common::offsets::{MISSING, Offsets};
 
 /// Filled in by the daemon before the load and frozen then: to the verifier
 /// every field is a known number, so it removes what a setting turns off and
@@ -111,4 +112,28 @@ pub fn now() -> u64 {
 pub fn current() -> *const u8 {
     // SAFETY: has no preconditions.
     unsafe { bpf_get_current_task_btf() }.cast()
+}
+
+/// The registers with which a task came into the kernel from its program; null
+/// where it has none.
+///
+/// # Safety
+///
+/// `task` must be a task pointer that the verifier trusts.
+#[inline(always)]
+pub unsafe fn registers(task: *const u8) -> *const u8 {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_task_pt_regs(task.cast_mut().cast()) as *const u8 }
+}
+
+/// Whether a task waits for I/O.
+#[inline(always)]
+pub fn in_iowait(task: *const u8) -> bool {
+    let bit = offset!(task_in_iowait);
+    if bit == MISSING {
+        return false;
+    }
+    // SAFETY: the verifier checks the access.
+    let word: u32 = unsafe { read_at(task, bit / 32 * 4) };
+    word >> (bit % 32) & 1 != 0
 }

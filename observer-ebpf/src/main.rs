@@ -18,6 +18,7 @@ mod requests;
 mod sched;
 mod slot;
 mod stack;
+mod storage;
 mod syscalls;
 mod tally;
 mod tcp;

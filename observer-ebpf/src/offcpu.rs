@@ -16,7 +16,7 @@
 //! See `observer_common::offcpu` for who counts which part.
 
 use aya_ebpf::btf_maps::PerCpuArray;
-use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_get_task_stack, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{bpf_copy_from_user_task, bpf_get_task_stack};
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::cpu::{IN_IOWAIT, MAX_FRAMES, SampleKey, kind};
@@ -28,7 +28,7 @@ use observer_common::unwind::Outcome;
 use observer_common::workload::{KERNEL_THREAD, TRACED};
 
 use crate::identity::{here, identify};
-use crate::kernel::{current, now, offset, read, read_at, setting};
+use crate::kernel::{current, in_iowait, now, offset, read, registers, setting};
 use crate::requests;
 use crate::sched::Grown;
 use crate::slot::{slot, thread};
@@ -71,13 +71,8 @@ fn wanted(flags: u32) -> bool {
 #[inline(always)]
 fn state_of(task: *const u8) -> u32 {
     let mut state = read!(task, task_state, u32) & task_state::MASK;
-    let bit = offset!(task_in_iowait);
-    if bit != MISSING {
-        // SAFETY: the verifier checks the access.
-        let word: u32 = unsafe { read_at(task, bit / 32 * 4) };
-        if word >> (bit % 32) & 1 != 0 {
-            state |= u32::from(IN_IOWAIT);
-        }
+    if in_iowait(task) {
+        state |= u32::from(IN_IOWAIT);
     }
     state
 }
@@ -157,7 +152,7 @@ fn syscall_of(task: *const u8, known: u32) -> u32 {
         return known;
     }
     // SAFETY: callers have a task that the verifier trusts.
-    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    let regs = unsafe { registers(task) };
     if regs.is_null() {
         return known;
     }

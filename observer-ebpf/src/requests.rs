@@ -108,8 +108,8 @@ fn happened(sk: impl Socket, length: u32, way: u8) {
 /// The current thread's system call ends, which may have been on a socket: for
 /// kernels without the tracepoints above.
 #[inline(always)]
-pub fn returned(slot: &mut Slot, result: i64) {
-    if setting!(by_descriptor) == 0 || !is_on() || result <= 0 || result > i64::from(u32::MAX) {
+pub fn returned(slot: &Slot, result: i64) {
+    if setting!(by_descriptor) == 0 || result <= 0 || result > i64::from(u32::MAX) {
         return;
     }
     let Some(call) = capture::Call::of(slot) else {
@@ -118,12 +118,7 @@ pub fn returned(slot: &mut Slot, result: i64) {
     let Some(sk) = Found::behind(call.descriptor) else {
         return;
     };
-    if let Some(kind) = kind_of(sk)
-        && let Some(connection) = sk.state(true)
-    {
-        let bytes = call.bytes(result as u32);
-        transferred(sk, kind, connection, slot, bytes, call.way);
-    }
+    happened(sk, call.bytes(result as u32), call.way);
 }
 
 #[inline(always)]
@@ -135,7 +130,7 @@ fn transferred(
     length: u32,
     way: u8,
 ) {
-    if slot.tgid == setting!(own_tgid) || connection.protocol == protocol_state::IGNORED {
+    if slot.tgid == setting!(own_tgid) {
         return;
     }
     let task = current();

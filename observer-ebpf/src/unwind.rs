@@ -10,14 +10,14 @@ mod memory;
 mod processes;
 mod tables;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use observer_common::offsets::MISSING;
 use observer_common::unwind::{
     MAX_USER_FRAMES, Mapping, Outcome, Process, Registers, Rule, SIGNAL, TABLE_ABSENT, TABLE_EMPTY,
     TABLE_NONE, step,
 };
 
-use crate::kernel::{offset, read};
+use crate::kernel::{offset, read, registers};
 use crate::stack::{Context, FRAMES, Scratch};
 use code::without_table;
 use memory::{Memory, REGISTERS};
@@ -64,7 +64,7 @@ pub fn walk(
     task: *const u8,
 ) -> (u32, Outcome) {
     // SAFETY: the current task is trusted.
-    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    let regs = unsafe { registers(task) };
     // A thread that ends gives its memory up before the rest of its end.
     let is_gone = offset!(task_mm) != MISSING && read!(task, task_mm, u64) == 0;
     if regs.is_null() || is_gone {

@@ -43,6 +43,24 @@ pub struct Connection {
     pub head: u32,
 }
 
+impl Connection {
+    /// Nothing is known of it yet.
+    pub const NEW: Self = Self {
+        id: 0,
+        request: 0,
+        number: 0,
+        protocol: protocol_state::UNDECIDED,
+        role: 0,
+        direction: 0,
+        tries: 0,
+        announced: 0,
+        connected: 0,
+        closed: 0,
+        flags: 0,
+        head: 0,
+    };
+}
+
 /// A session of a TLS library.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

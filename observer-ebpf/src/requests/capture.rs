@@ -9,7 +9,7 @@ use observer_common::requests::{
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
 use super::record::{DATA, Scratch, scratch};
-use crate::kernel::{config, offset, read, setting};
+use crate::kernel::{config, current, offset, read, registers, setting};
 use crate::syscalls::is_compat;
 
 /// Buffers of one call that are looked at.
@@ -71,12 +71,7 @@ impl Call {
             return None;
         }
         // SAFETY: the current task is trusted.
-        let regs = unsafe {
-            aya_ebpf::helpers::generated::bpf_task_pt_regs(
-                crate::kernel::current().cast_mut().cast(),
-            )
-        };
-        let regs = regs as *const u8;
+        let regs = unsafe { registers(current()) };
         if regs.is_null() {
             return None;
         }
@@ -120,9 +115,7 @@ impl Source {
             return none;
         }
         // SAFETY: the current task is trusted.
-        let regs =
-            unsafe { aya_ebpf::helpers::generated::bpf_task_pt_regs(task.cast_mut().cast()) };
-        let regs = regs as *const u8;
+        let regs = unsafe { registers(task) };
         if regs.is_null() {
             return none;
         }
@@ -265,12 +258,7 @@ pub fn message(
         }
         // Another message, with no turn in between.
         connection.flags |= flag::PIPELINED;
-        copy(
-            context,
-            source,
-            length,
-            if asks { CAPTURE_MAX } else { some },
-        )
+        copy(context, source, length, some)
     };
     let end = requests_head(context, captured, asks as u32);
     if end != 0 {

@@ -7,7 +7,7 @@ use observer_common::requests::{Component, Serving, Wait, context};
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
 use super::capture::syscall_class;
-use crate::kernel::{offset, read, read_at};
+use crate::kernel::{in_iowait, offset, read};
 use crate::sched::Grown;
 
 /// What the syscall may wait for, as the number of a [`Wait`].
@@ -84,13 +84,8 @@ pub fn settle(slot: &Slot, serving: &mut Serving) {
 fn component_of(slot: &Slot, serving: &Serving, task: *const u8) -> u8 {
     let wait = wait_of(slot.syscall);
     if read!(task, task_state, u32) & task_state::UNINTERRUPTIBLE != 0 {
-        let bit = offset!(task_in_iowait);
-        if bit != MISSING {
-            // SAFETY: the verifier checks the access.
-            let word: u32 = unsafe { read_at(task, bit / 32 * 4) };
-            if word >> (bit % 32) & 1 != 0 {
-                return Component::Disk as u8;
-            }
+        if in_iowait(task) {
+            return Component::Disk as u8;
         }
         // A page fault without I/O waits for the memory map; so does a futex.
         return if slot.syscall == NO_SYSCALL || wait == Wait::Lock as u8 {

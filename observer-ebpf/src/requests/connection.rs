@@ -109,17 +109,8 @@ pub fn begin(sk: Trusted, request: u64) {
         return;
     };
     *connection = Connection {
-        id: 0,
         request,
-        number: 0,
-        protocol: protocol_state::UNDECIDED,
-        role: 0,
-        direction: 0,
-        tries: 0,
-        announced: 0,
         connected: (request != 0) as u8,
-        closed: 0,
-        flags: 0,
-        head: 0,
+        ..Connection::NEW
     };
 }

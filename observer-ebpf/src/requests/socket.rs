@@ -3,11 +3,8 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
 use aya_ebpf::btf_maps::LruHashMap;
-use aya_ebpf::helpers::generated::{
-    bpf_probe_read_kernel, bpf_sk_storage_get, bpf_skc_to_unix_sock,
-};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_unix_sock};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
@@ -15,30 +12,12 @@ use observer_common::requests::Connection;
 
 use crate::kernel::{current, offset, read, read_at, setting};
 use crate::loss::lost;
+use crate::storage::{PLAIN, SocketStorage};
 use crate::tcp::tcp_socket;
 
-/// Socket storage that stays with its socket: what a listener accepts begins
-/// anew.
-#[repr(C)]
-pub struct SocketStorage<T> {
-    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
-}
-
-// SAFETY: the fields are placeholders that only the loader reads.
-unsafe impl<T> Sync for SocketStorage<T> {}
-
+/// Stays with its socket: what a listener accepts begins anew.
 #[btf_map]
-static REQUEST_SOCKETS: SocketStorage<Connection> = SocketStorage {
-    r#type: core::ptr::null(),
-    key: core::ptr::null(),
-    value: core::ptr::null(),
-    max_entries: core::ptr::null(),
-    map_flags: core::ptr::null(),
-};
+static REQUEST_SOCKETS: SocketStorage<Connection, PLAIN> = SocketStorage::new();
 
 /// By address, for sockets that were found from a descriptor: storage wants a
 /// pointer that the verifier trusts. The loader gives it a size where it is used.
@@ -94,26 +73,12 @@ impl Socket for Trusted {
         if setting!(by_descriptor) != 0 {
             return by_address(self.0 as u64, create);
         }
-        let flags = if create {
-            u64::from(BPF_SK_STORAGE_GET_F_CREATE)
-        } else {
-            0
-        };
-        // SAFETY: a trusted socket; a null value means zeroes.
-        let found: *mut Connection = unsafe {
-            bpf_sk_storage_get(
-                (&raw const REQUEST_SOCKETS).cast_mut().cast(),
-                self.0.cast_mut().cast(),
-                core::ptr::null_mut(),
-                flags,
-            )
-        }
-        .cast();
-        if create && found.is_null() {
+        // SAFETY: a trusted socket.
+        let found = unsafe { REQUEST_SOCKETS.get(self.0, create) };
+        if create && found.is_none() {
             lost(Loss::RequestStateFailed);
         }
-        // SAFETY: null or a storage value that lives as long as the program runs.
-        unsafe { found.as_mut() }
+        found
     }
 
     #[inline(always)]
@@ -148,21 +113,10 @@ impl Socket for Trusted {
 #[inline(always)]
 fn by_address(address: u64, create: bool) -> Option<&'static mut Connection> {
     if create && REQUEST_ADDRESSES.get_ptr_mut(&address).is_none() {
-        let new = Connection {
-            id: 0,
-            request: 0,
-            number: 0,
-            protocol: 0,
-            role: 0,
-            direction: 0,
-            tries: 0,
-            announced: 0,
-            connected: 0,
-            closed: 0,
-            flags: 0,
-            head: 0,
-        };
-        if REQUEST_ADDRESSES.insert(&address, &new, 0).is_err() {
+        if REQUEST_ADDRESSES
+            .insert(&address, &Connection::NEW, 0)
+            .is_err()
+        {
             lost(Loss::RequestStateFailed);
         }
     }

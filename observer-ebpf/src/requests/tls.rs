@@ -9,7 +9,7 @@
 //! middle, which those on tracepoints don't.
 
 use aya_ebpf::btf_maps::LruHashMap;
-use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{btf_map, btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
 use observer_common::loss::Loss;
@@ -25,7 +25,7 @@ use super::record::{self, Scratch, Told};
 use super::socket::Socket;
 use super::{clock, is_on, recognise, serve, turned};
 use crate::identity::here;
-use crate::kernel::{current, now, read};
+use crate::kernel::{self, current, now, read};
 use crate::loss::lost;
 use crate::slot::thread;
 
@@ -128,7 +128,7 @@ pub fn forget(connection: u64) {
 #[inline(always)]
 fn registers() -> *const u8 {
     // SAFETY: the current task is trusted.
-    unsafe { bpf_task_pt_regs(current().cast_mut().cast()) as *const u8 }
+    unsafe { kernel::registers(current()) }
 }
 
 /// The current thread, if it is traced.

@@ -1,9 +1,7 @@
 //! A socket: its fields, its state, its owner.
 
-use aya_ebpf::bindings::{
-    BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type,
-};
-use aya_ebpf::helpers::generated::{bpf_sk_storage_get, bpf_skc_to_tcp_sock};
+use aya_ebpf::bindings::BPF_F_CLONE;
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::tcp::{Connection, Family, owner};
@@ -12,6 +10,7 @@ use observer_common::workload::{KERNEL_THREAD, TRACED};
 use crate::identity::identify;
 use crate::kernel::{current, read};
 use crate::loss::lost;
+use crate::storage::{PLAIN, SocketStorage};
 
 /// `AF_INET` of include/linux/socket.h.
 const AF_INET: u16 = 2;
@@ -19,29 +18,12 @@ const AF_INET: u16 = 2;
 /// `::ffff:0:0/96`, the second half of the address but for the IPv4 part.
 const MAPPED: u32 = u32::from_be_bytes([0, 0, 0xff, 0xff]).to_be();
 
-/// Socket storage that a listener hands on to what it accepts. (The kernel
-/// copies it while it makes the new socket, from the same kind of memory; the
-/// copy is a fraction of the socket.) aya-ebpf's own knows neither that flag nor raw sockets; the layout is the same.
-#[repr(C)]
-pub struct SocketStorage<T> {
-    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
-}
-
-// SAFETY: the fields are placeholders that only the loader reads.
-unsafe impl<T> Sync for SocketStorage<T> {}
-
+/// A listener hands it on to what it accepts. (The kernel copies it while it
+/// makes the new socket, from the same kind of memory; the copy is a fraction
+/// of the socket.)
 #[btf_map]
-static TCP_SOCKETS: SocketStorage<Connection> = SocketStorage {
-    r#type: core::ptr::null(),
-    key: core::ptr::null(),
-    value: core::ptr::null(),
-    max_entries: core::ptr::null(),
-    map_flags: core::ptr::null(),
-};
+static TCP_SOCKETS: SocketStorage<Connection, { PLAIN | BPF_F_CLONE as usize }> =
+    SocketStorage::new();
 
 /// The TCP socket behind `sk`; null when it is something else, or only half of
 /// a socket (a handshake under way, TIME_WAIT).
@@ -64,26 +46,12 @@ pub unsafe fn tcp_socket(sk: *const u8) -> *const u8 {
 /// `tcp` must come from [`tcp_socket`] and not be null.
 #[inline(always)]
 pub unsafe fn connection(tcp: *const u8, create: bool) -> Option<&'static mut Connection> {
-    let flags = if create {
-        u64::from(BPF_SK_STORAGE_GET_F_CREATE)
-    } else {
-        0
-    };
-    // SAFETY: the caller's promise; a null value means zeroes.
-    let found: *mut Connection = unsafe {
-        bpf_sk_storage_get(
-            (&raw const TCP_SOCKETS).cast_mut().cast(),
-            tcp.cast_mut().cast(),
-            core::ptr::null_mut(),
-            flags,
-        )
-    }
-    .cast();
-    if create && found.is_null() {
+    // SAFETY: the caller's promise.
+    let found = unsafe { TCP_SOCKETS.get(tcp, create) };
+    if create && found.is_none() {
         lost(Loss::TcpStateFailed);
     }
-    // SAFETY: null or a storage value that lives as long as the program runs.
-    unsafe { found.as_mut() }
+    found
 }
 
 /// Makes the current thread the owner.

@@ -1,12 +1,12 @@
 //! What a step reads: the registers and the memory of a process.
 
 use aya_ebpf::btf_maps::Array;
-use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::btf_map;
 use observer_common::offsets::MISSING;
 use observer_common::unwind::Machine;
 
-use crate::kernel::{config, offset, read};
+use crate::kernel::{config, offset, read, registers};
 
 /// Words of `struct pt_regs` that are kept, a power of two.
 pub const REGISTERS: usize = 32;
@@ -103,7 +103,7 @@ pub fn user_stack_pointer(task: *const u8) -> u64 {
         return 0;
     }
     // SAFETY: callers have a task that the verifier trusts.
-    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    let regs = unsafe { registers(task) };
     if regs.is_null() {
         return 0;
     }
