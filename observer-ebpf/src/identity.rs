@@ -16,7 +16,7 @@ use crate::kernel::{current, diagnostic, offset, read, read_at, setting};
 use crate::loss::lost;
 use crate::offcpu::Task;
 use crate::sched::{install, park};
-use crate::slot::{slot, thread};
+use crate::slot::{forget, slot, thread};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -337,14 +337,21 @@ pub fn identity_exit(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// Makes the state of every thread, before its first switch: there the kernel
-/// has little memory at hand, and each switch would ask for two.
+/// has little memory at hand, and each switch would ask for two. Whoever asks
+/// for it gets a new one each time: a CPU's first piece of that memory is its
+/// only one, and the kernel gets more when it is taken
+/// (`bpf_mem_alloc`, kernel/bpf/memalloc.c).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/task")]
 pub extern "C" fn identity_threads(ctx: *const Task) -> i32 {
     // SAFETY: the kernel's context.
     let task = unsafe { (*ctx).task };
     if !task.is_null() {
-        // SAFETY: the iterator's task is trusted.
+        if task == current() {
+            // SAFETY: the iterator's task is trusted.
+            unsafe { forget(task) };
+        }
+        // SAFETY: as above.
         unsafe { thread(task, true) };
     }
     0

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type};
 use aya_ebpf::btf_maps::PerCpuArray;
-use aya_ebpf::helpers::generated::bpf_task_storage_get;
+use aya_ebpf::helpers::generated::{bpf_task_storage_delete, bpf_task_storage_get};
 use aya_ebpf::macros::btf_map;
 use observer_common::slot::{Slot, ThreadState};
 
@@ -68,4 +68,20 @@ pub unsafe fn thread(task: *const u8, create: bool) -> *mut ThreadState {
         )
     }
     .cast()
+}
+
+/// Drops the state of `task`.
+///
+/// # Safety
+///
+/// `task` must be a task pointer that the verifier trusts.
+#[inline(always)]
+pub unsafe fn forget(task: *const u8) {
+    // SAFETY: the caller's promise. A task without state has none to lose.
+    unsafe {
+        bpf_task_storage_delete(
+            (&raw const THREADS).cast_mut().cast(),
+            task.cast_mut().cast(),
+        )
+    };
 }

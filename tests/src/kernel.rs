@@ -33,6 +33,7 @@ impl Fixture {
     /// The same with options.
     pub fn with_options(options: &LoadOptions, specs: &[&'static ProbeSpec]) -> Result<Self> {
         let mut kernel = Kernel::load(options).context("tests of probes need root")?;
+        sched::make_room(&mut kernel)?;
         for spec in [&sched::IDENTITY, &sched::SPEC]
             .into_iter()
             .chain(specs.iter().copied())

@@ -3,6 +3,9 @@
 
 use observer_common::tally::Kind;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
 use super::{MetricBuilder, Probe, Tick};
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
@@ -53,13 +56,30 @@ static THREADS: ProbeSpec = ProbeSpec {
 };
 
 /// Has the kernel half make room for what it knows of each thread, where there
-/// is time for it: at their switches memory is short.
+/// is time for it: at their switches memory is short. Each CPU has memory of
+/// its own for that, so it is done on each; those that the daemon may not use
+/// do without. Call it before any other program is attached.
 ///
 /// # Errors
 /// When the kernel has no such iterator; switches then do it.
 pub fn make_room(kernel: &mut Kernel) -> anyhow::Result<()> {
     kernel.attach(&THREADS);
-    Iterator::new(kernel, "identity_threads", None)?.run(|_| {})
+    let threads = Iterator::new(kernel, "identity_threads", None)?;
+    // In a thread of its own, as it moves.
+    let run = || {
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        for cpu in 0..CpuSet::count() {
+            if allowed.is_set(cpu)? {
+                let mut here = CpuSet::new();
+                here.set(cpu)?;
+                sched_setaffinity(Pid::from_raw(0), &here)?;
+                threads.run(|_| {})?;
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|_| anyhow::bail!("the thread that makes room panicked"))
 }
 
 /// Attached when a filter follows a process and its children.

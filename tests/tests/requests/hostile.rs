@@ -262,7 +262,6 @@ fn garbage() -> Result<()> {
     let mut losses = seen.losses();
     let refused = losses.remove("observer.probe.lost requests request_unparsed");
     losses.remove("observer.probe.lost requests request_abandoned");
-    losses.remove("observer.probe.lost identity thread_state_failed");
     losses.retain(|cause, _| !cause.contains("switch"));
     ensure!(refused.is_some() && losses.is_empty(), "lost: {losses:?}");
     ensure!(peak - before < GROWTH, "{peak} MB");

@@ -245,7 +245,6 @@ fn framing() -> Result<()> {
     // captured are lost, and counted.
     let mut losses = seen.losses();
     let unseen = losses.remove("observer.probe.lost requests request_abandoned");
-    losses.remove("observer.probe.lost identity thread_state_failed");
     losses.retain(|cause, _| !cause.contains("switch"));
     ensure!(losses.is_empty(), "lost: {losses:?}");
     let clients = found(kind::CLIENT);

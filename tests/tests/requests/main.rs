@@ -32,7 +32,7 @@ fn nothing_lost(seen: &Seen) -> Result<()> {
     let mut losses = seen.losses();
     // Others' business, which requests don't depend on.
     losses.retain(|cause, _| {
-        let others = ["syscall", "switch", "thread_state_failed"];
+        let others = ["syscall", "switch"];
         !others.iter().any(|other| cause.contains(other))
     });
     ensure!(losses.is_empty(), "lost: {losses:?}");
