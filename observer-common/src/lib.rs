@@ -9,6 +9,7 @@ pub mod block;
 pub mod config;
 pub mod cpu;
 pub mod histogram;
+pub mod knobs;
 pub mod loss;
 pub mod offcpu;
 pub mod offsets;

@@ -19,6 +19,9 @@ pub enum Kind {
     SyscallErrors = 2,
     /// Counter: syscalls that never return (exit, exit_group); label as for durations.
     SyscallNoReturn = 3,
+    /// Counter: syscalls that weren't timed, on top of those in
+    /// [`Self::SyscallDuration`]; label as there.
+    SyscallUntimed = 4,
     /// Histogram: time from runnable to running; no label.
     RunQueue = 16,
     /// Counter: nanoseconds on CPU; no label.
@@ -59,6 +62,10 @@ pub enum Kind {
     TcpClosed = 40,
     /// Counter: payload bytes; label with the direction.
     TcpBytes = 41,
+    /// Counter: exchanges that weren't followed to save costs; the label is
+    /// the [`crate::requests::Protocol`] and, from bit 8 on, the
+    /// [`crate::requests::role`].
+    RequestUnfollowed = 64,
 }
 
 /// Which series on which CPU a cell belongs to.

@@ -12,6 +12,7 @@ mod dirty;
 mod floor;
 mod identity;
 mod kernel;
+mod knobs;
 mod loss;
 mod offcpu;
 mod requests;

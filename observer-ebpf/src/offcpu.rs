@@ -29,6 +29,7 @@ use observer_common::workload::{KERNEL_THREAD, TRACED};
 
 use crate::identity::{here, identify};
 use crate::kernel::{current, in_iowait, now, offset, read, registers, setting};
+use crate::knobs::knobs;
 use crate::requests;
 use crate::sched::Grown;
 use crate::slot::{slot, thread};
@@ -279,6 +280,13 @@ fn count_parts(scratch: *mut Scratch, blocked: u64, queued: u64, tell: u32) -> u
     1
 }
 
+/// Shorter times off CPU aren't profiled, in nanoseconds.
+#[inline(always)]
+fn threshold() -> u64 {
+    let (chosen, governed) = (setting!(off_cpu_threshold), knobs().off_cpu_threshold);
+    if chosen > governed { chosen } else { governed }
+}
+
 /// `previous`, the current thread, goes off CPU. `by` is what the kernel's
 /// accounts of it grew by since the last switch that was seen.
 #[inline(always)]
@@ -329,7 +337,7 @@ pub fn switch_out(
 #[inline(always)]
 fn unseen(task: *const u8, state: &mut ThreadState, blocked: u64, queued: u64) {
     let total = blocked + queued;
-    if total == 0 || total < setting!(off_cpu_threshold) || !counts_off_cpu() {
+    if total == 0 || total < threshold() || !counts_off_cpu() {
         return;
     }
     let Some(scratch) = scratch_of(Context::Thread as u32) else {
@@ -381,7 +389,7 @@ pub fn switch_in(
     let scratch = unsafe { &mut *scratch };
     let continued = state.off.kept[ITERATOR].since == since;
     // The rest of something that was counted already is never too short.
-    if total == 0 || (total < setting!(off_cpu_threshold) && !continued) {
+    if total == 0 || (total < threshold() && !continued) {
         return;
     }
     let syscall = syscall_of(next, slot.syscall);
@@ -473,7 +481,7 @@ pub extern "C" fn offcpu_reappeared() -> u32 {
     state.runnable_since = 0;
     state.off.on_since = until;
     let total = blocked + queued;
-    if total == 0 || total < setting!(off_cpu_threshold) {
+    if total == 0 || total < threshold() {
         return 0;
     }
     let (user, outcome) = if state.flags & KERNEL_THREAD != 0 {
@@ -611,7 +619,7 @@ pub extern "C" fn offcpu_threads(ctx: *const Task) -> i32 {
         return 0;
     }
     let counts = counts_off_cpu();
-    if counts && total < setting!(off_cpu_threshold) {
+    if counts && total < threshold() {
         return 0;
     }
     let Some(scratch) = iterator_scratch() else {
