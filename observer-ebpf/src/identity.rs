@@ -72,10 +72,12 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     let seen = sight(task);
     // SAFETY: not null, so a storage value.
     let known = unsafe { &mut *state };
-    if known.css_set != seen.css_set as u64
-        || known.comm[0] != seen.comm[0]
-        || known.comm[1] != seen.comm[1]
-    {
+    // One branch, so that the verifier looks at what follows once.
+    let changed = known.css_set ^ seen.css_set as u64
+        | known.comm[0] ^ seen.comm[0]
+        | known.comm[1] ^ seen.comm[1];
+    if changed != 0 {
+        let workload = derive(task, &seen);
         if known.css_set == 0 {
             if known.syscall != CLONED {
                 known.syscall = NO_SYSCALL;
@@ -87,7 +89,6 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
         }
         known.comm = seen.comm;
         known.css_set = seen.css_set as u64;
-        let workload = derive(task, &seen);
         known.workload = workload.id;
         known.flags = workload.flags;
     }
@@ -154,12 +155,8 @@ pub fn look_up(task: *const u8) -> Workload {
 /// Looks a workload up by its inputs, or makes it known.
 #[inline(always)]
 fn derive(task: *const u8, seen: &Sight) -> Workload {
-    let kernel_thread = read!(task, task_flags, u32) & PF_KTHREAD != 0;
-    let comm = if kernel_thread {
-        trimmed(seen.comm)
-    } else {
-        seen.comm
-    };
+    // First what is read through pointers: on each way there, the verifier
+    // searches the kernel's types for each of them.
     let cgroup_v2 = read!(seen.css_set, css_set_dfl_cgrp, *const u8);
     let id_v2 = cgroup_id(cgroup_v2);
     let id_v1 = if setting!(cgroup_v1) != 0 {
@@ -169,16 +166,22 @@ fn derive(task: *const u8, seen: &Sight) -> Workload {
         0
     };
     let tgid = read!(task, task_tgid, u32);
-
-    let mut known = identity_known(comm[0], comm[1], id_v1, id_v2);
-    if known == UNKNOWN {
-        let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
-        if passes_cgroup_filter(cgroup_v2, seen.css_set) {
-            flags |= TRACED;
-        }
-        known = identity_create(comm[0], comm[1], id_v1, id_v2, packed(tgid, flags));
+    let kernel_thread = read!(task, task_flags, u32) & PF_KTHREAD != 0;
+    let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
+    if passes_cgroup_filter(cgroup_v2, seen.css_set) {
+        flags |= TRACED;
     }
-    let mut workload = unpacked(known);
+    let known = identity_workload(
+        seen.comm[0],
+        seen.comm[1],
+        id_v1,
+        id_v2,
+        packed(tgid, flags),
+    );
+    let mut workload = Workload {
+        id: known as u32,
+        flags: (known >> 32) as u32,
+    };
     if setting!(filters) & FILTER_PID != 0 {
         // SAFETY: copied at once.
         if unsafe { FILTER_PIDS.get(&tgid) }.is_none() {
@@ -188,63 +191,43 @@ fn derive(task: *const u8, seen: &Sight) -> Workload {
     workload
 }
 
-/// No workload, where the verifier wants a number.
-const UNKNOWN: u64 = u64::MAX;
-
-/// Two numbers in one: what is global to the verifier takes five.
+/// Two numbers in one: what is global to the verifier takes five, and returns
+/// one.
 #[inline(always)]
 fn packed(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// A workload that came as one number: its id and its flags.
-#[inline(always)]
-fn unpacked(workload: u64) -> Workload {
-    Workload {
-        id: workload as u32,
-        flags: (workload >> 32) as u32,
-    }
-}
-
-#[inline(always)]
-fn key_of(comm: [u64; 2], cgroup_v1: u64, cgroup_v2: u64) -> WorkloadKey {
-    WorkloadKey {
-        cgroup_v1,
-        cgroup_v2,
-        // SAFETY: both are 16 bytes.
-        comm: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) },
-    }
-}
-
-/// The workload of these inputs, packed; [`UNKNOWN`] if it has no id yet.
+/// The workload of a process with this comm in these cgroups, made known if it
+/// isn't yet: its id and its flags, [`packed`]. The last argument is the
+/// process's id with the flags that a new workload has, if its comm is wanted.
 ///
 /// Global to the verifier, which therefore checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn identity_known(comm_0: u64, comm_1: u64, cgroup_v1: u64, cgroup_v2: u64) -> u64 {
-    let key = key_of([comm_0, comm_1], cgroup_v1, cgroup_v2);
-    // SAFETY: copied at once.
-    match unsafe { WORKLOADS.get(&key) } {
-        Some(known) => packed(known.id, known.flags),
-        None => UNKNOWN,
-    }
-}
-
-/// Makes a workload known; returns it packed. The last argument are the
-/// process and the workload's flags.
-///
-/// Global to the verifier, which therefore checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn identity_create(
+extern "C" fn identity_workload(
     comm_0: u64,
     comm_1: u64,
     cgroup_v1: u64,
     cgroup_v2: u64,
     process_and_flags: u64,
 ) -> u64 {
-    let key = key_of([comm_0, comm_1], cgroup_v1, cgroup_v2);
     let (tgid, mut flags) = (process_and_flags as u32, (process_and_flags >> 32) as u32);
+    let comm = if flags & KERNEL_THREAD != 0 {
+        trimmed([comm_0, comm_1])
+    } else {
+        [comm_0, comm_1]
+    };
+    let key = WorkloadKey {
+        cgroup_v1,
+        cgroup_v2,
+        // SAFETY: both are 16 bytes.
+        comm: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) },
+    };
+    // SAFETY: copied at once.
+    if let Some(known) = unsafe { WORKLOADS.get(&key) } {
+        return packed(known.id, known.flags);
+    }
     if setting!(filters) & FILTER_COMM != 0 {
         // SAFETY: not kept.
         if unsafe { FILTER_COMMS.get(&key.comm) }.is_none() {
