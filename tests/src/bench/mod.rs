@@ -7,9 +7,11 @@
 pub mod churn;
 pub mod collector;
 pub mod daemon;
-pub mod getppid;
 pub mod idle;
+pub mod interrupt;
+pub mod loops;
 pub mod machine;
+pub mod matrix;
 pub mod peers;
 pub mod profile;
 pub mod pulse;
@@ -61,7 +63,7 @@ impl Benchmark {
 
 /// All, in the order in which they run.
 pub const ALL: &[Benchmark] = &[
-    Benchmark::new("syscalls", syscalls::run),
+    Benchmark::new("getppid", syscalls::getppid),
     Benchmark::new("idle", idle::run),
     Benchmark::new("profile/record", profile::record::run),
     Benchmark::new("profile/sample", profile::sample::run),
