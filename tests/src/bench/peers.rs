@@ -1,6 +1,7 @@
 //! Other people's tools: installing them, starting them, ending them.
 
 use std::ffi::{CStr, OsStr};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,22 @@ pub fn ensure(program: &str, package: &str) -> Result<()> {
     let installed = apt_get(&["install", "--yes", "--no-install-recommends", package])?;
     if !installed.success() || !found(program) {
         bail!("{program} is not installed, and apt-get can't install {package}");
+    }
+    Ok(())
+}
+
+/// # Errors
+/// If the kernel's headers aren't there, against which the BCC tools compile their
+/// programs whenever they start.
+pub fn kernel_headers() -> Result<()> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let build = format!("/lib/modules/{}/build", release.trim());
+    let places = [&build, "/sys/kernel/kheaders.tar.xz"];
+    if !places.iter().any(|place| Path::new(place).exists()) {
+        bail!(
+            "it compiles against the kernel's headers, and there are none ({})",
+            places.join(", ")
+        );
     }
     Ok(())
 }

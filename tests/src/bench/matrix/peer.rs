@@ -48,6 +48,8 @@ impl Peer {
         let command = move |work: &dyn Work| {
             let mut command = Command::new(peers::find(program).context("it isn't there")?);
             arguments(work, &mut command)?;
+            // Python keeps back what it prints to a file.
+            command.env("PYTHONUNBUFFERED", "1");
             peers::with_tracefs(&mut command);
             Ok(command)
         };
