@@ -8,6 +8,7 @@ pub mod churn;
 pub mod collector;
 pub mod daemon;
 pub mod getppid;
+pub mod growth;
 pub mod idle;
 pub mod machine;
 pub mod peers;
@@ -68,6 +69,15 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run),
     Benchmark::new("requests", requests::run),
+    Benchmark::new("growth/processes", growth::processes::run),
+    Benchmark::new("growth/stacks", growth::stacks::run),
+    Benchmark::new("growth/workloads", growth::workloads::run),
+    Benchmark::new("growth/connections", growth::connections::run),
+    Benchmark::new("growth/rate", growth::rate::run),
+    Benchmark::new("growth/syscalls", growth::events::syscalls),
+    Benchmark::new("growth/switches", growth::events::switches),
+    Benchmark::new("growth/requests", growth::events::requests),
+    Benchmark::new("growth/host", growth::host::run),
     Benchmark {
         name: "churn",
         only_named: true,
