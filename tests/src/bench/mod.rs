@@ -8,6 +8,7 @@ pub mod churn;
 pub mod collector;
 pub mod daemon;
 pub mod exec;
+pub mod growth;
 pub mod idle;
 pub mod interrupt;
 pub mod loops;
@@ -105,6 +106,15 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run),
     Benchmark::new("requests", requests::run),
+    Benchmark::new("growth/processes", growth::processes::run),
+    Benchmark::new("growth/stacks", growth::stacks::run),
+    Benchmark::new("growth/workloads", growth::workloads::run),
+    Benchmark::new("growth/connections", growth::connections::run),
+    Benchmark::new("growth/rate", growth::rate::run),
+    Benchmark::new("growth/syscalls", growth::events::syscalls),
+    Benchmark::new("growth/switches", growth::events::switches),
+    Benchmark::new("growth/requests", growth::events::requests),
+    Benchmark::new("growth/host", growth::host::run),
     Benchmark::new("churn", churn::run).only_named(),
 ];
 
