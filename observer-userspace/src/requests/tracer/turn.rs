@@ -22,7 +22,7 @@ impl Tracer {
         // Put back below; what is handled doesn't make records.
         let mut order = std::mem::take(&mut self.order);
         let due = order.due(until);
-        for index in 0..due {
+        for index in due.clone() {
             self.turn(&mut order, index, out);
         }
         order.done(due);
