@@ -13,7 +13,7 @@ use super::sampling::Decision;
 use super::slab::Key;
 use super::turns::Link;
 use crate::requests::semantics::is_error;
-use crate::requests::{Call, Ended, Finished, Http, Role};
+use crate::requests::{Call, Ended, Finished, Role};
 
 /// Most that a clock may differ from its request's duration: a part of it, or
 /// so many nanoseconds, in which the thread is in the two calls' own code.
@@ -67,10 +67,10 @@ impl Tracer {
         };
         let workload = exchange.workload;
         let route = match &ended.call {
-            Call::Http(Http { target, .. }) if target.is_empty() => None,
-            Call::Http(Http { target, status, .. }) => Some(match status {
-                Some(404) => self.routes.route_not_found(workload, target),
-                _ => self.routes.route(workload, target),
+            Call::Http(http) if http.target.is_empty() => None,
+            Call::Http(http) => Some(match http.status {
+                Some(404) => self.routes.route_not_found(workload, &http.target),
+                _ => self.routes.route(workload, &http.target),
             }),
             _ => None,
         };
