@@ -91,12 +91,18 @@ pub static SPEC: ProbeSpec = ProbeSpec {
 /// The ring buffer of its records.
 pub const RING: &str = "REQUEST_RING";
 
+/// Records that are handled at once: few, so that they and what comes of them
+/// are still in the CPU's cache.
+const AT_ONCE: u32 = 256;
+
 /// The family.
 pub struct Requests {
     tracer: Tracer,
     metrics: Metrics,
     redactor: Arc<Redactor>,
     output: Output,
+    /// Records since they were handled last.
+    waiting: u32,
     /// Whether TLS libraries are looked into.
     follow_tls: bool,
     /// `None` without TLS.
@@ -117,6 +123,7 @@ impl Requests {
             metrics: Metrics::new(Arc::clone(&redactor)),
             redactor,
             output: Output::default(),
+            waiting: 0,
             follow_tls: true,
             tls: None,
         }
@@ -225,16 +232,21 @@ impl Probe for Requests {
         Some(RING)
     }
 
-    fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
+    fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
         if let Some(tgid) = executed(bytes) {
             self.tls.iter().for_each(|tls| tls.executed(tgid));
-        } else {
-            self.tracer.record(bytes);
+            return;
+        }
+        self.tracer.record(bytes);
+        self.waiting += 1;
+        if self.waiting == AT_ONCE {
+            self.drained(false, sink);
         }
     }
 
     fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
         let now = Clock::monotonic();
+        self.waiting = 0;
         if last {
             self.tracer.flush(now, &mut self.output);
         } else {

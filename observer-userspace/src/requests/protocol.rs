@@ -64,7 +64,7 @@ pub enum Event {
         context: RemoteContext,
     },
     /// It is over.
-    Ended(Box<Ended>),
+    Ended(Ended),
 }
 
 /// What parsers say beside events.

@@ -114,7 +114,7 @@ impl Dns {
         let Some(open) = self.open.remove(index) else {
             return;
         };
-        out.events.push(Event::Ended(Box::new(Ended {
+        out.events.push(Event::Ended(Ended {
             exchange: open.exchange,
             answered: Some(at),
             at,
@@ -125,12 +125,12 @@ impl Dns {
                 answers: message::answers(bytes),
                 failure: None,
             }),
-        })));
+        }));
     }
 }
 
 fn end(open: Open, at: u64, answered: Option<u64>, failure: Failure, out: &mut Events) {
-    out.events.push(Event::Ended(Box::new(Ended {
+    out.events.push(Event::Ended(Ended {
         exchange: open.exchange,
         answered,
         at,
@@ -141,7 +141,7 @@ fn end(open: Open, at: u64, answered: Option<u64>, failure: Failure, out: &mut E
             answers: Vec::new(),
             failure: Some(failure),
         }),
-    })));
+    }));
 }
 
 impl Parser for Dns {

@@ -10,6 +10,7 @@ mod body;
 mod head;
 #[cfg(test)]
 mod hidden_tests;
+mod known;
 mod open;
 mod questions;
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl Tracer {
         // Put back below; what is handled doesn't make records.
         let mut order = std::mem::take(&mut self.order);
         let due = order.due(until);
-        for index in 0..due {
+        for index in due.clone() {
             self.turn(&mut order, index, out);
         }
         order.done(due);
@@ -183,30 +183,30 @@ impl Tracer {
     /// Goes through what a parser said.
     fn happened(&mut self, slot: Slot, piece: Option<&Piece>, out: &mut Output) {
         let mut events = std::mem::take(&mut self.events.events);
-        let mut rest = events.drain(..).peekable();
-        while let Some(event) = rest.next() {
+        // Begins when it is known whether its caller is told right behind.
+        let mut begun = None;
+        for event in events.drain(..) {
+            if let Some((piece, number, at)) = begun.take() {
+                let caller = match &event {
+                    Event::Context { exchange, context } if *exchange == number => Some(context),
+                    _ => None,
+                };
+                self.begin(slot, piece, number, at, caller);
+                if caller.is_some() {
+                    continue;
+                }
+            }
             match event {
                 Event::Begun { exchange, at } => {
-                    let Some(piece) = piece else {
-                        continue;
-                    };
-                    let caller = match rest.peek() {
-                        Some(Event::Context {
-                            exchange: told,
-                            context,
-                        }) if *told == exchange => Some(*context),
-                        _ => None,
-                    };
-                    if caller.is_some() {
-                        rest.next();
-                    }
-                    self.begin(slot, piece, exchange, at, caller.as_ref());
+                    begun = piece.map(|piece| (piece, exchange, at));
                 }
                 Event::Context { exchange, context } => self.told(slot, exchange, &context),
-                Event::Ended(ended) => self.finish(slot, piece, *ended, out),
+                Event::Ended(ended) => self.finish(slot, piece, ended, out),
             }
         }
-        drop(rest);
+        if let Some((piece, number, at)) = begun {
+            self.begin(slot, piece, number, at, None);
+        }
         self.events.events = events;
         self.losses.failed += std::mem::take(&mut self.events.failed);
         let abandoned = std::mem::take(&mut self.events.abandoned);
