@@ -3,15 +3,20 @@
 use anyhow::Result;
 
 use super::agent::Agent;
-use super::{bcc, bpftrace, milliseconds, plan, said, sampled, section, told};
+use super::{SILENT, bcc, bpftrace, milliseconds, plan, said, sampled, section, told};
 use crate::bench::Options;
-use crate::bench::matrix::{self, Figures, Outcome, Peer, Ready, Work};
+use crate::bench::matrix::{self, Figures, Outcome, Peer, Work};
 use crate::bench::report::Section;
+use crate::netns::Pair;
 
 /// Names of the two sides, by which tools report them.
 pub const CLIENT: &str = "bench-open";
 /// See [`CLIENT`].
 pub const SERVER: &str = "bench-accept";
+
+/// How long the table takes to fill, in milliseconds: it has places for some
+/// hundred thousand.
+const FILL: u32 = 4000;
 
 /// Threads of each side.
 const THREADS: usize = 2;
@@ -50,7 +55,7 @@ pub fn run(options: &Options) -> Result<Section> {
         Peer::new(
             "tcplife (libbpf-tools)",
             ["tcplife", "libbpf-tools"],
-            Ready::Says("LADDR"),
+            SILENT,
             |_, _| Ok(()),
         )
         .counts("opened", move |printed| {
@@ -80,22 +85,29 @@ fn script(port: u64) -> String {
     )
 }
 
-/// Both sides, on the loopback.
+/// Both sides, on the loopback of a network namespace of their own.
 pub struct Connections {
     client: Agent,
     server: Agent,
     port: u64,
+    // Gone after those who live in it, and with it what waits in `TIME_WAIT`.
+    _pair: Pair,
 }
 
 impl Connections {
-    /// Starts both; nothing is open yet.
+    /// Starts both, and has them fill the kernel's table of connections that
+    /// wait in `TIME_WAIT`: from then on there are always as many.
     pub fn new() -> Result<Self> {
-        let mut server = Agent::start(SERVER, None)?;
+        let pair = Pair::new()?;
+        let mut server = Agent::start(SERVER, Some(&pair.left))?;
         let [port] = server.ask(&format!("serve {THREADS}"))?;
+        let mut client = Agent::start(CLIENT, Some(&pair.left))?;
+        let [_, _] = client.ask(&format!("connect {port} {THREADS} {FILL}"))?;
         Ok(Self {
-            client: Agent::start(CLIENT, None)?,
+            client,
             server,
             port,
+            _pair: pair,
         })
     }
 }

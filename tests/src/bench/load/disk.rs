@@ -6,8 +6,8 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{bcc, plan, said, sampled, seconds, section, told};
-use crate::bench::matrix::{self, Figures, Outcome, Peer, Ready, Work};
+use super::{SILENT, bcc, plan, said, sampled, seconds, section, told};
+use crate::bench::matrix::{self, Figures, Outcome, Peer, Work};
 use crate::bench::report::Section;
 use crate::bench::{Options, peers};
 use crate::diskstats::DiskStats;
@@ -77,7 +77,7 @@ fn run(
         Peer::new(
             "biolatency -D (libbpf-tools)",
             ["biolatency", "libbpf-tools"],
-            Ready::Says("Tracing"),
+            SILENT,
             |_, command| {
                 command.arg("-D");
                 Ok(())

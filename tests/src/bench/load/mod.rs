@@ -10,13 +10,18 @@ pub mod sql;
 mod told;
 pub mod web;
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 
 use super::collector::Collector;
 use super::matrix::{Observer, Peer, Plan, Ready, Results};
 use super::report::{Section, Target};
 use super::{Options, peers};
 use told::Series;
+
+/// When a tool is ready that writes nothing into a file before it ends.
+const SILENT: Ready = Ready::Settles("", Duration::from_millis(700));
 
 /// What all of these say of the arguments of Observer.
 const SAMPLED: &str = " Observer runs with `--traces-sampler traceidratio --traces-sampler-arg 0.01` and sends to \
@@ -93,8 +98,7 @@ fn requests(
 
 /// bpftrace with a program that is known only when the workload is there.
 fn bpftrace(name: &'static str, script: String) -> Peer {
-    let quiet = std::time::Duration::from_millis(700);
-    let ready = Ready::Settles("Attaching", quiet);
+    let ready = Ready::Settles("Attaching", Duration::from_millis(700));
     Peer::new(name, ["bpftrace", "bpftrace"], ready, move |_, command| {
         command.args(["-e", &script]);
         Ok(())
@@ -113,25 +117,11 @@ fn bcc(name: &'static str, says: &'static str) -> Peer {
             Ok(())
         },
     );
-    tool.needs(headers)
-}
-
-/// BCC compiles its programs when they are started.
-fn headers() -> Result<()> {
-    let release = nix::sys::utsname::uname()?;
-    let build = std::path::Path::new("/lib/modules")
-        .join(release.release())
-        .join("build");
-    ensure!(
-        build.exists() || std::path::Path::new("/sys/kernel/kheaders.tar.xz").exists(),
-        "it compiles its programs with the kernel's headers, and there is neither {} nor /sys/kernel/kheaders.tar.xz",
-        build.display()
-    );
-    Ok(())
+    tool.needs(peers::kernel_headers)
 }
 
 /// Where a program is that is to be watched.
 fn path_of(program: &str) -> Result<String> {
     let path = peers::find(program).map(|path| path.display().to_string());
-    anyhow::Context::with_context(path, || format!("{program} isn't there"))
+    path.with_context(|| format!("{program} isn't there"))
 }
