@@ -1,6 +1,7 @@
 //! Other people's tools: installing them, starting them, ending them.
 
 use std::ffi::{CStr, OsStr};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 
-use super::daemon;
+use super::{daemon, interrupt};
 
 /// How long a tool that is told to end may take for its report.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -37,6 +38,22 @@ pub fn ensure(program: &str, package: &str) -> Result<()> {
     let installed = apt_get(&["install", "--yes", "--no-install-recommends", package])?;
     if !installed.success() || !found(program) {
         bail!("{program} is not installed, and apt-get can't install {package}");
+    }
+    Ok(())
+}
+
+/// # Errors
+/// If the kernel's headers aren't there, against which the BCC tools compile their
+/// programs whenever they start.
+pub fn kernel_headers() -> Result<()> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let build = format!("/lib/modules/{}/build", release.trim());
+    let places = [&build, "/sys/kernel/kheaders.tar.xz"];
+    if !places.iter().any(|place| Path::new(place).exists()) {
+        bail!(
+            "it compiles against the kernel's headers, and there are none ({})",
+            places.join(", ")
+        );
     }
     Ok(())
 }
@@ -139,6 +156,7 @@ impl Tool {
     pub fn wait_until(&mut self, mut ready: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
         let begin = Instant::now();
         while !ready(self)? {
+            interrupt::check()?;
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended ({status}): {}", last_line(&self.printed()?));
             }
@@ -186,17 +204,27 @@ impl Tool {
     }
 
     /// Interrupts it as a person would, waits, and returns all it printed.
-    pub fn end(mut self) -> Result<String> {
-        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGINT)
+    pub fn end(self) -> Result<String> {
+        self.end_and_peak().map(|(printed, _)| printed)
+    }
+
+    /// The same, with the most memory that was resident until then, in MB.
+    pub fn end_and_peak(mut self) -> Result<(String, Option<f64>)> {
+        let pid = self.child.id();
+        let mut peak = daemon::resident(pid).ok().map(|(_, peak)| peak);
+        kill(Pid::from_raw(pid.try_into()?), Signal::SIGINT)
             .context("it ended before it was told to")?;
         let begin = Instant::now();
         while self.child.try_wait()?.is_none() {
+            if let Ok((_, highest)) = daemon::resident(pid) {
+                peak = Some(highest);
+            }
             if begin.elapsed() > END_LIMIT {
                 bail!("it doesn't end when interrupted");
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.printed()
+        Ok((self.printed()?, peak))
     }
 }
 

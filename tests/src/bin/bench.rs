@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use observer_tests::bench::{self, Benchmark, Options, machine, peers, report};
+use observer_tests::bench::{
+    self, Benchmark, Options, interrupt, loops, machine, matrix, peers, report,
+};
 
 /// Measures what Observer costs and whether its figures are true, beside empty
 /// programs and peers.
@@ -26,14 +28,18 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    if std::env::args().nth(1).as_deref() == Some(bench::getppid::ARGUMENT) {
-        return bench::getppid::main();
+    // What is measured, and what does nothing, are processes of ours.
+    match std::env::args().nth(1).as_deref() {
+        Some(loops::ARGUMENT) => return loops::main(),
+        Some(matrix::FLOOR_ARGUMENT) => return matrix::floor_main(),
+        _ => {}
     }
     let arguments = Arguments::parse();
     ensure!(
         nix::unistd::geteuid().is_root(),
         "the benchmark attaches programs to the kernel and needs root; `cargo xtask bench` sees to it"
     );
+    interrupt::notice()?;
     let options = Options {
         quick: arguments.quick,
     };
