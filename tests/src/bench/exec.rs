@@ -16,7 +16,7 @@ use super::{Options, peers};
 const COMM: &str = "bench-true";
 
 /// The same in bpftrace's language: how often each program was started.
-const BPFTRACE: &str = "tracepoint:sched:sched_process_exec { @execs[comm] = count(); }";
+pub(super) const BPFTRACE: &str = "tracepoint:sched:sched_process_exec { @execs[comm] = count(); }";
 
 /// As many as asked for.
 const PACE: u32 = 2000;
@@ -106,16 +106,15 @@ fn contenders() -> Vec<Box<dyn Contender>> {
         let count = count.with_context(|| format!("no count: {printed}"))?;
         count.trim().parse().context("no number")
     })));
-    let execsnoop = Peer::new(
-        "execsnoop-bpfcc",
-        ["execsnoop-bpfcc", "bpfcc-tools"],
-        Ready::Says("PCOMM"),
-        |_, _| Ok(()),
-    );
-    let execsnoop = execsnoop.counts("execs", |printed| {
-        let lines = printed.lines().filter(|line| line.starts_with(COMM));
-        Ok(lines.count() as f64)
-    });
-    all.push(Box::new(execsnoop.needs(peers::kernel_headers)));
+    let snoop = |name, package| {
+        let tool = Peer::new(name, [name, package], Ready::Says("PCOMM"), |_, _| Ok(()));
+        tool.counts("execs", |printed| {
+            let lines = printed.lines().filter(|line| line.starts_with(COMM));
+            Ok(lines.count() as f64)
+        })
+    };
+    all.push(Box::new(snoop("execsnoop", "libbpf-tools")));
+    let bcc = snoop("execsnoop-bpfcc", "bpfcc-tools");
+    all.push(Box::new(bcc.needs(peers::kernel_headers)));
     all
 }

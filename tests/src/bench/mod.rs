@@ -39,6 +39,10 @@ pub struct Benchmark {
     pub name: &'static str,
     /// Takes so long that it only runs when it is named.
     pub only_named: bool,
+    /// Programs of others that it starts, with the Debian packages (or
+    /// [`peers::FROM_CRATES`]) that have them; installed before anything is
+    /// measured.
+    pub needs: &'static [(&'static str, &'static str)],
     /// Runs it.
     pub run: fn(&Options) -> Result<report::Section>,
 }
@@ -48,8 +52,19 @@ impl Benchmark {
         Self {
             name,
             only_named: false,
+            needs: &[],
             run,
         }
+    }
+
+    const fn needs(mut self, programs: &'static [(&'static str, &'static str)]) -> Self {
+        self.needs = programs;
+        self
+    }
+
+    const fn only_named(mut self) -> Self {
+        self.only_named = true;
+        self
     }
 
     /// The word that chooses it and those like it.
@@ -70,17 +85,24 @@ impl Benchmark {
     }
 }
 
+const BPFTRACE: (&str, &str) = ("bpftrace", "bpftrace");
+const STRACE: (&str, &str) = ("strace", "strace");
+const PERF: (&str, &str) = ("perf", "linux-perf");
+const LIBBPF: (&str, &str) = ("syscount", "libbpf-tools");
+const BCC: (&str, &str) = ("execsnoop-bpfcc", "bpfcc-tools");
+const PROBEE: (&str, &str) = ("probee", peers::FROM_CRATES);
+
 /// All, in the order in which they run.
 pub const ALL: &[Benchmark] = &[
-    Benchmark::new("syscalls/getppid", syscalls::getppid),
-    Benchmark::new("syscalls/read", syscalls::read),
-    Benchmark::new("syscalls/futex", syscalls::futex),
-    Benchmark::new("switch", switch::run),
-    Benchmark::new("exec/fast", exec::fast),
-    Benchmark::new("exec/paced", exec::paced),
-    Benchmark::new("idle", idle::run),
-    Benchmark::new("profile/record", profile::record::run),
-    Benchmark::new("profile/sample", profile::sample::run),
+    Benchmark::new("syscalls/getppid", syscalls::getppid).needs(&[BPFTRACE, LIBBPF, STRACE]),
+    Benchmark::new("syscalls/read", syscalls::read).needs(&[BPFTRACE, LIBBPF, STRACE]),
+    Benchmark::new("syscalls/futex", syscalls::futex).needs(&[BPFTRACE, LIBBPF, STRACE]),
+    Benchmark::new("switch", switch::run).needs(&[BPFTRACE, LIBBPF, BCC, PERF]),
+    Benchmark::new("exec/fast", exec::fast).needs(&[BPFTRACE, LIBBPF, BCC]),
+    Benchmark::new("exec/paced", exec::paced).needs(&[BPFTRACE, LIBBPF, BCC]),
+    Benchmark::new("idle", idle::run).needs(&[BPFTRACE, PROBEE]),
+    Benchmark::new("profile/record", profile::record::run).needs(&[PERF, PROBEE]),
+    Benchmark::new("profile/sample", profile::sample::run).needs(&[PERF, PROBEE]),
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run),
     Benchmark::new("requests", requests::run),
@@ -93,11 +115,7 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("growth/switch-rate", growth::events::switches),
     Benchmark::new("growth/request-rate", growth::events::requests),
     Benchmark::new("growth/host", growth::host::run),
-    Benchmark {
-        name: "churn",
-        only_named: true,
-        run: churn::run,
-    },
+    Benchmark::new("churn", churn::run).only_named(),
 ];
 
 /// Every word by which something is chosen.

@@ -30,7 +30,7 @@ pub fn run(options: &Options) -> Result<Section> {
         "what a context switch pays",
         "Two threads of a process, both bound to one CPU, pass a byte to and fro through pipes: two switches and four \
          system calls a round; its rate is by the process's CPU time. bpftrace keeps a histogram of the wait for a CPU \
-         by comm, as its runqlat.bt does, `perf sched record` writes every event to a file, Observer keeps histograms \
+         by comm, as its runqlat.bt does, runqlat one of everybody's, `perf sched record` writes every event to a file, Observer keeps histograms \
          of the wait, counts of switches and CPU time by workload. The truth is what the kernel counts in \
          `/proc/PID/task/*/status` (who waits for a CPU isn't quite who switches: bpftrace's figure is near it, not it).",
     );
@@ -58,6 +58,13 @@ fn contenders() -> Result<Vec<Box<dyn Contender>>> {
         let total = histogram_total(printed, comm);
         Ok(total.with_context(|| format!("no histogram of the loop: {printed}"))? as f64)
     })));
+    let runqlat = Peer::new(
+        "runqlat",
+        ["runqlat", "libbpf-tools"],
+        Ready::Says("Tracing"),
+        |_, _| Ok(()),
+    );
+    all.push(Box::new(runqlat));
     let runqlat = Peer::new(
         "runqlat-bpfcc",
         ["runqlat-bpfcc", "bpfcc-tools"],

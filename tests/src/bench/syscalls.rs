@@ -37,6 +37,23 @@ impl Case {
             Ok(total.with_context(|| format!("no histogram of the loop: {printed}"))? as f64)
         });
         all.push(Box::new(bpftrace));
+        let syscount = Peer::new(
+            "syscount -L",
+            ["syscount", "libbpf-tools"],
+            Ready::Says("Tracing"),
+            |_, command| {
+                command.args(["-L", "-T", "1000"]);
+                Ok(())
+            },
+        );
+        let syscount = syscount.counts("calls", move |printed| {
+            let calls = printed.lines().find_map(|line| {
+                let mut fields = line.split_whitespace();
+                (fields.next()? == syscall).then(|| fields.next()?.parse().ok())?
+            });
+            calls.with_context(|| printed.to_string())
+        });
+        all.push(Box::new(syscount));
         let strace = Peer::new(
             "strace -c",
             ["strace", "strace"],
@@ -73,7 +90,8 @@ impl Case {
 
 /// Said of all of them.
 const METHOD: &str = "Its rate is by its own CPU time. bpftrace keeps a histogram of all syscalls by comm (and counts \
-     the loop's few reads and writes of commands as well), Observer one by workload and syscall, and its errors.";
+     the loop's few reads and writes of commands as well), syscount sums up durations by syscall, \
+     everybody's together; Observer keeps a histogram by workload and syscall, and counts errors.";
 
 /// The loop of getppid.
 pub fn getppid(options: &Options) -> Result<Section> {
