@@ -123,9 +123,9 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("growth/workloads", growth::workloads::run),
     Benchmark::new("growth/connections", growth::connections::run),
     Benchmark::new("growth/rate", growth::rate::run),
-    Benchmark::new("growth/syscalls", growth::events::syscalls),
-    Benchmark::new("growth/switches", growth::events::switches),
-    Benchmark::new("growth/requests", growth::events::requests),
+    Benchmark::new("growth/call-rate", growth::events::syscalls),
+    Benchmark::new("growth/switch-rate", growth::events::switches),
+    Benchmark::new("growth/request-rate", growth::events::requests),
     Benchmark::new("growth/host", growth::host::run),
     Benchmark::new("churn", churn::run).only_named(),
 ];

@@ -80,7 +80,7 @@ pub fn syscalls(options: &Options) -> Result<Section> {
         &[1000, 10_000, 100_000, 300_000, 1_000_000]
     };
     let mut line = line(
-        "growth/syscalls",
+        "growth/call-rate",
         "system calls/s",
         "call",
         ["syscall bpf", "syscall daemon"],
@@ -121,7 +121,7 @@ pub fn switches(options: &Options) -> Result<Section> {
         &[1000, 10_000, 50_000, 100_000, 200_000]
     };
     let mut line = line(
-        "growth/switches",
+        "growth/switch-rate",
         "switches/s",
         "switch",
         ["switch bpf", "switch daemon"],
@@ -160,7 +160,7 @@ pub fn requests(options: &Options) -> Result<Section> {
         &[Some(100), Some(1000), Some(5000), Some(10_000), None]
     };
     let mut line = line(
-        "growth/requests",
+        "growth/request-rate",
         "requests/s",
         "request",
         ["request bpf", "request daemon"],
