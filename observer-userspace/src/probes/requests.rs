@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use aya::maps::Array;
+use observer_common::knobs::Knobs;
 use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
@@ -99,6 +100,8 @@ pub struct Requests {
     output: Output,
     /// Whether TLS libraries are looked into.
     follow_tls: bool,
+    /// Of 2ⁿ exchanges one is followed at first.
+    share: u32,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
 }
@@ -118,6 +121,7 @@ impl Requests {
             redactor,
             output: Output::default(),
             follow_tls: true,
+            share: 0,
             tls: None,
         }
     }
@@ -193,6 +197,7 @@ impl Probe for Requests {
         let config = &config.requests;
         *self = Self {
             follow_tls: config.tls,
+            share: config.share,
             ..Self::new(config.redactor(), options(config))
         };
     }
@@ -202,6 +207,13 @@ impl Probe for Requests {
     }
 
     fn begin(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        if self.share != 0 {
+            let mut knobs = kernel.knobs()?;
+            knobs.set(Knobs {
+                request_share: self.share,
+                ..knobs.get()
+            });
+        }
         follow(kernel)?;
         if self.follow_tls {
             self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
