@@ -4,6 +4,7 @@
 //! piece; [`crate::requests`] makes requests of them.
 
 pub mod tls;
+mod unfollowed;
 
 use std::sync::Arc;
 
@@ -231,6 +232,7 @@ impl Probe for Requests {
             }
         }
         self.metrics.collect(tick.clock, out);
+        unfollowed::collect(tick, out);
     }
 
     fn ring(&self) -> Option<&'static str> {
