@@ -4,11 +4,13 @@
 //! piece; [`crate::requests`] makes requests of them.
 
 pub mod tls;
+mod unfollowed;
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use aya::maps::Array;
+use observer_common::knobs::Knobs;
 use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
@@ -105,6 +107,8 @@ pub struct Requests {
     waiting: u32,
     /// Whether TLS libraries are looked into.
     follow_tls: bool,
+    /// Of 2ⁿ exchanges one is followed at first.
+    share: u32,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
 }
@@ -125,6 +129,7 @@ impl Requests {
             output: Output::default(),
             waiting: 0,
             follow_tls: true,
+            share: 0,
             tls: None,
         }
     }
@@ -200,6 +205,7 @@ impl Probe for Requests {
         let config = &config.requests;
         *self = Self {
             follow_tls: config.tls,
+            share: config.share,
             ..Self::new(config.redactor(), options(config))
         };
     }
@@ -209,6 +215,13 @@ impl Probe for Requests {
     }
 
     fn begin(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        if self.share != 0 {
+            let mut knobs = kernel.knobs()?;
+            knobs.set(Knobs {
+                request_share: self.share,
+                ..knobs.get()
+            });
+        }
         follow(kernel)?;
         if self.follow_tls {
             self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
@@ -226,6 +239,7 @@ impl Probe for Requests {
             }
         }
         self.metrics.collect(tick.clock, out);
+        unfollowed::collect(tick, out);
     }
 
     fn ring(&self) -> Option<&'static str> {

@@ -193,7 +193,8 @@ impl Tracer {
             trace_id: ids.trace,
             span_id: ids.span,
             route: None,
-            sampled: ids.decision == sampling::Decision::Keep || self.undecided.is_kept(ids.undecided),
+            sampled: ids.decision == sampling::Decision::Keep
+                || self.undecided.is_kept(ids.undecided),
             duration: None,
         })
     }

@@ -193,6 +193,13 @@ impl Parser for Dns {
         self.last = Side::Unknown;
     }
 
+    fn skipped(&mut self, _blind: bool, out: &mut Events) {
+        self.missed(out);
+        self.asks.find();
+        self.answers.find();
+        self.last = Side::Answers;
+    }
+
     fn closed(&mut self, at: u64, out: &mut Events) {
         let failure = if self.datagram {
             Failure::Timeout

@@ -83,6 +83,11 @@ impl Parser for Http1 {
         self.answers.reset();
     }
 
+    fn skipped(&mut self, _blind: bool, out: &mut Events) {
+        self.answers.end_lost(&mut self.open, out);
+        self.missed(out);
+    }
+
     fn closed(&mut self, at: u64, out: &mut Events) {
         self.questions.close(&mut self.open);
         self.answers.close(at, &mut self.open, out);

@@ -115,7 +115,13 @@ impl Queue {
 
     /// Notes what a request's head says, if it is open; `raw` is all of it, empty
     /// if that isn't known.
-    pub fn fill(&mut self, exchange: Exchange, head: &RequestHead<'_>, raw: &[u8], out: &mut Events) {
+    pub fn fill(
+        &mut self,
+        exchange: Exchange,
+        head: &RequestHead<'_>,
+        raw: &[u8],
+        out: &mut Events,
+    ) {
         let mut open = self.open.iter_mut().rev();
         let Some(open) = open.find(|open| open.exchange == exchange) else {
             return;

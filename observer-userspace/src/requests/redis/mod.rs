@@ -344,6 +344,19 @@ impl Parser for Redis {
         self.last = Side::Unknown;
     }
 
+    fn skipped(&mut self, blind: bool, out: &mut Events) {
+        if self.answers.lost() {
+            self.settle(out);
+        }
+        self.missed(out);
+        self.asks.find();
+        self.answers.find();
+        self.last = Side::Answers;
+        if blind {
+            self.namespace = None;
+        }
+    }
+
     fn closed(&mut self, at: u64, out: &mut Events) {
         if self.building.left > 0 {
             self.built(out);

@@ -1,6 +1,6 @@
 //! One record after the other, when its turn has come.
 
-use observer_common::requests::{Piece, direction};
+use observer_common::requests::{Piece, direction, flag};
 
 use super::Tracer;
 use super::connections::Slot;
@@ -129,6 +129,15 @@ impl Tracer {
         self.happened(slot, None, out);
     }
 
+    /// Exchanges of a connection weren't followed; what was begun before is over.
+    fn skipped(&mut self, slot: Slot, blind: bool, out: &mut Output) {
+        let connection = self.connections.get_mut(slot);
+        if let Some(parser) = connection.and_then(|connection| connection.parser.as_mut()) {
+            parser.skipped(blind, &mut self.events);
+            self.happened(slot, None, out);
+        }
+    }
+
     fn piece(&mut self, slot: Option<Slot>, at: u64, bytes: &[u8], out: &mut Output) {
         let Some((piece, data)) = wire::piece(bytes) else {
             return;
@@ -137,6 +146,9 @@ impl Tracer {
             return;
         };
         self.connections.touch(slot, at);
+        if piece.flags & flag::SKIPPED != 0 {
+            self.skipped(slot, piece.flags & flag::BLIND != 0, out);
+        }
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
