@@ -25,6 +25,15 @@ pub struct Config {
     pub cgroup_v1: u32,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// 1 = connections that end are told of one by one.
+    pub connection_records: u32,
+    /// Nanoseconds in which a workload may have one more span of a connection;
+    /// 0 = there is no limit.
+    pub span_interval: u64,
+    /// How many of these nanoseconds may be taken in advance: what is over the
+    /// limit isn't sent, as the daemon would drop it. Each CPU keeps to it by
+    /// itself, so that it lets through at least as much as the daemon.
+    pub span_advance: u64,
     /// Number of the machine's `connect` syscall.
     pub connect: u32,
     /// 1 = scheduling is tallied by workload.

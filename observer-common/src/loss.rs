@@ -52,6 +52,7 @@ losses! {
     RequestStateFailed = "requests", "request_state_failed", "The kernel had no memory for a connection's state: its requests are not seen.";
     RequestRingFull = "requests", "request_ring_full", "A piece of a connection was dropped: requests in it may be missing, or be reported without their answer.";
     RequestUnread = "requests", "request_unread", "The bytes of a message could not be read from the process: its request is not known.";
+    SpanRateLimited = "spans", "span_rate_limited", "A span was dropped: its workload made more than `--span-rate` a second.";
     TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }
 

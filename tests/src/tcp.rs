@@ -86,7 +86,10 @@ impl Observed {
             // themselves. The others are syscalls' and switches of anybody.
             let expected = matches!(
                 cause,
-                Loss::TcpRingFull | Loss::SyscallUnmatched | Loss::SwitchUnseen
+                Loss::TcpRingFull
+                    | Loss::SpanRateLimited
+                    | Loss::SyscallUnmatched
+                    | Loss::SwitchUnseen
             );
             ensure!(expected || count == 0, "{count} × {}", cause.name());
         }

@@ -8,9 +8,9 @@ use observer_common::tcp::state;
 use observer_tests::netns::Pair;
 use observer_tests::peer::Peer;
 use observer_tests::tcp::{Metrics, Observed, SETTLE, attribute, number};
-use observer_userspace::kernel::LoadOptions;
 use observer_userspace::kernel::object::Filters;
-use observer_userspace::signals::{SpanKind, SpanStatus};
+use observer_userspace::kernel::{LoadOptions, SpanLimit};
+use observer_userspace::signals::{Span, SpanKind, SpanStatus};
 
 const OPENED: &str = "observer.tcp.connections.opened";
 const ACCEPTED: &str = "observer.tcp.connections.accepted";
@@ -307,6 +307,40 @@ fn mapped_addresses_are_ipv4() -> Result<()> {
         let found = attribute(&span.attributes, key);
         ensure!(found == Some(expected), "{key}: {found:?}");
     }
+    Ok(())
+}
+
+/// Checks that spans over a workload's limit are dropped and counted where they
+/// begin, each workload by itself, and that connections are counted all the same.
+#[test]
+fn limited_spans() -> Result<()> {
+    let options = LoadOptions {
+        span_limit: Some(SpanLimit { rate: 0, burst: 50 }),
+        ..LoadOptions::default()
+    };
+    let mut observed = Observed::attach_with(&options)?;
+    let mut server = Peer::start("obs-tcp-se", None)?;
+    let mut client = Peer::start("obs-tcp-ce", None)?;
+    let address = server.ask("serve 127.0.0.1:0")?;
+    client.ask(&format!("connect {address} 1000 1"))?;
+    std::thread::sleep(SETTLE);
+    let spans = observed.all_spans()?;
+    let of = |name| {
+        let mine = |span: &&Span| span.resource.get_str("comm") == Some(name);
+        spans.iter().filter(mine).count()
+    };
+    // Each CPU keeps to the limit.
+    let most = 50 * std::thread::available_parallelism()?.get();
+    for name in ["obs-tcp-ce", "obs-tcp-se"] {
+        ensure!(
+            (50..=most).contains(&of(name)),
+            "{name}: {} spans",
+            of(name)
+        );
+    }
+    let ended = of("obs-tcp-ce") + of("obs-tcp-se");
+    ensure!(observed.lost("span_rate_limited")? >= 2000 - ended as u64);
+    ensure!(observed.metrics("obs-tcp-ce")?.sum(OPENED, &[]) == 1000);
     Ok(())
 }
 

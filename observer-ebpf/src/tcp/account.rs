@@ -4,7 +4,7 @@
 //! how much of it is counted. So an event that is missed is made up for by a
 //! later one.
 
-use aya_ebpf::btf_maps::RingBuf;
+use aya_ebpf::btf_maps::{PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::tally::Kind;
@@ -14,7 +14,7 @@ use observer_common::tcp::{
 };
 
 use super::socket::{family, take_addresses};
-use crate::kernel::{now, read};
+use crate::kernel::{now, read, setting};
 use crate::loss::lost;
 use crate::tally;
 
@@ -211,6 +211,38 @@ pub fn ended(connection: &mut Connection, tcp: *const u8, was: u8) {
     }
 }
 
+/// Workloads whose spans are limited each by themselves.
+const LIMITED: u32 = 4096;
+
+/// When a workload's spans would have come if they had kept to the rate (the
+/// generic cell rate algorithm, ITU-T I.371, A.1).
+#[btf_map]
+static SPANS_DUE: PerCpuArray<u64, { LIMITED as usize }> = PerCpuArray::new();
+
+/// May this workload have one more span? Thousands of connections a second
+/// would fill the ring only for the daemon to drop them.
+#[inline(always)]
+fn admits(workload: u32) -> bool {
+    let interval = setting!(span_interval);
+    if interval == 0 {
+        return true;
+    }
+    let Some(due) = SPANS_DUE.get_ptr_mut(workload & (LIMITED - 1)) else {
+        return true;
+    };
+    let now = now();
+    // SAFETY: this CPU's map value; an interrupt in between costs a span of
+    // limit.
+    unsafe {
+        let next = if *due > now { *due } else { now };
+        if next - now > setting!(span_advance) {
+            return false;
+        }
+        *due = next + interval;
+    }
+    true
+}
+
 /// Sends the record of the end, once.
 #[inline(always)]
 pub fn report(connection: &mut Connection) {
@@ -218,7 +250,14 @@ pub fn report(connection: &mut Connection) {
         return;
     }
     connection.phase = phase::REPORTED;
-    if connection.traced != 0 && TCP_RING.output(&*connection, 0).is_err() {
+    if connection.traced == 0 || setting!(connection_records) == 0 {
+        return;
+    }
+    if !admits(connection.workload) {
+        lost(Loss::SpanRateLimited);
+        return;
+    }
+    if TCP_RING.output(&*connection, 0).is_err() {
         lost(Loss::TcpRingFull);
     }
 }

@@ -16,7 +16,7 @@ use crate::export::terminal::OwnCost;
 use crate::kernel::Kernel;
 use crate::kernel::stats::Estimate;
 use crate::probes::Probe;
-use crate::probes::causes::{PROGRAM_MISSED, REQUEST_LIMITED, SPAN_RATE_LIMITED};
+use crate::probes::causes::{PROGRAM_MISSED, REQUEST_LIMITED};
 use crate::stacks::UnwindStats;
 
 /// Not worth a person's attention: exported, but not shown in the summary.
@@ -155,19 +155,24 @@ fn cpu_seconds() -> f64 {
 
 /// Probe, cause and count of everything that was ever lost.
 fn losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<(&'static str, &'static str, u64)> {
-    let mut all = match kernel.losses() {
+    match kernel.losses() {
         Ok(losses) => losses
             .into_iter()
-            .map(|(cause, count)| (cause.family(), cause.name(), count))
+            .map(|(cause, count)| {
+                // The kernel half drops what is far over the limit, the daemon the rest.
+                let here = if cause == Loss::SpanRateLimited {
+                    limiter.dropped()
+                } else {
+                    0
+                };
+                (cause.family(), cause.name(), count + here)
+            })
             .collect(),
         Err(error) => {
             tracing::warn!("losses can't be read: {error:#}");
             Vec::new()
         }
-    };
-    let limited = SPAN_RATE_LIMITED;
-    all.push((limited.probe, limited.name, limiter.dropped()));
-    all
+    }
 }
 
 /// Wall time between two moments, for rates.

@@ -27,7 +27,7 @@ use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock::Clock;
 use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions};
+use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions, SpanLimit};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
@@ -88,7 +88,10 @@ impl Agent {
     /// When nothing at all can be attached. A probe that can't be attached is
     /// logged with its reason, and the others go on.
     pub fn start(config: &Config, host: &Host, health: Health, outlet: Outlet) -> Result<Self> {
-        let options = load_options(config)?;
+        let options = LoadOptions {
+            connection_records: config.spans.tcp && outlet.takes_spans(),
+            ..load_options(config)?
+        };
         let mut kernel = Kernel::load(&options)?;
         let mut probes = chosen(config);
         if config.kernel_debug {
@@ -436,7 +439,16 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         histogram_cells: config.tables.cells,
         counter_cells: config.tables.cells.saturating_mul(2),
         v1_subsystem: v1_controller().map(subsys_enum_name),
-        slow_block_ns: u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX),
+        slow_block_ns: if config.spans.block {
+            u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX)
+        } else {
+            u64::MAX
+        },
+        connection_records: config.spans.tcp,
+        span_limit: Some(SpanLimit {
+            rate: config.spans.rate,
+            burst: config.spans.burst,
+        }),
         sched_tallies: true,
         off_cpu: off_cpu.then_some(config.off_cpu_threshold),
         requests: config

@@ -17,5 +17,5 @@ pub mod stats;
 mod syscall_classes;
 pub mod unwind;
 
-pub use object::{Kernel, LoadOptions, RequestOptions};
+pub use object::{Kernel, LoadOptions, RequestOptions, SpanLimit};
 pub use spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

@@ -80,6 +80,10 @@ pub struct LoadOptions {
     pub v1_subsystem: Option<String>,
     /// Block I/O slower than this many nanoseconds is reported one by one.
     pub slow_block_ns: u64,
+    /// Tell of connections' ends one by one.
+    pub connection_records: bool,
+    /// At most so many of those: per second, and at once, for each workload.
+    pub span_limit: Option<SpanLimit>,
     /// Tally scheduling by workload; not needed for profiles.
     pub sched_tallies: bool,
     /// Count time off CPU by stack, from this length on.
@@ -96,6 +100,26 @@ pub struct LoadOptions {
     pub ring_bytes: Option<u32>,
     /// The kernel half's own log lines.
     pub diagnostics: bool,
+}
+
+/// How many spans a workload may have.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanLimit {
+    /// Per second.
+    pub rate: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+impl SpanLimit {
+    /// Nanoseconds for one span, and how many of these may be taken in advance.
+    fn nanoseconds(self) -> (u64, u64) {
+        // One in three days is none.
+        let interval = 1_000_000_000u64.checked_div(u64::from(self.rate));
+        let interval = interval.unwrap_or(1 << 48).max(1);
+        let advance = interval.saturating_mul(u64::from(self.burst.saturating_sub(1)));
+        (interval, advance.min(1 << 62))
+    }
 }
 
 /// How to follow requests.
@@ -131,6 +155,8 @@ impl Default for LoadOptions {
             counter_cells: COUNTER_CELLS,
             v1_subsystem: None,
             slow_block_ns: 50_000_000,
+            connection_records: true,
+            span_limit: None,
             sched_tallies: true,
             off_cpu: None,
             requests: None,
@@ -179,11 +205,16 @@ impl Kernel {
             // `regs[1]`.
             offsets.pt_regs_second += size_of::<u64>() as u32;
         }
+        let (span_interval, span_advance) =
+            options.span_limit.map_or((0, 0), SpanLimit::nanoseconds);
         let mut config = Config {
             filters: 0,
             diagnostics: options.diagnostics.into(),
             cgroup_v1: 0,
             slow_block_ns: options.slow_block_ns,
+            connection_records: options.connection_records.into(),
+            span_interval,
+            span_advance,
             // A small number on every machine.
             connect: libc::SYS_connect as u32,
             sched_tallies: options.sched_tallies.into(),

@@ -12,13 +12,6 @@ pub struct Cause {
     pub meaning: &'static str,
 }
 
-/// See `agent::limiter`.
-pub const SPAN_RATE_LIMITED: Cause = Cause {
-    probe: "spans",
-    name: "span_rate_limited",
-    meaning: "A span was dropped: its workload made more than `--span-rate` a second.",
-};
-
 /// See [`crate::kernel::stats`].
 pub const PROGRAM_MISSED: Cause = Cause {
     probe: "bpf",
@@ -118,8 +111,7 @@ pub const TLS_FILE_NO_ROOM: Cause = Cause {
 };
 
 /// All of them.
-pub const ALL: [Cause; 15] = [
-    SPAN_RATE_LIMITED,
+pub const ALL: [Cause; 14] = [
     PROGRAM_MISSED,
     SYMBOLIZER_TOO_SLOW,
     MAPPING_LIST_FULL,
