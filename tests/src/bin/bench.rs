@@ -1,6 +1,7 @@
 //! `cargo xtask bench [NAME…] [--quick] [--json FILE] [--markdown FILE] [--list]`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -59,7 +60,13 @@ fn main() -> Result<()> {
     println!("{}", report::head_text(&head).trim_end());
     let mut sections = Vec::new();
     for benchmark in chosen {
+        let begin = Instant::now();
         let section = (benchmark.run)(&options).with_context(|| benchmark.name)?;
+        eprintln!(
+            "{}: took {:.0} s",
+            benchmark.name,
+            begin.elapsed().as_secs_f64()
+        );
         println!("{}", report::text(&section).trim_end());
         sections.push(section);
         // After each: whoever interrupts it keeps what there is.
