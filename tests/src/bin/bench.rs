@@ -17,7 +17,7 @@ struct Arguments {
     /// Which benchmarks; if none is named, all but churn, which takes minutes.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::names()))]
     names: Vec<String>,
-    /// Fewer rounds: rougher figures in a minute.
+    /// Fewer rounds, and of what is alike only one: rougher figures in some minutes.
     #[arg(long)]
     quick: bool,
     /// Prints the benchmarks' names and ends.
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     let options = Options {
         quick: arguments.quick,
     };
-    let chosen = |benchmark: &&Benchmark| benchmark.chosen(&arguments.names);
+    let chosen = |benchmark: &&Benchmark| benchmark.chosen(&arguments.names, arguments.quick);
     let chosen: Vec<&Benchmark> = bench::ALL.iter().filter(chosen).collect();
     let before = machine::Before::read();
     let head = machine::head(&before, &install(&chosen));

@@ -45,11 +45,11 @@ impl Plan {
             title: title.into(),
             method: method.into(),
             quick,
-            rounds: if quick { 2 } else { 5 },
+            rounds: if quick { 2 } else { 4 },
             settle: Duration::from_millis(300),
             // More than an interval, unless it has to be quick.
             account: Duration::from_secs(if quick { 1 } else { 11 }),
-            account_others: Duration::from_secs(if quick { 1 } else { 4 }),
+            account_others: Duration::from_secs(if quick { 1 } else { 3 }),
         }
     }
 
