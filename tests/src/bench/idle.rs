@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use observer_userspace::kernel::stats;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::matrix::{Contender, Observer, Outcome, Peer, Ready, Role, Work};
 use super::report::{Section, Target};
@@ -78,7 +79,7 @@ pub fn run(options: &Options) -> Result<Section> {
         (SETTLED, Duration::from_secs(60))
     };
     let (mut lines, mut notes) = (Vec::new(), Vec::new());
-    for contender in contenders() {
+    for contender in contenders()? {
         let name = contender.name();
         eprintln!("idle: {name}");
         // Others have no intervals to wait for.
@@ -99,7 +100,7 @@ pub fn run(options: &Options) -> Result<Section> {
     Ok(section(&lines, steady, notes))
 }
 
-fn contenders() -> Vec<Box<dyn Contender>> {
+fn contenders() -> Result<Vec<Box<dyn Contender>>> {
     let mut all: Vec<Box<dyn Contender>> = vec![
         Box::new(Observer::all()),
         Box::new(Observer::named("observer, summary on the terminal").without_otlp()),
@@ -111,17 +112,19 @@ fn contenders() -> Vec<Box<dyn Contender>> {
     ] {
         all.push(Box::new(Peer::bpftrace(name, script)));
     }
+    let folder = TempDir::new().context("cannot make a temporary folder")?;
     let probee = Peer::new(
         "probee, 19 Hz",
         ["probee", peers::FROM_CRATES],
         Ready::Settles("", Duration::from_secs(1)),
-        |_, command| {
-            command.args(["--dwarf", "-f", "19", "-t", "3600000", "-o", "/dev/null"]);
+        move |_, command| {
+            command.args(["--dwarf", "-f", "19", "-t", "3600000", "-o"]);
+            command.arg(folder.path().join("out.svg"));
             Ok(())
         },
     );
     all.push(Box::new(probee));
-    all
+    Ok(all)
 }
 
 fn line(contender: &dyn Contender, settle: Duration, steady: Duration) -> Result<Line> {
