@@ -38,7 +38,7 @@ enum Command {
     Test(test::Options),
     /// Measures what Observer costs, beside empty programs and peers.
     Bench {
-        /// Options of the benchmark, after `--`.
+        /// Options of the benchmark; `-- --help` tells them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use observer_userspace::kernel::stats;
 use serde_json::json;
+use tempfile::TempDir;
 
-use super::matrix::{Contender, Observer, Outcome, Peer, Ready, Work};
+use super::matrix::{Contender, Observer, Outcome, Peer, Ready, Role, Work};
 use super::report::{Section, Target};
 use super::{Options, daemon, exec, interrupt, machine, peers, switch, syscalls};
 
@@ -78,9 +79,14 @@ pub fn run(options: &Options) -> Result<Section> {
         (SETTLED, Duration::from_secs(60))
     };
     let (mut lines, mut notes) = (Vec::new(), Vec::new());
-    for contender in contenders() {
+    for contender in contenders()? {
         let name = contender.name();
         eprintln!("idle: {name}");
+        // Others have no intervals to wait for.
+        let (settle, steady) = match contender.role() {
+            Role::Observer => (settle, steady),
+            _ => (settle / 3, steady / 2),
+        };
         match line(&*contender, settle, steady) {
             Ok(line) => lines.push(line),
             Err(error) => notes.push(format!("{name} can't be measured here: {error:#}")),
@@ -94,7 +100,7 @@ pub fn run(options: &Options) -> Result<Section> {
     Ok(section(&lines, steady, notes))
 }
 
-fn contenders() -> Vec<Box<dyn Contender>> {
+fn contenders() -> Result<Vec<Box<dyn Contender>>> {
     let mut all: Vec<Box<dyn Contender>> = vec![
         Box::new(Observer::all()),
         Box::new(Observer::named("observer, summary on the terminal").without_otlp()),
@@ -106,17 +112,19 @@ fn contenders() -> Vec<Box<dyn Contender>> {
     ] {
         all.push(Box::new(Peer::bpftrace(name, script)));
     }
+    let folder = TempDir::new().context("cannot make a temporary folder")?;
     let probee = Peer::new(
         "probee, 19 Hz",
         ["probee", peers::FROM_CRATES],
         Ready::Settles("", Duration::from_secs(1)),
-        |_, command| {
-            command.args(["--dwarf", "-f", "19", "-t", "3600000", "-o", "/dev/null"]);
+        move |_, command| {
+            command.args(["--dwarf", "-f", "19", "-t", "3600000", "-o"]);
+            command.arg(folder.path().join("out.svg"));
             Ok(())
         },
     );
     all.push(Box::new(probee));
-    all
+    Ok(all)
 }
 
 fn line(contender: &dyn Contender, settle: Duration, steady: Duration) -> Result<Line> {
@@ -183,10 +191,10 @@ fn section(lines: &[Line], steady: Duration, notes: Vec<String>) -> Section {
         name: "idle",
         title: "what tools cost when nothing happens".into(),
         method: format!(
-            "Each is left alone for {} s after it has settled (Observer: after its first interval). CPU is user and \
+            "Each is left alone for {} s (peers: half of it) after it has settled (Observer: after its first interval). CPU is user and \
              system time of its process in percent of one core; the start (loading and attaching, then the time to \
              settle, with Observer's first interval and its symbols) is given separately in seconds. BPF run time \
-             (percent of a core) and runs per second are from a further {} s in which the kernel measured, on behalf of \
+             (percent of a core) and runs per second are from a further {} s (half) in which the kernel measured, on behalf of \
              whatever ran on the machine. Resident memory in MB, at the end and at its peak. `others` is what \
              everything else on the machine used meanwhile, in percent of one core: the busier, the less idle was the \
              machine.",

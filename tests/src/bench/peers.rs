@@ -199,6 +199,8 @@ impl Tool {
         // SAFETY: a single system call between fork and exec.
         unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
         let child = command
+            // What went wrong is said in a line, which is what is reported.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)

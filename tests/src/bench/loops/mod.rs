@@ -86,7 +86,8 @@ impl Loop {
     /// Has it go round for that long, at least once.
     pub fn burst(&mut self, time: Duration) -> Result<Burst> {
         let input = self.input.as_mut().context("a piped input")?;
-        writeln!(input, "{}", time.as_nanos())?;
+        // In one write, as the loop expects it.
+        input.write_all(format!("{}\n", time.as_nanos()).as_bytes())?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         let mut words = line.split_whitespace();
@@ -107,6 +108,25 @@ impl Drop for Loop {
     }
 }
 
+/// The next command; `None` if there are no more. By `readv`, which none of the
+/// loops calls, so that `read`s are the loop's.
+fn command() -> Result<Option<Duration>> {
+    let mut text = [0_u8; 32];
+    let place = libc::iovec {
+        iov_base: text.as_mut_ptr().cast(),
+        iov_len: text.len(),
+    };
+    // SAFETY: the kernel writes into `text` as much as there is room. A command
+    // is one write to a pipe and so comes whole.
+    let length = unsafe { libc::readv(libc::STDIN_FILENO, &raw const place, 1) };
+    let length = usize::try_from(length).context("cannot read a command")?;
+    let text = std::str::from_utf8(&text[..length])?.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Duration::from_nanos(text.parse()?)))
+}
+
 /// What the process does: for each number of nanoseconds on standard input, it
 /// goes round for that long; then it prints how often and how long it did.
 pub fn main() -> Result<()> {
@@ -116,8 +136,7 @@ pub fn main() -> Result<()> {
     let kind = kind.context("no such loop")?;
     nix::sys::prctl::set_name(&std::ffi::CString::new(kind.comm())?)?;
     let mut body = kind.body()?;
-    for line in std::io::stdin().lines() {
-        let time = Duration::from_nanos(line?.trim().parse()?);
+    while let Some(time) = command()? {
         let burst = body(time)?;
         println!("{} {} {}", burst.rounds, burst.ns, burst.calls);
     }
