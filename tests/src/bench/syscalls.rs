@@ -1,60 +1,21 @@
 //! What a system call pays.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 
 use super::Options;
 use super::collector::Collector;
-use super::loops::{Kind, Loop};
-use super::matrix::{self, Contender, Figures, Outcome, Peer, Plan, Ready, Results, Work};
+use super::loops::{Kind, Loop, LoopWork};
+use super::matrix::{self, Contender, Peer, Plan, Ready, Results};
 use super::report::{Section, Target};
-use super::stats::median;
 
 /// The same job in bpftrace's language: a log2 histogram of all syscalls'
 /// durations by comm.
-const BPFTRACE: &str = "tracepoint:raw_syscalls:sys_enter { @start[tid] = nsecs; } \
+pub(super) const BPFTRACE: &str = "tracepoint:raw_syscalls:sys_enter { @start[tid] = nsecs; } \
      tracepoint:raw_syscalls:sys_exit /@start[tid]/ \
      { @ns[comm] = hist(nsecs - @start[tid]); delete(@start[tid]); } \
      END { clear(@start); }";
 
 const BPFTRACE_NAME: &str = "bpftrace, histogram by comm";
-
-/// Bursts of a run, whose median counts: what interrupts a burst makes it an
-/// outlier.
-const BURSTS: u32 = 16;
-
-/// A loop of system calls.
-struct Calls {
-    looped: Loop,
-    unit: &'static str,
-}
-
-impl Work for Calls {
-    fn unit(&self) -> &'static str {
-        self.unit
-    }
-
-    fn pid(&self) -> Option<u32> {
-        Some(self.looped.pid())
-    }
-
-    fn run(&mut self, quick: bool) -> Result<Outcome> {
-        let time = Duration::from_millis(if quick { 800 } else { 2400 }) / BURSTS;
-        let mut rates = Vec::new();
-        let mut calls = 0;
-        for _ in 0..BURSTS {
-            let burst = self.looped.burst(time)?;
-            rates.push(burst.rate());
-            calls += burst.calls;
-        }
-        Ok(Outcome {
-            rate: median(&rates),
-            facts: Figures::from([("calls", calls as f64)]),
-            extra: Figures::new(),
-        })
-    }
-}
 
 /// A loop and the system call that it is made of.
 struct Case {
@@ -76,6 +37,23 @@ impl Case {
             Ok(total.with_context(|| format!("no histogram of the loop: {printed}"))? as f64)
         });
         all.push(Box::new(bpftrace));
+        let syscount = Peer::new(
+            "syscount -L",
+            ["syscount", "libbpf-tools"],
+            Ready::Says("Tracing"),
+            |_, command| {
+                command.args(["-L", "-T", "1000"]);
+                Ok(())
+            },
+        );
+        let syscount = syscount.counts("calls", move |printed| {
+            let calls = printed.lines().find_map(|line| {
+                let mut fields = line.split_whitespace();
+                (fields.next()? == syscall).then(|| fields.next()?.parse().ok())?
+            });
+            calls.with_context(|| printed.to_string())
+        });
+        all.push(Box::new(syscount));
         let strace = Peer::new(
             "strace -c",
             ["strace", "strace"],
@@ -99,13 +77,21 @@ impl Case {
     }
 
     fn measure(&self, plan: &Plan) -> Result<Results> {
-        let mut work = Calls {
+        let mut work = LoopWork {
             looped: Loop::start(self.kind)?,
             unit: self.unit,
+            calls: "calls",
+            bursts: 16,
+            switches: false,
         };
         plan.measure(&mut work, &self.contenders())
     }
 }
+
+/// Said of all of them.
+const METHOD: &str = "Its rate is by its own CPU time. bpftrace keeps a histogram of all syscalls by comm (and counts \
+     the loop's few reads and writes of commands as well), syscount sums up durations by syscall, \
+     everybody's together; Observer keeps a histogram by workload and syscall, and counts errors.";
 
 /// The loop of getppid.
 pub fn getppid(options: &Options) -> Result<Section> {
@@ -116,18 +102,63 @@ pub fn getppid(options: &Options) -> Result<Section> {
     };
     let plan = Plan::new(
         options,
-        "getppid",
-        "what a system call pays",
-        "A process bound to one CPU calls `getppid`, the cheapest call there is; its rate is by its own CPU time. \
-         bpftrace keeps a histogram of all syscalls by comm (and counts the loop's few reads and writes as well), \
-         Observer one by workload and syscall, and its errors.",
+        "syscalls/getppid",
+        "what the cheapest system call pays",
+        format!("A process bound to one CPU calls `getppid`. {METHOD}"),
     );
     let results = case.measure(&plan)?;
+    let mut targets = to_others(&results);
+    targets.extend(results.usual_targets(&[("calls", "syscalls")]));
+    Ok(results.section(&plan, targets, Vec::new()))
+}
+
+/// The loop of reads.
+pub fn read(options: &Options) -> Result<Section> {
+    let case = Case {
+        kind: Kind::Zero,
+        syscall: "read",
+        unit: "calls/s",
+    };
+    let plan = Plan::new(
+        options,
+        "syscalls/read",
+        "what a read pays",
+        format!("A process bound to one CPU reads bytes of `/dev/zero`, one by one. {METHOD}"),
+    );
+    let results = case.measure(&plan)?;
+    let mut targets = to_others(&results);
+    targets.extend(results.usual_targets(&[("calls", "syscalls")]));
+    Ok(results.section(&plan, targets, Vec::new()))
+}
+
+/// Two threads and a futex.
+pub fn futex(options: &Options) -> Result<Section> {
+    let case = Case {
+        kind: Kind::Futex,
+        syscall: "futex",
+        unit: "rounds/s",
+    };
+    let plan = Plan::new(
+        options,
+        "syscalls/futex",
+        "what a lock pays that has to wait",
+        format!(
+            "Two threads of a process, both bound to one CPU, wake each other by turns: about four calls of `futex` and \
+             two context switches a round. {METHOD}"
+        ),
+    );
+    let results = case.measure(&plan)?;
+    let targets = results.usual_targets(&[("calls", "syscalls")]);
+    Ok(results.section(&plan, targets, Vec::new()))
+}
+
+/// What was promised of histograms of system calls.
+fn to_others(results: &Results) -> Vec<Target> {
     let mut targets = Vec::new();
     for one in results.observers() {
         for (other, whose, limit) in [
             (results.floor_of(one), "the floor's", 2.0),
-            (results.of(BPFTRACE_NAME), "bpftrace's", 1.0 / 3.0),
+            (results.of(BPFTRACE_NAME), "bpftrace's", 0.333),
         ] {
             if let Some(ratio) = other.and_then(|other| one.added_to(other)) {
                 targets.push(Target {
@@ -139,13 +170,12 @@ pub fn getppid(options: &Options) -> Result<Section> {
             }
         }
     }
-    targets.extend(results.usual_targets(&[("calls", "syscalls")]));
-    Ok(results.section(&plan, targets, Vec::new()))
+    targets
 }
 
 /// The sum of bpftrace's buckets, as it prints them:
 /// `@ns[comm]:` and then `[64, 128)   123 |@@@ |` line by line.
-fn histogram_total(printed: &str, comm: &str) -> Option<u64> {
+pub(super) fn histogram_total(printed: &str, comm: &str) -> Option<u64> {
     let mut lines = printed.lines();
     let head = format!("@ns[{comm}]:");
     lines.find(|line| line.trim() == head)?;

@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::agent::Agent;
 use super::{bcc, milliseconds, plan, said, sampled, section, told};
+use crate::bench::Options;
 use crate::bench::matrix::{self, Figures, Outcome, Peer, Work};
 use crate::bench::report::Section;
-use crate::bench::{Options, peers};
 use crate::netns::Pair;
 use crate::packages::program;
 
@@ -46,7 +46,6 @@ pub fn run(options: &Options) -> Result<Section> {
              `RetransSegs` (bpftrace counts events, each of which may be several segments)."
         ),
     );
-    peers::ensure("tc", "iproute2")?;
     let mut work = Bulk::new()?;
     let mut all = matrix::standard(&["tcp"], |observer| {
         sampled(observer).counts("segments", |collector| {

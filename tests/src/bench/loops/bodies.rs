@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::time::{ClockId, clock_gettime};
 
-use super::Burst;
+use super::{Burst, exec};
 
 /// Rounds between two looks at the clock.
 const BATCH: u64 = 500;
@@ -24,13 +24,22 @@ pub enum Kind {
     Futex,
     /// Two threads that pass a byte to and fro through pipes.
     Pipes,
+    /// A fork, an exec of the program that follows the loop's name, and a wait
+    /// for its end.
+    Exec,
 }
 
-type Body = Box<dyn FnMut(Duration) -> Result<Burst>>;
+pub(super) type Body = Box<dyn FnMut(Duration) -> Result<Burst>>;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Getppid, Self::Zero, Self::Futex, Self::Pipes];
+    pub const ALL: [Self; 5] = [
+        Self::Getppid,
+        Self::Zero,
+        Self::Futex,
+        Self::Pipes,
+        Self::Exec,
+    ];
 
     /// The word by which it is chosen.
     pub fn name(self) -> &'static str {
@@ -39,6 +48,7 @@ impl Kind {
             Self::Zero => "zero",
             Self::Futex => "futex",
             Self::Pipes => "pipes",
+            Self::Exec => "exec",
         }
     }
 
@@ -49,6 +59,7 @@ impl Kind {
             Self::Zero => "bench-zero",
             Self::Futex => "bench-futex",
             Self::Pipes => "bench-pipes",
+            Self::Exec => "bench-exec",
         }
     }
 
@@ -61,72 +72,59 @@ impl Kind {
             }
             Self::Futex => futex(),
             Self::Pipes => pipes(),
+            Self::Exec => exec::body(),
         }
     }
 }
 
 fn getppid(time: Duration) -> Result<Burst> {
-    on_cpu(time, || {
+    let burst = burst(time, ClockId::CLOCK_THREAD_CPUTIME_ID, || {
         // SAFETY: has no preconditions. Not through libc's wrapper, which
         // might one day cache.
         unsafe { libc::syscall(libc::SYS_getppid) };
         Ok(())
+    })?;
+    Ok(Burst {
+        calls: burst.rounds,
+        ..burst
     })
 }
 
 fn zero(file: &mut File, time: Duration) -> Result<Burst> {
     let mut byte = [1];
-    on_cpu(time, || {
+    let burst = burst(time, ClockId::CLOCK_THREAD_CPUTIME_ID, || {
         ensure!(file.read(&mut byte)? == 1, "/dev/zero ended");
         Ok(())
+    })?;
+    Ok(Burst {
+        calls: burst.rounds,
+        ..burst
     })
 }
 
 /// Goes round for that much time on CPU, so that whoever else runs here doesn't
 /// count.
-fn on_cpu(time: Duration, mut once: impl FnMut() -> Result<()>) -> Result<Burst> {
-    let limit = time.as_nanos() as f64;
-    let begin = cpu_time()?;
+fn burst(time: Duration, clock: ClockId, mut once: impl FnMut() -> Result<()>) -> Result<Burst> {
+    let begin = cpu_time(clock)?;
     let mut rounds = 0;
     loop {
         for _ in 0..BATCH {
             once()?;
         }
         rounds += BATCH;
-        let ns = (cpu_time()? - begin) as f64;
-        if ns >= limit {
+        let passed = cpu_time(clock)? - begin;
+        if passed >= time {
             return Ok(Burst {
                 rounds,
-                ns,
-                calls: rounds,
-            });
-        }
-    }
-}
-
-fn cpu_time() -> Result<i64> {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
-}
-
-/// Goes round for that long.
-fn by_clock(time: Duration, mut once: impl FnMut() -> Result<()>) -> Result<Burst> {
-    let begin = Instant::now();
-    let mut rounds = 0;
-    loop {
-        for _ in 0..BATCH {
-            once()?;
-        }
-        rounds += BATCH;
-        if begin.elapsed() >= time {
-            let ns = begin.elapsed().as_nanos() as f64;
-            return Ok(Burst {
-                rounds,
-                ns,
+                ns: passed.as_nanos() as f64,
                 calls: 0,
             });
         }
     }
+}
+
+pub(super) fn cpu_time(clock: ClockId) -> Result<Duration> {
+    Ok(clock_gettime(clock)?.into())
 }
 
 /// Whose turn it is; whoever waits sleeps until it changes.
@@ -156,7 +154,7 @@ fn futex() -> Result<Body> {
         STOP.store(false, Ordering::SeqCst);
         let before = CALLS.load(Ordering::SeqCst);
         nix::unistd::write(&open, &[0])?;
-        let burst = by_clock(time, || {
+        let burst = burst(time, ClockId::CLOCK_PROCESS_CPUTIME_ID, || {
             pass(1);
             wait(0);
             Ok(())
@@ -209,7 +207,7 @@ fn pipes() -> Result<Body> {
         }
     });
     Ok(Box::new(move |time| {
-        let burst = by_clock(time, || {
+        let burst = burst(time, ClockId::CLOCK_PROCESS_CPUTIME_ID, || {
             nix::unistd::write(&to_write, &[0])?;
             let got = nix::unistd::read(&back_read, &mut [0])?;
             ensure!(got == 1, "the other thread ended");

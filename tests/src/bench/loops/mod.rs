@@ -2,7 +2,10 @@
 //! on one CPU, so that its cost is that of one kind of work and nothing else.
 
 mod bodies;
+mod exec;
+mod work;
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use nix::unistd::Pid;
 use super::machine;
 
 pub use bodies::Kind;
+pub use work::{LoopWork, ON_THE_WALL};
 
 /// The argument by which our own program becomes a loop.
 pub const ARGUMENT: &str = "--loop";
@@ -47,8 +51,14 @@ impl Burst {
 impl Loop {
     /// Starts it on the last CPU; it waits.
     pub fn start(kind: Kind) -> Result<Self> {
+        Self::start_with(kind, &[])
+    }
+
+    /// The same with arguments of the loop's own.
+    pub fn start_with(kind: Kind, arguments: &[&OsStr]) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, kind.name()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

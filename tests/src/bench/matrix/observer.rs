@@ -16,6 +16,7 @@ type Reader = Box<dyn Fn(&Collector) -> Result<f64>>;
 pub struct Observer {
     name: String,
     narrow: bool,
+    otlp: bool,
     arguments: Vec<String>,
     counts: Vec<(&'static str, Reader)>,
 }
@@ -48,6 +49,7 @@ impl Observer {
         Self {
             name: name.into(),
             narrow: false,
+            otlp: true,
             arguments: Vec::new(),
             counts: Vec::new(),
         }
@@ -57,6 +59,12 @@ impl Observer {
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments
             .extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Without a collector: the summary goes to its output, and it tells nothing.
+    pub fn without_otlp(mut self) -> Self {
+        self.otlp = false;
         self
     }
 
@@ -121,7 +129,11 @@ impl Contender for Observer {
     fn start<'a>(&'a self, _work: &dyn Work) -> Result<Box<dyn Running + 'a>> {
         let collector = Collector::start()?;
         let endpoint = collector.endpoint();
-        let mut arguments = vec!["--otlp-endpoint", &endpoint];
+        let mut arguments = if self.otlp {
+            vec!["--otlp-endpoint", &endpoint]
+        } else {
+            Vec::new()
+        };
         arguments.extend(self.arguments.iter().map(String::as_str));
         let daemon = daemon::start(&arguments)?;
         Ok(Box::new(Attached {
@@ -152,7 +164,7 @@ impl Running for Attached<'_> {
         // The last interval is exported at the end.
         let (_, peak) = daemon.end_and_peak()?;
         let mut told = Told {
-            lost: Some(collector.losses()?),
+            lost: of.otlp.then(|| collector.losses()).transpose()?,
             peak,
             ..Told::default()
         };

@@ -46,8 +46,11 @@ impl Peer {
         arguments: impl Fn(&dyn Work, &mut Command) -> Result<()> + 'static,
     ) -> Self {
         let command = move |work: &dyn Work| {
-            let mut command = Command::new(peers::find(program).context("it isn't there")?);
+            let mut command =
+                Command::new(peers::locate(program, package).context("it isn't there")?);
             arguments(work, &mut command)?;
+            // Python keeps back what it prints to a file.
+            command.env("PYTHONUNBUFFERED", "1");
             peers::with_tracefs(&mut command);
             Ok(command)
         };
