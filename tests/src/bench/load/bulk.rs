@@ -43,7 +43,8 @@ pub fn run(options: &Options) -> Result<Section> {
         &format!(
             "{CONNECTIONS} connections send all the time over a cable of {SPEED} between two network namespaces, \
              which loses one packet in a hundred where it arrives. Truth: segments sent again are the sender's \
-             `RetransSegs` (bpftrace counts events, each of which may be several segments)."
+             `RetransSegs` (bpftrace counts the kernel's events: each may be several segments, and newer kernels \
+             have them for attempts that come to nothing, too)."
         ),
     );
     let mut work = Bulk::new()?;
