@@ -106,15 +106,17 @@ fn contenders() -> Vec<Box<dyn Contender>> {
         let count = count.with_context(|| format!("no count: {printed}"))?;
         count.trim().parse().context("no number")
     })));
-    let snoop = |name, package| {
-        let tool = Peer::new(name, [name, package], Ready::Says("PCOMM"), |_, _| Ok(()));
-        tool.counts("execs", |printed| {
-            let lines = printed.lines().filter(|line| line.starts_with(COMM));
-            Ok(lines.count() as f64)
-        })
+    let lines = |printed: &str| {
+        let lines = printed.lines().filter(|line| line.starts_with(COMM));
+        Ok(lines.count() as f64)
     };
-    all.push(Box::new(snoop("execsnoop", "libbpf-tools")));
-    let bcc = snoop("execsnoop-bpfcc", "bpfcc-tools");
+    let libbpf = Peer::libbpf("execsnoop", "execsnoop", &[]);
+    all.push(Box::new(libbpf.counts("execs", lines)));
+    let name = "execsnoop-bpfcc";
+    let bcc = Peer::new(name, [name, "bpfcc-tools"], Ready::Says("PCOMM"), |_, _| {
+        Ok(())
+    });
+    let bcc = bcc.counts("execs", lines);
     all.push(Box::new(bcc.needs(peers::kernel_headers)));
     all
 }

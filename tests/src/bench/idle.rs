@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use observer_userspace::kernel::stats;
 use serde_json::json;
 
-use super::matrix::{Contender, Observer, Outcome, Peer, Ready, Work};
+use super::matrix::{Contender, Observer, Outcome, Peer, Ready, Role, Work};
 use super::report::{Section, Target};
 use super::{Options, daemon, exec, interrupt, machine, peers, switch, syscalls};
 
@@ -81,6 +81,11 @@ pub fn run(options: &Options) -> Result<Section> {
     for contender in contenders() {
         let name = contender.name();
         eprintln!("idle: {name}");
+        // Others have no intervals to wait for.
+        let (settle, steady) = match contender.role() {
+            Role::Observer => (settle, steady),
+            _ => (settle / 3, steady / 2),
+        };
         match line(&*contender, settle, steady) {
             Ok(line) => lines.push(line),
             Err(error) => notes.push(format!("{name} can't be measured here: {error:#}")),
@@ -183,10 +188,10 @@ fn section(lines: &[Line], steady: Duration, notes: Vec<String>) -> Section {
         name: "idle",
         title: "what tools cost when nothing happens".into(),
         method: format!(
-            "Each is left alone for {} s after it has settled (Observer: after its first interval). CPU is user and \
+            "Each is left alone for {} s (peers: half of it) after it has settled (Observer: after its first interval). CPU is user and \
              system time of its process in percent of one core; the start (loading and attaching, then the time to \
              settle, with Observer's first interval and its symbols) is given separately in seconds. BPF run time \
-             (percent of a core) and runs per second are from a further {} s in which the kernel measured, on behalf of \
+             (percent of a core) and runs per second are from a further {} s (half) in which the kernel measured, on behalf of \
              whatever ran on the machine. Resident memory in MB, at the end and at its peak. `others` is what \
              everything else on the machine used meanwhile, in percent of one core: the busier, the less idle was the \
              machine.",

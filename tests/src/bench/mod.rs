@@ -8,6 +8,7 @@ pub mod churn;
 pub mod collector;
 pub mod daemon;
 pub mod exec;
+pub mod growth;
 pub mod idle;
 pub mod interrupt;
 pub mod load;
@@ -39,6 +40,8 @@ pub struct Benchmark {
     pub name: &'static str,
     /// Takes so long that it only runs when it is named.
     pub only_named: bool,
+    /// Says little that others don't: left out of a quick run, unless it is named.
+    pub thorough: bool,
     /// Programs of others that it starts, with the Debian packages (or
     /// [`peers::FROM_CRATES`]) that have them; installed before anything is
     /// measured.
@@ -52,6 +55,7 @@ impl Benchmark {
         Self {
             name,
             only_named: false,
+            thorough: false,
             needs: &[],
             run,
         }
@@ -59,6 +63,11 @@ impl Benchmark {
 
     const fn needs(mut self, programs: &'static [(&'static str, &'static str)]) -> Self {
         self.needs = programs;
+        self
+    }
+
+    const fn thorough(mut self) -> Self {
+        self.thorough = true;
         self
     }
 
@@ -78,10 +87,11 @@ impl Benchmark {
     }
 
     /// Whether it runs when these names are given.
-    pub fn chosen(&self, names: &[String]) -> bool {
+    pub fn chosen(&self, names: &[String], quick: bool) -> bool {
         let named =
             |name: &String| [self.name, self.group(), self.short()].contains(&name.as_str());
-        names.iter().any(named) || names.is_empty() && !self.only_named
+        let left_out = self.only_named || self.thorough && quick;
+        names.iter().any(named) || names.is_empty() && !left_out
     }
 }
 
@@ -106,24 +116,41 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("syscalls/futex", syscalls::futex).needs(&[BPFTRACE, LIBBPF, STRACE]),
     Benchmark::new("switch", switch::run).needs(&[BPFTRACE, LIBBPF, BCC, PERF]),
     Benchmark::new("exec/fast", exec::fast).needs(&[BPFTRACE, LIBBPF, BCC]),
-    Benchmark::new("exec/paced", exec::paced).needs(&[BPFTRACE, LIBBPF, BCC]),
+    Benchmark::new("exec/paced", exec::paced)
+        .needs(&[BPFTRACE, LIBBPF, BCC])
+        .thorough(),
     Benchmark::new("idle", idle::run).needs(&[BPFTRACE, PROBEE]),
     Benchmark::new("profile/record", profile::record::run).needs(&[PERF, PROBEE]),
     Benchmark::new("profile/sample", profile::sample::run).needs(&[PERF, PROBEE]),
     Benchmark::new("profile/run", profile::steady::run),
-    Benchmark::new("profile/many", profile::many::run),
-    Benchmark::new("requests", requests::run),
+    Benchmark::new("profile/many", profile::many::run).thorough(),
+    Benchmark::new("requests", requests::run).thorough(),
     Benchmark::new("tcp/connections", load::connections::run).needs(&[BPFTRACE, LIBBPF, BCC, IP]),
     Benchmark::new("tcp/loss", load::bulk::run).needs(&[BPFTRACE, BCC, IP]),
     Benchmark::new("fio/sync", load::disk::sync).needs(&[BPFTRACE, LIBBPF, BCC, FIO]),
     Benchmark::new("fio/async", load::disk::asynchronous).needs(&[BPFTRACE, LIBBPF, BCC, FIO]),
     Benchmark::new("wrk/one-worker", load::web::one).needs(&[BPFTRACE, NGINX, WRK]),
-    Benchmark::new("wrk/two-workers", load::web::two).needs(&[BPFTRACE, NGINX, WRK]),
+    Benchmark::new("wrk/two-workers", load::web::two)
+        .needs(&[BPFTRACE, NGINX, WRK])
+        .thorough(),
     Benchmark::new("redis/get", load::keys::get).needs(&[BPFTRACE, REDIS]),
-    Benchmark::new("redis/set", load::keys::set).needs(&[BPFTRACE, REDIS]),
+    Benchmark::new("redis/set", load::keys::set)
+        .needs(&[BPFTRACE, REDIS])
+        .thorough(),
     Benchmark::new("redis/pipeline", load::keys::pipelined).needs(&[BPFTRACE, REDIS]),
     Benchmark::new("pgbench/tpcb", load::sql::tpc_b).needs(&[BPFTRACE, POSTGRESQL]),
-    Benchmark::new("pgbench/select", load::sql::select).needs(&[BPFTRACE, POSTGRESQL]),
+    Benchmark::new("pgbench/select", load::sql::select)
+        .needs(&[BPFTRACE, POSTGRESQL])
+        .thorough(),
+    Benchmark::new("growth/processes", growth::processes::run).thorough(),
+    Benchmark::new("growth/stacks", growth::stacks::run).thorough(),
+    Benchmark::new("growth/workloads", growth::workloads::run).thorough(),
+    Benchmark::new("growth/connections", growth::connections::run).thorough(),
+    Benchmark::new("growth/rate", growth::rate::run).thorough(),
+    Benchmark::new("growth/call-rate", growth::events::syscalls).thorough(),
+    Benchmark::new("growth/switch-rate", growth::events::switches).thorough(),
+    Benchmark::new("growth/request-rate", growth::events::requests).thorough(),
+    Benchmark::new("growth/host", growth::host::run).thorough(),
     Benchmark::new("churn", churn::run).only_named(),
 ];
 
@@ -149,7 +176,9 @@ mod tests {
     fn choice() {
         let chosen = |names: &[&str]| -> Vec<_> {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            let chosen = ALL.iter().filter(|benchmark| benchmark.chosen(&names));
+            let chosen = ALL
+                .iter()
+                .filter(|benchmark| benchmark.chosen(&names, false));
             chosen.map(|benchmark| benchmark.name).collect()
         };
         assert!(chosen(&[]).contains(&"profile/many"));
@@ -159,6 +188,10 @@ mod tests {
         assert!(chosen(&["profile"]).len() >= 4);
         assert_eq!(chosen(&["getppid"]), ["syscalls/getppid"]);
         assert!(names().contains(&"profile"));
+        assert!(
+            ALL.iter()
+                .any(|b| b.chosen(&[], false) && !b.chosen(&[], true))
+        );
         for name in names() {
             assert!(!chosen(&[name]).is_empty(), "{name}");
         }

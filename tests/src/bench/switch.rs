@@ -58,13 +58,7 @@ fn contenders() -> Result<Vec<Box<dyn Contender>>> {
         let total = histogram_total(printed, comm);
         Ok(total.with_context(|| format!("no histogram of the loop: {printed}"))? as f64)
     })));
-    let runqlat = Peer::new(
-        "runqlat",
-        ["runqlat", "libbpf-tools"],
-        Ready::Says("Tracing"),
-        |_, _| Ok(()),
-    );
-    all.push(Box::new(runqlat));
+    all.push(Box::new(Peer::libbpf("runqlat", "runqlat", &[])));
     let runqlat = Peer::new(
         "runqlat-bpfcc",
         ["runqlat-bpfcc", "bpfcc-tools"],

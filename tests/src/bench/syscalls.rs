@@ -37,15 +37,7 @@ impl Case {
             Ok(total.with_context(|| format!("no histogram of the loop: {printed}"))? as f64)
         });
         all.push(Box::new(bpftrace));
-        let syscount = Peer::new(
-            "syscount -L",
-            ["syscount", "libbpf-tools"],
-            Ready::Says("Tracing"),
-            |_, command| {
-                command.args(["-L", "-T", "1000"]);
-                Ok(())
-            },
-        );
+        let syscount = Peer::libbpf("syscount -L", "syscount", &["-L", "-T", "1000"]);
         let syscount = syscount.counts("calls", move |printed| {
             let calls = printed.lines().find_map(|line| {
                 let mut fields = line.split_whitespace();

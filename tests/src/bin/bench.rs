@@ -1,6 +1,7 @@
 //! `cargo xtask bench [NAME…] [--quick] [--json FILE] [--markdown FILE] [--list]`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -16,7 +17,7 @@ struct Arguments {
     /// Which benchmarks; if none is named, all but churn, which takes minutes.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::names()))]
     names: Vec<String>,
-    /// Fewer rounds: rougher figures in a minute.
+    /// Fewer rounds, and of what is alike only one: rougher figures in some minutes.
     #[arg(long)]
     quick: bool,
     /// Prints the benchmarks' names and ends.
@@ -53,14 +54,20 @@ fn main() -> Result<()> {
     let options = Options {
         quick: arguments.quick,
     };
-    let chosen = |benchmark: &&Benchmark| benchmark.chosen(&arguments.names);
+    let chosen = |benchmark: &&Benchmark| benchmark.chosen(&arguments.names, arguments.quick);
     let chosen: Vec<&Benchmark> = bench::ALL.iter().filter(chosen).collect();
     let before = machine::Before::read();
     let head = machine::head(&before, &install(&chosen));
     println!("{}", report::head_text(&head).trim_end());
     let mut sections = Vec::new();
     for benchmark in chosen {
+        let begin = Instant::now();
         let section = (benchmark.run)(&options).with_context(|| benchmark.name)?;
+        eprintln!(
+            "{}: took {:.0} s",
+            benchmark.name,
+            begin.elapsed().as_secs_f64()
+        );
         println!("{}", report::text(&section).trim_end());
         sections.push(section);
         // After each: whoever interrupts it keeps what there is.

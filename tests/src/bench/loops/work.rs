@@ -38,7 +38,7 @@ impl Work for LoopWork {
     }
 
     fn run(&mut self, quick: bool) -> Result<Outcome> {
-        let time = Duration::from_millis(if quick { 800 } else { 2400 }) / self.bursts;
+        let time = Duration::from_millis(if quick { 500 } else { 1200 }) / self.bursts;
         let before = self.switches()?;
         let begin = Instant::now();
         let (mut rates, mut rounds, mut calls) = (Vec::new(), 0, 0);

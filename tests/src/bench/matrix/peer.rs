@@ -69,8 +69,21 @@ impl Peer {
     /// bpftrace with this program.
     pub fn bpftrace(name: &'static str, script: &'static str) -> Self {
         let ready = Ready::Settles("Attaching", Duration::from_millis(700));
-        Self::new(name, ["bpftrace", "bpftrace"], ready, |_, command| {
+        Self::new(name, ["bpftrace", "bpftrace"], ready, move |_, command| {
             command.args(["-e", script]);
+            Ok(())
+        })
+    }
+
+    /// One of Debian's libbpf-tools; they keep back what they print to a file.
+    pub fn libbpf(
+        name: &'static str,
+        program: &'static str,
+        arguments: &'static [&'static str],
+    ) -> Self {
+        let ready = Ready::Settles("", Duration::from_millis(1000));
+        Self::new(name, [program, "libbpf-tools"], ready, move |_, command| {
+            command.args(arguments);
             Ok(())
         })
     }

@@ -24,9 +24,11 @@ pub struct Plan {
     pub rounds: usize,
     /// From a tool's start to the workload's.
     pub settle: Duration,
-    /// How long the tools' own cost is measured, at least: in a further run, for
+    /// How long Observer's own cost is measured, at least: in a further run, for
     /// the kernel's measuring costs, too.
     pub account: Duration,
+    /// The same for those that do everything as it comes, not in intervals.
+    pub account_others: Duration,
 }
 
 impl Plan {
@@ -43,10 +45,11 @@ impl Plan {
             title: title.into(),
             method: method.into(),
             quick,
-            rounds: if quick { 2 } else { 5 },
+            rounds: if quick { 2 } else { 4 },
             settle: Duration::from_millis(300),
             // More than an interval, unless it has to be quick.
-            account: Duration::from_secs(if quick { 2 } else { 12 }),
+            account: Duration::from_secs(if quick { 1 } else { 11 }),
+            account_others: Duration::from_secs(if quick { 1 } else { 3 }),
         }
     }
 
@@ -151,10 +154,14 @@ impl Plan {
         work: &mut dyn Work,
     ) -> Result<Account> {
         let pids = running.pids();
+        let time = match one.role {
+            Role::Observer => self.account,
+            _ => self.account_others,
+        };
         let measured = stats::enable()?;
         let begin = Instant::now();
         let before = Use::of(&pids);
-        while begin.elapsed() < self.account {
+        while begin.elapsed() < time {
             let outcome = work.run(self.quick)?;
             one.add_facts(&outcome);
             interrupt::check()?;
