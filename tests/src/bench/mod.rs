@@ -100,6 +100,13 @@ const STRACE: (&str, &str) = ("strace", "strace");
 const PERF: (&str, &str) = ("perf", "linux-perf");
 const LIBBPF: (&str, &str) = ("syscount", "libbpf-tools");
 const BCC: (&str, &str) = ("execsnoop-bpfcc", "bpfcc-tools");
+const IP: (&str, &str) = ("tc", "iproute2");
+const FIO: (&str, &str) = ("fio", "fio");
+const NGINX: (&str, &str) = ("nginx", "nginx-light");
+const WRK: (&str, &str) = ("wrk", "wrk");
+const REDIS: (&str, &str) = ("redis-server", "redis-server");
+// Its own programs are in nobody's path.
+const POSTGRESQL: (&str, &str) = ("pg_createcluster", "postgresql");
 const PROBEE: (&str, &str) = ("probee", peers::FROM_CRATES);
 
 /// All, in the order in which they run.
@@ -118,17 +125,23 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run).thorough(),
     Benchmark::new("requests", requests::run).thorough(),
-    Benchmark::new("tcp/connections", load::connections::run),
-    Benchmark::new("tcp/loss", load::bulk::run),
-    Benchmark::new("fio/1", load::disk::single),
-    Benchmark::new("fio/8", load::disk::eight),
-    Benchmark::new("wrk/1", load::web::one),
-    Benchmark::new("wrk/2", load::web::two).thorough(),
-    Benchmark::new("redis/get", load::keys::get),
-    Benchmark::new("redis/set", load::keys::set).thorough(),
-    Benchmark::new("redis/pipeline", load::keys::pipelined),
-    Benchmark::new("pgbench/tpcb", load::sql::tpc_b),
-    Benchmark::new("pgbench/select", load::sql::select).thorough(),
+    Benchmark::new("tcp/connections", load::connections::run).needs(&[BPFTRACE, LIBBPF, BCC, IP]),
+    Benchmark::new("tcp/loss", load::bulk::run).needs(&[BPFTRACE, BCC, IP]),
+    Benchmark::new("fio/sync", load::disk::sync).needs(&[BPFTRACE, LIBBPF, BCC, FIO]),
+    Benchmark::new("fio/async", load::disk::asynchronous).needs(&[BPFTRACE, LIBBPF, BCC, FIO]),
+    Benchmark::new("wrk/one-worker", load::web::one).needs(&[BPFTRACE, NGINX, WRK]),
+    Benchmark::new("wrk/two-workers", load::web::two)
+        .needs(&[BPFTRACE, NGINX, WRK])
+        .thorough(),
+    Benchmark::new("redis/get", load::keys::get).needs(&[BPFTRACE, REDIS]),
+    Benchmark::new("redis/set", load::keys::set)
+        .needs(&[BPFTRACE, REDIS])
+        .thorough(),
+    Benchmark::new("redis/pipeline", load::keys::pipelined).needs(&[BPFTRACE, REDIS]),
+    Benchmark::new("pgbench/tpcb", load::sql::tpc_b).needs(&[BPFTRACE, POSTGRESQL]),
+    Benchmark::new("pgbench/select", load::sql::select)
+        .needs(&[BPFTRACE, POSTGRESQL])
+        .thorough(),
     Benchmark::new("growth/processes", growth::processes::run).thorough(),
     Benchmark::new("growth/stacks", growth::stacks::run).thorough(),
     Benchmark::new("growth/workloads", growth::workloads::run).thorough(),

@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::agent::Agent;
 use super::{bcc, milliseconds, plan, said, sampled, section, told};
+use crate::bench::Options;
 use crate::bench::matrix::{self, Figures, Outcome, Peer, Work};
 use crate::bench::report::Section;
-use crate::bench::{Options, peers};
 use crate::netns::Pair;
 use crate::packages::program;
 
@@ -43,10 +43,10 @@ pub fn run(options: &Options) -> Result<Section> {
         &format!(
             "{CONNECTIONS} connections send all the time over a cable of {SPEED} between two network namespaces, \
              which loses one packet in a hundred where it arrives. Truth: segments sent again are the sender's \
-             `RetransSegs` (bpftrace counts events, each of which may be several segments)."
+             `RetransSegs` (bpftrace counts the kernel's events: each may be several segments, and newer kernels \
+             have them for attempts that come to nothing, too)."
         ),
     );
-    peers::ensure("tc", "iproute2")?;
     let mut work = Bulk::new()?;
     let mut all = matrix::standard(&["tcp"], |observer| {
         sampled(observer).counts("segments", |collector| {

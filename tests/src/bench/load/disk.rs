@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{SILENT, bcc, plan, said, sampled, seconds, section, told};
+use crate::bench::Options;
 use crate::bench::matrix::{self, Figures, Outcome, Peer, Work};
 use crate::bench::report::Section;
-use crate::bench::{Options, peers};
 use crate::diskstats::DiskStats;
 use crate::loopdev::LoopDevice;
 use crate::packages::program;
@@ -26,19 +26,19 @@ const BPFTRACE: &str = "tracepoint:block:block_rq_issue { @start[args->dev, args
      END { clear(@start); }";
 
 /// One read at a time.
-pub fn single(options: &Options) -> Result<Section> {
+pub fn sync(options: &Options) -> Result<Section> {
     run(
         options,
-        "fio/1",
+        "fio/sync",
         ["one at a time", "with `pread`"],
         ("psync", 1),
     )
 }
 
 /// Eight reads at a time.
-pub fn eight(options: &Options) -> Result<Section> {
+pub fn asynchronous(options: &Options) -> Result<Section> {
     let how = ["eight at a time", "by libaio with a depth of 8"];
-    run(options, "fio/8", how, ("libaio", 8))
+    run(options, "fio/async", how, ("libaio", 8))
 }
 
 fn run(
@@ -56,7 +56,6 @@ fn run(
              the file below. bpftrace and biolatency keep a histogram by disk. Truth: the reads in `/proc/diskstats`."
         ),
     );
-    peers::ensure("fio", "fio")?;
     let mut work = Disk::new(engine, depth)?;
     let disk = work.device.name().to_owned();
     let head = format!("@ns[{}]:", work.number()?);

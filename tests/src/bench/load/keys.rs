@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use anyhow::{Context, Result, ensure};
 
 use super::{ALONE, bpftrace, path_of, plan, requests, said, sampled, section};
+use crate::bench::Options;
 use crate::bench::matrix::{self, Figures, Outcome, Work};
 use crate::bench::report::Section;
-use crate::bench::{Options, peers};
 use crate::packages::program;
 use crate::requests::Scene;
 
@@ -46,7 +46,6 @@ fn run(
             command.to_uppercase()
         ),
     );
-    peers::ensure("redis-server", "redis-server")?;
     let mut work = Keys::new(command, pipeline)?;
     let mut all = matrix::standard(&["requests"], |observer| {
         sampled(observer)

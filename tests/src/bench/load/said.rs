@@ -60,7 +60,7 @@ fn sum<'a>(
     lines: impl Iterator<Item = &'a str>,
     number: impl Fn(&str) -> Option<f64>,
 ) -> Option<f64> {
-    let numbers: Vec<f64> = lines.map_while(|line| number(line)).collect();
+    let numbers: Vec<f64> = lines.map_while(number).collect();
     (!numbers.is_empty()).then(|| numbers.iter().sum())
 }
 

@@ -1,14 +1,13 @@
 //! pgbench against PostgreSQL.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{ALONE, bpftrace, plan, requests, said, sampled, seconds, section};
+use crate::bench::Options;
 use crate::bench::matrix::{self, Figures, Outcome, Work};
 use crate::bench::report::Section;
-use crate::bench::{Options, peers};
 use crate::requests::{Postgres, Scene};
 
 /// What pgbench's clients do all the time.
@@ -56,10 +55,6 @@ fn run(options: &Options, name: &'static str, script: Script) -> Result<Section>
              number of transactions, times their statements, and what it asks first."
         ),
     );
-    // Not in anybody's path.
-    if !Path::new("/usr/lib/postgresql").exists() {
-        peers::ensure("pg_createcluster", "postgresql")?;
-    }
     let mut work = Sql::new(script)?;
     let mut all = matrix::standard(&["requests"], |observer| {
         sampled(observer)

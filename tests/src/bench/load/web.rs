@@ -6,20 +6,20 @@ use std::net::TcpStream;
 use anyhow::{Context, Result, ensure};
 
 use super::{ALONE, bpftrace, path_of, plan, requests, said, sampled, seconds, section};
+use crate::bench::Options;
 use crate::bench::matrix::{self, Figures, Outcome, Work};
 use crate::bench::report::Section;
-use crate::bench::{Options, peers};
 use crate::packages::program;
 use crate::requests::{Scene, free_port};
 
 /// One worker.
 pub fn one(options: &Options) -> Result<Section> {
-    run(options, "wrk/1", 1)
+    run(options, "wrk/one-worker", 1)
 }
 
 /// Two workers.
 pub fn two(options: &Options) -> Result<Section> {
-    run(options, "wrk/2", 2)
+    run(options, "wrk/two-workers", 2)
 }
 
 fn run(options: &Options, name: &'static str, workers: usize) -> Result<Section> {
@@ -32,8 +32,6 @@ fn run(options: &Options, name: &'static str, workers: usize) -> Result<Section>
              histogram of the time from `ngx_http_create_request` to `ngx_http_free_request`. Truth: nginx's own count."
         ),
     );
-    peers::ensure("nginx", "nginx-light")?;
-    peers::ensure("wrk", "wrk")?;
     let mut work = Web::new(workers)?;
     let mut all = matrix::standard(&["requests"], |observer| {
         sampled(observer).counts("served", |collector| {
