@@ -186,7 +186,7 @@ impl Tracer {
     pub fn link(&self, request: u64) -> Option<Link> {
         let open = self.turns.first(request);
         let Some(exchange) = open.and_then(|(key, _)| self.exchanges.get(key)) else {
-            return self.turns.over(request).cloned();
+            return self.turns.over(request);
         };
         let ids = &exchange.span;
         Some(Link {

@@ -170,3 +170,47 @@ impl Known {
         parsed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::talk;
+    use super::*;
+
+    /// Checks that heads which come again say what they said the first time,
+    /// whatever follows them, and that those which are alike aren't mixed up.
+    #[test]
+    fn again_and_again() {
+        let asked = [
+            "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a HTTP/1.0\r\nHost: a\r\n\r\n",
+            "HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nGET ",
+            "POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+            "GET /c HTTP/1.1\r\nb3: 0102030405060708090a0b0c0d0e0f10-1112131415161718\r\n\r\n",
+        ];
+        let said = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+        let mut talk = talk();
+        for round in 0..5 {
+            for one in asked {
+                talk.ask(one);
+                let body = if one.starts_with("HEAD") { "" } else { "abc" };
+                talk.answer(format!("{said}{body}"));
+            }
+            assert_eq!(talk.contexts.len(), round + 1);
+        }
+        // Two in one chunk.
+        talk.ask([asked[0], asked[0]].concat());
+        talk.answer(format!("{said}abc{said}abc"));
+        assert_eq!((talk.failed, talk.abandoned), (0, 0));
+        let http = talk.http();
+        let first: Vec<_> = http[..asked.len()].to_vec();
+        for (i, http) in http[..5 * asked.len()].iter().enumerate() {
+            assert_eq!(*http, first[i % asked.len()], "{i}");
+        }
+        assert_eq!(http.len(), 5 * asked.len() + 2);
+        assert!(http.iter().all(|http| http.status == Some(200)));
+        assert_eq!(http[2].response_size, Some(0));
+        assert_eq!(http[3].request_size, Some(4));
+        assert!(Arc::ptr_eq(&http[12].head, &http[6].head), "shared");
+    }
+}

@@ -219,9 +219,7 @@ impl Tracer {
             let kept = &mut out.kept;
             self.undecided.keep(ids.undecided, before, kept, |request| {
                 losses.limited = losses.limited.saturating_sub(u64::from(limited));
-                if let Some(link) = turns.over_mut(request) {
-                    link.sampled = true;
-                }
+                turns.keep(request);
             });
         }
         self.remember(finished, request);

@@ -81,7 +81,7 @@ impl Thread {
 #[derive(Debug, Default)]
 pub struct Threads {
     threads: FxHashMap<u32, Thread>,
-    /// Open requests by process.
+    /// Open requests by process; some have none any more.
     processes: FxHashMap<u32, u32>,
     swept: u64,
 }
@@ -112,6 +112,9 @@ impl Threads {
 
     /// A request was received: the process has one more open.
     pub fn begun(&mut self, tgid: u32) {
+        if self.processes.len() >= MAX_THREADS && !self.processes.contains_key(&tgid) {
+            self.processes.retain(|_, open| *open > 0);
+        }
         *self.processes.entry(tgid).or_default() += 1;
     }
 
@@ -121,16 +124,13 @@ impl Threads {
             thread.received = thread.received.saturating_sub(1);
         }
         if let Some(open) = self.processes.get_mut(&tgid) {
-            *open -= 1;
-            if *open == 0 {
-                self.processes.remove(&tgid);
-            }
+            *open = open.saturating_sub(1);
         }
     }
 
     /// Whether a process has requests open.
     pub fn serves(&self, tgid: u32) -> bool {
-        self.processes.contains_key(&tgid)
+        self.processes.get(&tgid).is_some_and(|open| *open > 0)
     }
 
     /// Forgets, now and then, those that did nothing for long.
@@ -139,6 +139,7 @@ impl Threads {
             return;
         }
         self.swept = now;
+        self.processes.retain(|_, open| *open > 0);
         self.threads
             .retain(|_, thread| thread.received > 0 || now.saturating_sub(thread.last) < IDLE);
     }

@@ -1,6 +1,7 @@
 //! The kernel half's numbers of requests: which exchange has which, now and for
 //! a while after its end.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -23,12 +24,47 @@ pub struct Link {
     pub duration: Option<u64>,
 }
 
-/// A request that is over.
+/// A request that is over: as long as a line of the CPU's cache.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Over {
     request: u64,
-    at: u64,
-    link: Link,
+    /// When it was over: see [`moment`].
+    at: u32,
+    sampled: bool,
+    duration: u64,
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    route: Option<Arc<str>>,
+}
+
+impl Over {
+    fn new(request: u64, at: u64, link: Link) -> Self {
+        Self {
+            request,
+            at: moment(at),
+            sampled: link.sampled,
+            duration: link.duration.unwrap_or(0),
+            trace_id: link.trace_id,
+            span_id: link.span_id,
+            route: link.route,
+        }
+    }
+
+    fn link(&self) -> Link {
+        Link {
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            route: self.route.clone(),
+            sampled: self.sampled,
+            duration: Some(self.duration),
+        }
+    }
+}
+
+/// A time (ns) in units of 2^20 ns, which come again after 52 days.
+fn moment(at: u64) -> u32 {
+    (at >> 20) as u32
 }
 
 /// Requests by number.
@@ -42,8 +78,8 @@ pub struct Turns {
     over: Vec<Option<Over>>,
 }
 
-/// For so long (ns) a request that is over is remembered.
-const REMEMBERED: u64 = 3_000_000_000;
+/// For so long (in units of 2^20 ns) a request that is over is remembered.
+const REMEMBERED: i32 = (3_000_000_000_u64 >> 20) as i32;
 /// Places for requests that are over.
 const MIN_OVER: usize = 1 << 10;
 const MAX_OVER: usize = 1 << 16;
@@ -80,12 +116,13 @@ impl Turns {
 
     /// An exchange is over, and was taken out.
     pub fn end(&mut self, key: Key, exchange: &Open, exchanges: &mut Slab<Open>) {
-        let Some((first, last)) = self.open.get_mut(&exchange.request) else {
+        let Entry::Occupied(mut open) = self.open.entry(exchange.request) else {
             return;
         };
+        let (first, last) = open.get_mut();
         if *first == key {
             if *last == key {
-                self.open.remove(&exchange.request);
+                open.remove();
             } else {
                 *first = exchange.next_of_turn;
             }
@@ -113,7 +150,7 @@ impl Turns {
         while self.over.len() < MAX_OVER {
             let there = &self.over[place(request, self.over.len())];
             let too_early = there.as_ref().is_some_and(|there| {
-                there.request != request && at.saturating_sub(there.at) < REMEMBERED
+                there.request != request && (moment(at).wrapping_sub(there.at) as i32) < REMEMBERED
             });
             if !too_early {
                 break;
@@ -126,20 +163,23 @@ impl Turns {
             self.over = more;
         }
         let to = place(request, self.over.len());
-        self.over[to] = Some(Over { request, at, link });
+        self.over[to] = Some(Over::new(request, at, link));
     }
 
     /// One that is over.
-    pub fn over(&self, request: u64) -> Option<&Link> {
+    pub fn over(&self, request: u64) -> Option<Link> {
         let over = self.over[place(request, self.over.len())].as_ref()?;
-        (over.request == request).then_some(&over.link)
+        (over.request == request).then(|| over.link())
     }
 
-    /// One that is over, to be changed.
-    pub fn over_mut(&mut self, request: u64) -> Option<&mut Link> {
+    /// One that is over is kept after all.
+    pub fn keep(&mut self, request: u64) {
         let to = place(request, self.over.len());
-        let over = self.over[to].as_mut()?;
-        (over.request == request).then_some(&mut over.link)
+        if let Some(over) = self.over[to].as_mut()
+            && over.request == request
+        {
+            over.sampled = true;
+        }
     }
 }
 
@@ -179,7 +219,7 @@ mod tests {
             .filter_map(|request| Some((request, turns.over(request)?)));
         let found: Vec<_> = found.collect();
         assert!(found.len() > 9_000, "{}", found.len());
-        assert!(found.iter().all(|(n, found)| **found == link(*n)));
+        assert!(found.iter().all(|(n, found)| *found == link(*n)));
         let grown = turns.over.len();
         assert!(grown < MAX_OVER);
         for n in 20_000..50_000u64 {

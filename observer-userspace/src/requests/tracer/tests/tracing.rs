@@ -174,3 +174,34 @@ fn limits() {
     assert_eq!(host.tracer.losses().limited as usize, rest);
     assert_eq!(rest, 4 * 25);
 }
+
+/// Checks that nothing waits of traces of this host whose requests are all over,
+/// and what waits of one that a caller began, which may send more of it.
+#[test]
+fn what_is_over_is_forgotten() {
+    let mut host = host("traceidratio", Some("0.000000001"));
+    let ends = links(&mut host);
+    for _ in 0..50 {
+        request(&mut host, ends, OK, true);
+        assert!(host.tracer.undecided.sizes().1 <= 1);
+    }
+    host.flush();
+    assert_eq!(host.tracer.undecided.sizes(), (0, 0));
+    assert_eq!(host.finished.len(), 200);
+    assert!(kept(&host).0.is_empty());
+
+    let server = thread(9, 9);
+    let inbound = host.accept(server);
+    let head = "GET /b HTTP/1.1\r\nb3: 0102030405060708090a0b0c0d0e0f10-1112131415161718\r\n\r\n";
+    for answer in [OK, WRONG] {
+        let number = host.receive(inbound, server, head.as_bytes());
+        host.answer(inbound, server, number, answer);
+        host.now += 10_000_000;
+        host.advance();
+    }
+    assert_eq!(kept(&host).0.len(), 2, "the first one with the second");
+    host.now += 200_000_000;
+    host.advance();
+    host.advance();
+    assert_eq!(host.tracer.undecided.sizes(), (0, 0));
+}
