@@ -9,7 +9,6 @@
 mod block;
 mod cpu;
 mod dirty;
-mod floor;
 mod identity;
 mod kernel;
 mod knobs;

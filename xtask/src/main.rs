@@ -6,6 +6,7 @@ mod ebpf;
 mod fuzz;
 mod root;
 mod run;
+mod second_try;
 mod test;
 mod tool;
 

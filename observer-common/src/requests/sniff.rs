@@ -80,7 +80,7 @@ fn big16(first: &[u8; SNIFFED], at: usize) -> u32 {
 
 /// RFC 9110, 9.3, and the beginning of a status line (RFC 9112, 4).
 #[inline(always)]
-fn http1(first: &[u8; SNIFFED]) -> Option<Sniffed> {
+pub(super) fn http1(first: &[u8; SNIFFED]) -> Option<Sniffed> {
     let four = little32(first, 0);
     if four == word(b"HTTP") {
         return if first[4] == b'/' && first[5] == b'1' && first[6] == b'.' {

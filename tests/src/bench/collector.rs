@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point;
+use opentelemetry_proto::tonic::metrics::v1::{Gauge, Sum, number_data_point};
 use prost::Message;
 use tokio::sync::oneshot;
 
@@ -56,36 +56,43 @@ impl Collector {
         self.receiver.endpoint()
     }
 
-    /// The latest sum of `observer.syscall.calls` of a syscall by processes
-    /// called `comm`, which must not be the name of their executable.
-    pub fn syscall_calls(&self, comm: &str, syscall: &str) -> Result<u64> {
-        let mut latest = 0;
+    /// The latest sum of a metric's series: counters' values, or the number of
+    /// values in histograms, of the resources that `whose` picks by their
+    /// attributes and the series that `which` picks by theirs.
+    pub fn total(
+        &self,
+        metric: &str,
+        whose: impl Fn(&[KeyValue]) -> bool,
+        which: impl Fn(&[KeyValue]) -> bool,
+    ) -> Result<f64> {
+        let mut latest: f64 = 0.0;
         for request in self.receiver.taken(Signal::Metrics) {
             let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
-            let mut sum = 0;
+            let mut sum = 0.0;
             for group in request.resource_metrics {
                 let attributes = group.resource.map(|r| r.attributes).unwrap_or_default();
-                if text(&attributes, "observer.workload.comm") != Some(comm) {
+                if !whose(&attributes) {
                     continue;
                 }
                 let metrics = group.scope_metrics.into_iter().flat_map(|s| s.metrics);
-                for metric in metrics.filter(|m| m.name == "observer.syscall.calls") {
-                    let Some(Data::Sum(data)) = metric.data else {
-                        continue;
-                    };
-                    let points = data.data_points.into_iter();
-                    sum += points
-                        .filter(|p| text(&p.attributes, "syscall.name") == Some(syscall))
-                        .map(|point| match point.value {
-                            Some(number_data_point::Value::AsInt(n)) => n as u64,
-                            _ => 0,
-                        })
-                        .sum::<u64>();
-                }
+                sum += metrics
+                    .filter(|found| found.name == metric)
+                    .filter_map(|found| found.data)
+                    .map(|data| points(data, &which))
+                    .sum::<f64>();
             }
             latest = latest.max(sum);
         }
         Ok(latest)
+    }
+
+    /// The latest sum of `observer.syscall.calls` of a syscall by the program
+    /// called `name`, see [`named`].
+    pub fn syscall_calls(&self, name: &str, syscall: &str) -> Result<u64> {
+        let calls = self.total("observer.syscall.calls", named(&[name]), |point| {
+            text(point, "syscall.name") == Some(syscall)
+        })?;
+        Ok(calls as u64)
     }
 
     /// The latest value of a metric of the daemon's own, all its series that
@@ -118,21 +125,7 @@ impl Collector {
 
     /// The latest sum of the counts of a histogram's series, whosever they are.
     pub fn histogram_count(&self, metric: &str) -> Result<u64> {
-        let mut latest = 0;
-        for request in self.receiver.taken(Signal::Metrics) {
-            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
-            let groups = request.resource_metrics.into_iter();
-            let scopes = groups.flat_map(|group| group.scope_metrics);
-            let metrics = scopes.flat_map(|scope| scope.metrics);
-            let mut sum = 0;
-            for found in metrics.filter(|m| m.name == metric) {
-                if let Some(Data::ExponentialHistogram(data)) = found.data {
-                    sum += data.data_points.iter().map(|p| p.count).sum::<u64>();
-                }
-            }
-            latest = latest.max(sum);
-        }
-        Ok(latest)
+        Ok(self.total(metric, |_| true, |_| true)? as u64)
     }
 
     /// What the daemon says it lost, by cause.
@@ -196,6 +189,38 @@ impl Drop for Collector {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Picks the resources of programs with one of these names: of the process, or
+/// of its executable where the process is called the same.
+pub fn named(names: &[&str]) -> impl Fn(&[KeyValue]) -> bool {
+    move |attributes| {
+        let executable = text(attributes, "process.executable.name");
+        let name = text(attributes, "observer.workload.comm").or(executable);
+        name.is_some_and(|name| names.contains(&name))
+    }
+}
+
+/// The sum of a metric's points that `which` picks.
+fn points(data: Data, which: impl Fn(&[KeyValue]) -> bool) -> f64 {
+    match data {
+        Data::Sum(Sum { data_points, .. }) | Data::Gauge(Gauge { data_points }) => {
+            let points = data_points.iter().filter(|point| which(&point.attributes));
+            points
+                .map(|point| match point.value {
+                    Some(number_data_point::Value::AsInt(n)) => n as f64,
+                    Some(number_data_point::Value::AsDouble(n)) => n,
+                    None => 0.0,
+                })
+                .sum()
+        }
+        Data::ExponentialHistogram(histogram) => {
+            let points = histogram.data_points.iter();
+            let points = points.filter(|point| which(&point.attributes));
+            points.map(|point| point.count as f64).sum()
+        }
+        _ => 0.0,
     }
 }
 

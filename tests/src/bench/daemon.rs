@@ -170,7 +170,8 @@ impl Held {
         Self::by_id(found.map_or(0, |program| program.id))
     }
 
-    fn by_id(id: u64) -> Result<Self> {
+    /// The program with this number.
+    pub fn by_id(id: u64) -> Result<Self> {
         // union bpf_attr: `prog_id`, `next_id`, `open_flags`.
         let attr = [u32::try_from(id)?, 0, 0];
         // SAFETY: the kernel reads twelve bytes of `attr`.

@@ -1,4 +1,4 @@
-//! What the whole daemon costs at defaults when nothing happens.
+//! What tools cost when nothing happens.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use anyhow::{Context, Result};
 use observer_userspace::kernel::stats;
 use serde_json::json;
 
-use super::collector::Collector;
+use super::matrix::{Contender, Observer, Outcome, Peer, Ready, Work};
 use super::report::{Section, Target};
-use super::{Options, daemon, machine};
+use super::{Options, daemon, exec, interrupt, machine, peers, switch, syscalls};
 
-/// By then the first interval (10 s) is over with its symbols read for the
-/// first time; what comes after is the steady state.
+/// By then Observer's first interval (10 s) is over with its symbols read for
+/// the first time; what comes after is the steady state.
 const SETTLED: Duration = Duration::from_secs(12);
 
-/// What a run of the daemon used.
+/// What a run of a tool used.
 pub(super) struct Usage {
     /// CPU seconds until it was ready, and then until it settled.
     pub(super) start: f64,
@@ -41,6 +41,7 @@ impl Usage {
             "system_percent": self.system,
             "start_seconds": self.start,
             "first_interval_seconds": self.first_interval,
+            "cpu_percent_with_first_interval": self.with_first,
             "resident_mb": self.resident,
             "peak_mb": self.peak,
             "others_percent": self.others * 100.0,
@@ -48,101 +49,186 @@ impl Usage {
     }
 }
 
+/// Nothing is done, for nobody to watch.
+struct Idle;
+
+impl Work for Idle {
+    fn unit(&self) -> &'static str {
+        ""
+    }
+
+    fn run(&mut self, _quick: bool) -> Result<Outcome> {
+        Ok(Outcome::default())
+    }
+}
+
+/// A tool's.
+struct Line {
+    name: String,
+    usage: Usage,
+    /// Percent of a core that its programs ran for, and how often per second.
+    bpf: (f64, f64),
+}
+
 /// Runs it.
 pub fn run(options: &Options) -> Result<Section> {
-    let steady = Duration::from_secs(if options.quick { 20 } else { 60 });
-    let collector = Collector::start()?;
-    let endpoint = collector.endpoint();
-    eprintln!("idle: with the summary on the terminal");
-    let terminal = measure(&[], steady)?;
-    eprintln!("idle: with OTLP");
-    let otlp = measure(&["--otlp-endpoint", &endpoint], steady)?;
-    drop(collector);
-    eprintln!("idle: the kernel half's run time");
-    let (bpf, rate) = kernel_half(steady / 2)?;
+    let (settle, steady) = if options.quick {
+        (Duration::from_secs(2), Duration::from_secs(9))
+    } else {
+        (SETTLED, Duration::from_secs(60))
+    };
+    let (mut lines, mut notes) = (Vec::new(), Vec::new());
+    for contender in contenders() {
+        let name = contender.name();
+        eprintln!("idle: {name}");
+        match line(&*contender, settle, steady) {
+            Ok(line) => lines.push(line),
+            Err(error) => notes.push(format!("{name} can't be measured here: {error:#}")),
+        }
+        interrupt::check()?;
+    }
+    if options.quick {
+        notes.push("a quick run doesn't wait until Observer's first interval is over".into());
+    }
+    notes.push(format!("load average after it: {}", machine::load()));
+    Ok(section(&lines, steady, notes))
+}
 
-    let runs = [("summary on the terminal", &terminal), ("OTLP", &otlp)];
-    let rows = runs.iter().map(|(name, usage)| {
-        let mut row = vec![(*name).to_string()];
-        row.extend([
+fn contenders() -> Vec<Box<dyn Contender>> {
+    let mut all: Vec<Box<dyn Contender>> = vec![
+        Box::new(Observer::all()),
+        Box::new(Observer::named("observer, summary on the terminal").without_otlp()),
+    ];
+    for (name, script) in [
+        ("bpftrace, syscalls by comm", syscalls::BPFTRACE),
+        ("bpftrace, run queue by comm", switch::RUN_QUEUE),
+        ("bpftrace, programs by comm", exec::BPFTRACE),
+    ] {
+        all.push(Box::new(Peer::bpftrace(name, script)));
+    }
+    let probee = Peer::new(
+        "probee, 19 Hz",
+        ["probee", peers::FROM_CRATES],
+        Ready::Settles("", Duration::from_secs(1)),
+        |_, command| {
+            command.args(["--dwarf", "-f", "19", "-t", "3600000", "-o", "/dev/null"]);
+            Ok(())
+        },
+    );
+    all.push(Box::new(probee));
+    all
+}
+
+fn line(contender: &dyn Contender, settle: Duration, steady: Duration) -> Result<Line> {
+    contender.prepare()?;
+    let running = contender.start(&Idle)?;
+    let pids = running.pids();
+    let pid = pids.first().copied().context("it has no process")?;
+    let usage = usage(pid, settle, steady)?;
+    // Measuring costs, too: hence not at the same time.
+    let measured = stats::enable()?;
+    let (begin, before) = (Instant::now(), daemon::bpf(pid));
+    std::thread::sleep(steady / 3);
+    let (after, seconds) = (daemon::bpf(pid), begin.elapsed().as_secs_f64());
+    drop(measured);
+    running.finish().context("at its end")?;
+    Ok(Line {
+        name: contender.name(),
+        usage,
+        bpf: (
+            (after.0 - before.0) / seconds * 100.0,
+            after.1.saturating_sub(before.1) as f64 / seconds,
+        ),
+    })
+}
+
+fn section(lines: &[Line], steady: Duration, notes: Vec<String>) -> Section {
+    let rows = lines.iter().map(|line| {
+        let usage = &line.usage;
+        vec![
+            line.name.clone(),
             format!("{:.2} %", usage.total),
             format!("{:.2} + {:.2} %", usage.user, usage.system),
+            format!("{:.3} %", line.bpf.0),
+            format!("{:.0}", line.bpf.1),
             format!("{:.2} %", usage.with_first),
             format!("{:.2} + {:.2} s", usage.start, usage.first_interval),
-            format!("{:.1} MB", usage.resident),
-            format!("{:.1} MB", usage.peak),
+            format!("{:.1}, {:.1}", usage.resident, usage.peak),
             format!("{:.0} %", usage.others * 100.0),
-        ]);
-        row
+        ]
     });
-    let targets = runs.iter().flat_map(|(name, usage)| {
+    let observers = lines
+        .iter()
+        .filter(|line| line.name.starts_with("observer"));
+    let targets = observers.flat_map(|line| {
         [
-            ("CPU of the daemon", usage.total, 0.5, " % of a core"),
-            ("resident at its peak", usage.peak, 60.0, " MB"),
+            ("CPU", line.usage.total, 0.5, " % of a core"),
+            ("resident", line.usage.resident, 60.0, " MB"),
+            ("resident at its peak", line.usage.peak, 60.0, " MB"),
         ]
         .map(|(what, measured, limit, unit)| Target {
-            what: format!("{what}, {name}"),
+            what: format!("{}: {what}", line.name),
             measured,
             limit,
             unit,
         })
     });
-    let data = runs.iter().map(|(name, usage)| {
-        let mut numbers = usage.numbers();
-        numbers["cpu_percent_with_first_interval"] = usage.with_first.into();
-        ((*name).to_string(), numbers)
+    let data = lines.iter().map(|line| {
+        let mut numbers = line.usage.numbers();
+        numbers["bpf_percent"] = line.bpf.0.into();
+        numbers["bpf_runs_per_second"] = line.bpf.1.into();
+        (line.name.clone(), numbers)
     });
-    Ok(Section {
+    Section {
         name: "idle",
-        title: "what the daemon costs when nothing happens".into(),
+        title: "what tools cost when nothing happens".into(),
         method: format!(
-            "`observer run` with all probes at defaults, left alone for {} s after its first interval. \
-             CPU is user and system time of all its threads in percent of one core; the start (loading \
-             and attaching, then the first interval with its symbols) is given separately in seconds. \
-             `others` is what everything else on the machine used meanwhile, in percent of one core: \
-             the busier, the less idle was the machine.",
-            steady.as_secs()
+            "Each is left alone for {} s after it has settled (Observer: after its first interval). CPU is user and \
+             system time of its process in percent of one core; the start (loading and attaching, then the time to \
+             settle, with Observer's first interval and its symbols) is given separately in seconds. BPF run time \
+             (percent of a core) and runs per second are from a further {} s in which the kernel measured, on behalf of \
+             whatever ran on the machine. Resident memory in MB, at the end and at its peak. `others` is what \
+             everything else on the machine used meanwhile, in percent of one core: the busier, the less idle was the \
+             machine.",
+            steady.as_secs(),
+            (steady / 3).as_secs()
         ),
         columns: vec![
-            "output",
+            "tool",
             "CPU",
             "user + system",
+            "BPF",
+            "runs/s",
             "with the first interval",
             "start",
-            "resident",
-            "peak",
+            "resident, peak",
             "others",
         ],
         rows: rows.collect(),
         targets: targets.collect(),
-        notes: vec![
-            format!(
-                "in a run of its own, with the kernel measuring: the kernel half ran for {bpf:.3} % of \
-                 one core, {rate:.0} program runs per second, on behalf of whatever ran on the machine"
-            ),
-            format!("load average after it: {}", machine::load()),
-        ],
-        data: {
-            let mut data: serde_json::Map<_, _> = data.collect();
-            data.insert("bpf_percent".into(), json!(bpf));
-            data.insert("bpf_runs_per_second".into(), json!(rate));
-            data.into()
-        },
-    })
+        notes,
+        data: serde_json::Map::from_iter(data).into(),
+    }
 }
 
 /// Starts the daemon, waits until it has settled, and measures it for that long.
 pub(super) fn measure(args: &[&str], steady: Duration) -> Result<Usage> {
     let daemon = daemon::start(args)?;
-    let pid = daemon.pid();
+    let usage = usage(daemon.pid(), SETTLED, steady)?;
+    daemon.end()?;
+    Ok(usage)
+}
+
+/// What a process uses that is ready.
+fn usage(pid: u32, settle: Duration, steady: Duration) -> Result<Usage> {
     let ready = Instant::now();
     let start = daemon::cpu_seconds(pid)?;
-    std::thread::sleep(SETTLED);
+    std::thread::sleep(settle);
     let settled = Instant::now();
     let (cpu, others) = (daemon::cpu_seconds(pid)?, machine::busy_seconds());
     let ticks = daemon::user_and_system(pid)?;
     std::thread::sleep(steady);
-    let context = "the daemon ended early";
+    let context = "it ended early";
     let cpu_end = daemon::cpu_seconds(pid).context(context)?;
     let ticks_end = daemon::user_and_system(pid).context(context)?;
     let others_end = machine::busy_seconds();
@@ -152,7 +238,7 @@ pub(super) fn measure(args: &[&str], steady: Duration) -> Result<Usage> {
     // The clock is exact, the ticks tell in which mode.
     let (user, system) = (ticks_end.0 - ticks.0, ticks_end.1 - ticks.1);
     let part = |ticks: f64| ticks / (user + system).max(1e-9) * total / seconds * 100.0;
-    let usage = Usage {
+    Ok(Usage {
         start,
         first_interval: cpu - start,
         total: total / seconds * 100.0,
@@ -162,23 +248,5 @@ pub(super) fn measure(args: &[&str], steady: Duration) -> Result<Usage> {
         resident,
         peak,
         others: (others_end - others - total).max(0.0) / seconds,
-    };
-    daemon.end()?;
-    Ok(usage)
-}
-
-/// Percent of a core that the BPF programs run for, and how often they run per
-/// second. Measuring costs too: hence not in the other runs.
-fn kernel_half(time: Duration) -> Result<(f64, f64)> {
-    let daemon = daemon::start(&[])?;
-    let measured = stats::enable()?;
-    let begin = Instant::now();
-    let before = daemon::bpf(daemon.pid());
-    std::thread::sleep(time);
-    let after = daemon::bpf(daemon.pid());
-    let seconds = begin.elapsed().as_secs_f64();
-    drop(measured);
-    daemon.end()?;
-    let runs = after.1.saturating_sub(before.1) as f64 / seconds;
-    Ok(((after.0 - before.0) / seconds * 100.0, runs))
+    })
 }

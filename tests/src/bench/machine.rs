@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::daemon;
 use super::report::Head;
+use super::{daemon, peers};
 
 /// What else goes on.
 pub struct Before {
@@ -25,7 +25,7 @@ impl Before {
 }
 
 /// Machine, kernel and system, and the versions of what takes part.
-pub fn head(before: &Before, peers: &[(&'static str, Option<String>)]) -> Head {
+pub fn head(before: &Before, packages: &[&'static str]) -> Head {
     let mut head = vec![
         ("processor", processor()),
         ("memory", memory()),
@@ -39,9 +39,9 @@ pub fn head(before: &Before, peers: &[(&'static str, Option<String>)]) -> Head {
         ),
         ("observer", observer()),
     ];
-    for (name, version) in peers {
-        let version = version.clone().unwrap_or_else(|| "not there".into());
-        head.push((name, version));
+    for package in packages {
+        let version = peers::package_version(package).unwrap_or_else(|| "not there".into());
+        head.push((package, version));
     }
     head
 }

@@ -7,15 +7,21 @@
 pub mod churn;
 pub mod collector;
 pub mod daemon;
-pub mod getppid;
+pub mod exec;
+pub mod growth;
 pub mod idle;
+pub mod interrupt;
+pub mod load;
+pub mod loops;
 pub mod machine;
+pub mod matrix;
 pub mod peers;
 pub mod profile;
 pub mod pulse;
 pub mod report;
 pub mod requests;
 pub mod stats;
+pub mod switch;
 pub mod syscalls;
 
 use anyhow::Result;
@@ -29,11 +35,15 @@ pub struct Options {
 
 /// A benchmark.
 pub struct Benchmark {
-    /// The word by which it is chosen; what stands before a slash chooses all
-    /// that begin with it.
+    /// The word by which it is chosen; so is what stands after a slash, and what
+    /// stands before it chooses all that begin with it.
     pub name: &'static str,
     /// Takes so long that it only runs when it is named.
     pub only_named: bool,
+    /// Programs of others that it starts, with the Debian packages (or
+    /// [`peers::FROM_CRATES`]) that have them; installed before anything is
+    /// measured.
+    pub needs: &'static [(&'static str, &'static str)],
     /// Runs it.
     pub run: fn(&Options) -> Result<report::Section>,
 }
@@ -43,8 +53,19 @@ impl Benchmark {
         Self {
             name,
             only_named: false,
+            needs: &[],
             run,
         }
+    }
+
+    const fn needs(mut self, programs: &'static [(&'static str, &'static str)]) -> Self {
+        self.needs = programs;
+        self
+    }
+
+    const fn only_named(mut self) -> Self {
+        self.only_named = true;
+        self
     }
 
     /// The word that chooses it and those like it.
@@ -52,33 +73,72 @@ impl Benchmark {
         self.name.split('/').next().unwrap_or(self.name)
     }
 
+    /// Its name within them.
+    pub fn short(&self) -> &'static str {
+        self.name.rsplit('/').next().unwrap_or(self.name)
+    }
+
     /// Whether it runs when these names are given.
     pub fn chosen(&self, names: &[String]) -> bool {
-        let named = |name: &String| name == self.name || name == self.group();
+        let named =
+            |name: &String| [self.name, self.group(), self.short()].contains(&name.as_str());
         names.iter().any(named) || names.is_empty() && !self.only_named
     }
 }
 
+const BPFTRACE: (&str, &str) = ("bpftrace", "bpftrace");
+const STRACE: (&str, &str) = ("strace", "strace");
+const PERF: (&str, &str) = ("perf", "linux-perf");
+const LIBBPF: (&str, &str) = ("syscount", "libbpf-tools");
+const BCC: (&str, &str) = ("execsnoop-bpfcc", "bpfcc-tools");
+const PROBEE: (&str, &str) = ("probee", peers::FROM_CRATES);
+
 /// All, in the order in which they run.
 pub const ALL: &[Benchmark] = &[
-    Benchmark::new("syscalls", syscalls::run),
-    Benchmark::new("idle", idle::run),
-    Benchmark::new("profile/record", profile::record::run),
-    Benchmark::new("profile/sample", profile::sample::run),
+    Benchmark::new("syscalls/getppid", syscalls::getppid).needs(&[BPFTRACE, LIBBPF, STRACE]),
+    Benchmark::new("syscalls/read", syscalls::read).needs(&[BPFTRACE, LIBBPF, STRACE]),
+    Benchmark::new("syscalls/futex", syscalls::futex).needs(&[BPFTRACE, LIBBPF, STRACE]),
+    Benchmark::new("switch", switch::run).needs(&[BPFTRACE, LIBBPF, BCC, PERF]),
+    Benchmark::new("exec/fast", exec::fast).needs(&[BPFTRACE, LIBBPF, BCC]),
+    Benchmark::new("exec/paced", exec::paced).needs(&[BPFTRACE, LIBBPF, BCC]),
+    Benchmark::new("idle", idle::run).needs(&[BPFTRACE, PROBEE]),
+    Benchmark::new("profile/record", profile::record::run).needs(&[PERF, PROBEE]),
+    Benchmark::new("profile/sample", profile::sample::run).needs(&[PERF, PROBEE]),
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run),
     Benchmark::new("requests", requests::run),
-    Benchmark {
-        name: "churn",
-        only_named: true,
-        run: churn::run,
-    },
+    Benchmark::new("tcp/connections", load::connections::run),
+    Benchmark::new("tcp/loss", load::bulk::run),
+    Benchmark::new("fio/1", load::disk::single),
+    Benchmark::new("fio/8", load::disk::eight),
+    Benchmark::new("wrk/1", load::web::one),
+    Benchmark::new("wrk/2", load::web::two),
+    Benchmark::new("redis/get", load::keys::get),
+    Benchmark::new("redis/set", load::keys::set),
+    Benchmark::new("redis/pipeline", load::keys::pipelined),
+    Benchmark::new("pgbench/tpcb", load::sql::tpc_b),
+    Benchmark::new("pgbench/select", load::sql::select),
+    Benchmark::new("growth/processes", growth::processes::run),
+    Benchmark::new("growth/stacks", growth::stacks::run),
+    Benchmark::new("growth/workloads", growth::workloads::run),
+    Benchmark::new("growth/connections", growth::connections::run),
+    Benchmark::new("growth/rate", growth::rate::run),
+    Benchmark::new("growth/call-rate", growth::events::syscalls),
+    Benchmark::new("growth/switch-rate", growth::events::switches),
+    Benchmark::new("growth/request-rate", growth::events::requests),
+    Benchmark::new("growth/host", growth::host::run),
+    Benchmark::new("churn", churn::run).only_named(),
 ];
 
 /// Every word by which something is chosen.
 pub fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = ALL.iter().flat_map(|b| [b.group(), b.name]).collect();
-    names.dedup();
+    let all = ALL.iter().flat_map(|b| [b.group(), b.name, b.short()]);
+    let mut names = Vec::new();
+    for name in all {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names
 }
 
@@ -99,7 +159,8 @@ mod tests {
         assert!(!chosen(&[]).contains(&"churn"));
         assert_eq!(chosen(&["churn", "idle"]), ["idle", "churn"]);
         assert_eq!(chosen(&["profile/many"]), ["profile/many"]);
-        assert_eq!(chosen(&["profile"]).len(), 4);
+        assert!(chosen(&["profile"]).len() >= 4);
+        assert_eq!(chosen(&["getppid"]), ["syscalls/getppid"]);
         assert!(names().contains(&"profile"));
         for name in names() {
             assert!(!chosen(&[name]).is_empty(), "{name}");

@@ -1,6 +1,7 @@
 //! Other people's tools: installing them, starting them, ending them.
 
 use std::ffi::{CStr, OsStr};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 
-use super::daemon;
+use super::{daemon, interrupt};
 
 /// How long a tool that is told to end may take for its report.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// Installs a program's Debian package if the program isn't there.
+/// Installs a program's Debian package, or crate, if the program isn't there.
 ///
 /// # Errors
 /// Why it can't be had here.
 pub fn ensure(program: &str, package: &str) -> Result<()> {
+    if package == FROM_CRATES {
+        return ensure_probee();
+    }
     if found(program) {
         return Ok(());
     }
@@ -37,6 +41,65 @@ pub fn ensure(program: &str, package: &str) -> Result<()> {
     let installed = apt_get(&["install", "--yes", "--no-install-recommends", package])?;
     if !installed.success() || !found(program) {
         bail!("{program} is not installed, and apt-get can't install {package}");
+    }
+    Ok(())
+}
+
+/// The "package" of what is not Debian's but the crate registry's.
+pub const FROM_CRATES: &str = "crates.io";
+
+/// What `cargo install` knows profile-bee's probee by.
+const PROBEE: [&str; 3] = ["profile-bee", "--version", "0.3.13"];
+
+/// Where programs from the crate registry are installed: beside our own.
+fn crates_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(2).context("no target folder")?;
+    Ok(target.join("bench-peers"))
+}
+
+/// Where probee is (profile-bee, a profiler that walks stacks in the kernel,
+/// too): what `OBSERVER_PROBEE` says, else where `PATH` leads, else where it was
+/// installed.
+pub fn probee() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("OBSERVER_PROBEE") {
+        return Some(path.into());
+    }
+    let installed = crates_folder().ok()?.join("bin/probee");
+    find("probee").or_else(|| installed.is_file().then_some(installed))
+}
+
+/// Installs it from the crate registry, which takes minutes, if it isn't there.
+fn ensure_probee() -> Result<()> {
+    if probee().is_some_and(|path| path.is_file()) {
+        return Ok(());
+    }
+    eprintln!("installing profile-bee for its probee");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["install", "--quiet", "--locked"]).args(PROBEE);
+    let status = cargo.arg("--root").arg(crates_folder()?).status();
+    let status = status.context("probee is not installed, and there is no cargo")?;
+    if !status.success() {
+        bail!(
+            "probee is not installed, and `cargo install {}` fails",
+            PROBEE.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// # Errors
+/// If the kernel's headers aren't there, against which the BCC tools compile their
+/// programs whenever they start.
+pub fn kernel_headers() -> Result<()> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let build = format!("/lib/modules/{}/build", release.trim());
+    let places = [&build, "/sys/kernel/kheaders.tar.xz"];
+    if !places.iter().any(|place| Path::new(place).exists()) {
+        bail!(
+            "it compiles against the kernel's headers, and there are none ({})",
+            places.join(", ")
+        );
     }
     Ok(())
 }
@@ -54,6 +117,14 @@ fn found(program: &str) -> bool {
     find(program).is_some()
 }
 
+/// Where a program is that `package` has.
+pub fn locate(program: &str, package: &str) -> Option<PathBuf> {
+    match package {
+        FROM_CRATES => probee(),
+        _ => find(program),
+    }
+}
+
 /// Where a program is.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
@@ -61,6 +132,19 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/bin", "/usr/sbin"])
         .map(|folder| Path::new(folder).join(program))
         .find(|path| path.is_file())
+}
+
+/// The version of what `package` has; `None` if it isn't installed.
+pub fn package_version(package: &str) -> Option<String> {
+    if package == FROM_CRATES {
+        return version(probee()?, &["--version"]);
+    }
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${Version}", package])
+        .output()
+        .ok()?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    (output.status.success() && !version.is_empty()).then_some(version)
 }
 
 /// The first line of what `program ARGS` prints; `None` if it can't be run.
@@ -139,6 +223,7 @@ impl Tool {
     pub fn wait_until(&mut self, mut ready: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
         let begin = Instant::now();
         while !ready(self)? {
+            interrupt::check()?;
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended ({status}): {}", last_line(&self.printed()?));
             }
@@ -186,17 +271,27 @@ impl Tool {
     }
 
     /// Interrupts it as a person would, waits, and returns all it printed.
-    pub fn end(mut self) -> Result<String> {
-        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGINT)
+    pub fn end(self) -> Result<String> {
+        self.end_and_peak().map(|(printed, _)| printed)
+    }
+
+    /// The same, with the most memory that was resident until then, in MB.
+    pub fn end_and_peak(mut self) -> Result<(String, Option<f64>)> {
+        let pid = self.child.id();
+        let mut peak = daemon::resident(pid).ok().map(|(_, peak)| peak);
+        kill(Pid::from_raw(pid.try_into()?), Signal::SIGINT)
             .context("it ended before it was told to")?;
         let begin = Instant::now();
         while self.child.try_wait()?.is_none() {
+            if let Ok((_, highest)) = daemon::resident(pid) {
+                peak = Some(highest);
+            }
             if begin.elapsed() > END_LIMIT {
                 bail!("it doesn't end when interrupted");
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.printed()
+        Ok((self.printed()?, peak))
     }
 }
 

@@ -97,7 +97,7 @@ pub fn head_text(head: &Head) -> String {
 pub fn markdown(head: &Head, sections: &[Section]) -> String {
     let mut out = String::from(
         "# Benchmarks\n\n\
-         Written by `cargo xtask bench -- --markdown docs/benchmarks.md`; don't edit. Whoever runs it gets \
+         Written by `cargo xtask bench --markdown docs/benchmarks.md`; don't edit. Whoever runs it gets \
          a page of their own machine. Nanoseconds don't travel between machines, ratios taken in one run do.\n\n\
          | | |\n|---|---|\n",
     );
