@@ -256,10 +256,10 @@ impl Kernel {
             .iter()
             .flat_map(|name| types.enumerators(name))
             .collect();
+        let btf = types.hooks()?;
         drop(types);
         memory::give_back();
 
-        let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
         let (offset_bytes, config_bytes) = (Bytes(offsets), Bytes(config));
         let mut loader = EbpfLoader::new();
         if let Some(bytes) = options.ring_bytes {

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use observer_userspace::agent;
 use observer_userspace::config::Config;
+use observer_userspace::kernel::btf::KernelBtf;
 use observer_userspace::kernel::loaded::{self, LoadedProgram};
 use observer_userspace::kernel::{Attach, Kernel, LoadOptions, ProbeSpec, ProgramSpec, stats};
 use observer_userspace::probes::{self, cpu, offcpu, sched};
 
 use super::{Costs, Map, Platform, Program, Run, load};
 use crate::bench::daemon;
+use crate::bench::matrix::attach_empty;
 
 /// Bytes of a program's or a map's name that the kernel keeps
 /// (`BPF_OBJ_NAME_LEN`, include/uapi/linux/bpf.h, with a NUL).
@@ -22,18 +24,6 @@ const FLOOR_RUNS: u64 = 300_000;
 
 /// How long programs that run by themselves are given after the load.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// A program that does nothing.
-static FLOOR: ProbeSpec = ProbeSpec {
-    family: "floor",
-    observes: "nothing",
-    programs: &[ProgramSpec {
-        name: "floor_enter",
-        attach: Attach::Tracepoint("sys_enter"),
-        needs: &[],
-        lost_without: "the floor",
-    }],
-};
 
 /// What can be told without running anything: all programs are attached for a
 /// moment, as the default configuration has them on a host without cgroups v1.
@@ -164,8 +154,8 @@ fn average(time: u64, count: u64) -> Option<Run> {
 
 /// What a program costs that does nothing.
 fn floor() -> Result<Run> {
-    let mut kernel = Kernel::load(&LoadOptions::default())?;
-    ensure!(kernel.attach(&FLOOR), "the empty program isn't attached");
+    let id = KernelBtf::load()?.tracepoint_id("sys_enter");
+    let _attached = attach_empty(id.context("this kernel has no tracepoint sys_enter")?)?;
     let _measuring = stats::enable()?;
     let before = counts(&loaded::programs(std::process::id())?);
     for _ in 0..FLOOR_RUNS {
@@ -173,7 +163,7 @@ fn floor() -> Result<Run> {
         unsafe { libc::syscall(libc::SYS_getppid) };
     }
     let programs = loaded::programs(std::process::id())?;
-    let now = named(&programs, FLOOR.programs[0].name).context("the empty program is gone")?;
+    let now = named(&programs, "floor").context("the empty program is gone")?;
     let (time, runs) = before.get(&now.name).copied().unwrap_or_default();
     average(now.run_ns - time, now.runs - runs).context("the empty program didn't run")
 }

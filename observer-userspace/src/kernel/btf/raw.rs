@@ -12,6 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_type`: name, info, size or type.
 const TYPE_BYTES: usize = 12;
+/// `struct btf_header`.
+const HEADER_BYTES: usize = 24;
 
 /// `BTF_KIND_*`, those that are told apart here.
 pub mod kind {
@@ -21,6 +23,8 @@ pub mod kind {
     pub const UNION: u8 = 5;
     /// An enumeration.
     pub const ENUM: u8 = 6;
+    /// A declaration.
+    pub const FORWARD: u8 = 7;
     /// A typedef.
     pub const TYPEDEF: u8 = 8;
     /// `volatile`.
@@ -29,6 +33,8 @@ pub mod kind {
     pub const CONST: u8 = 10;
     /// `restrict`.
     pub const RESTRICT: u8 = 11;
+    /// A function.
+    pub const FUNC: u8 = 12;
     /// A function's prototype.
     pub const FUNC_PROTO: u8 = 13;
     /// A tag on a type.
@@ -195,6 +201,56 @@ impl RawBtf {
             }
         }
         None
+    }
+
+    /// A smaller file in which types have the same numbers, but only those of a
+    /// kind whose name begins so can be found; the rest is empty declarations.
+    pub fn only(&self, wanted: &[(u8, &str)]) -> Vec<u8> {
+        let is_wanted = |found: RawType| {
+            let begin = self.strings.start.saturating_add(found.name as usize);
+            let name = self.bytes.get(begin..self.strings.end).unwrap_or_default();
+            wanted
+                .iter()
+                .any(|(kind, prefix)| *kind == found.kind && name.starts_with(prefix.as_bytes()))
+        };
+        // The empty name comes first.
+        let (mut types, mut strings) = (Vec::with_capacity(self.types.len()), vec![0]);
+        for id in 1..=self.types.len() as u32 {
+            let mut small = [0, u32::from(kind::FORWARD) << 24, 0];
+            if let Some(found) = self.get(id).filter(|found| is_wanted(*found)) {
+                small = [
+                    strings.len() as u32,
+                    u32::from(found.kind) << 24,
+                    found.size_or_type,
+                ];
+                strings.extend_from_slice(self.name(found));
+                strings.push(0);
+            }
+            types.push(small);
+        }
+        let types_bytes = (types.len() * TYPE_BYTES) as u32;
+        // `struct btf_header`: magic, version 1, no flags, its own length, then
+        // place and length of types and strings.
+        let mut file = Vec::with_capacity(HEADER_BYTES + types_bytes as usize + strings.len());
+        file.extend(MAGIC.to_ne_bytes());
+        file.extend([1, 0]);
+        for word in [
+            HEADER_BYTES as u32,
+            0,
+            types_bytes,
+            types_bytes,
+            strings.len() as u32,
+        ] {
+            file.extend(word.to_ne_bytes());
+        }
+        file.extend(
+            types
+                .as_flattened()
+                .iter()
+                .flat_map(|word| word.to_ne_bytes()),
+        );
+        file.extend(strings);
+        file
     }
 
     fn string(&self, offset: u32) -> &[u8] {

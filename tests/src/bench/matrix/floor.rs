@@ -164,8 +164,12 @@ struct Open {
 }
 
 /// Attaches an empty program to a tracepoint, by its type's number; it is there
-/// as long as both descriptors.
-fn attach(id: u32) -> Result<[OwnedFd; 2]> {
+/// as long as both descriptors. Its name is `floor`.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn attach(id: u32) -> Result<[OwnedFd; 2]> {
     let load = Load {
         prog_type: BPF_PROG_TYPE_TRACING,
         insn_cnt: EMPTY.len() as u32,
