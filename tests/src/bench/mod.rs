@@ -91,6 +91,7 @@ const PERF: (&str, &str) = ("perf", "linux-perf");
 const LIBBPF: (&str, &str) = ("syscount", "libbpf-tools");
 const BCC: (&str, &str) = ("execsnoop-bpfcc", "bpfcc-tools");
 const PROBEE: (&str, &str) = ("probee", peers::FROM_CRATES);
+const PROFILERS: &[(&str, &str)] = &[BPFTRACE, BCC, PERF, PROBEE];
 
 /// All, in the order in which they run.
 pub const ALL: &[Benchmark] = &[
@@ -101,7 +102,8 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("exec/fast", exec::fast).needs(&[BPFTRACE, LIBBPF, BCC]),
     Benchmark::new("exec/paced", exec::paced).needs(&[BPFTRACE, LIBBPF, BCC]),
     Benchmark::new("idle", idle::run).needs(&[BPFTRACE, PROBEE]),
-    Benchmark::new("profile/record", profile::record::run).needs(&[PERF, PROBEE]),
+    Benchmark::new("profile/fp", profile::record::with_frame_pointers).needs(PROFILERS),
+    Benchmark::new("profile/no-fp", profile::record::without_frame_pointers).needs(PROFILERS),
     Benchmark::new("profile/sample", profile::sample::run).needs(&[PERF, PROBEE]),
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run),
