@@ -304,7 +304,7 @@ impl Case {
         }
         notes.push(
             "lightswitch finds no stacks on a kernel without modules (it reads /proc/modules), so it records \
-             without making a profile"
+             without making a profile; it takes prime rates only"
                 .into(),
         );
         notes.push(format!("load average after it: {}", machine::load()));

@@ -69,7 +69,7 @@ impl Who {
             Self::Perf { dwarf: false } => "perf record --call-graph fp, perf script",
             Self::Bpftrace => "bpftrace, profile:hz, @[comm, ustack]",
             Self::Bcc => "profile-bpfcc",
-            Self::Lightswitch => "lightswitch (no profile)",
+            Self::Lightswitch => "lightswitch (at 2 Hz less, no profile)",
         }
     }
 
@@ -173,8 +173,10 @@ impl Who {
                 command
             }
             Self::Lightswitch => {
+                // It wants a prime number: 97 for 99, 997 for 999.
                 let mut command = Command::new(lightswitch().context("it isn't there")?);
-                command.args(["--sample-freq", &rate, "--duration", &time]);
+                let prime = (recording.rate - 2).to_string();
+                command.args(["--sample-freq", &prime, "--duration", &time]);
                 command.args(["--profile-format", "none"]);
                 command
             }
