@@ -56,47 +56,55 @@ pub enum Bucket {
     At(u32),
 }
 
-/// The bucket of a duration in nanoseconds. Integers only, no table, no loop:
-/// the same code runs in the kernel. What is longer than the last bucket's
-/// upper bound (36 hours) is counted in the last bucket.
+/// A de Bruijn sequence: the upper six bits of its product with 2^(n+1) - 1
+/// are another number for each n below 64.
+const DE_BRUIJN: u64 = 0x03f7_9d71_b4cb_0a89;
+
+/// From such a number to its n.
+static LOGARITHMS: [u8; 64] = {
+    let mut logarithms = [0; 64];
+    let mut n = 0;
+    while n < 64 {
+        let ones = u64::MAX >> (63 - n);
+        logarithms[(ones.wrapping_mul(DE_BRUIJN) >> 58) as usize] = n as u8;
+        n += 1;
+    }
+    logarithms
+};
+
+/// The place of the highest bit that is set. BPF has no count-leading-zeros,
+/// and the verifier would follow every way through a search by halves: so
+/// there is one way, to a table.
+#[inline(always)]
+fn log2(value: u64) -> u32 {
+    let mut ones = value;
+    ones |= ones >> 1;
+    ones |= ones >> 2;
+    ones |= ones >> 4;
+    ones |= ones >> 8;
+    ones |= ones >> 16;
+    ones |= ones >> 32;
+    u32::from(LOGARITHMS[(ones.wrapping_mul(DE_BRUIJN) >> 58) as usize])
+}
+
+/// The bucket of a duration in nanoseconds. Integers only, no loop and hardly
+/// a branch: the same code runs in the kernel. What is longer than the last
+/// bucket's upper bound (36 hours) is counted in the last bucket.
 #[inline(always)]
 pub fn bucket(ns: u64) -> Bucket {
     if ns <= ZERO_MAX_NS {
         return Bucket::Zero;
     }
-    // BPF has no count-leading-zeros: normalize by halves.
-    let mut mantissa = ns;
-    let mut exponent = 63u32;
-    if mantissa >> 32 == 0 {
-        mantissa <<= 32;
-        exponent -= 32;
-    }
-    if mantissa >> 48 == 0 {
-        mantissa <<= 16;
-        exponent -= 16;
-    }
-    if mantissa >> 56 == 0 {
-        mantissa <<= 8;
-        exponent -= 8;
-    }
-    if mantissa >> 60 == 0 {
-        mantissa <<= 4;
-        exponent -= 4;
-    }
-    if mantissa >> 62 == 0 {
-        mantissa <<= 2;
-        exponent -= 2;
-    }
-    if mantissa >> 63 == 0 {
-        mantissa <<= 1;
-        exponent -= 1;
-    }
+    let exponent = log2(ns);
+    let mantissa = ns << (63 - exponent);
+    // Bit 63 is set in both, so the difference has it if the boundary is less.
+    let above = |boundary: u64| (boundary.wrapping_sub(mantissa) >> 63) as u32;
     // 2^3 ns lies in bucket 0 (2^-27 s is 7.45 ns, its upper bound 8.86 ns).
     let index = (exponent << SCALE) - 12
-        + (mantissa > BOUNDARIES[0]) as u32
-        + (mantissa > BOUNDARIES[1]) as u32
-        + (mantissa > BOUNDARIES[2]) as u32
-        + (mantissa > BOUNDARIES[3]) as u32;
+        + above(BOUNDARIES[0])
+        + above(BOUNDARIES[1])
+        + above(BOUNDARIES[2])
+        + above(BOUNDARIES[3]);
     Bucket::At(if index < BUCKETS as u32 {
         index
     } else {
@@ -178,6 +186,17 @@ mod tests {
         assert_eq!(bucket(1_000_000_000), Bucket::At((-OFFSET - 1) as u32));
         assert_eq!(bucket(1_000_000_001), Bucket::At(-OFFSET as u32));
         assert_eq!(bucket(u64::MAX), Bucket::At(BUCKETS as u32 - 1));
+    }
+
+    /// Checks the place of the highest bit for every such place.
+    #[test]
+    fn highest_bit() {
+        for n in 0..64 {
+            for low in [0, 1, u64::MAX] {
+                let value = (1 << n) | low & ((1 << n) - 1);
+                assert_eq!(log2(value), n, "{value:x}");
+            }
+        }
     }
 
     /// Checks that the index never falls as durations grow.

@@ -151,6 +151,7 @@ offsets! {
     tcp_snd_nxt: "tcp_sock" . "snd_nxt";
     tcp_snd_una: "tcp_sock" . "snd_una";
     tcp_write_seq: "tcp_sock" . "write_seq";
+    tcp_copied_seq: "tcp_sock" . "copied_seq";
     tcp_segs_out: "tcp_sock" . "segs_out";
     tcp_delivered: "tcp_sock" . "delivered";
     socket_sk: "socket" . "sk";

@@ -6,10 +6,12 @@
 //! captured), its end ([`Closed`]). Each begins with its [`Tag`].
 
 mod clock;
+mod share;
 mod sniff;
 mod state;
 
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
+pub use share::{Beginning, beginning, chosen, mixed, request};
 pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
 
@@ -100,6 +102,13 @@ pub mod flag {
     pub const CUT: u8 = 8;
     /// Several requests were sent without waiting for the answers.
     pub const PIPELINED: u8 = 16;
+    /// Exchanges before this piece, which begins another, weren't followed:
+    /// what went before has nothing to do with it.
+    pub const SKIPPED: u8 = 32;
+    /// And what was prepared there for later ones wasn't seen.
+    pub const BLIND: u8 = 64;
+    /// Of [`super::Connection`] only: the exchange under way isn't followed.
+    pub const UNFOLLOWED: u8 = 128;
 }
 
 /// [`Piece::context`]: how the kernel half knows which request the thread

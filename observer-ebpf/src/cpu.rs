@@ -13,6 +13,7 @@ use observer_common::workload::{KERNEL_THREAD, TRACED, Workload};
 
 use crate::identity::look_up;
 use crate::kernel::current;
+use crate::requests;
 use crate::slot::slot;
 use crate::stack::{Context, capture, count, scratch_of};
 
@@ -26,7 +27,7 @@ fn who(task: *const u8) -> (Workload, u64) {
             id: slot.workload,
             flags: slot.flags,
         };
-        return (workload, slot.request);
+        return (workload, requests::followed(slot.request));
     }
     (look_up(task), 0)
 }

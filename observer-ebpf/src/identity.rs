@@ -72,10 +72,12 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     let seen = sight(task);
     // SAFETY: not null, so a storage value.
     let known = unsafe { &mut *state };
-    if known.css_set != seen.css_set as u64
-        || known.comm[0] != seen.comm[0]
-        || known.comm[1] != seen.comm[1]
-    {
+    // One branch, so that the verifier looks at what follows once.
+    let changed = known.css_set ^ seen.css_set as u64
+        | known.comm[0] ^ seen.comm[0]
+        | known.comm[1] ^ seen.comm[1];
+    if changed != 0 {
+        let workload = derive(task, &seen);
         if known.css_set == 0 {
             if known.syscall != CLONED {
                 known.syscall = NO_SYSCALL;
@@ -87,7 +89,6 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
         }
         known.comm = seen.comm;
         known.css_set = seen.css_set as u64;
-        let workload = derive(task, &seen);
         known.workload = workload.id;
         known.flags = workload.flags;
     }
@@ -108,7 +109,7 @@ pub fn anyone_here() -> Option<&'static mut Slot> {
     let task = current();
     // Before the first switch of this CPU, after a change of identity, and
     // where a switch went unseen.
-    if slot.task != task as u64 && !refresh(slot, task) {
+    if slot.task != task as u64 && identity_refresh() == 0 {
         return None;
     }
     Some(slot)
@@ -120,23 +121,28 @@ pub fn nobodys_flags() -> u32 {
     if setting!(filters) == 0 { TRACED } else { 0 }
 }
 
-/// Fills the slot with the current task, and says whether that worked.
-#[inline(always)]
-fn refresh(slot: &mut Slot, task: *const u8) -> bool {
+/// Fills this CPU's slot with the current task; 0 if that didn't work.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn identity_refresh() -> u32 {
+    let Some(slot) = slot() else { return 0 };
+    let task = current();
     if read!(task, task_pid, u32) == 0 {
-        return false;
+        return 0;
     }
     // SAFETY: the current task is trusted.
     let state = unsafe { identify(task) };
     if state.is_null() {
-        return false;
+        return 0;
     }
     // SAFETY: not null, so a storage value.
     install(slot, task, unsafe { &mut *state });
     if setting!(off_cpu) != 0 {
         slot.pending |= REAPPEARED;
     }
-    true
+    1
 }
 
 /// The workload of `task` without touching its state: for interrupts, where
@@ -149,35 +155,32 @@ pub fn look_up(task: *const u8) -> Workload {
 /// Looks a workload up by its inputs, or makes it known.
 #[inline(always)]
 fn derive(task: *const u8, seen: &Sight) -> Workload {
-    let mut key = WorkloadKey {
-        cgroup_v1: 0,
-        cgroup_v2: 0,
-        comm: [0; 16],
-    };
-    // SAFETY: both are 16 bytes.
-    key.comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(seen.comm) };
-    let kernel_thread = read!(task, task_flags, u32) & PF_KTHREAD != 0;
-    if kernel_thread {
-        trim(&mut key.comm);
-    }
+    // First what is read through pointers: on each way there, the verifier
+    // searches the kernel's types for each of them.
     let cgroup_v2 = read!(seen.css_set, css_set_dfl_cgrp, *const u8);
-    key.cgroup_v2 = cgroup_id(cgroup_v2);
-    if setting!(cgroup_v1) != 0 {
+    let id_v2 = cgroup_id(cgroup_v2);
+    let id_v1 = if setting!(cgroup_v1) != 0 {
         let css = read!(seen.css_set, css_set_subsys, *const u8);
-        key.cgroup_v1 = cgroup_id(read!(css, css_cgroup, *const u8));
-    }
+        cgroup_id(read!(css, css_cgroup, *const u8))
+    } else {
+        0
+    };
     let tgid = read!(task, task_tgid, u32);
-
-    // SAFETY: copied at once.
-    let mut workload = match unsafe { WORKLOADS.get(&key) } {
-        Some(known) => *known,
-        None => {
-            let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
-            if passes_filters(&key, cgroup_v2, seen.css_set) {
-                flags |= TRACED;
-            }
-            create(&key, flags, tgid)
-        }
+    let kernel_thread = read!(task, task_flags, u32) & PF_KTHREAD != 0;
+    let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
+    if passes_cgroup_filter(cgroup_v2, seen.css_set) {
+        flags |= TRACED;
+    }
+    let known = identity_workload(
+        seen.comm[0],
+        seen.comm[1],
+        id_v1,
+        id_v2,
+        packed(tgid, flags),
+    );
+    let mut workload = Workload {
+        id: known as u32,
+        flags: (known >> 32) as u32,
     };
     if setting!(filters) & FILTER_PID != 0 {
         // SAFETY: copied at once.
@@ -186,6 +189,53 @@ fn derive(task: *const u8, seen: &Sight) -> Workload {
         }
     }
     workload
+}
+
+/// Two numbers in one: what is global to the verifier takes five, and returns
+/// one.
+#[inline(always)]
+fn packed(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// The workload of a process with this comm in these cgroups, made known if it
+/// isn't yet: its id and its flags, [`packed`]. The last argument is the
+/// process's id with the flags that a new workload has, if its comm is wanted.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn identity_workload(
+    comm_0: u64,
+    comm_1: u64,
+    cgroup_v1: u64,
+    cgroup_v2: u64,
+    process_and_flags: u64,
+) -> u64 {
+    let (tgid, mut flags) = (process_and_flags as u32, (process_and_flags >> 32) as u32);
+    let comm = if flags & KERNEL_THREAD != 0 {
+        trimmed([comm_0, comm_1])
+    } else {
+        [comm_0, comm_1]
+    };
+    let key = WorkloadKey {
+        cgroup_v1,
+        cgroup_v2,
+        // SAFETY: both are 16 bytes.
+        comm: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) },
+    };
+    // SAFETY: copied at once.
+    if let Some(known) = unsafe { WORKLOADS.get(&key) } {
+        return packed(known.id, known.flags);
+    }
+    if setting!(filters) & FILTER_COMM != 0 {
+        // SAFETY: not kept.
+        if unsafe { FILTER_COMMS.get(&key.comm) }.is_none() {
+            flags &= !TRACED;
+        }
+    }
+    let workload = create(&key, flags, tgid);
+    packed(workload.id, workload.flags)
 }
 
 #[inline(always)]
@@ -233,35 +283,49 @@ fn cgroup_id(cgroup: *const u8) -> u64 {
     read!(node, kernfs_node_id, u64)
 }
 
-/// Cuts a kernel thread's comm at its number: `kworker/3:1` → `kworker`.
+/// A kernel thread's comm, cut at its number: `kworker/3:1` → `kworker`.
 #[inline(always)]
-fn trim(comm: &mut [u8; 16]) {
-    let mut cut = false;
-    for byte in comm.iter_mut() {
-        cut |= matches!(*byte, b'/' | b':' | b'-' | b'.' | b'0'..=b'9');
-        if cut {
-            *byte = 0;
+fn trimmed(comm: [u64; 2]) -> [u64; 2] {
+    let low = identity_trim(comm[0]);
+    [
+        low,
+        if low == comm[0] {
+            identity_trim(comm[1])
+        } else {
+            0
+        },
+    ]
+}
+
+/// Half a name, cut at the first byte that belongs to a number.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn identity_trim(half: u64) -> u64 {
+    let mut shift = 0;
+    while shift < 64 {
+        if matches!(
+            (half >> shift) as u8,
+            b'/' | b':' | b'-' | b'.' | b'0'..=b'9'
+        ) {
+            return half & ((1 << shift) - 1);
         }
+        shift += 8;
     }
+    half
 }
 
 #[inline(always)]
-fn passes_filters(key: &WorkloadKey, cgroup_v2: *const u8, css_set: *const u8) -> bool {
-    let filters = setting!(filters);
-    if filters & FILTER_COMM != 0 {
-        // SAFETY: not kept.
-        if unsafe { FILTER_COMMS.get(&key.comm) }.is_none() {
-            return false;
-        }
+fn passes_cgroup_filter(cgroup_v2: *const u8, css_set: *const u8) -> bool {
+    if setting!(filters) & FILTER_CGROUP == 0 || below_filtered(cgroup_v2, 0) {
+        return true;
     }
-    if filters & FILTER_CGROUP != 0 && !below_filtered(cgroup_v2, 0) {
-        if setting!(cgroup_v1) == 0 {
-            return false;
-        }
-        let css = read!(css_set, css_set_subsys, *const u8);
-        return below_filtered(read!(css, css_cgroup, *const u8), FILTER_V1);
+    if setting!(cgroup_v1) == 0 {
+        return false;
     }
-    true
+    let css = read!(css_set, css_set_subsys, *const u8);
+    below_filtered(read!(css, css_cgroup, *const u8), FILTER_V1)
 }
 
 /// Is this cgroup, or one above it, wanted? `hierarchy` is 0 or [`FILTER_V1`].

@@ -140,7 +140,7 @@ fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, sysca
         } else {
             NO_SYSCALL
         },
-        request: linked(state.request),
+        request: linked(requests::followed(state.request)),
     };
 }
 

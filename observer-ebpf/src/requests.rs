@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod record;
 mod serve;
+mod share;
 mod socket;
 mod tls;
 
@@ -26,6 +27,7 @@ use observer_common::tcp::state as tcp_state;
 use self::capture::Source;
 use self::connection::{Kind, kind_of};
 use self::record::Told;
+use self::share::Next;
 use self::socket::{Found, Socket, Trusted};
 use crate::identity::here;
 use crate::kernel::{current, now, setting};
@@ -33,7 +35,7 @@ use crate::loss::lost;
 use crate::slot::{slot, thread};
 
 pub use self::clock::{goes_off, is_back};
-pub use self::serve::hand_over;
+pub use self::serve::{followed, hand_over};
 
 /// `MSG_PEEK` of include/linux/socket.h: the bytes will be read again.
 const MSG_PEEK: u32 = 2;
@@ -92,6 +94,12 @@ fn happened(sk: impl Socket, length: u32, way: u8) {
         .as_ref()
         .is_some_and(|connection| connection.protocol == protocol_state::IGNORED);
     if ignored {
+        return;
+    }
+    let mut known = known;
+    if let Some(connection) = &mut known
+        && share::passes_by(connection, way)
+    {
         return;
     }
     let Some(slot) = here() else { return };
@@ -170,6 +178,16 @@ fn transferred(
     if connection.protocol == protocol_state::IGNORED {
         return;
     }
+    let next = Next {
+        way,
+        turn,
+        length,
+        datagram: matches!(kind, Kind::Udp),
+    };
+    let seed = |connection: &Connection| share::seed(sk, kind, connection, way, length);
+    if !share::follows(connection, slot, &source, &next, seed) {
+        return;
+    }
     if connection.announced == 0 {
         connection::describe(&mut scratch.opened, sk, kind);
     }
@@ -214,6 +232,7 @@ fn turned(connection: &mut Connection, way: u8) -> bool {
     connection.direction = way + 1;
     if turned {
         connection.flags |= flag::TURN;
+        connection.turns = connection.turns.wrapping_add(1);
         connection.head = 0;
     } else {
         connection.flags &= !flag::TURN;

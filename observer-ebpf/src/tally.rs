@@ -127,7 +127,7 @@ macro_rules! table {
                     return cell;
                 }
             }
-            let index = $find_slow(&key);
+            let index = $find_slow(key.series, key.label);
             if index == u32::MAX {
                 return core::ptr::null_mut();
             }
@@ -136,9 +136,14 @@ macro_rules! table {
             $cells.get_ptr_mut(index).unwrap_or(core::ptr::null_mut())
         }
 
-        /// The index of a series' cell by hash, taking one if it has none.
+        /// The index of a series' cell by hash, taking one if it has none;
+        /// `u32::MAX` when the table is full (counted).
+        ///
+        /// Global to the verifier, which therefore checks it once.
+        #[unsafe(no_mangle)]
         #[inline(never)]
-        fn $find_slow(key: &Key) -> u32 {
+        extern "C" fn $find_slow(series: u64, label: u64) -> u32 {
+            let key = &Key { series, label };
             // SAFETY: entries are never removed, the reference can't dangle.
             if let Some(index) = unsafe { $index.get(key) } {
                 return *index;
@@ -192,7 +197,7 @@ macro_rules! table {
 
 table!(
     histogram,
-    histogram_slow,
+    tally_histogram,
     create_histogram,
     HistogramCell,
     HISTOGRAMS,
@@ -204,7 +209,7 @@ table!(
 );
 table!(
     counter,
-    counter_slow,
+    tally_counter,
     create_counter,
     CounterCell,
     COUNTERS,

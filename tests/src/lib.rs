@@ -5,6 +5,7 @@ pub mod binary;
 pub mod busy;
 pub mod cgroup;
 pub mod chain;
+pub mod costs;
 pub mod kernel;
 pub mod netns;
 pub mod otlp_samples;

@@ -35,20 +35,15 @@ pub fn run_on_cpu(cpu: usize, comm: &str, steps: &[&str]) -> Result<Running> {
     Ok(running)
 }
 
-/// The workload program: it lies next to the test's own folder.
+/// The workload program: it lies next to the test's own folder, or to the
+/// benchmark.
 pub fn program() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .context("a test has a folder")?;
-    let program = folder.join("observer-workload");
-    ensure!(
-        program.exists(),
-        "{} is missing; `cargo test -p observer-tests` builds it",
-        program.display()
-    );
-    Ok(program)
+    let folders = test.ancestors().skip(1).take(2);
+    let found = folders
+        .map(|folder| folder.join("observer-workload"))
+        .find(|program| program.is_file());
+    found.context("observer-workload is missing; `cargo build -p observer-tests` builds it")
 }
 
 impl Running {

@@ -1,10 +1,12 @@
 //! Everything that is done to Observer from a checkout: `cargo xtask`.
 
 mod cargo;
+mod costs;
 mod ebpf;
 mod fuzz;
 mod root;
 mod run;
+mod second_try;
 mod test;
 mod tool;
 
@@ -40,6 +42,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Writes docs/costs.md, what each program of the kernel half costs, from
+    /// the kernel's own statistics; --check compares instructions verified.
+    Costs(costs::Options),
     /// Runs the fuzz targets, or one of them, for some minutes.
     Fuzz(fuzz::Options),
     /// Writes docs/metrics.md from the code.
@@ -56,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Run { args } => run::main(&args),
         Command::Test(options) => test::main(&options),
         Command::Bench { args } => tool::bench(&args),
+        Command::Costs(options) => costs::main(&options),
         Command::Fuzz(options) => fuzz::main(&options),
         Command::Docs { check } => tool::docs(check),
     }

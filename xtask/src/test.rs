@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use crate::cargo::run;
+use crate::second_try;
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -51,8 +52,7 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
         "observer",
     ]))?;
     let observer = crate::target_dir().join("debug/observer");
-    let mut tests = cargo(&["test", "--no-fail-fast", "--package", "observer-tests"]);
-    tests.env("OBSERVER_BIN", &observer);
+    let mut variables = vec![("OBSERVER_BIN".to_owned(), observer.into_os_string())];
     if !crate::root::is_root()? {
         // cargo builds as the user and runs the tests through sudo.
         let triple = host_triple()?;
@@ -60,13 +60,18 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
             "CARGO_TARGET_{}_RUNNER",
             triple.to_uppercase().replace('-', "_")
         );
-        tests.env(
-            variable,
-            format!("sudo --preserve-env={} --", ENVIRONMENT.join(",")),
-        );
+        let runner = format!("sudo --preserve-env={} --", ENVIRONMENT.join(","));
+        variables.push((variable, runner.into()));
     }
+    let tests = |args: &[&str]| {
+        let mut tests = cargo(&["test", "--package", "observer-tests"]);
+        tests.envs(variables.iter().cloned()).args(args);
+        tests
+    };
     // One at a time: they load the machine and count what happens on it.
-    run(tests.args(filter).args(["--", "--test-threads=1"]))?;
+    let mut all = tests(&["--no-fail-fast"]);
+    all.args(filter).args(["--", "--test-threads=1"]);
+    second_try::run(&mut all, |file| tests(&["--test", file, "--"]))?;
     unit
 }
 

@@ -41,6 +41,10 @@ pub struct Connection {
     pub flags: u8,
     /// Bytes of the head under way that were captured; 0 = none is.
     pub head: u32,
+    /// Turns taken so far.
+    pub turns: u32,
+    /// Nothing.
+    pub padding: u32,
 }
 
 impl Connection {
@@ -58,6 +62,8 @@ impl Connection {
         closed: 0,
         flags: 0,
         head: 0,
+        turns: 0,
+        padding: 0,
     };
 }
 

@@ -132,6 +132,12 @@ impl Source {
         Self { shape, address }
     }
 
+    /// A [`Shape`], and where it is.
+    #[inline(always)]
+    pub fn place(&self) -> (u32, u64) {
+        (self.shape, self.address)
+    }
+
     /// Whether there are bytes to be read.
     #[inline(always)]
     pub fn is_known(&self) -> bool {
@@ -218,6 +224,33 @@ fn word(from: u64) -> u64 {
     // SAFETY: the destination is a local word.
     unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, from as *const _) };
     word
+}
+
+/// The first eight bytes of `length`, zeroes behind their end; `None` if they
+/// can't be read.
+#[inline(always)]
+pub fn first(shape: u32, address: u64, length: u32) -> Option<u64> {
+    let mut address = address;
+    if shape == Shape::Message as u32 || shape == Shape::Messages as u32 {
+        address = word(address + MSG_IOV);
+    }
+    if shape == Shape::None as u32 || shape == Shape::File as u32 {
+        return None;
+    }
+    if shape != Shape::Buffer as u32 {
+        address = word(address);
+    }
+    let mut first = 0u64;
+    // SAFETY: the destination is a local word.
+    let failed =
+        unsafe { bpf_probe_read_user((&raw mut first).cast(), 8, address as *const _) } != 0;
+    if failed {
+        return None;
+    }
+    if length < 8 {
+        first &= (1 << (8 * (length & 7))) - 1;
+    }
+    Some(first)
 }
 
 /// Copies what the daemon wants of a piece of a connection; returns how much,

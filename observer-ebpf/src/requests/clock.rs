@@ -3,7 +3,7 @@
 
 use observer_common::offcpu::state as task_state;
 use observer_common::offsets::MISSING;
-use observer_common::requests::{Component, Serving, Wait, context};
+use observer_common::requests::{Component, Serving, Wait, context, request};
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
 use super::capture::syscall_class;
@@ -165,7 +165,9 @@ fn leave(slot: &Slot, state: &mut ThreadState, known: bool) {
     let wait = wait_of(slot.syscall);
     let turns = wait == Wait::EventLoop as u8
         || (wait == Wait::Lock as u8 && state.serving.context == context::HANDED_OVER);
-    if state.serving.answered != 0 || turns {
+    // Nobody notes of one that isn't followed that it was answered.
+    let answered = state.serving.answered != 0 && state.request != request::UNFOLLOWED;
+    if answered || turns {
         state.request = 0;
         state.serving.context = context::NONE;
         state.serving.answered = 0;

@@ -209,6 +209,7 @@ pub fn piece(
     head.padding = [0; 5];
     head.clock = state.serving.clock;
     connection.number = connection.number.wrapping_add(1);
+    connection.flags &= !(flag::SKIPPED | flag::BLIND);
     let bytes = size_of::<Piece>() as u64 + u64::from(captured);
     // SAFETY: the head and the bytes behind it are initialized map memory.
     unsafe { send((&raw const scratch.piece).cast(), bytes) };

@@ -1,7 +1,7 @@
 //! Which request a thread serves: what it received last, what it was woken
 //! for, or what the answer that it received was for.
 
-use observer_common::requests::{Connection, Wait, context, direction, role};
+use observer_common::requests::{Connection, Wait, context, direction, request, role};
 use observer_common::slot::{Slot, ThreadState};
 
 use super::clock::wait_of;
@@ -10,9 +10,35 @@ use super::{connection, record};
 use crate::kernel::{current, read, setting};
 use crate::slot::slot;
 
+/// The number of a request, if it is followed; otherwise 0.
+#[inline(always)]
+pub fn followed(number: u64) -> u64 {
+    if number == request::UNFOLLOWED {
+        request::NONE
+    } else {
+        number
+    }
+}
+
 /// Notes what a piece says of that; returns the request and how it is known.
 #[inline(always)]
 pub fn note(
+    connection: &mut Connection,
+    slot: &mut Slot,
+    state: &mut ThreadState,
+    way: u8,
+    turn: bool,
+) -> (u64, u8) {
+    let (number, how) = notes(connection, slot, state, way, turn);
+    if number == request::UNFOLLOWED {
+        // What it calls for that is followed for its own sake.
+        return (request::NONE, context::NONE);
+    }
+    (number, how)
+}
+
+#[inline(always)]
+fn notes(
     connection: &mut Connection,
     slot: &mut Slot,
     state: &mut ThreadState,

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_unix_sock};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
-use observer_common::requests::Connection;
+use observer_common::requests::{Connection, direction};
 
 use crate::kernel::{current, offset, read, read_at, setting};
 use crate::loss::lost;
@@ -36,6 +36,9 @@ pub trait Socket: Copy {
     fn unix_peer(self) -> u64;
     /// Of a TCP socket: segments sent again.
     fn retransmits(self) -> u32;
+    /// Of a TCP socket: the sequence number up to which the program has sent
+    /// or received.
+    fn position(self, way: u8) -> Option<u32>;
 }
 
 /// Reads `$field` of a socket: `field!(sk, sock_family, u16)`.
@@ -107,6 +110,22 @@ impl Socket for Trusted {
             return 0;
         }
         read!(tcp, tcp_total_retrans, u32)
+    }
+
+    #[inline(always)]
+    fn position(self, way: u8) -> Option<u32> {
+        if offset!(tcp_write_seq) == MISSING || offset!(tcp_copied_seq) == MISSING {
+            return None;
+        }
+        // SAFETY: a trusted socket.
+        let tcp = unsafe { tcp_socket(self.0) };
+        if tcp.is_null() {
+            None
+        } else if way == direction::SENT {
+            Some(read!(tcp, tcp_write_seq, u32))
+        } else {
+            Some(read!(tcp, tcp_copied_seq, u32))
+        }
     }
 }
 
@@ -205,5 +224,18 @@ impl Socket for Found {
             return 0;
         }
         peek(self.0 + u64::from(offset!(tcp_total_retrans)))
+    }
+
+    #[inline(always)]
+    fn position(self, way: u8) -> Option<u32> {
+        let offset = if way == direction::SENT {
+            offset!(tcp_write_seq)
+        } else {
+            offset!(tcp_copied_seq)
+        };
+        if offset == MISSING {
+            return None;
+        }
+        Some(peek(self.0 + u64::from(offset)))
     }
 }

@@ -22,6 +22,7 @@ use observer_common::slot::{Slot, ThreadState};
 use super::capture::{self, Source};
 use super::connection::{self, Kind};
 use super::record::{self, Scratch, Told};
+use super::share::{self, Next};
 use super::socket::Socket;
 use super::{clock, is_on, recognise, serve, turned};
 use crate::identity::here;
@@ -354,6 +355,16 @@ fn transferred(
     };
     // SAFETY: this CPU's map value, which this thread claimed.
     let scratch = unsafe { &mut *scratch };
+    let next = Next {
+        way,
+        turn,
+        length,
+        datagram: false,
+    };
+    let seed = |connection: &Connection| share::turn_seed(connection.id, connection);
+    if !share::follows(connection, slot, &source, &next, seed) {
+        return;
+    }
     if connection.announced == 0 {
         let Some(socket) = TLS_SOCKETS.get_ptr_mut(connection.id) else {
             return;

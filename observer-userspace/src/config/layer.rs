@@ -211,6 +211,14 @@ pub struct RequestLayer {
         hide = true
     )]
     pub by_descriptor: Option<bool>,
+    /// Of 2^N exchanges follow one, from 32 on none, and count the others [default: 0]
+    #[arg(
+        long = "requests-share",
+        id = "requests-share",
+        value_name = "N",
+        hide = true
+    )]
+    pub share: Option<u32>,
     /// Bytes to take of a message's beginning, 4KiB at most [default: 512]
     #[arg(
         long = "requests-capture",
@@ -380,6 +388,7 @@ layered!(RequestLayer {
     protocols,
     tls,
     by_descriptor,
+    share,
     capture,
     ring,
     redact,

@@ -28,6 +28,8 @@ pub struct Requests {
     pub tls: bool,
     /// Whether sockets are found by their descriptors in any case.
     pub by_descriptor: bool,
+    /// At the start: see [`observer_common::knobs::Knobs::request_share`].
+    pub share: u32,
     /// Bytes that are captured of a message's first piece, [`CAPTURE_MAX`] at
     /// most.
     pub capture: u32,
@@ -83,6 +85,7 @@ impl Requests {
             protocols,
             tls: layer.tls.unwrap_or(true),
             by_descriptor: layer.by_descriptor.unwrap_or(false),
+            share: layer.share.unwrap_or(0),
             capture,
             ring_bytes: super::ring_bytes(layer.ring, 2 << 20)?,
             redact: layer.redact.unwrap_or_default(),

@@ -6,6 +6,8 @@ pub mod capabilities;
 pub mod cells;
 pub mod clock;
 pub mod iter;
+pub mod knobs;
+pub mod loaded;
 pub mod mapped;
 pub mod object;
 pub mod perf;

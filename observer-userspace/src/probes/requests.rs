@@ -4,11 +4,13 @@
 //! piece; [`crate::requests`] makes requests of them.
 
 pub mod tls;
+mod unfollowed;
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use aya::maps::Array;
+use observer_common::knobs::Knobs;
 use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
@@ -91,14 +93,22 @@ pub static SPEC: ProbeSpec = ProbeSpec {
 /// The ring buffer of its records.
 pub const RING: &str = "REQUEST_RING";
 
+/// Records that are handled at once: few, so that they and what comes of them
+/// are still in the CPU's cache.
+const AT_ONCE: u32 = 256;
+
 /// The family.
 pub struct Requests {
     tracer: Tracer,
     metrics: Metrics,
     redactor: Arc<Redactor>,
     output: Output,
+    /// Records since they were handled last.
+    waiting: u32,
     /// Whether TLS libraries are looked into.
     follow_tls: bool,
+    /// Of 2ⁿ exchanges one is followed at first.
+    share: u32,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
 }
@@ -117,7 +127,9 @@ impl Requests {
             metrics: Metrics::new(Arc::clone(&redactor)),
             redactor,
             output: Output::default(),
+            waiting: 0,
             follow_tls: true,
+            share: 0,
             tls: None,
         }
     }
@@ -193,6 +205,7 @@ impl Probe for Requests {
         let config = &config.requests;
         *self = Self {
             follow_tls: config.tls,
+            share: config.share,
             ..Self::new(config.redactor(), options(config))
         };
     }
@@ -202,6 +215,13 @@ impl Probe for Requests {
     }
 
     fn begin(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        if self.share != 0 {
+            let mut knobs = kernel.knobs()?;
+            knobs.set(Knobs {
+                request_share: self.share,
+                ..knobs.get()
+            });
+        }
         follow(kernel)?;
         if self.follow_tls {
             self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
@@ -219,22 +239,28 @@ impl Probe for Requests {
             }
         }
         self.metrics.collect(tick.clock, out);
+        unfollowed::collect(tick, out);
     }
 
     fn ring(&self) -> Option<&'static str> {
         Some(RING)
     }
 
-    fn record(&mut self, bytes: &[u8], _sink: &mut Sink<'_>) {
+    fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
         if let Some(tgid) = executed(bytes) {
             self.tls.iter().for_each(|tls| tls.executed(tgid));
-        } else {
-            self.tracer.record(bytes);
+            return;
+        }
+        self.tracer.record(bytes);
+        self.waiting += 1;
+        if self.waiting == AT_ONCE {
+            self.drained(false, sink);
         }
     }
 
     fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
         let now = Clock::monotonic();
+        self.waiting = 0;
         if last {
             self.tracer.flush(now, &mut self.output);
         } else {

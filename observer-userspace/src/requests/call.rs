@@ -2,6 +2,7 @@
 //! for what is never kept (bodies, literals, secrets).
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// A request with its answer.
@@ -68,9 +69,9 @@ pub enum Method {
     Other,
 }
 
-/// An HTTP request.
+/// What an HTTP request's head says. Requests that say the same share it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Http {
+pub struct HttpHead {
     /// The method.
     pub method: Method,
     /// The target as it was sent (`/a?b=c`, `*`, `http://…`), cut at 2 KiB; empty
@@ -82,6 +83,13 @@ pub struct Http {
     pub user_agent: Option<Arc<str>>,
     /// The version.
     pub version: HttpVersion,
+}
+
+/// An HTTP request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Http {
+    /// What its head says, whose fields are as good as its own.
+    pub head: Arc<HttpHead>,
     /// Status code; `None` without an answer, or if it wasn't seen.
     pub status: Option<u16>,
     /// Body bytes of the request, if known.
@@ -90,6 +98,20 @@ pub struct Http {
     pub response_size: Option<u64>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
+}
+
+impl Deref for Http {
+    type Target = HttpHead;
+
+    fn deref(&self) -> &HttpHead {
+        &self.head
+    }
+}
+
+impl DerefMut for Http {
+    fn deref_mut(&mut self) -> &mut HttpHead {
+        Arc::make_mut(&mut self.head)
+    }
 }
 
 /// A gRPC call.
@@ -120,11 +142,9 @@ pub enum DbSystem {
     Redis,
 }
 
-/// A database operation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Db {
-    /// Which system.
-    pub system: DbSystem,
+/// What a database is asked for. Operations that say the same mostly share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
     /// `SELECT`, `GET`: of low cardinality; empty if not known.
     pub operation: Cow<'static, str>,
     /// `SELECT users`: of low cardinality; empty if not known.
@@ -133,6 +153,17 @@ pub struct Db {
     pub text: Option<Arc<str>>,
     /// The table, if there is just one.
     pub collection: Option<Arc<str>>,
+    /// Statements in one request, where more than one.
+    pub batch: Option<u32>,
+}
+
+/// A database operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Db {
+    /// Which system.
+    pub system: DbSystem,
+    /// What it was asked for, whose fields are as good as its own.
+    pub asked: Arc<Asked>,
     /// The database's name (or number).
     pub namespace: Option<Arc<str>>,
     /// The system's own code of what went wrong: SQLSTATE, MySQL's number,
@@ -140,10 +171,16 @@ pub struct Db {
     pub error: Option<String>,
     /// Rows that came back or were changed, if told.
     pub rows: Option<u64>,
-    /// Statements in one request, where more than one.
-    pub batch: Option<u32>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
+}
+
+impl Deref for Db {
+    type Target = Asked;
+
+    fn deref(&self) -> &Asked {
+        &self.asked
+    }
 }
 
 /// A look-up of a name.

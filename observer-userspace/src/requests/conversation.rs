@@ -100,7 +100,7 @@ pub fn play(parser: &mut dyn Parser, pieces: &[Piece<'_>]) -> Outcome {
                     assert!(at <= ended.at && ended.at <= now + 500, "{ended:?}");
                     assert!(ended.answered.is_none_or(|answered| at <= answered));
                     assert!(ended.answered.is_none_or(|answered| answered <= ended.at));
-                    outcome.ended.push(*ended);
+                    outcome.ended.push(ended);
                 }
             }
         }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-pub use definitions::METRICS;
+pub use definitions::{METRICS, UNFOLLOWED, WHAT, WHOSE};
 
 use super::finished::{Finished, Role};
 use super::redact::Redactor;

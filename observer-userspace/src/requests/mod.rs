@@ -42,6 +42,6 @@ pub mod trace_context;
 pub mod tracer;
 pub mod turn;
 
-pub use call::{Call, Db, DbSystem, Dns, Failure, Http, HttpVersion, Method, Rpc};
+pub use call::{Asked, Call, Db, DbSystem, Dns, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};
 pub use protocol::{Chunk, Ended, Event, Events, Exchange, Parser, RemoteContext};

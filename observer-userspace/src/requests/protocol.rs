@@ -64,7 +64,7 @@ pub enum Event {
         context: RemoteContext,
     },
     /// It is over.
-    Ended(Box<Ended>),
+    Ended(Ended),
 }
 
 /// What parsers say beside events.
@@ -99,6 +99,13 @@ pub trait Parser: Send {
 
     /// Chunks of this connection were lost before the next one.
     fn missed(&mut self, out: &mut Events);
+
+    /// Exchanges before the next chunk weren't followed, and what was begun
+    /// before is over; the chunk begins another. `blind`: what was prepared
+    /// there for later ones wasn't seen either.
+    fn skipped(&mut self, _blind: bool, out: &mut Events) {
+        self.missed(out);
+    }
 
     /// Time has passed: what began before `before` (kernel time) and can't be
     /// answered any more ends. For protocols whose answers may get lost, whose

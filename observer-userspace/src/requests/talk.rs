@@ -43,7 +43,7 @@ impl<P: Parser> Talk<P> {
             match event {
                 Event::Begun { exchange, at } => self.begun.push((*exchange, *at)),
                 Event::Context { exchange, context } => self.contexts.push((*exchange, *context)),
-                Event::Ended(ended) => self.ended.push((**ended).clone()),
+                Event::Ended(ended) => self.ended.push(ended.clone()),
             }
         }
         self.failed += out.failed;

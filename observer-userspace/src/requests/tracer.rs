@@ -193,7 +193,8 @@ impl Tracer {
             trace_id: ids.trace,
             span_id: ids.span,
             route: None,
-            sampled: ids.decision == sampling::Decision::Keep || self.undecided.is_kept(&ids.trace),
+            sampled: ids.decision == sampling::Decision::Keep
+                || self.undecided.is_kept(ids.undecided),
             duration: None,
         })
     }
@@ -284,6 +285,8 @@ impl Tracer {
                 continue;
             };
             self.losses.abandoned += 1;
+            self.undecided
+                .leave(exchange.span.undecided, exchange.begun);
             if exchange.role == Role::Server {
                 self.threads.ended(exchange.tid, exchange.tgid);
                 self.turns.end(key, &exchange, &mut self.exchanges);

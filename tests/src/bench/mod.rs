@@ -11,6 +11,7 @@ pub mod exec;
 pub mod growth;
 pub mod idle;
 pub mod interrupt;
+pub mod load;
 pub mod loops;
 pub mod machine;
 pub mod matrix;
@@ -108,6 +109,17 @@ pub const ALL: &[Benchmark] = &[
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run),
     Benchmark::new("requests", requests::run),
+    Benchmark::new("tcp/connections", load::connections::run),
+    Benchmark::new("tcp/loss", load::bulk::run),
+    Benchmark::new("fio/1", load::disk::single),
+    Benchmark::new("fio/8", load::disk::eight),
+    Benchmark::new("wrk/1", load::web::one),
+    Benchmark::new("wrk/2", load::web::two),
+    Benchmark::new("redis/get", load::keys::get),
+    Benchmark::new("redis/set", load::keys::set),
+    Benchmark::new("redis/pipeline", load::keys::pipelined),
+    Benchmark::new("pgbench/tpcb", load::sql::tpc_b),
+    Benchmark::new("pgbench/select", load::sql::select),
     Benchmark::new("growth/processes", growth::processes::run),
     Benchmark::new("growth/stacks", growth::stacks::run),
     Benchmark::new("growth/workloads", growth::workloads::run),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use observer_tests::bench::{
-    self, Benchmark, Options, interrupt, loops, machine, matrix, peers, report,
+    self, Benchmark, Options, interrupt, load, loops, machine, matrix, peers, report,
 };
 
 /// Measures what Observer costs and whether its figures are true, beside empty
@@ -34,6 +34,7 @@ fn main() -> Result<()> {
     // What is measured, and what does nothing, are processes of ours.
     match std::env::args().nth(1).as_deref() {
         Some(loops::ARGUMENT) => return loops::main(),
+        Some(load::agent::ARGUMENT) => return load::agent::main(),
         Some(matrix::FLOOR_ARGUMENT) => return matrix::floor_main(),
         _ => {}
     }

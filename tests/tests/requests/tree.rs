@@ -12,15 +12,15 @@ const COMMANDS: [&str; 8] = [
 ];
 
 /// Who works where.
-struct Shop {
-    proxy: u16,
-    app: u16,
-    postgres: u16,
-    redis: u16,
+pub struct Shop {
+    pub proxy: u16,
+    pub app: u16,
+    pub postgres: u16,
+    pub redis: u16,
 }
 
 /// nginx before an application that uses PostgreSQL and Redis.
-fn shop(
+pub fn shop(
     scene: &mut Scene,
     app: impl FnOnce(&mut Scene, &Postgres, u16) -> Result<u16>,
 ) -> Result<Shop> {

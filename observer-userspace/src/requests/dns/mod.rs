@@ -114,7 +114,7 @@ impl Dns {
         let Some(open) = self.open.remove(index) else {
             return;
         };
-        out.events.push(Event::Ended(Box::new(Ended {
+        out.events.push(Event::Ended(Ended {
             exchange: open.exchange,
             answered: Some(at),
             at,
@@ -125,12 +125,12 @@ impl Dns {
                 answers: message::answers(bytes),
                 failure: None,
             }),
-        })));
+        }));
     }
 }
 
 fn end(open: Open, at: u64, answered: Option<u64>, failure: Failure, out: &mut Events) {
-    out.events.push(Event::Ended(Box::new(Ended {
+    out.events.push(Event::Ended(Ended {
         exchange: open.exchange,
         answered,
         at,
@@ -141,7 +141,7 @@ fn end(open: Open, at: u64, answered: Option<u64>, failure: Failure, out: &mut E
             answers: Vec::new(),
             failure: Some(failure),
         }),
-    })));
+    }));
 }
 
 impl Parser for Dns {
@@ -191,6 +191,13 @@ impl Parser for Dns {
         self.asks.lose();
         self.answers.lose();
         self.last = Side::Unknown;
+    }
+
+    fn skipped(&mut self, _blind: bool, out: &mut Events) {
+        self.missed(out);
+        self.asks.find();
+        self.answers.find();
+        self.last = Side::Answers;
     }
 
     fn closed(&mut self, at: u64, out: &mut Events) {

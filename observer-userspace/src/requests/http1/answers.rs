@@ -2,6 +2,7 @@
 
 use super::body::{Body, Framing, Taken};
 use super::head::{self, MAX_HEAD, Parsed};
+use super::known;
 use super::open::Queue;
 use crate::requests::call::{Failure, Method};
 use crate::requests::input::Input;
@@ -157,7 +158,7 @@ impl Answers {
         }
         let data = if before == 0 { input.data } else { &self.half };
         let parsed = if before == 0 || head::has_end(data, before) {
-            head::answer(data, method)
+            known::answer(data, method)
         } else {
             Parsed::Partial
         };

@@ -10,6 +10,7 @@ mod body;
 mod head;
 #[cfg(test)]
 mod hidden_tests;
+mod known;
 mod open;
 mod questions;
 #[cfg(test)]
@@ -80,6 +81,11 @@ impl Parser for Http1 {
         self.open.abandon(out);
         self.questions.lose();
         self.answers.reset();
+    }
+
+    fn skipped(&mut self, _blind: bool, out: &mut Events) {
+        self.answers.end_lost(&mut self.open, out);
+        self.missed(out);
     }
 
     fn closed(&mut self, at: u64, out: &mut Events) {

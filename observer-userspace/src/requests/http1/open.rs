@@ -1,10 +1,11 @@
 //! Requests that are waiting for an answer, or for the rest of it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::head::RequestHead;
-use crate::requests::call::{Call, Http, Method};
+use super::known;
+use crate::requests::call::{Call, Http, HttpHead, Method};
 use crate::requests::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
 
 /// Longest target that is kept.
@@ -13,6 +14,14 @@ const MAX_TARGET: usize = 2048;
 const MAX_VALUE: usize = 512;
 /// Bytes of all of these that are kept in all.
 const MAX_TEXTS: usize = 32 * 1024;
+
+/// What a head says that wasn't seen.
+static UNSEEN: LazyLock<Arc<HttpHead>> = LazyLock::new(|| {
+    Arc::new(HttpHead {
+        method: Method::Other,
+        ..HttpHead::default()
+    })
+});
 
 /// A request that isn't over.
 #[derive(Debug)]
@@ -36,6 +45,8 @@ pub(super) struct Queue {
     /// What the last request said, which the next one says again mostly.
     host: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
+    /// Its head, if that came before.
+    known: Option<Arc<known::Request>>,
 }
 
 impl Queue {
@@ -64,8 +75,11 @@ impl Queue {
         let exchange = self.next;
         self.next = self.next.wrapping_add(1);
         let http = Http {
-            method: Method::Other,
-            ..Http::default()
+            head: UNSEEN.clone(),
+            status: None,
+            request_size: None,
+            response_size: None,
+            failure: None,
         };
         self.open.push_back(Open {
             exchange,
@@ -77,40 +91,83 @@ impl Queue {
         exchange
     }
 
-    /// Notes what a request's head says, if it is open.
-    pub fn fill(&mut self, exchange: Exchange, head: &RequestHead<'_>, out: &mut Events) {
+    /// The head that `data` begins with, if it is known; the rest of `data`
+    /// may be anything.
+    pub fn known(&mut self, data: &[u8]) -> Option<Arc<known::Request>> {
+        if let Some(known) = &self.known
+            && data.starts_with(&known.raw)
+        {
+            return Some(known.clone());
+        }
+        self.known = known::request(data);
+        self.known.clone()
+    }
+
+    /// Notes what a request's head says that is known, if it is open.
+    pub fn fill_known(&mut self, exchange: Exchange, known: &known::Request, out: &mut Events) {
+        if let Some(open) = self.find(exchange) {
+            open.http.head = known.head.clone();
+            if let Some(context) = known.context {
+                out.events.push(Event::Context { exchange, context });
+            }
+        }
+    }
+
+    /// Notes what a request's head says, if it is open; `raw` is all of it, empty
+    /// if that isn't known.
+    pub fn fill(
+        &mut self,
+        exchange: Exchange,
+        head: &RequestHead<'_>,
+        raw: &[u8],
+        out: &mut Events,
+    ) {
         let mut open = self.open.iter_mut().rev();
         let Some(open) = open.find(|open| open.exchange == exchange) else {
             return;
         };
-        let http = &mut open.http;
-        http.method = head.method;
-        http.target = cut(head.target, MAX_TARGET).into();
-        http.version = head.version;
-        open.texts = http.target.len();
-        http.host = again(&mut self.host, head.host, &mut open.texts);
-        http.user_agent = again(&mut self.user_agent, head.user_agent, &mut open.texts);
+        let target = cut(head.target, MAX_TARGET);
+        open.texts = target.len();
+        open.http.head = Arc::new(HttpHead {
+            method: head.method,
+            target: target.into(),
+            host: again(&mut self.host, head.host, &mut open.texts),
+            user_agent: again(&mut self.user_agent, head.user_agent, &mut open.texts),
+            version: head.version,
+        });
         self.texts += open.texts;
+        let kept = || (open.http.head.clone(), head.framing, head.context);
+        if let Some(known) = known::learn(raw, kept) {
+            self.known = Some(known);
+        }
         if let Some(context) = head.context {
             out.events.push(Event::Context { exchange, context });
         }
     }
 
+    fn find(&mut self, exchange: Exchange) -> Option<&mut Open> {
+        let mut open = self.open.iter_mut().rev();
+        open.find(|open| open.exchange == exchange)
+    }
+
     /// Notes a first line that goes beyond what was captured.
     pub fn fill_line(&mut self, exchange: Exchange, method: Method, target: &[u8]) {
-        let mut open = self.open.iter_mut().rev();
-        if let Some(open) = open.find(|open| open.exchange == exchange) {
-            open.http.method = method;
-            open.http.target = cut(&String::from_utf8_lossy(target), MAX_TARGET).into();
-            open.texts = open.http.target.len();
-            self.texts += open.texts;
+        if let Some(open) = self.find(exchange) {
+            let target = cut(&String::from_utf8_lossy(target), MAX_TARGET).to_owned();
+            let texts = target.len();
+            open.texts = texts;
+            open.http.head = Arc::new(HttpHead {
+                method,
+                target,
+                ..HttpHead::default()
+            });
+            self.texts += texts;
         }
     }
 
     /// Notes how long a request's body is, if it is open.
     pub fn set_size(&mut self, exchange: Exchange, size: u64) {
-        let mut open = self.open.iter_mut().rev();
-        if let Some(open) = open.find(|open| open.exchange == exchange) {
+        if let Some(open) = self.find(exchange) {
             open.http.request_size = Some(size);
         }
     }
@@ -121,12 +178,12 @@ impl Queue {
             return;
         };
         self.texts = self.texts.saturating_sub(open.texts);
-        out.events.push(Event::Ended(Box::new(Ended {
+        out.events.push(Event::Ended(Ended {
             exchange: open.exchange,
             answered: open.answered,
             at,
             call: Call::Http(open.http),
-        })));
+        }));
     }
 
     /// Leaves all behind.

@@ -139,10 +139,17 @@ impl Questions {
             }
             return false;
         }
+        if let Some(known) = open.known(input.data) {
+            let exchange = open.begin(at, out);
+            open.fill_known(exchange, &known, out);
+            input.data = &input.data[known.raw.len()..];
+            self.behind(exchange, known.framing, open);
+            return true;
+        }
         match head::request(input.data) {
             Parsed::Whole(head, length) => {
                 let exchange = open.begin(at, out);
-                open.fill(exchange, &head, out);
+                open.fill(exchange, &head, &input.data[..length], out);
                 input.data = &input.data[length..];
                 self.behind(exchange, head.framing, open);
                 true
@@ -180,7 +187,7 @@ impl Questions {
         if head::has_end(&self.half, before) {
             match head::request(&self.half) {
                 Parsed::Whole(head, length) => {
-                    open.fill(exchange, &head, out);
+                    open.fill(exchange, &head, &self.half[..length], out);
                     let framing = head.framing;
                     input.data = &input.data[length.saturating_sub(before).min(room)..];
                     self.half = Vec::new();
@@ -233,7 +240,7 @@ fn fill_partly(data: &[u8], exchange: Exchange, open: &mut Queue, out: &mut Even
     if let Some(lines) = head::whole_lines(data)
         && let Parsed::Whole(head, _) = head::request(&lines)
     {
-        open.fill(exchange, &head, out);
+        open.fill(exchange, &head, &[], out);
     } else if let Some(method) = head::begins_request(data) {
         // Its first line goes beyond what was captured.
         let target = data.split(|byte| *byte == b' ').nth(1).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::field::{Field, Name, Value};
-use crate::requests::call::{Call, Failure, Http, HttpVersion, Method, Rpc};
+use crate::requests::call::{Call, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
 use crate::requests::grpc;
 use crate::requests::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
 use crate::requests::trace_context;
@@ -164,12 +164,12 @@ impl Streams {
             return;
         };
         let stream = self.take(place);
-        out.events.push(Event::Ended(Box::new(Ended {
+        out.events.push(Event::Ended(Ended {
             exchange: stream.exchange,
             answered: stream.answered,
             at,
             call: self.call(stream, failure),
-        })));
+        }));
     }
 
     /// Ends those above `number`, which won't be answered; those that may be over
@@ -222,11 +222,13 @@ impl Streams {
             _ => (!stream.response_lost).then_some(stream.response_size),
         };
         Call::Http(Http {
-            method: stream.method.unwrap_or(Method::Other),
-            target: stream.path.as_deref().unwrap_or_default().to_owned(),
-            host: stream.host,
-            user_agent: stream.user_agent,
-            version: HttpVersion::Http2,
+            head: Arc::new(HttpHead {
+                method: stream.method.unwrap_or(Method::Other),
+                target: stream.path.as_deref().unwrap_or_default().to_owned(),
+                host: stream.host,
+                user_agent: stream.user_agent,
+                version: HttpVersion::Http2,
+            }),
             status: stream.status,
             request_size: (stream.request_over && !stream.request_lost)
                 .then_some(stream.request_size),

@@ -187,6 +187,22 @@ pub static TIME: MetricDef = seconds(
     ],
 );
 
+/// Attributes of [`UNFOLLOWED`].
+pub const WHAT: Label = (
+    "network.protocol.name",
+    "`http`, `http2`, `postgresql`, `mysql`, `redis` or `dns`",
+);
+/// See [`WHAT`].
+pub const WHOSE: Label = ("network.connection.role", "`client` or `server`");
+/// Exchanges that weren't followed.
+pub static UNFOLLOWED: MetricDef = MetricDef {
+    name: "observer.request.unfollowed",
+    unit: "{request}",
+    instrument: Instrument::Counter,
+    description: "Requests that were only counted, to save costs, and are in no other metric. Those that were sent together without waiting for answers are one.",
+    attributes: &[WHAT, WHOSE],
+};
+
 /// All of them.
 pub static METRICS: &[&MetricDef] = &[
     &HTTP_SERVER,
@@ -200,4 +216,5 @@ pub static METRICS: &[&MetricDef] = &[
     &DNS_CLIENT,
     &DNS_SERVER,
     &TIME,
+    &UNFOLLOWED,
 ];

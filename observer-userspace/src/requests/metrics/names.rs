@@ -1,12 +1,11 @@
 //! Numbers for the texts that tell series apart.
 
-use std::borrow::Cow;
 use std::hash::{Hash, Hasher as _};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::requests::call::Db;
+use crate::requests::call::{Asked, Db};
 use crate::requests::finished::{Endpoints, Finished};
 use crate::requests::semantics::server;
 
@@ -18,14 +17,21 @@ const PLACES: usize = 1024;
 pub struct Names {
     numbers: FxHashMap<Box<str>, u32>,
     texts: Vec<Option<Texts>>,
+    statements: Vec<Option<Statement>>,
     servers: Vec<Option<Server>>,
     scratch: String,
 }
 
-/// Some texts that have a number together.
+/// Two texts that have a number together.
 struct Texts {
-    shared: [Option<Arc<str>>; 3],
-    text: Cow<'static, str>,
+    texts: [Arc<str>; 2],
+    number: u32,
+}
+
+/// What a database was asked for, with its name.
+struct Statement {
+    asked: Arc<Asked>,
+    namespace: Option<Arc<str>>,
     number: u32,
 }
 
@@ -41,6 +47,7 @@ impl Default for Names {
         Self {
             numbers: FxHashMap::default(),
             texts: (0..PLACES).map(|_| None).collect(),
+            statements: (0..PLACES).map(|_| None).collect(),
             servers: (0..PLACES).map(|_| None).collect(),
             scratch: String::new(),
         }
@@ -63,18 +70,44 @@ impl Names {
         method: &Arc<str>,
         room: impl Fn() -> bool,
     ) -> Option<u32> {
-        let shared = [Some(service), Some(method), None];
-        self.texts(shared, "", || Cow::Borrowed(""), room)
+        let place = place([address(Some(service)), address(Some(method)), 0]);
+        if let Some(known) = &self.texts[place]
+            && Arc::ptr_eq(&known.texts[0], service)
+            && Arc::ptr_eq(&known.texts[1], method)
+        {
+            return Some(known.number);
+        }
+        let number = self.joined([Some(&**service), Some(&**method), None, None], room)?;
+        self.texts[place] = Some(Texts {
+            texts: [service.clone(), method.clone()],
+            number,
+        });
+        Some(number)
     }
 
     /// The number of what a database was asked for.
     pub fn statement(&mut self, call: &Db, room: impl Fn() -> bool) -> Option<u32> {
-        let shared = [
-            Some(&call.summary),
-            call.collection.as_ref(),
-            call.namespace.as_ref(),
+        let namespace = call.namespace.as_ref();
+        let place = place([Arc::as_ptr(&call.asked) as usize, address(namespace), 0]);
+        if let Some(known) = &self.statements[place]
+            && Arc::ptr_eq(&known.asked, &call.asked)
+            && same(known.namespace.as_ref(), namespace)
+        {
+            return Some(known.number);
+        }
+        let texts = [
+            Some(&*call.operation),
+            Some(&*call.summary),
+            call.collection.as_deref(),
+            call.namespace.as_deref(),
         ];
-        self.texts(shared, &call.operation, || call.operation.clone(), room)
+        let number = self.joined(texts, room)?;
+        self.statements[place] = Some(Statement {
+            asked: call.asked.clone(),
+            namespace: call.namespace.clone(),
+            number,
+        });
+        Some(number)
     }
 
     /// The number of the server that a client asked.
@@ -114,38 +147,15 @@ impl Names {
         self.numbers.len()
     }
 
-    fn texts(
-        &mut self,
-        shared: [Option<&Arc<str>>; 3],
-        text: &str,
-        kept: impl Fn() -> Cow<'static, str>,
-        room: impl Fn() -> bool,
-    ) -> Option<u32> {
-        let place = place(shared.map(address));
-        if let Some(known) = &self.texts[place]
-            && known
-                .shared
-                .iter()
-                .zip(shared)
-                .all(|(known, one)| same(known.as_ref(), one))
-            && known.text == text
-        {
-            return Some(known.number);
-        }
+    /// The number of these texts together.
+    fn joined(&mut self, texts: [Option<&str>; 4], room: impl Fn() -> bool) -> Option<u32> {
         self.scratch.clear();
-        self.scratch.push_str(text);
-        for one in shared {
+        for text in texts {
             // No text of a protocol has such a character.
             self.scratch.push('\u{1f}');
-            self.scratch.push_str(one.map_or("\u{1e}", |one| one));
+            self.scratch.push_str(text.unwrap_or("\u{1e}"));
         }
-        let number = self.scratch(room)?;
-        self.texts[place] = Some(Texts {
-            shared: shared.map(|one| one.cloned()),
-            text: kept(),
-            number,
-        });
-        Some(number)
+        self.scratch(room)
     }
 
     /// The number of the text in `scratch`.

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use observer_common::requests::{Protocol, ThreadClock};
 
 use super::*;
-use crate::requests::call::{Call, Db, DbSystem, Dns, Failure, Http, Rpc};
+use crate::requests::call::{Asked, Call, Db, DbSystem, Dns, Failure, Http, HttpHead, Rpc};
 use crate::requests::finished::{Endpoints, Parent, Transport};
 use crate::requests::routes::Routes;
 use crate::signals::attribute::SharedResource;
@@ -41,7 +41,10 @@ fn finished(role: Role, call: Call) -> Finished {
 
 fn http(status: u16) -> Call {
     Call::Http(Http {
-        target: "/".to_owned(),
+        head: Arc::new(HttpHead {
+            target: "/".to_owned(),
+            ..HttpHead::default()
+        }),
         status: Some(status),
         ..Http::default()
     })
@@ -98,14 +101,16 @@ fn series_are_labelled() {
     });
     let db = Call::Db(Db {
         system: DbSystem::PostgreSql,
-        operation: "SELECT".into(),
-        summary: "SELECT users".into(),
-        text: Some("SELECT * FROM users".into()),
-        collection: Some("users".into()),
+        asked: Arc::new(Asked {
+            operation: "SELECT".into(),
+            summary: "SELECT users".into(),
+            text: Some("SELECT * FROM users".into()),
+            collection: Some("users".into()),
+            batch: None,
+        }),
         namespace: Some("shop".into()),
         error: Some("42P01".to_owned()),
         rows: None,
-        batch: None,
         failure: None,
     });
     let dns = Call::Dns(Dns {
@@ -265,14 +270,14 @@ fn same_texts_are_one_series() {
         // New strings and a new connection each time.
         let db = Call::Db(Db {
             system: DbSystem::Redis,
-            operation: ["GET", "SET"][i as usize % 2].to_owned().into(),
-            summary: ["GET", "SET"][i as usize % 2].into(),
-            text: None,
-            collection: None,
+            asked: Arc::new(Asked {
+                operation: ["GET", "SET"][i as usize % 2].to_owned().into(),
+                summary: ["GET", "SET"][i as usize % 2].into(),
+                ..Asked::default()
+            }),
             namespace: Some("0".into()),
             error: None,
             rows: None,
-            batch: None,
             failure: None,
         });
         metrics.observe(&finished(Role::Client, db));

@@ -1,12 +1,10 @@
 //! What the server says, and the end of exchanges.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
 use super::messages::{capability, command, integer, little16, little32};
 use super::{Ask, MySql, Phase, Stage};
 use crate::requests::call::{Call, Db, DbSystem, Failure};
 use crate::requests::protocol::{Ended, Event, Events};
+use crate::requests::sql::Statement;
 use crate::requests::turn::Side;
 
 /// Payload of a packet that goes on in the next one.
@@ -243,33 +241,27 @@ impl MySql {
     ) {
         let statement = ask.statement.as_deref();
         let name = command::name(ask.command);
-        let (operation, summary) = match statement {
-            Some(statement) if name.is_empty() => (statement.operation, statement.summary.clone()),
-            _ => (name, Arc::from(name)),
+        let asked = match statement {
+            Some(statement) if name.is_empty() => statement.asked.clone(),
+            _ => Statement::instead(name, statement),
         };
         let answered = match failure {
             Some(_) => ask.answered,
             None => Some(ask.answered.unwrap_or(at)),
         };
-        out.events.push(Event::Ended(Box::new(Ended {
+        out.events.push(Event::Ended(Ended {
             exchange: ask.exchange,
             answered,
             at,
             call: Call::Db(Db {
                 system: DbSystem::MySql,
-                operation: Cow::Borrowed(operation),
-                summary,
-                text: statement.map(|statement| statement.text.clone()),
-                collection: statement.and_then(|statement| statement.collection.clone()),
+                asked,
                 namespace: self.namespace.clone(),
                 error,
                 rows: ask.rows,
-                batch: statement
-                    .map(|statement| statement.count)
-                    .filter(|n| *n > 1),
                 failure,
             }),
-        })));
+        }));
     }
 }
 

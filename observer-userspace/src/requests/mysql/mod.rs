@@ -288,6 +288,20 @@ impl Parser for MySql {
         self.last = Side::Unknown;
     }
 
+    fn skipped(&mut self, blind: bool, out: &mut Events) {
+        if self.answers.lost() {
+            self.settle(out);
+        }
+        self.missed(out);
+        self.asks.find();
+        self.answers.find();
+        self.last = Side::Answers;
+        if blind {
+            self.prepared.clear();
+            self.preparing = None;
+        }
+    }
+
     fn closed(&mut self, at: u64, out: &mut Events) {
         self.close(at, out);
     }

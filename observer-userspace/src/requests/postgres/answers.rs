@@ -1,13 +1,10 @@
 //! What the server says, and the end of exchanges.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
 use super::messages::{complete, sqlstate};
 use super::{Ask, Kind, Postgres};
 use crate::requests::call::{Call, Db, DbSystem, Failure};
 use crate::requests::protocol::{Ended, Event, Events};
-use crate::requests::sql;
+use crate::requests::sql::{self, Statement};
 use crate::requests::turn::Side;
 
 impl Ask {
@@ -143,37 +140,27 @@ impl Postgres {
             return;
         };
         let statement = ask.statement.as_deref();
-        let operation = match statement {
-            Some(statement) if ask.instead.is_empty() => statement.operation,
-            _ => ask.instead,
-        };
-        let summary = match statement {
-            Some(statement) if ask.instead.is_empty() => statement.summary.clone(),
-            _ => Arc::from(ask.instead),
+        let asked = match statement {
+            Some(statement) if ask.instead.is_empty() => statement.asked.clone(),
+            _ => Statement::instead(ask.instead, statement),
         };
         let answered = match failure {
             Some(_) => ask.answered,
             None => Some(ask.answered.unwrap_or(at)),
         };
         let code = ask.error.map(|code| String::from_utf8_lossy(&code).into());
-        out.events.push(Event::Ended(Box::new(Ended {
+        out.events.push(Event::Ended(Ended {
             exchange,
             answered,
             at,
             call: Call::Db(Db {
                 system: DbSystem::PostgreSql,
-                operation: Cow::Borrowed(operation),
-                summary,
-                text: statement.map(|statement| statement.text.clone()),
-                collection: statement.and_then(|statement| statement.collection.clone()),
+                asked,
                 namespace: self.namespace.clone(),
                 error: code,
                 rows: ask.rows,
-                batch: statement
-                    .map(|statement| statement.count)
-                    .filter(|n| *n > 1),
                 failure,
             }),
-        })));
+        }));
     }
 }

@@ -346,6 +346,24 @@ impl Parser for Postgres {
         self.last = Side::Unknown;
     }
 
+    fn skipped(&mut self, blind: bool, out: &mut Events) {
+        if self.answers.lost() {
+            self.settle(out);
+        }
+        self.settle_flushed(out);
+        self.missed(out);
+        self.asks.find();
+        self.answers.find();
+        self.last = Side::Answers;
+        self.started = true;
+        self.unnamed = None;
+        self.portal = None;
+        if blind {
+            self.prepared.clear();
+            self.portals.clear();
+        }
+    }
+
     fn closed(&mut self, at: u64, out: &mut Events) {
         self.close(at, out);
     }

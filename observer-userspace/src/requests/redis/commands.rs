@@ -7,6 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use rustc_hash::FxHashMap;
 
+use crate::requests::call::Asked;
+
 /// Longest name.
 pub const MAX_NAME: usize = 32;
 /// Arguments that are told one by one in a text.
@@ -107,43 +109,44 @@ impl Command {
         }
     }
 
-    /// Its name, and its name with a `?` for each argument, made once.
-    pub fn texts(self, arguments: usize) -> (Arc<str>, Arc<str>) {
-        TEXTS.with_borrow_mut(|texts| {
-            (
-                texts.get(self, 0),
-                texts.get(self, arguments.min(MAX_TOLD + 1)),
-            )
-        })
+    /// What it asks for with so many arguments, made once.
+    pub fn asked(self, arguments: usize) -> Arc<Asked> {
+        ASKED.with_borrow_mut(|asked| asked.get(self, arguments.min(MAX_TOLD + 1)))
     }
 }
 
-/// Texts of commands by arguments.
+/// What is asked for, by command and arguments.
 #[derive(Default)]
-struct Texts(Vec<Option<Arc<str>>>);
+struct AllAsked(Vec<Option<Arc<Asked>>>);
 
-impl Texts {
-    fn get(&mut self, command: Command, arguments: usize) -> Arc<str> {
+impl AllAsked {
+    fn get(&mut self, command: Command, arguments: usize) -> Arc<Asked> {
         let index = usize::from(command.0) * (MAX_TOLD + 2) + arguments;
         if self.0.len() <= index {
             self.0.resize((NAMES.len() + 1) * (MAX_TOLD + 2), None);
         }
         let make = || {
-            let mut text = String::from(command.name());
+            let name = command.name();
+            let mut text = String::from(name);
             for _ in 0..arguments.min(MAX_TOLD) {
                 text.push_str(" ?");
             }
             if arguments > MAX_TOLD {
                 text.push_str(" ...");
             }
-            Arc::from(text)
+            Arc::new(Asked {
+                operation: name.into(),
+                summary: name.into(),
+                text: (command != Command::default()).then(|| text.into()),
+                ..Asked::default()
+            })
         };
         self.0[index].get_or_insert_with(make).clone()
     }
 }
 
 thread_local! {
-    static TEXTS: RefCell<Texts> = RefCell::default();
+    static ASKED: RefCell<AllAsked> = RefCell::default();
 }
 
 /// Commands whose first argument is a command.

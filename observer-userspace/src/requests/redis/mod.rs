@@ -5,7 +5,6 @@ mod resp;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -260,25 +259,19 @@ impl Redis {
             Some(_) => ask.answered,
             None => Some(ask.answered.unwrap_or(at)),
         };
-        let (summary, text) = ask.command.texts(ask.arguments as usize);
-        let known = ask.command != Command::default();
-        out.events.push(Event::Ended(Box::new(Ended {
+        out.events.push(Event::Ended(Ended {
             exchange: ask.exchange,
             answered,
             at,
             call: Call::Db(Db {
                 system: DbSystem::Redis,
-                operation: Cow::Borrowed(ask.command.name()),
-                summary,
-                text: known.then_some(text),
-                collection: None,
+                asked: ask.command.asked(ask.arguments as usize),
                 namespace: self.namespace.clone(),
                 error,
                 rows: None,
-                batch: None,
                 failure,
             }),
-        })));
+        }));
     }
 }
 
@@ -349,6 +342,19 @@ impl Parser for Redis {
         self.asks.lose();
         self.answers.lose();
         self.last = Side::Unknown;
+    }
+
+    fn skipped(&mut self, blind: bool, out: &mut Events) {
+        if self.answers.lost() {
+            self.settle(out);
+        }
+        self.missed(out);
+        self.asks.find();
+        self.answers.find();
+        self.last = Side::Answers;
+        if blind {
+            self.namespace = None;
+        }
     }
 
     fn closed(&mut self, at: u64, out: &mut Events) {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use observer_common::requests::{Protocol, ThreadClock};
 
 use super::*;
-use crate::requests::call::{Db, Dns, Failure, Http, Rpc};
+use crate::requests::call::{Asked, Db, Dns, Failure, Http, HttpHead, Rpc};
 use crate::requests::redact::REDACTED;
 use crate::requests::routes::Routes;
 use crate::signals::{Attribute, Value};
@@ -74,9 +74,12 @@ fn text(attribute: &Attribute) -> String {
 
 fn http() -> Http {
     Http {
-        target: "/users/42?token=abc".to_owned(),
-        host: Some("example.com:8080".into()),
-        user_agent: Some("curl/8".into()),
+        head: Arc::new(HttpHead {
+            target: "/users/42?token=abc".to_owned(),
+            host: Some("example.com:8080".into()),
+            user_agent: Some("curl/8".into()),
+            ..HttpHead::default()
+        }),
         status: Some(200),
         ..Http::default()
     }
@@ -125,10 +128,11 @@ fn http_server() {
 #[test]
 fn http_client() {
     let call = Http {
-        target: "http://joe:pw@x/users/42?token=abc".to_owned(),
-        host: None,
-        user_agent: None,
-        method: Method::Other,
+        head: Arc::new(HttpHead {
+            target: "http://joe:pw@x/users/42?token=abc".to_owned(),
+            method: Method::Other,
+            ..HttpHead::default()
+        }),
         status: None,
         failure: Some(Failure::Closed),
         request_size: Some(7),
@@ -190,14 +194,16 @@ fn rpc_database_dns() {
 
     let call = Db {
         system: DbSystem::PostgreSql,
-        operation: "SELECT".into(),
-        summary: "SELECT users".into(),
-        text: Some("SELECT * FROM users WHERE id = ?".into()),
-        collection: Some("users".into()),
+        asked: Arc::new(Asked {
+            operation: "SELECT".into(),
+            summary: "SELECT users".into(),
+            text: Some("SELECT * FROM users WHERE id = ?".into()),
+            collection: Some("users".into()),
+            batch: Some(2),
+        }),
         namespace: Some("shop".into()),
         error: Some("42P01".to_owned()),
         rows: Some(3),
-        batch: Some(2),
         failure: None,
     };
     let span = make(&finished(Role::Client, Call::Db(call)));
@@ -273,14 +279,14 @@ fn errors() {
     let db = |error: Option<&str>| {
         Call::Db(Db {
             system: DbSystem::Redis,
-            operation: "GET".into(),
-            summary: "GET".into(),
-            text: None,
-            collection: None,
+            asked: Arc::new(Asked {
+                operation: "GET".into(),
+                summary: "GET".into(),
+                ..Asked::default()
+            }),
             namespace: None,
             error: error.map(str::to_owned),
             rows: None,
-            batch: None,
             failure: None,
         })
     };
@@ -423,23 +429,28 @@ fn secrets_stay() {
         "/x#hunter2",
     ] {
         calls.push(Call::Http(Http {
-            target: target.to_owned(),
-            host: Some("joe:hunter2@host".into()),
-            user_agent: Some("hunter2/1.0".into()),
+            head: Arc::new(HttpHead {
+                target: target.to_owned(),
+                host: Some("joe:hunter2@host".into()),
+                user_agent: Some("hunter2/1.0".into()),
+                ..HttpHead::default()
+            }),
             ..Http::default()
         }));
     }
     let shared = |text: &str| -> Option<Arc<str>> { Some(text.into()) };
     calls.push(Call::Db(Db {
         system: DbSystem::MySql,
-        operation: "SELECT".into(),
-        summary: "SELECT hunter2".into(),
-        text: shared("SELECT * FROM hunter2 WHERE a = 'hunter2'"),
-        collection: shared("hunter2"),
+        asked: Arc::new(Asked {
+            operation: "SELECT".into(),
+            summary: "SELECT hunter2".into(),
+            text: shared("SELECT * FROM hunter2 WHERE a = 'hunter2'"),
+            collection: shared("hunter2"),
+            batch: None,
+        }),
         namespace: shared("db_hunter2"),
         error: Some("no hunter2".to_owned()),
         rows: None,
-        batch: None,
         failure: None,
     }));
     calls.push(Call::Dns(Dns {

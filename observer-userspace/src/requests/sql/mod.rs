@@ -15,7 +15,12 @@ mod summary;
 mod tests;
 mod words;
 
+use std::cell::RefCell;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::requests::call::Asked;
 
 pub use cache::{Cache, cached};
 pub use prepared::Prepared;
@@ -48,6 +53,35 @@ pub struct Statement {
     pub count: u32,
     /// By whose rules it was read.
     pub dialect: Dialect,
+    /// The same for whoever executes it.
+    pub asked: Arc<Asked>,
+}
+
+thread_local! {
+    /// What is done with statements that weren't seen, by operation: there are
+    /// as many as words that the parsers know.
+    static UNKNOWN: RefCell<FxHashMap<&'static str, Arc<Asked>>> = RefCell::default();
+}
+
+impl Statement {
+    /// What is asked for where something else is done with it than to execute
+    /// it, or where it isn't known.
+    pub fn instead(operation: &'static str, statement: Option<&Self>) -> Arc<Asked> {
+        let make = |asked: Asked| {
+            Arc::new(Asked {
+                operation: operation.into(),
+                summary: operation.into(),
+                ..asked
+            })
+        };
+        match statement {
+            Some(statement) => make((*statement.asked).clone()),
+            None => UNKNOWN.with_borrow_mut(|unknown| {
+                let known = unknown.entry(operation);
+                known.or_insert_with(|| make(Asked::default())).clone()
+            }),
+        }
+    }
 }
 
 /// What a statement says, without its literals. The text may be cut anywhere;
@@ -61,12 +95,21 @@ pub fn describe(text: &str, dialect: Dialect) -> Statement {
 fn describe_scrubbed(scrubbed: &[u8], dialect: Dialect) -> Statement {
     let text = String::from_utf8_lossy(scrubbed);
     let found = summary::summarize(&text, dialect);
+    let (summary, text): (Arc<str>, Arc<str>) = (found.summary.into(), text.into());
+    let collection: Option<Arc<str>> = found.collection.map(Into::into);
     Statement {
         operation: found.operation,
-        summary: found.summary.into(),
-        text: text.into(),
-        collection: found.collection.map(Into::into),
+        summary: summary.clone(),
+        text: text.clone(),
+        collection: collection.clone(),
         count: found.count,
         dialect,
+        asked: Arc::new(Asked {
+            operation: found.operation.into(),
+            summary,
+            text: Some(text),
+            collection,
+            batch: Some(found.count).filter(|n| *n > 1),
+        }),
     }
 }

@@ -61,6 +61,7 @@ impl Tracer {
                 parent: [0; 8],
                 how: Parent::Root,
                 decision: Decision::Drop,
+                undecided: Key::NONE,
                 root: true,
             },
             begun: at,
@@ -167,32 +168,65 @@ impl Tracer {
                 held = asked.held;
                 asked.span.child(span, Parent::OtherEnd)
             }
-            (None, Some(caller)) => {
-                let decision = self.sampling.remote(caller, workload, at);
-                Ids::remote(caller, span, decision)
-            }
+            (None, Some(caller)) => self.remote(caller, span, workload, at),
             (None, None) => self.root(span, workload, at),
         };
         if held != Key::NONE && !self.held.add(held, key) {
             held = Key::NONE;
         }
+        self.identify(key, ids);
         if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.span = ids;
             exchange.held = held;
+        }
+    }
+
+    /// From now on an exchange is this span.
+    fn identify(&mut self, key: Key, ids: Ids) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        let before = exchange.span.undecided;
+        exchange.span = ids;
+        let at = exchange.begun;
+        self.moves(before, ids.undecided, at);
+    }
+
+    /// An exchange belongs to another trace.
+    pub(super) fn moves(&mut self, from: Key, to: Key, at: u64) {
+        if from != to {
+            self.undecided.join(to);
+            self.undecided.leave(from, at);
         }
     }
 
     /// The beginning of a trace.
     fn root(&mut self, span: [u8; 8], workload: u16, at: u64) -> Ids {
         let trace = self.trace_id();
+        let decision = self.sampling.root(&trace, workload, at);
         Ids {
             trace,
             span,
             parent: [0; 8],
             how: Parent::Root,
-            decision: self.sampling.root(&trace, workload, at),
+            decision,
+            undecided: if decision.waits() {
+                self.undecided.begin()
+            } else {
+                Key::NONE
+            },
             root: true,
         }
+    }
+
+    /// The first span on this host of a trace that a caller told of.
+    fn remote(&mut self, caller: &RemoteContext, span: [u8; 8], workload: u16, at: u64) -> Ids {
+        let decision = self.sampling.remote(caller, workload, at);
+        let undecided = if decision.waits() {
+            self.undecided.remote(caller.trace_id)
+        } else {
+            Key::NONE
+        };
+        Ids::remote(caller, span, decision, undecided)
     }
 
     fn begin_client(
@@ -211,10 +245,7 @@ impl Tracer {
         let mut by = Key::NONE;
         let mut ids = match (made_for, caller) {
             // The program makes spans of its own, and ours is below them.
-            (_, Some(caller)) => {
-                let decision = self.sampling.remote(caller, workload, at);
-                Ids::remote(caller, span, decision)
-            }
+            (_, Some(caller)) => self.remote(caller, span, workload, at),
             (MadeFor::One(request, how), None) => match self.exchanges.get(request) {
                 Some(request) => request.span.child(span, how),
                 None => self.root(span, workload, at),
@@ -239,17 +270,20 @@ impl Tracer {
             }
         }
         let received = self.received_already(other, at);
-        if let Some(received) = self.exchanges.get_mut(received) {
+        if let Some(server) = self.exchanges.get_mut(received) {
+            server.asked_by = key;
+            let span = server.span;
             if ids.how == Parent::Root && ids.root {
-                ids.trace = received.span.trace;
-                ids.decision = received.span.decision;
+                ids.trace = span.trace;
+                ids.decision = span.decision;
+                let own = std::mem::replace(&mut ids.undecided, span.undecided);
+                self.undecided.unused(own);
             }
-            received.span = ids.child(received.span.span, Parent::OtherEnd);
-            received.asked_by = key;
+            self.identify(received, ids.child(span.span, Parent::OtherEnd));
         }
+        self.identify(key, ids);
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.paired = received != Key::NONE;
-            exchange.span = ids;
             exchange.made_for = by;
             exchange.held = held;
         }
@@ -359,10 +393,11 @@ impl Tracer {
         match exchange.role {
             Role::Server => self.server_ids(key, Some(caller)),
             Role::Client => {
-                let (workload, at) = (exchange.workload, exchange.begun);
-                let decision = self.sampling.remote(caller, workload, at);
-                exchange.span = Ids::remote(caller, exchange.span.span, decision);
                 exchange.held = Key::NONE;
+                let (workload, at) = (exchange.workload, exchange.begun);
+                let span = exchange.span.span;
+                let ids = self.remote(caller, span, workload, at);
+                self.identify(key, ids);
             }
         }
     }

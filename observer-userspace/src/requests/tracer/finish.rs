@@ -13,7 +13,7 @@ use super::sampling::Decision;
 use super::slab::Key;
 use super::turns::Link;
 use crate::requests::semantics::is_error;
-use crate::requests::{Call, Ended, Finished, Http, Role};
+use crate::requests::{Call, Ended, Finished, Role};
 
 /// Most that a clock may differ from its request's duration: a part of it, or
 /// so many nanoseconds, in which the thread is in the two calls' own code.
@@ -67,10 +67,10 @@ impl Tracer {
         };
         let workload = exchange.workload;
         let route = match &ended.call {
-            Call::Http(Http { target, .. }) if target.is_empty() => None,
-            Call::Http(Http { target, status, .. }) => Some(match status {
-                Some(404) => self.routes.route_not_found(workload, target),
-                _ => self.routes.route(workload, target),
+            Call::Http(http) if http.target.is_empty() => None,
+            Call::Http(http) => Some(match http.status {
+                Some(404) => self.routes.route_not_found(workload, &http.target),
+                _ => self.routes.route(workload, &http.target),
             }),
             _ => None,
         };
@@ -200,12 +200,12 @@ impl Tracer {
         let Some((finished, before)) = out.finished.split_last_mut() else {
             return;
         };
-        let waits = matches!(ids.decision, Decision::Wait | Decision::Limited);
+        let waits = ids.decision.waits();
         let limited = ids.decision == Decision::Limited;
         finished.sampled = match ids.decision {
             Decision::Keep => true,
             Decision::Drop => false,
-            Decision::Wait | Decision::Limited => self.undecided.is_kept(&ids.trace),
+            Decision::Wait | Decision::Limited => self.undecided.is_kept(ids.undecided),
         };
         // What is slow is found by all requests.
         let slow = self.sampling.waits() && self.slowest.add(finished);
@@ -217,7 +217,7 @@ impl Tracer {
             finished.sampled = true;
             let (turns, losses) = (&mut self.turns, &mut self.losses);
             let kept = &mut out.kept;
-            self.undecided.keep(ids.trace, before, kept, |request| {
+            self.undecided.keep(ids.undecided, before, kept, |request| {
                 losses.limited = losses.limited.saturating_sub(u64::from(limited));
                 if let Some(link) = turns.over_mut(request) {
                     link.sampled = true;
@@ -227,10 +227,13 @@ impl Tracer {
         self.remember(finished, request);
         if waits && !finished.sampled {
             self.losses.limited += u64::from(limited);
-            self.undecided.wait(ids.trace, request, before.len());
+            self.undecided.wait(ids.undecided, request, before.len());
         }
-        if waits && ids.root {
-            self.undecided.root_over(ids.trace, finished.ended);
+        if waits {
+            self.undecided.leave(ids.undecided, finished.ended);
+            if ids.root {
+                self.undecided.root_over(ids.undecided, finished.ended);
+            }
         }
     }
 

@@ -81,6 +81,7 @@ impl Tracer {
             } else {
                 ids.trace = request.ids.trace;
                 ids.decision = request.ids.decision;
+                ids.undecided = request.ids.undecided;
             }
             true
         };
@@ -92,14 +93,19 @@ impl Tracer {
             if exchange.held != group {
                 return false;
             }
+            let (before, at) = (exchange.span.undecided, exchange.begun);
             let joined = join(&mut exchange.span);
             exchange.held = if joined { into } else { Key::NONE };
+            let after = exchange.span.undecided;
+            self.moves(before, after, at);
             joined
         });
         let goes_on = self.held.waits(into);
         let mut over = Vec::new();
         for mut one in waited.over.drain(..) {
+            let before = one.ids.undecided;
             let joined = join(&mut one.ids);
+            self.moves(before, one.ids.undecided, one.finished.ended);
             one.finished.trace_id = one.ids.trace;
             one.finished.parent_span_id = one.ids.parent;
             one.finished.parent = one.ids.how;

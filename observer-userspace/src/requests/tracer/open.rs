@@ -61,6 +61,8 @@ pub struct Ids {
     pub how: Parent,
     /// Whether it is kept.
     pub decision: Decision,
+    /// Its trace among those that aren't decided on: see [`super::traces`].
+    pub undecided: Key,
     /// Whether it is the first of its trace on this host.
     pub root: bool,
 }
@@ -74,18 +76,25 @@ impl Ids {
             parent: self.span,
             how,
             decision: self.decision,
+            undecided: self.undecided,
             root: false,
         }
     }
 
     /// The child of a span of another host, or of a program that makes its own.
-    pub fn remote(context: &RemoteContext, span: [u8; 8], decision: Decision) -> Self {
+    pub fn remote(
+        context: &RemoteContext,
+        span: [u8; 8],
+        decision: Decision,
+        undecided: Key,
+    ) -> Self {
         Self {
             trace: context.trace_id,
             span,
             parent: context.span_id,
             how: Parent::Remote,
             decision,
+            undecided,
             root: true,
         }
     }

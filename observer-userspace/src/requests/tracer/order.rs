@@ -7,6 +7,8 @@
 //! So records wait a moment, and are sorted by a time of their own: nearly
 //! sorted already, so each finds its place a few steps from the end.
 
+use std::ops::Range;
+
 /// Where a record waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
@@ -40,8 +42,12 @@ pub enum Kind {
 pub struct Order {
     /// Their bytes, in order of arrival, with those of some that are gone.
     arena: Vec<u8>,
-    /// By time, if `sorted`.
+    /// From `handled` on by time, unless `unsorted`.
     waiting: Vec<Waiting>,
+    /// So many of them are gone.
+    handled: usize,
+    /// Whether the turn of some that aren't gone came already.
+    taken: bool,
     unsorted: bool,
     /// The latest time of those that came since this was asked for.
     newest: Option<u64>,
@@ -49,6 +55,8 @@ pub struct Order {
 
 /// Bytes that may wait; at 250 a record a second's worth of 130,000 of them.
 const MAX_BYTES: usize = 32 << 20;
+/// Bytes from which on it is worth while to look for those of gone records.
+const WORTH_WHILE: usize = 64 << 10;
 /// Steps from the end that are searched for a record's place.
 const STEPS: usize = 64;
 /// Records that are searched for one that is missing.
@@ -80,14 +88,15 @@ impl Order {
             length: bytes.len() as u32,
         };
         self.waiting.push(new);
-        let mut place = self.waiting.len() - 1;
+        let waiting = &mut self.waiting[self.handled..];
+        let mut place = waiting.len() - 1;
         let lowest = place.saturating_sub(STEPS);
-        while place > lowest && self.waiting[place - 1].at > at {
-            self.waiting[place] = self.waiting[place - 1];
+        while place > lowest && waiting[place - 1].at > at {
+            waiting[place] = waiting[place - 1];
             place -= 1;
         }
-        self.waiting[place] = new;
-        self.unsorted |= place == lowest && place > 0 && self.waiting[place - 1].at > at;
+        waiting[place] = new;
+        self.unsorted |= place == lowest && place > 0 && waiting[place - 1].at > at;
         true
     }
 
@@ -102,14 +111,17 @@ impl Order {
         self.arena.len() > MAX_BYTES / 2
     }
 
-    /// How many are due that happened at `until` or before: the first ones.
-    pub fn due(&mut self, until: u64) -> usize {
+    /// Which ones are due that happened at `until` or before: those at these
+    /// indices.
+    pub fn due(&mut self, until: u64) -> Range<usize> {
+        let waiting = &mut self.waiting[self.handled..];
         if self.unsorted {
             // Stable: of the same moment, those of the ring's order.
-            self.waiting.sort_by_key(|waiting| waiting.at);
+            waiting.sort_by_key(|waiting| waiting.at);
             self.unsorted = false;
         }
-        self.waiting.partition_point(|waiting| waiting.at <= until)
+        let due = waiting.partition_point(|waiting| waiting.at <= until);
+        self.handled..self.handled + due
     }
 
     /// The record at `index`.
@@ -159,20 +171,38 @@ impl Order {
     /// Marks that one's turn came.
     pub fn take(&mut self, index: usize) {
         self.waiting[index].taken = true;
+        self.taken = true;
     }
 
-    /// Lets go of the first `count`, and of all that were taken.
-    pub fn done(&mut self, count: usize) {
-        self.waiting.drain(..count);
-        self.waiting.retain(|waiting| !waiting.taken);
-        let Some(first) = self.waiting.iter().map(|waiting| waiting.start).min() else {
-            self.arena.clear();
-            return;
-        };
+    /// Lets go of those that were due, and of all that were taken.
+    pub fn done(&mut self, due: Range<usize>) {
+        self.handled = due.end;
+        if self.taken {
+            self.waiting.drain(..self.handled);
+            self.waiting.retain(|waiting| !waiting.taken);
+            (self.handled, self.taken) = (0, false);
+        }
         // Moved to the front only now and then: most of it is gone by then.
-        if first as usize > self.arena.len() / 2 {
+        if self.handled > self.waiting.len() / 2 {
+            self.waiting.drain(..self.handled);
+            self.handled = 0;
+        }
+        if self.handled == self.waiting.len() {
+            self.waiting.clear();
+            self.arena.clear();
+            self.handled = 0;
+            return;
+        }
+        if self.arena.len() < WORTH_WHILE {
+            return;
+        }
+        let waiting = &mut self.waiting[self.handled..];
+        let first = waiting.iter().map(|waiting| waiting.start).min();
+        if let Some(first) = first
+            && first as usize > self.arena.len() / 2
+        {
             self.arena.drain(..first as usize);
-            for waiting in &mut self.waiting {
+            for waiting in waiting {
                 waiting.start -= first;
             }
         }
@@ -200,7 +230,7 @@ mod tests {
                 pushed.push(at);
             }
             let due = order.due(10_000 + round * 1_000);
-            for index in 0..due {
+            for index in due.clone() {
                 let waiting = order.get(index);
                 assert_eq!(order.bytes(&waiting), waiting.at.to_ne_bytes());
                 popped.push(waiting.at);
@@ -208,7 +238,7 @@ mod tests {
             order.done(due);
         }
         let due = order.due(u64::MAX);
-        popped.extend((0..due).map(|index| order.get(index).at));
+        popped.extend(due.clone().map(|index| order.get(index).at));
         order.done(due);
         assert!(order.arena.is_empty() && order.waiting.is_empty());
         pushed.sort_unstable();

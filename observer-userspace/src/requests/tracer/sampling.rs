@@ -110,6 +110,13 @@ pub enum Decision {
     Drop,
 }
 
+impl Decision {
+    /// Whether a later one may be made.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Wait | Self::Limited)
+    }
+}
+
 /// Traces that may begin in a second, by workload.
 #[derive(Debug)]
 struct Limit {

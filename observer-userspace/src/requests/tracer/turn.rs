@@ -1,6 +1,6 @@
 //! One record after the other, when its turn has come.
 
-use observer_common::requests::{Piece, direction};
+use observer_common::requests::{Piece, direction, flag};
 
 use super::Tracer;
 use super::connections::Slot;
@@ -22,7 +22,7 @@ impl Tracer {
         // Put back below; what is handled doesn't make records.
         let mut order = std::mem::take(&mut self.order);
         let due = order.due(until);
-        for index in 0..due {
+        for index in due.clone() {
             self.turn(&mut order, index, out);
         }
         order.done(due);
@@ -129,6 +129,15 @@ impl Tracer {
         self.happened(slot, None, out);
     }
 
+    /// Exchanges of a connection weren't followed; what was begun before is over.
+    fn skipped(&mut self, slot: Slot, blind: bool, out: &mut Output) {
+        let connection = self.connections.get_mut(slot);
+        if let Some(parser) = connection.and_then(|connection| connection.parser.as_mut()) {
+            parser.skipped(blind, &mut self.events);
+            self.happened(slot, None, out);
+        }
+    }
+
     fn piece(&mut self, slot: Option<Slot>, at: u64, bytes: &[u8], out: &mut Output) {
         let Some((piece, data)) = wire::piece(bytes) else {
             return;
@@ -137,6 +146,9 @@ impl Tracer {
             return;
         };
         self.connections.touch(slot, at);
+        if piece.flags & flag::SKIPPED != 0 {
+            self.skipped(slot, piece.flags & flag::BLIND != 0, out);
+        }
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
@@ -183,30 +195,30 @@ impl Tracer {
     /// Goes through what a parser said.
     fn happened(&mut self, slot: Slot, piece: Option<&Piece>, out: &mut Output) {
         let mut events = std::mem::take(&mut self.events.events);
-        let mut rest = events.drain(..).peekable();
-        while let Some(event) = rest.next() {
+        // Begins when it is known whether its caller is told right behind.
+        let mut begun = None;
+        for event in events.drain(..) {
+            if let Some((piece, number, at)) = begun.take() {
+                let caller = match &event {
+                    Event::Context { exchange, context } if *exchange == number => Some(context),
+                    _ => None,
+                };
+                self.begin(slot, piece, number, at, caller);
+                if caller.is_some() {
+                    continue;
+                }
+            }
             match event {
                 Event::Begun { exchange, at } => {
-                    let Some(piece) = piece else {
-                        continue;
-                    };
-                    let caller = match rest.peek() {
-                        Some(Event::Context {
-                            exchange: told,
-                            context,
-                        }) if *told == exchange => Some(*context),
-                        _ => None,
-                    };
-                    if caller.is_some() {
-                        rest.next();
-                    }
-                    self.begin(slot, piece, exchange, at, caller.as_ref());
+                    begun = piece.map(|piece| (piece, exchange, at));
                 }
                 Event::Context { exchange, context } => self.told(slot, exchange, &context),
-                Event::Ended(ended) => self.finish(slot, piece, *ended, out),
+                Event::Ended(ended) => self.finish(slot, piece, ended, out),
             }
         }
-        drop(rest);
+        if let Some((piece, number, at)) = begun {
+            self.begin(slot, piece, number, at, None);
+        }
         self.events.events = events;
         self.losses.failed += std::mem::take(&mut self.events.failed);
         let abandoned = std::mem::take(&mut self.events.abandoned);

@@ -1,0 +1,230 @@
+//! Which exchanges are followed, if not all of them are.
+//!
+//! Decided when the side that asks takes its turn. What a parser needs later
+//! on (a session's beginning, statements that are prepared under a name) is
+//! followed in any case, and what belongs to an exchange that has begun goes
+//! its way.
+
+use super::sniff::{SNIFFED, http1};
+use super::{Protocol, Sniffed};
+
+/// Numbers that stand for no request in [`crate::slot::Slot::request`].
+pub mod request {
+    /// The thread serves none that is known.
+    pub const NONE: u64 = 0;
+    /// It serves one that isn't followed: nor are the calls made for it.
+    pub const UNFOLLOWED: u64 = u64::MAX;
+}
+
+/// What begins where the side that asks takes its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    /// Another exchange; otherwise an earlier one goes on.
+    pub exchange: bool,
+    /// It is one for whoever counts exchanges.
+    pub counted: bool,
+    /// Later ones can't be understood without it.
+    pub needed: bool,
+}
+
+/// An earlier exchange goes on.
+const GOES_ON: Beginning = Beginning {
+    exchange: false,
+    counted: false,
+    needed: false,
+};
+/// An exchange begins.
+const BEGINS: Beginning = Beginning {
+    exchange: true,
+    counted: true,
+    needed: false,
+};
+/// An exchange begins that matters later.
+const NEEDED: Beginning = Beginning {
+    exchange: true,
+    counted: true,
+    needed: true,
+};
+
+/// Pieces of a Redis connection at whose beginning databases are chosen.
+const REDIS_START: u32 = 8;
+
+/// What begins a connection of HTTP/2 and is longer has a request behind it,
+/// most likely: 24 bytes, settings, a window update.
+const PREFACE: u32 = 100;
+
+/// HTTP/2's frame type HEADERS (RFC 9113, 6.2).
+const HEADERS: u8 = 1;
+
+/// What a piece of `length` bytes begins, by its first eight (in order, zeroes
+/// behind its end); `None` if they can't be read. `pieces` of the connection
+/// were followed before.
+#[inline(always)]
+pub fn beginning(protocol: u8, first: Option<u64>, length: u32, pieces: u32) -> Beginning {
+    let Some(first) = first else { return BEGINS };
+    if protocol == Protocol::Http1 as u8 {
+        http(first)
+    } else if protocol == Protocol::Postgres as u8 {
+        postgres(first)
+    } else if protocol == Protocol::MySql as u8 {
+        mysql(first)
+    } else if protocol == Protocol::Redis as u8 {
+        // SELECT with a database of one or two digits.
+        let select = first == u64::from_le_bytes(*b"*2\r\n$6\r\n") && length <= 24;
+        Beginning {
+            needed: select || pieces < REDIS_START,
+            ..BEGINS
+        }
+    } else if protocol == Protocol::Http2 as u8 {
+        let preface = first == u64::from_le_bytes(*b"PRI * HT");
+        Beginning {
+            counted: first.to_le_bytes()[3] == HEADERS || (preface && length > PREFACE),
+            ..BEGINS
+        }
+    } else {
+        BEGINS
+    }
+}
+
+/// Otherwise it is the rest of a body, or what a connection was upgraded to.
+#[inline(always)]
+fn http(first: u64) -> Beginning {
+    let bytes = first.to_le_bytes();
+    let mut message = [0; SNIFFED];
+    message[0] = bytes[0];
+    message[1] = bytes[1];
+    message[2] = bytes[2];
+    message[3] = bytes[3];
+    message[4] = bytes[4];
+    message[5] = bytes[5];
+    message[6] = bytes[6];
+    message[7] = bytes[7];
+    match http1(&message) {
+        Some(Sniffed { request: true, .. }) => BEGINS,
+        _ => GOES_ON,
+    }
+}
+
+/// Documentation, 55.7 "Message Formats".
+#[inline(always)]
+fn postgres(first: u64) -> Beginning {
+    let bytes = first.to_le_bytes();
+    let named = bytes[5] != 0;
+    match bytes[0] {
+        // A StartupMessage or one of its kin, which have no type.
+        0 => Beginning {
+            counted: false,
+            ..NEEDED
+        },
+        b'Q' | b'F' | b'B' | b'D' | b'E' => BEGINS,
+        // Parse, Close: of statements that are used later.
+        b'P' if !named => BEGINS,
+        b'P' | b'C' => NEEDED,
+        // Passwords, the data of COPY, Sync and Terminate alone.
+        _ => GOES_ON,
+    }
+}
+
+/// MySQL's source, "Client/Server Protocol", "Text Protocol" and others.
+#[inline(always)]
+fn mysql(first: u64) -> Beginning {
+    const QUIT: u8 = 1;
+    const INIT_DB: u8 = 2;
+    const QUERY: u8 = 3;
+    const CHANGE_USER: u8 = 17;
+    const STMT_PREPARE: u8 = 22;
+    const RESET_CONNECTION: u8 = 31;
+    let bytes = first.to_le_bytes();
+    // Number of the packet: a login, a file's contents.
+    if bytes[3] != 0 {
+        return GOES_ON;
+    }
+    match bytes[4] {
+        QUIT => GOES_ON,
+        INIT_DB | CHANGE_USER | STMT_PREPARE | RESET_CONNECTION => NEEDED,
+        // `USE …` chooses a database.
+        QUERY if bytes[5] | 0x20 == b'u' && bytes[6] | 0x20 == b's' && bytes[7] | 0x20 == b'e' => {
+            NEEDED
+        }
+        _ => BEGINS,
+    }
+}
+
+/// Whether the exchange with this `seed` is one of the 2^`share`th part that is
+/// followed. Both ends of a connection decide alike by the same seed.
+#[inline(always)]
+pub fn chosen(seed: u64, share: u32) -> bool {
+    share < crate::knobs::Knobs::NO_REQUESTS && mixed(seed) & ((1 << share) - 1) == 0
+}
+
+/// A seed's bits, mixed (the finalizer of splitmix64, but for its last step).
+#[inline(always)]
+pub fn mixed(seed: u64) -> u64 {
+    let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(protocol: Protocol, bytes: &[u8], pieces: u32) -> Beginning {
+        let mut first = [0; 8];
+        let n = bytes.len().min(8);
+        first[..n].copy_from_slice(&bytes[..n]);
+        let first = Some(u64::from_le_bytes(first));
+        beginning(protocol as u8, first, bytes.len() as u32, pieces)
+    }
+
+    /// Checks what is taken for an exchange, and what must be followed.
+    #[test]
+    fn exchanges_begin() {
+        use Protocol::*;
+        let cases: &[(Protocol, &[u8], Beginning)] = &[
+            (Http1, b"GET / HTTP/1.1\r\n", BEGINS),
+            (Http1, b"OPTIONS * HTTP/1.1\r\n", BEGINS),
+            (Http1, b"a body that goes on", GOES_ON),
+            (Http1, b"\x81\x85frame", GOES_ON),
+            (Postgres, b"Q\0\0\0\x0dselect 1\0", BEGINS),
+            (Postgres, b"P\0\0\0\x10\0select 1\0\0\0", BEGINS),
+            (Postgres, b"P\0\0\0\x12s1\0select 1\0\0\0", NEEDED),
+            (Postgres, b"B\0\0\0\x0e\0s1\0\0\0\0\0\0\0", BEGINS),
+            (Postgres, b"C\0\0\0\x08Ss1\0", NEEDED),
+            (Postgres, b"d\0\0\0\x081\t2\n", GOES_ON),
+            (Postgres, b"X\0\0\0\x04", GOES_ON),
+            (MySql, b"\x09\0\0\0\x03select 1", BEGINS),
+            (MySql, b"\x06\0\0\0\x03USE a", NEEDED),
+            (MySql, b"\x09\0\0\0\x16select 1", NEEDED),
+            (MySql, b"\x0a\0\0\0\x17\x01\0\0\0\0", BEGINS),
+            (MySql, b"\x20\0\0\x01\x85\xa6\xff\x01", GOES_ON),
+            (MySql, b"\x01\0\0\0\x01", GOES_ON),
+            (Redis, b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", BEGINS),
+            (Redis, b"*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n", NEEDED),
+            (Dns, b"\x12\x34\x01\x20\0\x01\0\0", BEGINS),
+            (Http2, b"\0\0\x04\x01\x04\0\0\0", BEGINS),
+        ];
+        for (protocol, bytes, expected) in cases {
+            assert_eq!(look(*protocol, bytes, 100), *expected, "{bytes:?}");
+        }
+        assert!(look(Redis, b"*1\r\n$4\r\nPING\r\n", 0).needed);
+        let window = look(Http2, b"\0\0\x04\x08\0\0\0\0", 9);
+        assert!(window.exchange && !window.counted);
+        let startup = look(Postgres, b"\0\0\0\x08\x04\xd2\x16\x2f", 0);
+        assert!(startup.needed && !startup.counted);
+        assert_eq!(beginning(Http1 as u8, None, 5, 0), BEGINS);
+    }
+
+    /// Checks that about the right part is chosen, of seeds in a row too.
+    #[test]
+    fn a_share_is_chosen() {
+        for (share, step) in [(0, 1), (1, 1), (4, 40), (4, 36), (7, 1)] {
+            let total = 1u64 << 16;
+            let chosen = (0..total).filter(|i| chosen(i * step, share)).count();
+            let expected = (total >> share) as f64;
+            let off = (chosen as f64 - expected).abs();
+            assert!(off <= 4.0 * expected.sqrt(), "{share}: {chosen}");
+        }
+        assert!(!chosen(0, crate::knobs::Knobs::NO_REQUESTS));
+    }
+}

@@ -1,0 +1,273 @@
+//! Which exchanges are followed, where the daemon wants only a share of them
+//! (`observer_common::knobs`). The others cost a look at their first bytes.
+//!
+//! A trace is to be whole or absent: calls go the way of the request for which
+//! they are made, and a server on the same host that of its client. Both ends
+//! know an exchange by where it begins in the stream.
+
+use aya_ebpf::btf_maps::Array;
+use aya_ebpf::macros::btf_map;
+use observer_common::knobs::Knobs;
+use observer_common::offsets::MISSING;
+use observer_common::requests::{
+    Connection, Protocol, beginning, chosen, direction, flag, mixed, protocol_state, request, role,
+};
+use observer_common::slot::Slot;
+use observer_common::tally::Kind as Tally;
+
+use super::capture::{self, Source};
+use super::connection::Kind;
+use super::socket::{Socket, peek};
+use super::turned;
+use crate::identity::anyone_here;
+use crate::kernel::offset;
+use crate::knobs::knobs;
+use crate::tally;
+
+/// Choices of clients that are remembered for their servers; a power of two.
+const CHOICES: usize = 4096;
+
+/// By a part of the seed: the seed, and in bit 0 whether the client follows it.
+#[btf_map]
+static REQUEST_CHOICES: Array<u64, CHOICES> = Array::new();
+
+/// A piece of a recognised connection.
+pub struct Next {
+    /// One of [`direction`].
+    pub way: u8,
+    /// Whether that is another than before.
+    pub turn: bool,
+    /// Bytes.
+    pub length: u32,
+    /// Whether it is a message of its own.
+    pub datagram: bool,
+}
+
+#[inline(always)]
+fn asks(connection: &Connection, way: u8) -> bool {
+    (connection.role == role::SERVER) == (way == direction::RECEIVED)
+}
+
+/// Whether exchanges begin without a turn, too.
+#[inline(always)]
+fn overlaps(connection: &Connection) -> bool {
+    connection.protocol == Protocol::Http2 as u8 || connection.protocol == Protocol::Dns as u8
+}
+
+/// Handles a piece with which nothing can begin, of an exchange that isn't
+/// followed; false if it isn't one.
+#[inline(always)]
+pub fn passes_by(connection: &mut Connection, way: u8) -> bool {
+    if connection.flags & flag::UNFOLLOWED == 0
+        || connection.protocol >= protocol_state::TLS_RECORDS
+    {
+        return false;
+    }
+    let turns = connection.direction != way + 1;
+    if asks(connection, way) && (turns || overlaps(connection)) {
+        return false;
+    }
+    if turns {
+        turned(connection, way);
+        if let Some(slot) = anyone_here() {
+            serves(connection, slot, way);
+        }
+    }
+    true
+}
+
+/// Whether the next piece belongs to an exchange that is followed. `seed` says
+/// by which number both ends know it.
+#[inline(always)]
+pub fn follows(
+    connection: &mut Connection,
+    slot: &mut Slot,
+    source: &Source,
+    next: &Next,
+    seed: impl FnOnce(&Connection) -> u64,
+) -> bool {
+    let share = knobs().request_share;
+    let was = connection.flags & flag::UNFOLLOWED != 0;
+    if share == 0 && !was {
+        return true;
+    }
+    let asks = asks(connection, next.way);
+    if asks && (next.turn || overlaps(connection)) {
+        let begins = begins(connection, source, next.length);
+        if next.turn && begins & EXCHANGE != 0 {
+            let needed = begins & NEEDED != 0;
+            if chooses(connection, slot, share, needed, seed) {
+                if was {
+                    connection.flags |= flag::SKIPPED;
+                }
+                if connection.announced == 0 {
+                    connection.flags |= (was as u8) * flag::MIDSTREAM;
+                }
+                connection.flags &= !flag::UNFOLLOWED;
+            } else {
+                connection.flags |= flag::UNFOLLOWED | (needed as u8) * flag::BLIND;
+            }
+        }
+        let counted = begins & COUNTED != 0 && (next.turn || next.datagram || !is_dns(connection));
+        if connection.flags & flag::UNFOLLOWED != 0 && counted {
+            let label = u32::from(connection.protocol) | u32::from(connection.role) << 8;
+            requests_unfollowed(slot.workload, label);
+        }
+    }
+    if connection.flags & flag::UNFOLLOWED == 0 {
+        return true;
+    }
+    if next.turn {
+        serves(connection, slot, next.way);
+    }
+    false
+}
+
+#[inline(always)]
+fn is_dns(connection: &Connection) -> bool {
+    connection.protocol == Protocol::Dns as u8
+}
+
+/// Whether an exchange that begins is followed.
+#[inline(always)]
+fn chooses(
+    connection: &Connection,
+    slot: &Slot,
+    share: u32,
+    needed: bool,
+    seed: impl FnOnce(&Connection) -> u64,
+) -> bool {
+    if share == 0 || share >= Knobs::NO_REQUESTS {
+        return share == 0;
+    }
+    let was = connection.flags & flag::UNFOLLOWED != 0;
+    let streams = connection.protocol == Protocol::Http2 as u8;
+    // Its heads are told by what went before: all of a connection or nothing.
+    if streams && (connection.number != 0 || was) {
+        return !was;
+    }
+    if needed {
+        return true;
+    }
+    let seed = seed(connection);
+    let Some(choice) = REQUEST_CHOICES.get_ptr_mut(mixed(seed) as u32 & (CHOICES as u32 - 1))
+    else {
+        return false;
+    };
+    if connection.role == role::CLIENT {
+        let made_for = if connection.connected != 0 {
+            connection.request
+        } else {
+            slot.request
+        };
+        if made_for != request::NONE && !streams {
+            let follow = made_for != request::UNFOLLOWED;
+            // SAFETY: a map value; whoever reads it compares the seed.
+            unsafe { choice.write_volatile(seed << 1 | follow as u64) };
+            return follow;
+        }
+    } else {
+        // SAFETY: as above.
+        let choice = unsafe { choice.read_volatile() };
+        if choice >> 1 == seed {
+            return choice & 1 != 0;
+        }
+    }
+    chosen(seed, share)
+}
+
+/// Which request the thread serves, where a turn of an exchange that isn't
+/// followed begins.
+#[inline(always)]
+fn serves(connection: &mut Connection, slot: &mut Slot, way: u8) {
+    match (connection.role == role::SERVER, way) {
+        (true, direction::RECEIVED) => {
+            connection.request = request::UNFOLLOWED;
+            slot.request = request::UNFOLLOWED;
+        }
+        (true, _) => {
+            if slot.request == request::UNFOLLOWED {
+                slot.request = request::NONE;
+            }
+        }
+        (false, direction::SENT) => {
+            if connection.connected == 0 {
+                connection.request = slot.request;
+            }
+            connection.connected = 0;
+        }
+        (false, _) => {
+            if connection.request != request::NONE {
+                slot.request = connection.request;
+            }
+        }
+    }
+}
+
+/// By which number both ends of a socket's connection know an exchange that
+/// begins with a piece of `length` bytes; never 0, 62 bits.
+#[inline(always)]
+pub fn seed(sk: impl Socket, kind: Kind, connection: &Connection, way: u8, length: u32) -> u64 {
+    if matches!(kind, Kind::Tcp)
+        && let Some(position) = sk.position(way)
+    {
+        return 1 << 40 | u64::from(position.wrapping_sub(length));
+    }
+    if matches!(kind, Kind::Unix) && offset!(unix_peer) != MISSING {
+        // Both addresses, read from memory as the verifier lets nobody
+        // calculate with pointers.
+        let offset = u64::from(offset!(unix_peer));
+        let own: u64 = peek(sk.unix_peer() + offset);
+        let peer: u64 = peek(own + offset);
+        return turn_seed(own ^ peer, connection);
+    }
+    turn_seed(connection.id, connection)
+}
+
+/// The same by `pair`, a number that belongs to a connection, and its turn.
+#[inline(always)]
+pub fn turn_seed(pair: u64, connection: &Connection) -> u64 {
+    (pair ^ u64::from(connection.turns) << 44) & ((1 << 62) - 1) | 1
+}
+
+/// Bits of [`requests_begins`].
+const EXCHANGE: u32 = 1;
+const COUNTED: u32 = 2;
+const NEEDED: u32 = 4;
+
+#[inline(always)]
+fn begins(connection: &Connection, source: &Source, length: u32) -> u32 {
+    let (shape, address) = source.place();
+    // The first bytes of a connection are always looked at in the same way.
+    let pieces = if connection.number < 255 {
+        connection.number
+    } else {
+        255
+    };
+    let kind = u32::from(connection.protocol) | pieces << 8;
+    requests_begins(kind, shape, address, length)
+}
+
+/// What a piece begins: see [`beginning`]. `kind` is the protocol and, from bit
+/// 8 on, how many pieces were before, at most 255.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn requests_begins(kind: u32, shape: u32, address: u64, length: u32) -> u32 {
+    let first = capture::first(shape, address, length);
+    let begins = beginning(kind as u8, first, length, kind >> 8);
+    begins.exchange as u32 * EXCHANGE
+        | begins.counted as u32 * COUNTED
+        | begins.needed as u32 * NEEDED
+}
+
+/// Counts an exchange that isn't followed.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn requests_unfollowed(workload: u32, label: u32) -> u32 {
+    tally::count(Tally::RequestUnfollowed, workload, u64::from(label), 1);
+    0
+}
