@@ -108,6 +108,7 @@ const REDIS: (&str, &str) = ("redis-server", "redis-server");
 // Its own programs are in nobody's path.
 const POSTGRESQL: (&str, &str) = ("pg_createcluster", "postgresql");
 const PROBEE: (&str, &str) = ("probee", peers::FROM_CRATES);
+const PROFILERS: &[(&str, &str)] = &[BPFTRACE, BCC, PERF, PROBEE];
 
 /// All, in the order in which they run.
 pub const ALL: &[Benchmark] = &[
@@ -120,7 +121,8 @@ pub const ALL: &[Benchmark] = &[
         .needs(&[BPFTRACE, LIBBPF, BCC])
         .thorough(),
     Benchmark::new("idle", idle::run).needs(&[BPFTRACE, PROBEE]),
-    Benchmark::new("profile/record", profile::record::run).needs(&[PERF, PROBEE]),
+    Benchmark::new("profile/fp", profile::record::with_frame_pointers).needs(PROFILERS),
+    Benchmark::new("profile/no-fp", profile::record::without_frame_pointers).needs(PROFILERS),
     Benchmark::new("profile/sample", profile::sample::run).needs(&[PERF, PROBEE]),
     Benchmark::new("profile/run", profile::steady::run),
     Benchmark::new("profile/many", profile::many::run).thorough(),

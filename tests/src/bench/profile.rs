@@ -5,5 +5,6 @@ pub mod record;
 pub mod sample;
 pub mod stacks;
 pub mod steady;
+pub mod tools;
 
 pub use super::peers::probee;

@@ -16,7 +16,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::machine;
+use super::{daemon, machine};
 use crate::chain::source;
 
 /// The compiled program's name, by which profilers report it.
@@ -43,6 +43,12 @@ impl Programs {
     /// Compiles the program without frame pointers.
     pub fn pulse(&self) -> Result<PathBuf> {
         self.compile(COMM, &[])
+    }
+
+    /// Compiles it with frame pointers in all that lies between `main` and `leaf`.
+    pub fn pulse_with_frame_pointers(&self) -> Result<PathBuf> {
+        let flags = ["-fno-omit-frame-pointer", "-DOWN_SORT"];
+        self.compile(COMM, &flags)
     }
 
     /// `count` copies that differ by their build ids. Every second one is
@@ -105,12 +111,30 @@ impl Herd {
         let mut herd = Self::default();
         for cpu in 0..machine::cpus() {
             herd.start(program, [LONG, "1000", "0"])?;
-            let pid = herd.0.last().map_or(0, Child::id);
-            let mut set = CpuSet::new();
-            set.set(cpu)?;
-            sched_setaffinity(Pid::from_raw(pid.try_into()?), &set)?;
+            herd.bind_last(cpu)?;
         }
         Ok(herd)
+    }
+
+    fn bind_last(&self, cpu: usize) -> Result<()> {
+        let pid = self.0.last().map_or(0, Child::id);
+        let mut set = CpuSet::new();
+        set.set(cpu)?;
+        Ok(sched_setaffinity(Pid::from_raw(pid.try_into()?), &set)?)
+    }
+
+    /// The same, which say how much they did in files in this folder.
+    fn counting(program: &Path, folder: &Path) -> Result<(Self, Vec<PathBuf>)> {
+        let mut herd = Self::default();
+        let mut counters = Vec::new();
+        for cpu in 0..machine::cpus() {
+            let counter = folder.join(format!("rounds-{cpu}"));
+            herd.0
+                .push(start(program, [LONG, "1000", "0"], Some(&counter))?);
+            herd.bind_last(cpu)?;
+            counters.push(counter);
+        }
+        Ok((herd, counters))
     }
 
     /// Each of the programs once, which burn `busy` of CPU time every `period`.
@@ -133,7 +157,7 @@ impl Herd {
     }
 
     fn start(&mut self, program: &Path, arguments: [&str; 3]) -> Result<()> {
-        self.0.push(start(program, arguments)?);
+        self.0.push(start(program, arguments, None)?);
         Ok(())
     }
 }
@@ -144,10 +168,61 @@ impl Drop for Herd {
     }
 }
 
+/// How far busy programs have got.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Rounds of work.
+    pub rounds: f64,
+    /// CPU seconds, all together.
+    pub cpu: f64,
+}
+
+impl Done {
+    /// Rounds per CPU second since then.
+    pub fn rate_since(&self, before: &Self) -> f64 {
+        (self.rounds - before.rounds) / (self.cpu - before.cpu)
+    }
+}
+
+/// A program on each CPU that never pauses and says how much it does.
+pub struct Busy {
+    herd: Herd,
+    counters: Vec<PathBuf>,
+    _folder: TempDir,
+}
+
+impl Busy {
+    /// Starts them.
+    pub fn start(program: &Path) -> Result<Self> {
+        let folder = TempDir::new().context("cannot make a temporary folder")?;
+        let (herd, counters) = Herd::counting(program, folder.path())?;
+        // Until they have made their files.
+        std::thread::sleep(Duration::from_millis(200));
+        Ok(Self {
+            herd,
+            counters,
+            _folder: folder,
+        })
+    }
+
+    /// What they have done so far.
+    pub fn done(&self) -> Result<Done> {
+        let mut done = Done::default();
+        for (child, counter) in self.herd.0.iter().zip(&self.counters) {
+            let bytes = fs::read(counter).context("a busy program ended")?;
+            let bytes: [u8; 8] = bytes.try_into().unwrap_or_default();
+            done.rounds += u64::from_ne_bytes(bytes) as f64;
+            done.cpu += daemon::cpu_seconds(child.id())?;
+        }
+        Ok(done)
+    }
+}
+
 /// Starts one; it ends with the thread that called this.
-fn start(program: &Path, arguments: [&str; 3]) -> Result<Child> {
+fn start(program: &Path, arguments: [&str; 3], counter: Option<&Path>) -> Result<Child> {
     Command::new(program)
         .args(arguments)
+        .args(counter)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -249,7 +324,7 @@ fn churn(programs: &[PathBuf], pace: Pace, stop: &AtomicBool, counts: &Counts) -
             let program = &programs[started as usize % programs.len()];
             running
                 .0
-                .push_back(start(program, [&life, &busy, &period])?);
+                .push_back(start(program, [&life, &busy, &period], None)?);
             started += 1;
         }
         counts.started.store(started, Ordering::Relaxed);

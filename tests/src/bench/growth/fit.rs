@@ -25,8 +25,8 @@ impl Fit {
                 .sum()
         };
         let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
-        // Also no number, of no points.
-        if !(xx > 0.0) {
+        // No number at all, of no points.
+        if xx.is_nan() || xx <= 0.0 {
             return None;
         }
         let slope = xy / xx;

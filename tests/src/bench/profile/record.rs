@@ -1,304 +1,401 @@
 //! What a recording costs from its start to its end, beside other profilers,
-//! and how much of the stacks each gets.
+//! what the recorded programs pay for it, and how much of the stacks each gets.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use observer_userspace::kernel::stats;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::stacks::{self, Quality};
-use crate::bench::peers::{self, Spent, Tool};
-use crate::bench::pulse::{Herd, Programs};
+use super::stacks::Quality;
+use super::tools::{Recording, Who};
+use crate::bench::peers::Spent;
+use crate::bench::pulse::{Busy, Programs};
 use crate::bench::report::{Section, Target};
 use crate::bench::stats::{Spread, median};
-use crate::bench::{Options, machine};
-use crate::observer_bin;
+use crate::bench::{Options, daemon, interrupt, machine};
 
 /// Samples per second and CPU.
-const FREQUENCY: &str = "99";
+const RATES: [u32; 2] = [99, 999];
 
-/// How much longer than the recording a tool may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// From a tool's start to where the recorded programs' work is measured: by then
+/// all of them record.
+const SETTLED: Duration = Duration::from_millis(1500);
 
-/// Who records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    Observer,
-    Probee,
-    Perf,
+/// How long their work is measured without a tool, before and after each.
+const BARE: Duration = Duration::from_secs(1);
+
+/// A peer's stacks are worth a comparison if this share of them is complete.
+const GOOD: f64 = 0.9;
+
+/// Who used more CPU seconds than this has had its turn.
+const TOO_DEAR: f64 = 20.0;
+
+/// A program to record, and who does.
+struct Case {
+    name: &'static str,
+    title: &'static str,
+    /// How it was compiled.
+    program: &'static str,
+    compile: fn(&Programs) -> Result<PathBuf>,
+    /// Where complete stacks begin.
+    roots: &'static [&'static str],
+    whos: &'static [Who],
+}
+
+/// With frame pointers.
+const WITH: Case = Case {
+    name: "profile/fp",
+    title: "what a recording of programs with frame pointers costs",
+    program: "a sort of its own, with frame pointers in all of its functions (but none in libc, so a stack is \
+              complete that reaches `main`)",
+    compile: Programs::pulse_with_frame_pointers,
+    roots: &["_start", "__libc_start", "main"],
+    whos: &[
+        Who::Observer,
+        Who::Probee { dwarf: false },
+        Who::Perf { dwarf: false },
+        Who::Bpftrace,
+        Who::Bcc,
+        Who::Lightswitch,
+    ],
+};
+
+/// Without, as distributions compile.
+const WITHOUT: Case = Case {
+    name: "profile/no-fp",
+    title: "what a recording of programs without frame pointers costs",
+    program: "libc's `qsort`, compiled with `-O2 -fomit-frame-pointer` (a stack is complete that begins at \
+              `_start`)",
+    compile: Programs::pulse,
+    roots: &["_start"],
+    whos: &[
+        Who::Observer,
+        Who::Probee { dwarf: true },
+        Who::Perf { dwarf: true },
+        Who::Bpftrace,
+        Who::Bcc,
+        Who::Lightswitch,
+    ],
+};
+
+/// Runs it with frame pointers.
+pub fn with_frame_pointers(options: &Options) -> Result<Section> {
+    WITH.run(options)
+}
+
+/// Runs it without.
+pub fn without_frame_pointers(options: &Options) -> Result<Section> {
+    WITHOUT.run(options)
 }
 
 /// One run of a tool.
 struct Run {
     spent: Spent,
-    /// What came of it, if it was asked for collapsed stacks.
+    /// Seconds that its BPF programs ran.
+    bpf: f64,
+    /// How fast the programs were meanwhile, to how fast without it.
+    speed: f64,
+    /// Samples that were to be had.
+    expected: f64,
     quality: Option<Quality>,
 }
 
-impl Who {
-    const ALL: [Self; 3] = [Self::Observer, Self::Probee, Self::Perf];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Observer => "observer record",
-            Self::Probee => "probee --dwarf",
-            Self::Perf => "perf record --call-graph dwarf, perf script",
-        }
-    }
-
-    /// Why it can't be measured here, if it can't.
-    fn missing(self) -> Option<String> {
-        let there = match self {
-            Self::Observer => true,
-            Self::Probee => super::probee().is_some_and(|path| path.is_file()),
-            Self::Perf => peers::find("perf").is_some(),
-        };
-        let why = match self {
-            Self::Probee => "is neither where OBSERVER_PROBEE says nor in PATH",
-            _ => "is not in PATH",
-        };
-        (!there).then(|| format!("it {why}"))
-    }
-
-    /// Records to a picture, or to stacks in a form that can be judged.
-    fn run(self, seconds: u64, folder: &Path, judged: bool) -> Result<Run> {
-        let out = folder.join(if judged { "out.folded" } else { "out.svg" });
-        let lines = |judged: bool, parse: fn(&str) -> Vec<_>| -> Result<Option<Quality>> {
-            if !judged {
-                return Ok(None);
-            }
-            let text = fs::read(&out).context("it wrote nothing")?;
-            Ok(Some(Quality::of(&parse(&String::from_utf8_lossy(&text)))))
-        };
-        let limit = Duration::from_secs(seconds) + PATIENCE;
-        match self {
-            Self::Observer => {
-                let mut command = Command::new(observer_bin());
-                command.args(["record", "--frequency", FREQUENCY, "--duration"]);
-                command.arg(format!("{seconds}s")).arg("-o").arg(&out);
-                let spent = Tool::start(&mut command)?.spent(limit)?;
-                let quality = lines(judged, stacks::folded)?;
-                Ok(Run { spent, quality })
-            }
-            Self::Probee => {
-                let mut command = Command::new(super::probee().context("it isn't there")?);
-                command.args(["--dwarf", "-f", FREQUENCY, "-t"]);
-                command
-                    .arg((seconds * 1000).to_string())
-                    .arg("-o")
-                    .arg(&out);
-                peers::with_tracefs(&mut command);
-                let spent = Tool::start(&mut command)?.spent(limit)?;
-                let quality = lines(judged, stacks::folded)?;
-                Ok(Run { spent, quality })
-            }
-            Self::Perf => {
-                let spent = perf(seconds, folder, &out, limit)?;
-                let quality = lines(judged, stacks::perf_script)?;
-                Ok(Run { spent, quality })
-            }
-        }
+impl Run {
+    fn cpu(&self) -> f64 {
+        self.spent.cpu() + self.bpf
     }
 }
 
-/// Recording, and reading the recording: only the latter walks the stacks.
-fn perf(seconds: u64, folder: &Path, out: &Path, limit: Duration) -> Result<Spent> {
-    let data = folder.join("perf.data");
-    let mut record = Command::new("perf");
-    record.args([
-        "record",
-        "-q",
-        "-F",
-        FREQUENCY,
-        "--call-graph",
-        "dwarf",
-        "-a",
-    ]);
-    record.arg("-o").arg(&data);
-    record.args(["--", "sleep"]).arg(seconds.to_string());
-    let recorded = Tool::start(&mut record)?.spent(limit)?;
-    let mut script = Command::new("sh");
-    script.args([
-        "-c",
-        "exec perf script -F comm,pid,ip,sym -i \"$0\" >\"$1\"",
-    ]);
-    let read = Tool::start(script.arg(&data).arg(out))?.spent(limit)?;
-    Ok(Spent {
-        user: recorded.user + read.user,
-        system: recorded.system + read.system,
-        peak: recorded.peak.max(read.peak),
-        printed: recorded.printed + &read.printed,
-    })
-}
-
-/// A tool's rounds.
+/// A tool's runs at one rate.
 struct Series {
     who: Who,
-    rounds: Vec<Spent>,
-    quality: Option<Quality>,
+    rate: u32,
+    runs: Vec<Run>,
     /// Why there are no more.
     failure: Option<String>,
 }
 
 impl Series {
-    fn of(&self, figure: impl Fn(&Spent) -> f64) -> Vec<f64> {
-        self.rounds.iter().map(figure).collect()
+    fn of(&self, figure: impl Fn(&Run) -> f64) -> Vec<f64> {
+        self.runs.iter().map(figure).collect()
+    }
+
+    /// Unless it failed, or takes too long to be run again.
+    fn has_a_turn(&self) -> bool {
+        self.failure.is_none() && self.runs.iter().all(|run| run.cpu() < TOO_DEAR)
+    }
+
+    /// A share of the samples of all runs, or nothing.
+    fn share(&self, figure: fn(&Quality) -> f64) -> Option<f64> {
+        let shares = self.runs.iter().filter_map(|run| run.quality.as_ref());
+        let shares: Vec<f64> = shares.map(figure).collect();
+        (!shares.is_empty()).then(|| median(&shares))
     }
 }
 
-/// Runs it.
-pub fn run(options: &Options) -> Result<Section> {
-    let (rounds, seconds) = if options.quick { (1, 3) } else { (3, 10) };
-    let programs = Programs::new()?;
-    let pulse: PathBuf = programs.pulse()?;
-    let busy = Herd::busy(&pulse)?;
-    let folder = TempDir::new()?;
-    let mut series = Who::ALL.map(|who| Series {
-        who,
-        rounds: Vec::new(),
-        quality: None,
-        failure: who.missing(),
-    });
-    let mut said = None;
-    for round in 0..=rounds {
-        let judged = round == rounds;
-        match judged {
-            true => eprintln!("profile/record: the stacks"),
-            false => eprintln!("profile/record: round {} of {rounds}", round + 1),
+impl Case {
+    /// Why it isn't measured at all.
+    fn left_out(&self, who: Who, rate: u32, options: &Options) -> Option<String> {
+        if options.quick && who == (Who::Perf { dwarf: true }) && rate > RATES[0] {
+            return Some("reading its recording takes a minute; left out of a quick run".into());
         }
-        for one in series.iter_mut().filter(|one| one.failure.is_none()) {
-            match one.who.run(seconds, folder.path(), judged) {
-                Ok(run) => {
-                    if one.who == Who::Observer && judged {
-                        said = own_word(&run.spent.printed);
+        who.usable().err().map(|error| format!("{error:#}"))
+    }
+
+    fn run(&self, options: &Options) -> Result<Section> {
+        let (rounds, seconds) = if options.quick { (1, 4) } else { (3, 10) };
+        let programs = Programs::new()?;
+        let busy = Busy::start(&(self.compile)(&programs)?)?;
+        let folder = TempDir::new()?;
+        let mut all = Vec::new();
+        for rate in RATES {
+            let mut series: Vec<Series> = self
+                .whos
+                .iter()
+                .map(|who| Series {
+                    who: *who,
+                    rate,
+                    runs: Vec::new(),
+                    failure: self.left_out(*who, rate, options),
+                })
+                .collect();
+            for round in 1..=rounds {
+                let recording = Recording {
+                    rate,
+                    seconds,
+                    folder: folder.path(),
+                };
+                let mut before = bare(&busy)?;
+                for one in series.iter_mut().filter(|one| one.has_a_turn()) {
+                    interrupt::check()?;
+                    let run = self.turn(one.who, recording, &busy);
+                    let after = bare(&busy)?;
+                    match run {
+                        Ok(mut run) => {
+                            run.speed /= (before + after) / 2.0;
+                            eprintln!(
+                                "{}: {rate} Hz, round {round} of {rounds}: {}: {:.2} s",
+                                self.name,
+                                one.who.name(),
+                                run.cpu()
+                            );
+                            one.runs.push(run);
+                        }
+                        Err(error) => one.failure = Some(format!("{error:#}")),
                     }
-                    one.quality = run.quality;
-                    if !judged {
-                        one.rounds.push(run.spent);
-                    }
+                    before = after;
                 }
-                Err(error) => one.failure = Some(format!("{error:#}")),
             }
+            all.append(&mut series);
         }
+        drop(busy);
+        Ok(self.section(&all, rounds, seconds))
     }
-    drop(busy);
-    let expected = seconds * 99 * machine::cpus() as u64;
-    Ok(section(&series, rounds, seconds, expected, said))
-}
 
-/// What `observer record` says itself about the stacks of everybody on the
-/// machine.
-fn own_word(printed: &str) -> Option<String> {
-    let said = printed
-        .lines()
-        .find(|line| line.contains("with complete stacks"));
-    said.map(str::to_owned)
-}
-
-fn section(
-    series: &[Series],
-    rounds: u64,
-    seconds: u64,
-    expected: u64,
-    said: Option<String>,
-) -> Section {
-    let cpu = |who: Who| {
-        let found = series.iter().find(|one| one.who == who);
-        found.map(|one| one.of(Spent::cpu)).unwrap_or_default()
-    };
-    let observer = cpu(Who::Observer);
-    let mut rows = Vec::new();
-    let mut data = serde_json::Map::new();
-    let mut notes = Vec::new();
-    for one in series {
-        let name = one.who.name();
-        if let Some(failure) = &one.failure {
-            notes.push(format!("{name} can't be measured here: {failure}"));
-        }
-        let spent = one.of(Spent::cpu);
-        let Some(total) = Spread::of(&spent) else {
-            continue;
-        };
-        let (user, system) = (one.of(|s| s.user), one.of(|s| s.system));
-        let peak = one.of(|s| s.peak).into_iter().fold(0.0, f64::max);
-        let ratio = Spread::of(&ratios(&spent, &observer));
-        let mut row = vec![
-            name.to_string(),
-            total.text(2),
-            format!("{:.2} + {:.2}", median(&user), median(&system)),
-            ratio.map_or("–".into(), |ratio| ratio.text(2)),
-            format!("{peak:.0} MB"),
-        ];
-        row.extend(
-            one.quality
-                .map_or(["–", "–", "–"].map(String::from), |quality| {
-                    [
-                        quality.samples.to_string(),
-                        format!("{:.1} %", quality.complete * 100.0),
-                        format!("{:.1} %", quality.whole_chain * 100.0),
-                    ]
-                }),
-        );
-        rows.push(row);
-        let numbers = json!({
-            "cpu_seconds": total.json(),
-            "user_seconds": median(&user),
-            "system_seconds": median(&system),
-            "to_observer": ratio.map(|ratio| ratio.json()),
-            "peak_mb": peak,
-            "samples": one.quality.map(|q| q.samples),
-            "complete": one.quality.map(|q| q.complete),
-            "whole_chain": one.quality.map(|q| q.whole_chain),
+    /// One recording. The speed is still in rounds per CPU second.
+    fn turn(&self, who: Who, recording: Recording<'_>, busy: &Busy) -> Result<Run> {
+        let (pid, over) = (AtomicU32::new(0), AtomicBool::new(false));
+        let enabled = stats::enable()?;
+        let (recorded, watched) = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| watch(recording, busy, &pid, &over));
+            let recorded = who.record(recording, &|now| pid.store(now, Ordering::Relaxed));
+            over.store(true, Ordering::Relaxed);
+            (recorded, watching.join())
         });
-        data.insert(name.to_string(), numbers);
+        drop(enabled);
+        let recorded = recorded?;
+        let watched = watched.ok().context("a thread panicked")??;
+        Ok(Run {
+            quality: recorded.lines.map(|lines| Quality::of(&lines, self.roots)),
+            spent: recorded.spent,
+            bpf: watched.bpf,
+            speed: watched.speed,
+            expected: watched.cpus * f64::from(recording.rate) * recording.seconds as f64,
+        })
     }
-    let to_probee = ratios(&observer, &cpu(Who::Probee));
-    let targets = Spread::of(&to_probee).map(|ratio| Target {
-        what: "CPU of observer record, against probee's".into(),
-        measured: ratio.median,
-        limit: 0.5,
-        unit: "",
-    });
-    notes.extend(said.map(|said| {
-        format!("observer's own word on the stacks of everybody who ran on the machine: {said}")
-    }));
-    notes.push(format!("load average after it: {}", machine::load()));
-    Section {
-        name: "profile/record",
-        title: "what a recording costs".into(),
-        method: format!(
-            "On each CPU a process is busy in a chain of 20 functions, called from the compare \
-             function of libc's `qsort` and compiled with `-O2 -fomit-frame-pointer`. The tools record \
-             the whole machine, {FREQUENCY} Hz, {seconds} s, to an SVG (perf: to what `perf script` prints), \
-             one after the other, {rounds} × in turn. CPU is user and system time in seconds from the \
-             tool's start to its end with that of its children, the median with its quartiles, a ratio \
-             the median of the ratios within a round; the peak is the highest resident memory of all \
-             rounds. Of a further run to collapsed stacks: how many samples of the two processes there \
-             are (about {expected} were to be had, less where others ran), the share of them that \
-             is complete (begins at `_start`, or at frames without a name and then `_start`, and has no gap or \
-             disorder as far as it goes) and the share that \
-             has the whole chain to its leaf (where all are complete, the rest was sampled in `qsort` or on \
-             the way down)."
+}
+
+/// What was seen of a tool and of the programs while it ran.
+struct Watched {
+    bpf: f64,
+    /// Rounds per CPU second.
+    speed: f64,
+    /// CPUs' worth of time that the programs had.
+    cpus: f64,
+}
+
+/// Looks at both until the tool is `over`.
+fn watch(
+    recording: Recording<'_>,
+    busy: &Busy,
+    pid: &AtomicU32,
+    over: &AtomicBool,
+) -> Result<Watched> {
+    let begin = Instant::now();
+    let mut bpf: f64 = 0.0;
+    let mut look = |until: Duration| {
+        while begin.elapsed() < until && !over.load(Ordering::Relaxed) {
+            bpf = bpf.max(daemon::bpf(pid.load(Ordering::Relaxed)).0);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    look(SETTLED);
+    let (first, at) = (busy.done()?, begin.elapsed());
+    look(Duration::from_secs(recording.seconds));
+    let (last, end) = (busy.done()?, begin.elapsed());
+    look(Duration::MAX);
+    Ok(Watched {
+        bpf,
+        speed: last.rate_since(&first),
+        cpus: (last.cpu - first.cpu) / (end - at).as_secs_f64(),
+    })
+}
+
+/// Rounds per CPU second without a tool.
+fn bare(busy: &Busy) -> Result<f64> {
+    let first = busy.done()?;
+    std::thread::sleep(BARE);
+    Ok(busy.done()?.rate_since(&first))
+}
+
+impl Case {
+    fn section(&self, all: &[Series], rounds: usize, seconds: u64) -> Section {
+        let mut rows = Vec::new();
+        let mut data = serde_json::Map::new();
+        let mut notes = Vec::new();
+        let mut targets = Vec::new();
+        for rate in RATES {
+            let series: Vec<&Series> = all.iter().filter(|one| one.rate == rate).collect();
+            let observer = series.iter().find(|one| one.who == Who::Observer);
+            let observer = observer.map(|one| one.of(Run::cpu)).unwrap_or_default();
+            // The cheapest of those that do the job.
+            let mut best: Option<(Spread, &str)> = None;
+            for one in &series {
+                let name = one.who.name();
+                if let Some(failure) = &one.failure
+                    && (rate == RATES[0] || one.who.usable().is_ok())
+                {
+                    notes.push(format!("{rate} Hz: {name} isn't measured: {failure}"));
+                }
+                let Some(total) = Spread::of(&one.of(Run::cpu)) else {
+                    continue;
+                };
+                let good = one.share(|q| q.complete).is_some_and(|share| share >= GOOD);
+                if one.who != Who::Observer && good {
+                    let ratio = Spread::of(&ratios(&observer, &one.of(Run::cpu)));
+                    best = best
+                        .into_iter()
+                        .chain(ratio.map(|ratio| (ratio, name)))
+                        .max_by(|a, b| a.0.median.total_cmp(&b.0.median));
+                }
+                rows.push(row(one, total, &observer));
+                data.insert(format!("{rate} Hz, {name}"), numbers(one, total));
+            }
+            targets.extend(best.map(|(ratio, name)| Target {
+                what: format!("{rate} Hz: CPU of observer record, against {name}'s"),
+                measured: ratio.median,
+                limit: 0.5,
+                unit: "",
+            }));
+        }
+        notes.push(
+            "lightswitch finds no stacks on a kernel without modules (it reads /proc/modules), so it records \
+             without making a profile; it takes prime rates only"
+                .into(),
+        );
+        notes.push(format!("load average after it: {}", machine::load()));
+        Section {
+            name: self.name,
+            title: self.title.into(),
+            method: format!(
+                "On each CPU a process is busy in a chain of 20 functions, called from the compare function of {}. \
+                 The tools record the whole machine for {seconds} s and write collapsed stacks (perf: what `perf \
+                 script` prints), one after the other, {rounds} × in turn. `speed` is how much the processes do per \
+                 CPU second while they are recorded, to what they do just before and after. CPU is user and system \
+                 time in seconds from the tool's start to its end with that of its children, and the time that \
+                 its BPF programs ran (in the processes' time); the median with its quartiles, a ratio the \
+                 median of the ratios within a round. perf samples in the kernel, which only `speed` shows. The \
+                 peak is the highest resident memory of all rounds (one only for who takes more than {TOO_DEAR} CPU seconds). Of the samples of the processes: their number \
+                 to what the rate and the processes' CPU time make; the share that is complete and has no gap or \
+                 disorder; and the share that has the whole chain to its leaf (where all are complete, the rest \
+                 was sampled in the sort or on the way down). The target compares with the cheapest peer of which \
+                 {:.0} % of the stacks are complete.",
+                self.program,
+                GOOD * 100.0
+            ),
+            columns: vec![
+                "tool",
+                "speed",
+                "CPU s",
+                "user + system + BPF",
+                "to observer's",
+                "peak",
+                "samples to expected",
+                "complete",
+                "whole chain",
+            ],
+            rows,
+            targets,
+            notes,
+            data: data.into(),
+        }
+    }
+}
+
+fn row(one: &Series, total: Spread, observer: &[f64]) -> Vec<String> {
+    let ratio = Spread::of(&ratios(&one.of(Run::cpu), observer));
+    let percent =
+        |share: Option<f64>| share.map_or("–".into(), |s| format!("{:.1} %", s * 100.0));
+    vec![
+        format!("{} Hz, {}", one.rate, one.who.name()),
+        Spread::of(&one.of(|run| run.speed)).map_or("–".into(), |speed| speed.text(4)),
+        total.text(2),
+        format!(
+            "{:.2} + {:.2} + {:.3}",
+            median(&one.of(|run| run.spent.user)),
+            median(&one.of(|run| run.spent.system)),
+            median(&one.of(|run| run.bpf))
         ),
-        columns: vec![
-            "tool",
-            "CPU s",
-            "user + system",
-            "to observer's",
-            "peak",
-            "samples",
-            "complete",
-            "whole chain",
-        ],
-        rows,
-        targets: targets.into_iter().collect(),
-        notes,
-        data: data.into(),
-    }
+        ratio.map_or("–".into(), |ratio| ratio.text(2)),
+        format!("{:.0} MB", peak(one)),
+        percent(samples(one)),
+        percent(one.share(|q| q.complete)),
+        percent(one.share(|q| q.whole_chain)),
+    ]
+}
+
+/// The most memory in any round.
+fn peak(one: &Series) -> f64 {
+    let peaks = one.of(|run| run.spent.peak);
+    peaks.into_iter().fold(0.0, f64::max)
+}
+
+/// Samples to those that were to be had.
+fn samples(one: &Series) -> Option<f64> {
+    let shares = one.runs.iter().filter_map(|run| {
+        let quality = run.quality?;
+        Some(quality.samples as f64 / run.expected)
+    });
+    let shares: Vec<f64> = shares.collect();
+    (!shares.is_empty()).then(|| median(&shares))
+}
+
+fn numbers(one: &Series, total: Spread) -> serde_json::Value {
+    json!({
+        "cpu_seconds": total.json(),
+        "user_seconds": median(&one.of(|run| run.spent.user)),
+        "system_seconds": median(&one.of(|run| run.spent.system)),
+        "bpf_seconds": median(&one.of(|run| run.bpf)),
+        "speed": median(&one.of(|run| run.speed)),
+        "peak_mb": peak(one),
+        "samples_to_expected": samples(one),
+        "complete": one.share(|q| q.complete),
+        "whole_chain": one.share(|q| q.whole_chain),
+    })
 }
 
 /// Round by round.

@@ -41,6 +41,40 @@ pub fn perf_script(text: &str) -> Vec<Line> {
     samples.collect()
 }
 
+/// Reads what bpftrace prints of `@[comm, ustack] = count()`: `@[comm, `, the
+/// frames, innermost first, then `]: 12`.
+pub fn bpftrace(text: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut open: Option<(String, Vec<String>)> = None;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("@[") {
+            // Without a stack all is in one line.
+            let process = rest.split(',').next().unwrap_or_default().trim();
+            open = Some((process.to_owned(), Vec::new()));
+        }
+        let count = line.rsplit_once("]: ").and_then(|(_, n)| n.parse().ok());
+        match (count, &mut open) {
+            (Some(count), Some(_)) => {
+                let (process, mut frames) = open.take().unwrap_or_default();
+                frames.reverse();
+                lines.push(Line {
+                    process,
+                    frames,
+                    count,
+                });
+            }
+            (None, Some((_, frames))) if !line.starts_with("@[") => {
+                let frame = line.trim();
+                let name = frame.rsplit_once('+').map_or(frame, |(name, _)| name);
+                let known = !name.starts_with("0x");
+                frames.push(if known { name } else { "[unknown]" }.to_owned());
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
 /// What a tool made of the measured program.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Quality {
@@ -54,10 +88,12 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// Of all the program's samples.
-    pub fn of(lines: &[Line]) -> Self {
+    /// Of all the program's samples; a stack that is complete begins at one of
+    /// `roots`.
+    pub fn of(lines: &[Line], roots: &[&str]) -> Self {
         let shape = Shape {
             process: COMM,
+            roots,
             ..Shape::default()
         };
         let mut quality = Self::default();
@@ -89,7 +125,7 @@ mod tests {
     use super::*;
     use crate::chain::LINKS;
 
-    /// Checks that the two forms of the same samples come to the same, and that
+    /// Checks that all forms of the same samples come to the same, and that
     /// other processes and broken stacks don't count as complete.
     #[test]
     fn forms_agree() {
@@ -106,10 +142,24 @@ mod tests {
             whole_chain: 0.4,
         };
         let collapsed = folded(&text);
-        assert_eq!(Quality::of(&collapsed), expected);
+        assert_eq!(Quality::of(&collapsed, &["_start"]), expected);
 
-        let mut script = String::new();
+        let (mut script, mut maps) = (String::from("Attaching 2 probes...\n\n"), String::new());
         for line in &collapsed {
+            maps += &format!("@[{}, \n", line.process);
+            for (at, name) in line.frames.iter().rev().enumerate() {
+                let unknown = name == "[unknown]";
+                let name = if unknown { "0x7f00" } else { name };
+                maps += &format!(
+                    "    {name}{}\n",
+                    if unknown {
+                        String::new()
+                    } else {
+                        format!("+{at}")
+                    }
+                );
+            }
+            maps += &format!("]: {}\n", line.count);
             for _ in 0..line.count {
                 script += &format!("{} 123 \n", line.process);
                 for name in line.frames.iter().rev() {
@@ -118,7 +168,9 @@ mod tests {
                 script += "\tffffffffffffffff [unknown]\n\n";
             }
         }
-        assert_eq!(Quality::of(&perf_script(&script)), expected);
-        assert_eq!(Quality::of(&[]), Quality::default());
+        assert_eq!(Quality::of(&perf_script(&script), &["_start"]), expected);
+        maps += &format!("@[{COMM}, ]: 0\n");
+        assert_eq!(Quality::of(&bpftrace(&maps), &["_start"]), expected);
+        assert_eq!(Quality::of(&[], &["_start"]), Quality::default());
     }
 }
