@@ -11,7 +11,7 @@ mod sniff;
 mod state;
 
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
-pub use share::{Beginning, beginning, chosen, mixed, request};
+pub use share::{Beginning, REDIS_SELECT, REDIS_START, beginning, chosen, mixed, request};
 pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
 

@@ -192,7 +192,9 @@ fn transferred(
         connection::describe(&mut scratch.opened, sk, kind);
     }
     let now = now();
-    clock::bring_up(slot, state, task, now);
+    if clock::is_kept(connection, slot, state) {
+        clock::bring_up(slot, state, task, now);
+    }
     let captured = capture::message(context, connection, &source, way, length);
     if captured == 0 && source.is_known() {
         lost(Loss::RequestUnread);
@@ -214,15 +216,22 @@ fn transferred(
         way,
         began,
         now,
-        retransmits: if matches!(kind, Kind::Tcp) {
-            sk.retransmits()
-        } else {
-            0
-        },
+        retransmits: retransmits(connection, sk, kind, way),
         request,
         context,
     };
     record::piece(scratch, connection, slot, state, &told);
+}
+
+/// Segments sent again so far. When a client asks, all that it sent before has
+/// arrived: the number is that of the last answer.
+#[inline(always)]
+fn retransmits(connection: &mut Connection, sk: impl Socket, kind: Kind, way: u8) -> u32 {
+    if matches!(kind, Kind::Tcp) && (connection.role == role::SERVER || way == direction::RECEIVED)
+    {
+        connection.retransmits = sk.retransmits();
+    }
+    connection.retransmits
 }
 
 /// Notes which way the bytes went; true if that is another than before.

@@ -46,8 +46,11 @@ const NEEDED: Beginning = Beginning {
     needed: true,
 };
 
+/// Bytes of a SELECT of Redis with a database of one digit.
+pub const REDIS_SELECT: u32 = 23;
+
 /// Pieces of a Redis connection at whose beginning databases are chosen.
-const REDIS_START: u32 = 8;
+pub const REDIS_START: u32 = 8;
 
 /// What begins a connection of HTTP/2 and is longer has a request behind it,
 /// most likely: 24 bytes, settings, a window update.
@@ -70,7 +73,7 @@ pub fn beginning(protocol: u8, first: Option<u64>, length: u32, pieces: u32) -> 
         mysql(first)
     } else if protocol == Protocol::Redis as u8 {
         // SELECT with a database of one or two digits.
-        let select = first == u64::from_le_bytes(*b"*2\r\n$6\r\n") && length <= 24;
+        let select = first == u64::from_le_bytes(*b"*2\r\n$6\r\n") && length <= REDIS_SELECT + 1;
         Beginning {
             needed: select || pieces < REDIS_START,
             ..BEGINS

@@ -43,8 +43,8 @@ pub struct Connection {
     pub head: u32,
     /// Turns taken so far.
     pub turns: u32,
-    /// Nothing.
-    pub padding: u32,
+    /// Segments that TCP sent again, as of the last piece that asked.
+    pub retransmits: u32,
 }
 
 impl Connection {
@@ -63,7 +63,7 @@ impl Connection {
         flags: 0,
         head: 0,
         turns: 0,
-        padding: 0,
+        retransmits: 0,
     };
 }
 

@@ -3,10 +3,11 @@
 
 use observer_common::offcpu::state as task_state;
 use observer_common::offsets::MISSING;
-use observer_common::requests::{Component, Serving, Wait, context, request};
+use observer_common::requests::{Component, Connection, Serving, Wait, context, request, role};
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
 use super::capture::syscall_class;
+use super::serve::followed;
 use crate::kernel::{in_iowait, offset, read};
 use crate::sched::Grown;
 
@@ -43,6 +44,13 @@ fn pass(serving: &mut Serving, now: u64, ran: u64) {
     let ran = if ran < passed { ran } else { passed };
     add(serving, Component::Cpu as u8, ran);
     add(serving, serving.component, passed - ran);
+}
+
+/// Whether the current thread's clock is kept, or is to be from now on: it
+/// serves. Whoever only asks needs none.
+#[inline(always)]
+pub fn is_kept(connection: &Connection, slot: &Slot, state: &ThreadState) -> bool {
+    connection.role == role::SERVER || state.serving.mark != 0 || followed(slot.request) != 0
 }
 
 /// Brings the clock of the current thread up to `now`; from its first call on

@@ -1,6 +1,6 @@
 //! The records of connections, and their ring.
 
-use aya_ebpf::btf_maps::{PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
@@ -49,6 +49,17 @@ static REQUEST_RING: RingBuf<Piece, { REQUEST_RING_BYTES as usize }> = RingBuf::
 /// Numbers given by this CPU.
 #[btf_map]
 static REQUEST_NUMBERS: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Bytes sent by this CPU.
+#[btf_map]
+static REQUEST_SENT: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// How many parts of the ring were full when that was asked last.
+#[btf_map]
+static REQUEST_FULL: Array<u64, 1> = Array::new();
+
+/// A part of the ring is asked for after 2^-`PACE` of it.
+const PACE: u32 = 3;
 
 /// When the daemon was woken for a new program.
 #[btf_map]
@@ -115,21 +126,52 @@ pub fn number() -> u64 {
     0
 }
 
+/// Whether the daemon is to be woken: it reads four times a second, and each
+/// time that another part of the ring is full. Each CPU asks how full the ring
+/// is whenever it has sent an eighth of a part, since asking costs.
+#[inline(always)]
+fn fills(bytes: u64) -> bool {
+    let part = setting!(request_ring_shift);
+    let Some(sent) = REQUEST_SENT.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: this CPU's map value. Where a program of a TLS library loses its
+    // CPU in between, the ring is asked for a little later.
+    let (before, after) = unsafe {
+        let before = *sent;
+        *sent = before + bytes;
+        (before, before + bytes)
+    };
+    if before >> (part - PACE) == after >> (part - PACE) {
+        return false;
+    }
+    let ring = (&raw const REQUEST_RING).cast_mut().cast();
+    // SAFETY: the ring is a map.
+    let full = unsafe { bpf_ringbuf_query(ring, AVAILABLE_DATA) } >> part;
+    let Some(last) = REQUEST_FULL.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: a map value. If two CPUs find the same, the daemon is woken twice.
+    unsafe {
+        let known = last.read_volatile();
+        if known != full {
+            last.write_volatile(full);
+        }
+        full > known
+    }
+}
+
 /// Sends `bytes` from `from`; false if there is no room.
 #[inline(always)]
 unsafe fn send(from: *const u8, bytes: u64) -> bool {
     let ring = (&raw const REQUEST_RING).cast_mut().cast();
-    let part = setting!(request_ring_shift);
-    // The daemon reads four times a second; it is woken each time that another
-    // part of the ring is full.
+    let flags = if fills(bytes) {
+        FORCE_WAKEUP
+    } else {
+        NO_WAKEUP
+    };
     // SAFETY: the ring is a map; the caller's promise.
     unsafe {
-        let waiting = bpf_ringbuf_query(ring, AVAILABLE_DATA);
-        let flags = if waiting >> part != (waiting + bytes) >> part {
-            FORCE_WAKEUP
-        } else {
-            NO_WAKEUP
-        };
         let sent = bpf_ringbuf_output(ring, from.cast_mut().cast(), bytes, flags) == 0;
         if !sent {
             lost(Loss::RequestRingFull);

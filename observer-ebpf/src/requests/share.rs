@@ -10,7 +10,8 @@ use aya_ebpf::macros::btf_map;
 use observer_common::knobs::Knobs;
 use observer_common::offsets::MISSING;
 use observer_common::requests::{
-    Connection, Protocol, beginning, chosen, direction, flag, mixed, protocol_state, request, role,
+    Connection, Protocol, REDIS_SELECT, REDIS_START, beginning, chosen, direction, flag, mixed,
+    protocol_state, request, role,
 };
 use observer_common::slot::Slot;
 use observer_common::tally::Kind as Tally;
@@ -24,8 +25,9 @@ use crate::kernel::offset;
 use crate::knobs::knobs;
 use crate::tally;
 
-/// Choices of clients that are remembered for their servers; a power of two.
-const CHOICES: usize = 4096;
+/// Choices of clients that are remembered for their servers, which ask within
+/// microseconds; a power of two.
+const CHOICES: usize = 512;
 
 /// By a part of the seed: the seed, and in bit 0 whether the client follows it.
 #[btf_map]
@@ -149,31 +151,45 @@ fn chooses(
     if needed {
         return true;
     }
-    let seed = seed(connection);
-    let Some(choice) = REQUEST_CHOICES.get_ptr_mut(mixed(seed) as u32 & (CHOICES as u32 - 1))
-    else {
-        return false;
-    };
-    if connection.role == role::CLIENT {
-        let made_for = if connection.connected != 0 {
-            connection.request
-        } else {
-            slot.request
-        };
-        if made_for != request::NONE && !streams {
-            let follow = made_for != request::UNFOLLOWED;
-            // SAFETY: a map value; whoever reads it compares the seed.
-            unsafe { choice.write_volatile(seed << 1 | follow as u64) };
-            return follow;
-        }
+    let made_for = if connection.role == role::SERVER {
+        SERVES
+    } else if streams {
+        request::NONE
+    } else if connection.connected != 0 {
+        connection.request
     } else {
-        // SAFETY: as above.
+        slot.request
+    };
+    requests_chosen(seed(connection), share, made_for) != 0
+}
+
+/// [`requests_chosen`]: it is asked for a server. (No request's number.)
+const SERVES: u64 = u64::MAX - 1;
+
+/// Whether the exchange with this seed is followed: a client's that it makes
+/// for a request (which may be none), or a server's.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn requests_chosen(seed: u64, share: u32, made_for: u64) -> u32 {
+    let place = mixed(seed) as u32 & (CHOICES as u32 - 1);
+    let Some(choice) = REQUEST_CHOICES.get_ptr_mut(place) else {
+        return 0;
+    };
+    if made_for == SERVES {
+        // SAFETY: a map value; other CPUs may write it, so the seed is compared.
         let choice = unsafe { choice.read_volatile() };
         if choice >> 1 == seed {
-            return choice & 1 != 0;
+            return choice as u32 & 1;
         }
+    } else if made_for != request::NONE {
+        let follow = made_for != request::UNFOLLOWED;
+        // SAFETY: as above.
+        unsafe { choice.write_volatile(seed << 1 | follow as u64) };
+        return follow as u32;
     }
-    chosen(seed, share)
+    chosen(seed, share) as u32
 }
 
 /// Which request the thread serves, where a turn of an exchange that isn't
@@ -237,8 +253,15 @@ const NEEDED: u32 = 4;
 
 #[inline(always)]
 fn begins(connection: &Connection, source: &Source, length: u32) -> u32 {
+    // Most of Redis's commands say nothing about later ones.
+    if connection.protocol == Protocol::Redis as u8
+        && connection.number >= REDIS_START
+        && length != REDIS_SELECT
+        && length != REDIS_SELECT + 1
+    {
+        return EXCHANGE | COUNTED;
+    }
     let (shape, address) = source.place();
-    // The first bytes of a connection are always looked at in the same way.
     let pieces = if connection.number < 255 {
         connection.number
     } else {

