@@ -109,6 +109,40 @@ pub struct Request {
     pub padding: u32,
 }
 
+/// Requests under way of which one [`Set`] can hold that many.
+pub const WAYS: usize = 4;
+
+/// Sets of requests. A power of two.
+pub const SETS: usize = 1024;
+
+/// One request under way, in a line of the processor's cache of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// Stands for the `struct request`; 0 = free.
+    pub key: u64,
+    /// What is kept of it.
+    pub request: Request,
+    /// Of the first way: 1 = the set was full once, and requests that belong
+    /// to it are in the hash.
+    pub spilled: u64,
+}
+
+/// The requests under way that [`set_of`] sends here.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Set {
+    /// They.
+    pub ways: [Way; WAYS],
+}
+
+/// The set of the request with this key.
+#[inline(always)]
+pub const fn set_of(key: u64) -> u32 {
+    // Odd multiplier from splitmix64: neighbours spread.
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SETS.trailing_zeros())) as u32
+}
+
 /// What this CPU dirtied last, so that a run of pages of one file costs one
 /// update of the table.
 #[repr(C)]

@@ -39,8 +39,7 @@ losses! {
     HistogramTableFull = "tally", "histogram_table_full", "A duration was not counted: no histogram cell was free.";
     CounterTableFull = "tally", "counter_table_full", "A count was not added: no counter cell was free.";
     ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
-    SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may go unmatched.";
-    SyscallUnmatched = "syscalls", "syscall_unmatched", "A syscall ended whose beginning was not seen, most often because it is older than the daemon.";
+    SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may not be timed.";
     SampleTableFull = "cpu", "sample_table_full", "A CPU sample or a time off CPU was not counted: the table of stacks was full.";
     StackRingFull = "cpu", "stack_ring_full", "A CPU sample or a time off CPU was not counted: there was no room to send its stack.";
     ProcessTableFull = "cpu", "process_table_full", "More processes than the kernel half can know the mappings of: a stack was walked by frame pointers.";

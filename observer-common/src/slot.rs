@@ -40,6 +40,11 @@ pub struct Slot {
     /// Number of the request that the thread serves; 0 = none. See
     /// [`crate::requests`].
     pub request: u64,
+    /// Address of the registers with which the thread enters the kernel, at
+    /// the end of its kernel stack, so no other's; 0 = not seen yet. With that
+    /// the programs on syscalls, which are told it, recognise their thread
+    /// without asking who runs.
+    pub registers: u64,
 }
 
 /// Per thread, in task storage: lives as long as the thread.
@@ -79,6 +84,8 @@ pub struct ThreadState {
     pub calls: u32,
     /// Nothing.
     pub padding: u32,
+    /// See [`Slot`].
+    pub registers: u64,
     /// Its time off CPU.
     pub off: crate::offcpu::Off,
     /// What it does for requests.

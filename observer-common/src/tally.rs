@@ -72,7 +72,8 @@ pub enum Kind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// [`Kind`] in bits 0..8, workload in bits 16..32, CPU in bits 32..48.
+    /// [`Kind`] in bits 0..8, [`Self::INNER`], workload in bits 16..32, CPU in
+    /// bits 32..48.
     pub series: u64,
     /// Family-specific: syscall number, device and operation, …
     pub label: u64,
@@ -89,6 +90,11 @@ impl Key {
             label,
         }
     }
+
+    /// Set in the series of a cell whose writer may interrupt that of another
+    /// cell, which is of the same series but for this bit. So neither has to
+    /// lock the CPU's other programs out.
+    pub const INNER: u64 = 1 << 8;
 
     /// The kind's number; compare with `Kind::X as u8`.
     pub const fn kind(self) -> u8 {

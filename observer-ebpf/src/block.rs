@@ -4,7 +4,9 @@
 //! see `blk_update_request` and `blk_account_io_done` in block/blk-mq.c, and
 //! `blk_account_io_flush` in block/blk-flush.c.
 
-use aya_ebpf::btf_maps::{LruHashMap, RingBuf};
+mod table;
+
+use aya_ebpf::btf_maps::RingBuf;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::block::{
@@ -16,16 +18,11 @@ use observer_common::offsets::MISSING;
 use observer_common::tally::Kind;
 use observer_common::workload::{OTHER, TRACED};
 
+use self::table::{find, insert};
 use crate::dirty::{flusher, owner, wants_flush};
 use crate::kernel::{now, offset, read, setting};
 use crate::loss::lost;
 use crate::tally;
-
-/// By `struct request`. Requests belong to pools that live as long as their
-/// queue and are used again and again, so nothing is ever removed: what is no
-/// longer used makes room by itself.
-#[btf_map]
-static REQUESTS: LruHashMap<u64, Request, 16384> = LruHashMap::new();
 
 #[btf_map]
 static BLOCK_RING: RingBuf<SlowOperation, { 64 * 1024 }> = RingBuf::new();
@@ -66,17 +63,14 @@ pub fn block_issue(ctx: BtfTracePointContext) -> i32 {
         ctx.arg(0)
     };
     let now = now();
-    if let Some(state) = REQUESTS.get_ptr_mut(&(request as u64)) {
-        // SAFETY: a map value; a request is handled by one CPU at a time.
-        let state = unsafe { &mut *state };
-        if state.started != 0 {
-            if state.issued == 0 {
-                // Nothing is merged into it any more.
-                state.size = read!(request, request_data_len, u32);
-            }
-            state.issued = now;
-            return 0;
+    if let Some(found) = find(request) {
+        let state = found.request;
+        if state.issued == 0 {
+            // Nothing is merged into it any more.
+            state.size = read!(request, request_data_len, u32);
         }
+        state.issued = now;
+        return 0;
     }
     if step(request).is_none() {
         return 0;
@@ -113,24 +107,20 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
         Step::Part => false,
     };
 
-    let found = match REQUESTS.get_ptr_mut(&(request as u64)) {
-        // SAFETY: a map value; a request is handled by one CPU at a time.
-        Some(state) => Some(unsafe { &mut *state }).filter(|state| state.started != 0),
-        None => None,
-    };
-    let Some(state) = found else {
+    let Some(found) = find(request) else {
         finish_untracked(request, operation, done, status, last);
         return 0;
     };
+    let state = &mut *found.request;
     state.bytes = state.bytes.wrapping_add(done);
     if status != 0 {
         state.status = status;
     }
     if last {
         if state.owner.flags & TRACED != 0 {
-            finish(state, now());
+            finish(state, now(), tally::record_local);
         }
-        state.started = 0;
+        found.remove();
     }
     0
 }
@@ -142,23 +132,19 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "block_io_done")]
 pub fn block_done(ctx: BtfTracePointContext) -> i32 {
     let request: *const u8 = ctx.arg(0);
-    let Some(state) = REQUESTS.get_ptr_mut(&(request as u64)) else {
+    let Some(found) = find(request) else {
         return 0;
     };
-    // SAFETY: a map value; a request is handled by one CPU at a time.
-    let state = unsafe { &mut *state };
-    if state.started == 0 {
-        return 0;
-    }
     if !matches!(step(request), Some(Step::Whole | Step::CacheFlush)) {
         return 0;
     }
     // All bytes are done, also those that failed.
+    let state = &mut *found.request;
     state.bytes = state.size;
     if state.owner.flags & TRACED != 0 {
-        finish(state, now());
+        finish(state, now(), tally::record_inner);
     }
-    state.started = 0;
+    found.remove();
     0
 }
 
@@ -190,7 +176,6 @@ fn step(request: *const u8) -> Option<Step> {
 /// Remembers a request that begins.
 #[inline(always)]
 fn begin(request: *const u8, owner: Owner, started: u64, issued: u64) {
-    let key = request as u64;
     let fresh = Request {
         started,
         issued,
@@ -202,21 +187,18 @@ fn begin(request: *const u8, owner: Owner, started: u64, issued: u64) {
         operation: u32::from(operation(request)),
         padding: 0,
     };
-    let Some(state) = REQUESTS.get_ptr_mut(&key) else {
-        // A failure shows, and is counted, when the request is done.
-        let _ = REQUESTS.insert(&key, &fresh, 0);
+    let Some(found) = find(request) else {
+        insert(request, &fresh);
         return;
     };
-    // SAFETY: a map value; a request is handled by one CPU at a time.
-    let state = unsafe { &mut *state };
-    if state.started != 0 && state.issued != 0 {
+    if found.request.issued != 0 {
         if offset!(block_start_arguments) == MISSING {
             // Inserted once more: the driver gave it back.
             return;
         }
-        finish_unseen(state);
+        finish_unseen(found.request);
     }
-    *state = fresh;
+    *found.request = fresh;
 }
 
 /// Counts a request whose end wasn't seen, now that it is used again. (One
@@ -235,9 +217,9 @@ fn finish_unseen(state: &Request) {
     }
 }
 
-/// Counts a request that is done.
+/// Counts a request that is done; `record` adds to histograms.
 #[inline(always)]
-fn finish(state: &Request, now: u64) {
+fn finish(state: &Request, now: u64, record: impl Fn(Kind, u32, u64, u64)) {
     let workload = state.owner.workload;
     let (device, operation) = (state.device, state.operation as u8);
     let label = label(device, operation);
@@ -247,11 +229,11 @@ fn finish(state: &Request, now: u64) {
     } else {
         state.issued.saturating_sub(state.started)
     };
-    tally::record(Kind::BlockTotal, workload, label, total);
-    tally::record(Kind::BlockQueue, workload, label, queued);
+    record(Kind::BlockTotal, workload, label, total);
+    record(Kind::BlockQueue, workload, label, queued);
     if state.issued != 0 {
         let in_device = now.saturating_sub(state.issued);
-        tally::record(Kind::BlockDevice, workload, label, in_device);
+        record(Kind::BlockDevice, workload, label, in_device);
     }
     if state.bytes != 0 {
         tally::count(Kind::BlockBytes, workload, label, u64::from(state.bytes));

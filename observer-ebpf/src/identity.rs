@@ -15,7 +15,7 @@ use observer_common::workload::{
 use crate::kernel::{current, diagnostic, offset, read, read_at, setting};
 use crate::loss::lost;
 use crate::offcpu::Task;
-use crate::sched::{install, park};
+use crate::sched::{empty, install, park};
 use crate::slot::{forget, slot, thread};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
@@ -113,6 +113,21 @@ pub fn anyone_here() -> Option<&'static mut Slot> {
         return None;
     }
     Some(slot)
+}
+
+/// [`here`] for whoever is told the registers with which the thread entered
+/// the kernel, as the programs on syscalls are: it needs no helper.
+#[inline(always)]
+pub fn here_with(registers: *const u8) -> Option<&'static mut Slot> {
+    let slot = slot()?;
+    if slot.registers != registers as u64 {
+        let task = current();
+        if slot.task != task as u64 && identity_refresh() == 0 {
+            return None;
+        }
+        slot.registers = registers as u64;
+    }
+    Some(slot).filter(|slot| slot.flags & TRACED != 0)
 }
 
 /// Flags of events that nobody can be charged with: a filter leaves them out.
@@ -367,7 +382,7 @@ pub fn identity_rename(ctx: BtfTracePointContext) -> i32 {
             park(slot, unsafe { &mut *state });
         }
         diagnostic!(&ctx, "thread {} is renamed", slot.tid);
-        slot.task = 0;
+        empty(slot);
     }
     0
 }

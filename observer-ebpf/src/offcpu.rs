@@ -27,7 +27,7 @@ use observer_common::syscalls::label;
 use observer_common::unwind::Outcome;
 use observer_common::workload::{KERNEL_THREAD, TRACED};
 
-use crate::identity::{here, identify};
+use crate::identity::{here_with, identify};
 use crate::kernel::{current, in_iowait, now, offset, read, registers, setting};
 use crate::knobs::knobs;
 use crate::requests;
@@ -37,7 +37,7 @@ use crate::stack::{
     Context, Scratch, count_record, counts_off_cpu, iterator_scratch, name, scratch_of, stack_hash,
     stack_hash_copied,
 };
-use crate::syscalls::is_compat;
+use crate::syscalls;
 use crate::tally::{compare_and_swap, swap};
 use crate::unwind::{STACK_PAGE, STACK_PAGES, stack_copy, user_stack_pointer, walk};
 
@@ -539,10 +539,9 @@ pub extern "C" fn offcpu_walk(since: u64, runnable: u32) -> u32 {
 /// Where nobody else sees syscalls: in which one a thread is.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = here() {
-        slot.syscall = label(ctx.arg::<u64>(1), is_compat());
-        slot.syscall_start = now();
-        slot.calls = slot.calls.wrapping_add(1);
+    let registers: *const u8 = ctx.arg(0);
+    if let Some(slot) = here_with(registers) {
+        syscalls::begins(slot, registers, ctx.arg(1));
     }
     0
 }
@@ -550,7 +549,7 @@ pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
 /// The end of a syscall, where nobody else sees it.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn offcpu_exit(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = here() {
+    if let Some(slot) = here_with(ctx.arg(0)) {
         syscall_ends(slot);
         requests::returned(slot, ctx.arg(1));
         slot.syscall = NO_SYSCALL;

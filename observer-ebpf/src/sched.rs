@@ -48,13 +48,13 @@ pub fn charge(task: *const u8, state: &mut ThreadState) -> Grown {
     };
     if setting!(sched_tallies) != 0 && state.flags & TRACED != 0 {
         if by.ran != 0 {
-            tally::count(Kind::CpuTime, state.workload, 0, by.ran);
+            tally::count_local(Kind::CpuTime, state.workload, 0, by.ran);
         }
         if by.waits != 0 {
-            tally::count(Kind::ContextSwitches, state.workload, VOLUNTARY, by.waits);
+            tally::count_local(Kind::ContextSwitches, state.workload, VOLUNTARY, by.waits);
         }
         if by.losses != 0 {
-            tally::count(
+            tally::count_local(
                 Kind::ContextSwitches,
                 state.workload,
                 INVOLUNTARY,
@@ -68,6 +68,13 @@ pub fn charge(task: *const u8, state: &mut ThreadState) -> Grown {
     by
 }
 
+/// From now on nobody is known to run here.
+#[inline(always)]
+pub fn empty(slot: &mut Slot) {
+    slot.task = 0;
+    slot.registers = 0;
+}
+
 #[inline(always)]
 pub fn park(slot: &Slot, state: &mut ThreadState) {
     state.syscall = slot.syscall;
@@ -75,6 +82,7 @@ pub fn park(slot: &Slot, state: &mut ThreadState) {
     state.syscall_workload = slot.syscall_workload;
     state.request = slot.request;
     state.calls = slot.calls;
+    state.registers = slot.registers;
 }
 
 /// Fills the slot with a thread.
@@ -89,6 +97,7 @@ pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState) {
     slot.syscall_workload = state.syscall_workload;
     slot.request = state.request;
     slot.calls = state.calls;
+    slot.registers = state.registers;
     // If the next switch goes unseen, no old syscall may come back.
     state.syscall = NO_SYSCALL;
     // Last, for the sampler, whose interrupt may come in between.
@@ -105,13 +114,21 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let now = now();
 
     if read!(previous, task_pid, u32) != 0 {
+        let known = slot.task == previous as u64;
+        // Who is in the slot was looked at when it got its CPU; a new name
+        // since would have emptied it, a new cgroup is noticed next time.
         // SAFETY: a tracepoint's argument is trusted.
-        let state = unsafe { identify(previous) };
+        let state = unsafe {
+            if known {
+                thread(previous, false)
+            } else {
+                identify(previous)
+            }
+        };
         if !state.is_null() {
             // SAFETY: not null, so a storage value.
             let state = unsafe { &mut *state };
             let by = charge(previous, state);
-            let known = slot.task == previous as u64;
             if known {
                 park(slot, state);
             } else if slot.task != 0 {
@@ -131,7 +148,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         }
     }
 
-    slot.task = 0;
+    empty(slot);
     if read!(next, task_pid, u32) == 0 {
         return 0;
     }

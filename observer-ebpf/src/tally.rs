@@ -110,10 +110,11 @@ macro_rules! table {
     ($find:ident, $find_slow:ident, $create:ident, $cell:ty, $cells:ident, $index:ident, $free:ident, $reserve:ident, $cache:ident, $full:expr) => {
         /// This CPU's cell of a series; null when the table is full (counted).
         #[inline(always)]
-        fn $find(kind: Kind, workload: u32, label: u64) -> *mut $cell {
+        fn $find(kind: Kind, workload: u32, label: u64, inner: u64) -> *mut $cell {
             // SAFETY: has no preconditions.
             let cpu = unsafe { bpf_get_smp_processor_id() };
-            let key = Key::new(kind, workload, cpu, label);
+            let mut key = Key::new(kind, workload, cpu, label);
+            key.series |= inner;
             let Some(cache) = $cache.get_ptr_mut(0) else {
                 return core::ptr::null_mut();
             };
@@ -223,19 +224,32 @@ table!(
 /// Adds a duration to a histogram.
 #[inline(always)]
 pub fn record(kind: Kind, workload: u32, label: u64, ns: u64) {
-    record_with(kind, workload, label, ns, add);
+    record_with(kind, workload, label, ns, 0, add);
 }
 
 /// The same for histograms that one kind of program alone writes: tracepoints
 /// run with preemption off, so such programs don't interrupt each other.
 #[inline(always)]
 pub fn record_local(kind: Kind, workload: u32, label: u64, ns: u64) {
-    record_with(kind, workload, label, ns, add_local);
+    record_with(kind, workload, label, ns, 0, add_local);
+}
+
+/// The same for a second kind of program that may interrupt the first.
+#[inline(always)]
+pub fn record_inner(kind: Kind, workload: u32, label: u64, ns: u64) {
+    record_with(kind, workload, label, ns, Key::INNER, add_local);
 }
 
 #[inline(always)]
-fn record_with(kind: Kind, workload: u32, label: u64, ns: u64, add: impl Fn(*mut u64, u64)) {
-    let cell = histogram(kind, workload, label);
+fn record_with(
+    kind: Kind,
+    workload: u32,
+    label: u64,
+    ns: u64,
+    inner: u64,
+    add: impl Fn(*mut u64, u64),
+) {
+    let cell = histogram(kind, workload, label, inner);
     if cell.is_null() {
         return;
     }
@@ -258,7 +272,18 @@ fn record_with(kind: Kind, workload: u32, label: u64, ns: u64, add: impl Fn(*mut
 /// Adds to a counter.
 #[inline(always)]
 pub fn count(kind: Kind, workload: u32, label: u64, value: u64) {
-    let cell = counter(kind, workload, label);
+    count_with(kind, workload, label, value, add);
+}
+
+/// The same for counters that one kind of program alone writes.
+#[inline(always)]
+pub fn count_local(kind: Kind, workload: u32, label: u64, value: u64) {
+    count_with(kind, workload, label, value, add_local);
+}
+
+#[inline(always)]
+fn count_with(kind: Kind, workload: u32, label: u64, value: u64, add: impl Fn(*mut u64, u64)) {
+    let cell = counter(kind, workload, label, 0);
     if !cell.is_null() {
         // SAFETY: a map value.
         unsafe { add(&raw mut (*cell).value, value) };

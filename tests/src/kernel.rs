@@ -56,9 +56,9 @@ impl Fixture {
     pub fn tallies(&mut self, comm: &str) -> Result<Counted> {
         let losses = self.kernel.losses()?;
         for (cause, count) in losses {
-            // A syscall that is older than the probe, or the switch of another
-            // process's thread, is not a loss of the test's.
-            let expected = matches!(cause, Loss::SyscallUnmatched | Loss::SwitchUnseen);
+            // The switch of another process's thread is not a loss of the
+            // test's.
+            let expected = matches!(cause, Loss::SwitchUnseen);
             ensure!(expected || count == 0, "{count} × {}", cause.name());
         }
         let ids = self
@@ -130,6 +130,14 @@ impl Counted {
     pub fn histogram_count(&self, kind: Kind, syscall: &str) -> u64 {
         self.histogram(kind, syscall)
             .map_or(0, HistogramTally::count)
+    }
+
+    /// Calls of a syscall that weren't timed.
+    pub fn untimed(&self, syscall: &str) -> u64 {
+        self.counters(Kind::SyscallUntimed)
+            .filter(|(s, _)| syscalls::name(s.label as u32) == syscall)
+            .map(|(_, t)| t.value)
+            .sum()
     }
 
     /// Failures of a syscall with an errno.

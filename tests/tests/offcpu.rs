@@ -95,7 +95,7 @@ impl Recorder {
         let taken = self.take();
         for (cause, count) in self.kernel.losses().expect("losses") {
             // Switches from and to threads that the kernel hides.
-            let expected = matches!(cause, Loss::SwitchUnseen | Loss::SyscallUnmatched);
+            let expected = matches!(cause, Loss::SwitchUnseen);
             assert!(expected || count == 0, "{count} × {}", cause.name());
         }
         taken

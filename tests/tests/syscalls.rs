@@ -2,12 +2,14 @@
 //! they called.
 
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use observer_common::loss::Loss;
 use observer_common::tally::Kind;
 use observer_tests::kernel::Fixture;
 use observer_tests::{packages, workload};
+use observer_userspace::kernel::ProbeSpec;
 use observer_userspace::probes::syscalls;
 
 const CALLS: Kind = Kind::SyscallDuration;
@@ -62,13 +64,12 @@ fn short_lived_processes_are_exact() -> Result<()> {
         1,
         "processes of one cgroup and name are one workload"
     );
-    // Threads that were in a syscall when the probe came are fewer.
-    let unmatched = fixture.kernel.losses()?.into_iter();
-    let unmatched: u64 = unmatched
-        .filter(|(cause, _)| *cause == Loss::SyscallUnmatched)
-        .map(|(_, count)| count)
-        .sum();
-    ensure!(unmatched < 2_500, "{unmatched} syscalls are unmatched");
+    let clones = |name| tallies.untimed(name);
+    assert_eq!(
+        clones("clone") + clones("clone3") + clones("vfork"),
+        0,
+        "a child's return was taken for a call"
+    );
     Ok(())
 }
 
@@ -140,4 +141,41 @@ fn agrees_with_strace() -> Result<()> {
     }
     ensure!(compared >= 3, "strace showed too little:\n{text}");
     Ok(())
+}
+
+/// Checks that calls are counted exactly when durations come later, also those
+/// that are under way then.
+#[test]
+fn calls_are_exact_before_durations_come() -> Result<()> {
+    let begin = syscalls::SPEC.programs[0].name;
+    static BEGIN: LazyLock<ProbeSpec> = LazyLock::new(|| one(0));
+    static END: LazyLock<ProbeSpec> = LazyLock::new(|| one(1));
+    let mut fixture = Fixture::attach(&[&END])?;
+    let child = workload::run("obs-toggle", &["getppid=4000000", "enoent=1000"])?;
+    let sleeper = workload::run("obs-toggle", &["sleep=3:400"])?;
+    std::thread::sleep(Duration::from_millis(200));
+    ensure!(fixture.kernel.attach(&BEGIN), "{begin} is refused");
+    child.wait()?;
+    sleeper.wait()?;
+    let tallies = fixture.tallies("obs-toggle")?;
+    let (timed, untimed) = (
+        tallies.histogram_count(CALLS, "getppid"),
+        tallies.untimed("getppid"),
+    );
+    assert_eq!(timed + untimed, 4_000_000);
+    ensure!(timed != 0 && untimed != 0, "{timed} timed, {untimed} not");
+    assert_eq!(
+        tallies.histogram_count(CALLS, "clock_nanosleep") + tallies.untimed("clock_nanosleep"),
+        3
+    );
+    assert_eq!(tallies.errors("openat", "ENOENT"), 1_000);
+    Ok(())
+}
+
+/// The probe with one of its programs.
+fn one(program: usize) -> ProbeSpec {
+    ProbeSpec {
+        programs: &syscalls::SPEC.programs[program..=program],
+        ..syscalls::SPEC
+    }
 }

@@ -21,11 +21,7 @@ use crate::stacks::UnwindStats;
 
 /// Not worth a person's attention: exported, but not shown in the summary.
 /// (How many spans are kept is the user's choice.)
-const QUIET: [&str; 3] = [
-    Loss::SyscallUnmatched.name(),
-    Loss::SwitchUnseen.name(),
-    REQUEST_LIMITED.name,
-];
+const QUIET: [&str; 2] = [Loss::SwitchUnseen.name(), REQUEST_LIMITED.name];
 
 /// Measures at each tick what was used and lost since the one before.
 pub struct Health {

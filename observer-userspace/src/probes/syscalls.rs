@@ -1,9 +1,12 @@
 //! Syscalls: calls, failures and durations by workload.
 
+use std::collections::HashMap;
+
 use observer_common::syscalls::{COMPAT, UNKNOWN, split_error_label};
 use observer_common::tally::Kind;
 
 use super::{MetricBuilder, Probe, Tick};
+use crate::kernel::cells::Tallies;
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue, Value};
 
@@ -16,7 +19,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             name: "syscalls_enter",
             attach: Attach::Tracepoint("sys_enter"),
             needs: super::sched::IDENTITY_FIELDS,
-            lost_without: "all syscall metrics",
+            lost_without: "syscalls' durations, and time off CPU by syscall",
         },
         ProgramSpec {
             name: "syscalls_exit",
@@ -38,7 +41,7 @@ pub static DURATION: MetricDef = MetricDef {
     name: "observer.syscall.duration",
     unit: "s",
     instrument: Instrument::Histogram,
-    description: "Time from a syscall's entry to its return. The count is the number of calls that returned.",
+    description: "Time from a syscall's entry to its return. The count is the number of calls that were timed: all, but those that are older than Observer and, while it saves costs, any.",
     attributes: &[NAME, KIND],
 };
 
@@ -79,20 +82,21 @@ impl Probe for Syscalls {
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        for ((workload, label), (calls, since)) in calls(tick.tallies) {
+            out.workload(
+                workload,
+                &CALLS,
+                attributes(label),
+                tick.clock.wall(since),
+                PointValue::Int(i64::try_from(calls).unwrap_or(i64::MAX)),
+            );
+        }
         for (series, tally) in &tick.tallies.histograms {
             if series.kind != Kind::SyscallDuration as u8 {
                 continue;
             }
             let attributes = attributes(series.label as u32);
             let start = tick.clock.wall(tally.since);
-            let calls = i64::try_from(tally.count()).unwrap_or(i64::MAX);
-            out.workload(
-                series.workload,
-                &CALLS,
-                attributes.clone(),
-                start,
-                PointValue::Int(calls),
-            );
             out.workload(
                 series.workload,
                 &DURATION,
@@ -118,6 +122,24 @@ impl Probe for Syscalls {
             );
         }
     }
+}
+
+/// By workload and label: calls, timed or not, and since when they are counted.
+fn calls(tallies: &Tallies) -> HashMap<(u16, u32), (u64, u64)> {
+    let timed = tallies.histograms.iter();
+    let timed = timed.filter(|(series, _)| series.kind == Kind::SyscallDuration as u8);
+    let timed = timed.map(|(series, tally)| (series, tally.count(), tally.since));
+    let untimed = tallies.counters.iter();
+    let untimed = untimed.filter(|(series, _)| series.kind == Kind::SyscallUntimed as u8);
+    let untimed = untimed.map(|(series, tally)| (series, tally.value, tally.since));
+    let mut calls = HashMap::new();
+    for (series, count, since) in timed.chain(untimed) {
+        let key = (series.workload, series.label as u32);
+        let sum = calls.entry(key).or_insert((0, since));
+        sum.0 += count;
+        sum.1 = sum.1.min(since);
+    }
+    calls
 }
 
 fn attributes(label: u32) -> Vec<Attribute> {

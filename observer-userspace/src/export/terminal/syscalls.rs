@@ -20,12 +20,15 @@ struct Row {
 /// The section; `None` without calls.
 pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for (resource, point) in view.points("observer.syscall.calls") {
+        // Of these some may not have been timed.
+        rows.entry(label(resource)).or_default().calls += number(point);
+    }
     for (resource, point) in view.points("observer.syscall.duration") {
         let PointValue::Histogram(histogram) = &point.value else {
             continue;
         };
         let row = rows.entry(label(resource)).or_default();
-        row.calls += histogram.count() as f64;
         if !is_true(point, "syscall.wait") {
             row.work.merge(histogram);
             *row.by_name

@@ -8,17 +8,18 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use aya::maps::{HashMap as BpfHashMap, MapData};
-use observer_common::block::Request;
+use observer_common::block::{Request, SETS, Set};
 use observer_common::workload::TRACED;
 
 use super::devices::Devices;
 use crate::kernel::Kernel;
-use crate::kernel::object::Bytes;
+use crate::kernel::mapped::Mapped;
+use crate::kernel::object::{Bytes, array_fd};
 
 /// Looks for them when a disk's figures differ from the kernel's own.
 #[derive(Default)]
 pub struct Unseen {
-    requests: Option<BpfHashMap<MapData, u64, Bytes<Request>>>,
+    requests: Option<Table>,
     /// By disk: by how much the kernel's count of operations is ahead of ours,
     /// because it is older.
     ahead: HashMap<u32, i64>,
@@ -26,14 +27,34 @@ pub struct Unseen {
     found: Vec<Request>,
 }
 
+/// The requests under way: in sets, and, where one was full, in a hash.
+struct Table {
+    sets: Mapped<Set>,
+    spilled: BpfHashMap<MapData, u64, Bytes<Request>>,
+}
+
+impl Table {
+    fn iter(&self) -> impl Iterator<Item = Request> {
+        let sets = (0..self.sets.len()).filter_map(|index| self.sets.get(index));
+        let ways = sets.flat_map(|set| set.ways);
+        let in_sets = ways.filter(|way| way.key != 0).map(|way| way.request);
+        let spilled = self.spilled.iter().filter_map(Result::ok);
+        in_sets.chain(spilled.map(|(_, request)| request.0))
+    }
+}
+
 impl Unseen {
     /// Takes the table of requests, when the programs are attached.
     ///
     /// # Errors
     ///
-    /// When somebody else took it.
+    /// When somebody else took it, or it can't be mapped.
     pub fn start(&mut self, kernel: &mut Kernel) -> Result<()> {
-        self.requests = Some(BpfHashMap::try_from(kernel.take_map("REQUESTS")?)?);
+        let sets = array_fd(kernel.map_mut("REQUEST_SETS")?)?;
+        self.requests = Some(Table {
+            sets: Mapped::map(sets, SETS)?,
+            spilled: BpfHashMap::try_from(kernel.take_map("REQUESTS")?)?,
+        });
         Ok(())
     }
 
@@ -49,19 +70,13 @@ impl Unseen {
         let Some(requests) = &self.requests else {
             return;
         };
-        self.found.extend(
-            requests
-                .iter()
-                .filter_map(Result::ok)
-                .map(|(_, request)| request.0)
-                .filter(|request| {
-                    request.started != 0
-                        && request.issued != 0
-                        && request.started < idle_at
-                        && request.owner.flags & TRACED != 0
-                        && devices.is_idle(request.device)
-                }),
-        );
+        self.found.extend(requests.iter().filter(|request| {
+            request.started != 0
+                && request.issued != 0
+                && request.started < idle_at
+                && request.owner.flags & TRACED != 0
+                && devices.is_idle(request.device)
+        }));
     }
 
     /// What was found.

@@ -247,12 +247,7 @@ const FOLDED: [&str; 2] = ["workload_table_full", "series_folded"];
 
 /// Losses that are of no account here: figures that are right, only less
 /// detailed, or what the user chose.
-const NO_LOSS: [&str; 4] = [
-    "switch_unseen",
-    "syscall_unmatched",
-    "request_limited",
-    "span_rate_limited",
-];
+const NO_LOSS: [&str; 3] = ["switch_unseen", "request_limited", "span_rate_limited"];
 
 /// Events that were counted as `other`.
 pub fn folded(collector: &Collector) -> Result<u64> {
