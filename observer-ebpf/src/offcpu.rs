@@ -327,7 +327,10 @@ pub fn switch_out(
         return;
     }
     state.off.state = if runnable { 0 } else { state_of(previous) };
-    if state.syscall == NO_SYSCALL && (!runnable || setting!(off_cpu_threshold) == 0) {
+    if state.syscall == NO_SYSCALL
+        && (!runnable || setting!(off_cpu_threshold) == 0)
+        && counts_off_cpu()
+    {
         offcpu_walk(now, runnable as u32);
     }
     swap(&raw mut state.off.since, now);

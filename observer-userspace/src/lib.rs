@@ -9,6 +9,7 @@ pub mod agent;
 pub mod commands;
 pub mod config;
 pub mod export;
+pub mod governor;
 pub mod identity;
 pub mod kernel;
 pub mod logging;

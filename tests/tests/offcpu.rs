@@ -591,7 +591,8 @@ async fn daemon_exports_it() -> anyhow::Result<()> {
     }
     let receiver = Receiver::start().await?;
     let mut observer = Command::new(observer_bin())
-        .args(["run", "--probes", "offcpu", "--duration", "4s"])
+        .args(["run", "--budget", "off"])
+        .args(["--probes", "offcpu", "--duration", "4s"])
         .args(["--off-cpu-threshold", "100ms"])
         .args(["--otlp-endpoint", &receiver.endpoint()])
         .args(["--otlp-protocol", "http/protobuf"])

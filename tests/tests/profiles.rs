@@ -44,7 +44,8 @@ async fn short_program_reaches_the_receiver() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let program = compile(folder.path(), "exported");
     let mut observer = Command::new(observer_bin())
-        .args(["run", "--probes", "cpu", "--frequency", "499"])
+        .args(["run", "--budget", "off"])
+        .args(["--probes", "cpu", "--frequency", "499"])
         .args(["--interval", "4s", "--duration", "6s"])
         .args(["--otlp-endpoint", &receiver.endpoint()])
         .args(["--otlp-protocol", "http/protobuf"])

@@ -33,7 +33,7 @@ impl Daemon {
     /// Starts one and returns when it observes.
     fn start(args: &[&str]) -> Result<Self> {
         let mut child = Command::new(observer_bin())
-            .arg("run")
+            .args(["run", "--budget", "off"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

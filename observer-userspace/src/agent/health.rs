@@ -13,8 +13,9 @@ use crate::export::self_stats::{
     Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
 };
 use crate::export::terminal::OwnCost;
+use crate::governor;
 use crate::kernel::Kernel;
-use crate::kernel::stats::Estimate;
+use crate::kernel::stats::{Estimate, MIN_WINDOW};
 use crate::probes::Probe;
 use crate::probes::causes::{PROGRAM_MISSED, REQUEST_LIMITED};
 use crate::stacks::UnwindStats;
@@ -27,6 +28,8 @@ const QUIET: [&str; 2] = [Loss::SwitchUnseen.name(), REQUEST_LIMITED.name];
 pub struct Health {
     shared: Arc<Mutex<SelfStats>>,
     programs: Estimate,
+    /// Somebody else opens the windows in which run times are measured.
+    governed: bool,
     last_cpu: f64,
     last_bpf: f64,
     last_losses: HashMap<&'static str, u64>,
@@ -44,6 +47,7 @@ impl Health {
         Self {
             shared: Arc::default(),
             programs: Estimate::new(),
+            governed: false,
             last_cpu: cpu_seconds(),
             last_bpf: 0.0,
             last_losses: HashMap::new(),
@@ -55,16 +59,42 @@ impl Health {
         Arc::clone(&self.shared)
     }
 
-    /// The first interval begins now.
-    pub fn begin(&mut self, kernel: &Kernel) {
+    /// The first interval begins now. `governed`: run times are measured when a
+    /// governor says so, instead of once per interval.
+    pub fn begin(&mut self, kernel: &Kernel, governed: bool) {
         // Starting up isn't this interval's cost.
         self.last_cpu = cpu_seconds();
-        self.programs.begin(kernel);
+        self.governed = governed;
+        self.programs.begin();
+        if !governed {
+            self.programs.open_window(kernel);
+        }
     }
 
     /// Between ticks: ends the window in which the kernel measures run times.
     pub fn end_window(&mut self, kernel: &Kernel) {
-        self.programs.end_window(kernel);
+        if !self.governed {
+            self.programs.end_window(kernel, MIN_WINDOW);
+        }
+    }
+
+    /// Has the kernel measure run times from now on.
+    pub fn begin_governed(&mut self, kernel: &Kernel) {
+        self.programs.open_window(kernel);
+    }
+
+    /// Ends that. Returns how many CPUs the kernel half took meanwhile; none if
+    /// that can't be measured.
+    pub fn end_governed(&mut self, kernel: &Kernel) -> f64 {
+        let cpus = self.programs.end_window(kernel, Duration::ZERO);
+        cpus.unwrap_or(0.0)
+    }
+
+    /// How the governor stands, if there is one: to be called before each
+    /// [`Self::measure`].
+    pub fn note(&self, governing: Option<governor::Status>) {
+        let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.governing = governing;
     }
 
     /// At a tick: what the interval cost.
@@ -79,7 +109,11 @@ impl Health {
     ) -> OwnCost {
         let usage = ProcessUsage::read().unwrap_or_default();
         let cpu = usage.user_seconds + usage.system_seconds;
-        self.programs.tick(kernel);
+        self.end_window(kernel);
+        self.programs.tick();
+        if !self.governed {
+            self.programs.open_window(kernel);
+        }
         let mut losses = losses(kernel, limiter);
         let missed = self.programs.totals().map(|(_, run)| run.missed).sum();
         losses.push((PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
@@ -104,6 +138,8 @@ impl Health {
             stats.profiles = profiler.seen().clone();
             stats.unwinding = unwinding(profiler.unwinding());
         }
+        let governing = stats.governing.as_ref();
+        let governed = governing.filter(|status| status.level > 0).cloned();
         stats.rings = rings;
         stats.maps = fills;
         stats.losses = losses
@@ -128,6 +164,7 @@ impl Health {
             bpf_seconds: bpf - std::mem::replace(&mut self.last_bpf, bpf),
             rss: usage.rss_bytes,
             lost,
+            governed,
         }
     }
 }

@@ -8,6 +8,8 @@ pub struct SpanLimiter {
     rate: f64,
     burst: f64,
     buckets: HashMap<u16, Bucket>,
+    /// Of the rate this part holds.
+    share: f64,
     dropped: u64,
 }
 
@@ -23,6 +25,7 @@ impl SpanLimiter {
             rate: rate.into(),
             burst: burst.max(1).into(),
             buckets: HashMap::new(),
+            share: 1.0,
             dropped: 0,
         }
     }
@@ -33,13 +36,18 @@ impl SpanLimiter {
         self.admits_at(workload, now)
     }
 
+    /// From now on the rate is one of so many parts of what it was to be.
+    pub fn divide(&mut self, parts: u32) {
+        self.share = 1.0 / f64::from(parts.max(1));
+    }
+
     fn admits_at(&mut self, workload: u16, now: Instant) -> bool {
         let bucket = self.buckets.entry(workload).or_insert(Bucket {
             tokens: self.burst,
             filled: now,
         });
         let passed = now.saturating_duration_since(bucket.filled).as_secs_f64();
-        bucket.tokens = (bucket.tokens + passed * self.rate).min(self.burst);
+        bucket.tokens = (bucket.tokens + passed * self.rate * self.share).min(self.burst);
         bucket.filled = now;
         if bucket.tokens < 1.0 {
             self.dropped += 1;
@@ -75,5 +83,11 @@ mod tests {
             2
         );
         assert_eq!(limiter.dropped(), 15 + 15 + 18);
+        let later = |seconds| start + Duration::from_secs(seconds);
+        limiter.divide(10);
+        admitted(&mut limiter, 1, later(10));
+        assert_eq!(admitted(&mut limiter, 1, later(13)), 3);
+        limiter.divide(1);
+        assert_eq!(admitted(&mut limiter, 1, later(14)), 5);
     }
 }

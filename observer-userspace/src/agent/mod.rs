@@ -5,6 +5,7 @@
 //! buffers, and what finds no place is counted there.
 
 mod diagnostics;
+mod governing;
 pub mod health;
 mod limiter;
 pub mod lines;
@@ -33,6 +34,7 @@ use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
 use crate::stacks::Served;
 
+use governing::{Governing, due};
 use health::Health;
 use limiter::SpanLimiter;
 use outlet::Outlet;
@@ -46,6 +48,13 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(250);
 
 /// Records taken from one ring buffer before the others get their turn.
 const DRAIN_BATCH: usize = 4096;
+
+/// How long records are taken before something else gets its turn: there may
+/// always be more of them.
+const DRAIN_LIMIT: Duration = Duration::from_millis(50);
+
+/// The same when the daemon ends, for what still comes is nobody's any more.
+const LAST_DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Of each CPU's waits one in so many nanoseconds says for which request it was.
 const LINK_PERIOD: u64 = 4_000_000;
@@ -72,11 +81,15 @@ pub struct Agent {
     limiter: SpanLimiter,
     outlet: Outlet,
     health: Health,
+    /// `None`: it may cost what it takes.
+    governing: Option<Governing>,
     /// The clock at the start, for series' start times.
     started: Clock,
     clock: Clock,
     interval: Duration,
     tables: Tables,
+    /// More records waited than there was time for.
+    behind: bool,
 }
 
 impl Agent {
@@ -142,9 +155,11 @@ impl Agent {
                 tracing::warn!(probe = family, "{family}: {error:#}");
             }
         }
+        let governing = governing::start(&mut kernel, config, &probes, &profiler, &outlet);
         Ok(Self {
             cells,
             rings,
+            governing,
             profiler,
             probes,
             workloads: Workloads::new(host),
@@ -155,6 +170,7 @@ impl Agent {
             clock: Clock::measure(),
             interval: config.interval,
             tables: config.tables.clone(),
+            behind: false,
             kernel,
         })
     }
@@ -170,7 +186,7 @@ impl Agent {
     /// Observes until `end` resolves, then exports the last interval.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
         self.outlet.begin();
-        self.health.begin(&self.kernel);
+        self.health.begin(&self.kernel, self.governing.is_some());
         let start = tokio::time::Instant::now();
         let first = self.outlet.first_interval(self.interval);
         let mut ticks = interval_at(start + first, self.interval);
@@ -185,9 +201,12 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = &mut end => break,
-                _ = ticks.tick() => self.tick(),
-                _ = profiles.tick() => self.end_profile(),
-                profile = profiler::finished(&mut self.profiler) => self.outlet.profile(&profile),
+                () = due(&self.governing) => self.govern(),
+                _ = ticks.tick() => self.aside(Self::tick),
+                _ = profiles.tick() => self.aside(Self::end_profile),
+                profile = profiler::finished(&mut self.profiler) => {
+                    self.aside(|agent| agent.outlet.profile(&profile));
+                }
                 ready = self.rings.ready() => {
                     ready?;
                     self.drain(false);
@@ -196,6 +215,8 @@ impl Agent {
                     self.drain(false);
                     self.health.end_window(&self.kernel);
                 }
+                // After whatever else is due, exporting too.
+                () = tokio::task::yield_now(), if self.behind => self.drain(false),
             }
         }
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
@@ -232,10 +253,12 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes all records that wait; `last` if no more will come.
+    /// Takes all records that wait, as far as there is time for it; `last` if no
+    /// more will be taken.
     fn drain(&mut self, last: bool) {
         let mut spans = Vec::new();
         let mut kept: Vec<Span> = Vec::new();
+        let began = Instant::now();
         loop {
             let found = self.rings.drain_workloads(DRAIN_BATCH, &mut self.workloads);
             let workloads = &mut self.workloads;
@@ -256,7 +279,9 @@ impl Agent {
             }
             spans.append(&mut sink.spans);
             kept.append(&mut sink.kept);
-            if found < DRAIN_BATCH {
+            self.behind = found >= DRAIN_BATCH;
+            let limit = if last { LAST_DRAIN_LIMIT } else { DRAIN_LIMIT };
+            if !self.behind || began.elapsed() >= limit {
                 break;
             }
         }
@@ -314,6 +339,8 @@ impl Agent {
             ),
             fill("WORKLOADS", self.workloads.count(), self.tables.workloads),
         ];
+        let governing = self.governing.as_ref().map(Governing::status);
+        self.health.note(governing);
         let own = self.health.measure(
             &mut self.kernel,
             fills,

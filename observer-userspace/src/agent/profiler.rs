@@ -88,6 +88,20 @@ impl Profiler {
         self.sampler.drain(resolve);
     }
 
+    /// Samples so many times a second and CPU from the next profile on; this one
+    /// is to be taken at once, so that each has one rate.
+    pub fn change_frequency(&mut self, frequency: u32) {
+        self.sampler.change_frequency(frequency);
+    }
+
+    /// Counts time off CPU from now on, or no more.
+    ///
+    /// # Errors
+    /// See [`Sampler::count_off_cpu`].
+    pub fn count_off_cpu(&mut self, on: bool) -> Result<()> {
+        self.sampler.count_off_cpu(on)
+    }
+
     /// Samples no more; what was sampled stays until it is taken.
     pub fn stop(&mut self) {
         self.sampler.stop();
@@ -101,7 +115,8 @@ impl Profiler {
     ) -> Result<()> {
         let taken = self.sampler.take(resource, resolve)?;
         for raw in [taken.on_cpu, taken.off_cpu] {
-            if !self.kinds.contains(&raw.kind) {
+            let counted = raw.kind == ProfileKind::OnCpu || self.sampler.counts_off_cpu();
+            if !self.kinds.contains(&raw.kind) || (!counted && raw.samples.is_empty()) {
                 continue;
             }
             self.seen.add(&raw);

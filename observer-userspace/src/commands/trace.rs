@@ -25,6 +25,7 @@ pub fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure
     // Whoever looks wants to see them all.
     config.requests.sampler = Sampler::parse("always_on", None).map_err(usage)?;
     config.requests.span_limit = None;
+    config.budget = None;
     let slower_than = args.slower_than.unwrap_or_default().0.as_nanos();
     let wanted = Wanted {
         service: args.service.clone(),

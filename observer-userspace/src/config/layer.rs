@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 
-use super::units::{Frequency, Period, Positive, Size, Threshold};
+use super::units::{Budget, Frequency, Period, Positive, Size, Threshold};
 use super::values::{Family, Header, LogFilter, LogFormat, RecordType, RequestProtocol};
 use crate::requests::redact::{Glob, Rule};
 use crate::requests::routes::Pattern;
@@ -33,6 +33,13 @@ pub struct Layer {
     /// A thread's time off CPU is profiled from this on [default: 1ms]
     #[arg(long, value_name = "DURATION")]
     pub off_cpu_threshold: Option<Threshold>,
+    /// Observe less where Observer itself, kernel half and daemon, would cost more than
+    /// this much of the host's CPU; `off` for never [default: 1%]
+    #[arg(long, value_name = "PERCENT")]
+    pub budget: Option<Budget>,
+    /// How often the budget is looked after.
+    #[arg(long, value_name = "DURATION", hide = true)]
+    pub budget_period: Option<Period>,
     /// Print the kernel half's own diagnostics (costs performance)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub kernel_debug: Option<bool>,
@@ -355,7 +362,17 @@ macro_rules! layered {
     };
 }
 
-layered!(Layer { interval, duration, probes, frequency, off_cpu_threshold, kernel_debug, own_telemetry }
+layered!(Layer {
+    interval,
+    duration,
+    probes,
+    frequency,
+    off_cpu_threshold,
+    budget,
+    budget_period,
+    kernel_debug,
+    own_telemetry
+}
     { filter, otlp, spans, requests, tables, log, record });
 layered!(FilterLayer { pid, comm, cgroup });
 layered!(OtlpLayer {

@@ -20,10 +20,14 @@ use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
 pub use requests::Requests;
-use units::{Period, Size};
+use units::{Budget, Period, Size};
 use values::{Family, LogFilter, LogFormat};
 
+use crate::governor;
 use crate::stacks::DEFAULT_TABLE_BYTES;
+
+/// What Observer may cost where nobody says otherwise.
+const DEFAULT_BUDGET: Budget = Budget::Share(0.01);
 
 /// Longest name that the kernel keeps of a thread (`TASK_COMM_LEN` - 1).
 const COMM_LIMIT: usize = 15;
@@ -41,6 +45,11 @@ pub struct Config {
     pub frequency: u32,
     /// From which length on time off CPU is profiled.
     pub off_cpu_threshold: Duration,
+    /// What Observer may cost: a share of the host's CPU, all online CPUs
+    /// together, from 0 to 1. `None`: whatever it takes.
+    pub budget: Option<f64>,
+    /// How often the cost is compared with the budget.
+    pub budget_period: Duration,
     /// Whether the kernel half's diagnostics (aya-log) are compiled in.
     pub kernel_debug: bool,
     /// Whether the daemon exports its own cost, fill levels and losses.
@@ -222,6 +231,13 @@ impl Config {
             off_cpu_threshold: all
                 .off_cpu_threshold
                 .map_or(Duration::from_millis(1), |t| t.0),
+            budget: match all.budget.unwrap_or(DEFAULT_BUDGET) {
+                Budget::Share(share) => Some(share),
+                Budget::Off => None,
+            },
+            budget_period: all
+                .budget_period
+                .map_or(governor::PERIOD, |period| period.0),
             kernel_debug: all.kernel_debug.unwrap_or(false),
             own_telemetry: all.own_telemetry.unwrap_or(true),
             filter: all.filter.into(),

@@ -104,6 +104,35 @@ impl FromStr for Frequency {
     }
 }
 
+/// A share of the host's CPU, all online CPUs together: `1%`, `0.5`, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// From 0 to 1.
+    Share(f64),
+    /// There is none.
+    Off,
+}
+
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let trimmed = text.trim();
+        if trimmed == "off" {
+            return Ok(Self::Off);
+        }
+        let number = trimmed.strip_suffix('%').unwrap_or(trimmed).trim_end();
+        number
+            .parse()
+            .ok()
+            .filter(|percent: &f64| *percent > 0.0 && *percent <= 100.0)
+            .map(|percent| Self::Share(percent / 100.0))
+            .ok_or_else(|| {
+                format!("`{text}` is not a budget; write percent of the host's CPU, like 1% or 0.5%, or off")
+            })
+    }
+}
+
 /// A whole number greater than zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Positive(pub u32);
@@ -134,7 +163,7 @@ macro_rules! deserialize_from_str {
 }
 pub(super) use deserialize_from_str;
 
-deserialize_from_str!(Period, Threshold, Size, Frequency, Positive);
+deserialize_from_str!(Period, Threshold, Size, Frequency, Budget, Positive);
 
 /// Reads a string or a whole number with the type's `FromStr`.
 pub(super) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -187,6 +216,19 @@ mod tests {
         assert_eq!(parse("0ms"), Some(Duration::ZERO));
         assert_eq!(parse("100us"), Some(Duration::from_micros(100)));
         for wrong in ["", "1", "-1ms", "soon"] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    /// Checks that budgets are percent of the host, more than none, or off.
+    #[test]
+    fn budgets_are_percent() {
+        let parse = |text: &str| text.parse::<Budget>().ok();
+        assert_eq!(parse("1%"), Some(Budget::Share(0.01)));
+        assert_eq!(parse(" 0.5 % "), Some(Budget::Share(0.005)));
+        assert_eq!(parse("100"), Some(Budget::Share(1.0)));
+        assert_eq!(parse("off"), Some(Budget::Off));
+        for wrong in ["", "0", "0%", "-1%", "101%", "NaN", "inf", "1%%", "little"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

@@ -5,6 +5,7 @@ use opentelemetry::KeyValue;
 
 use super::self_stats::{Fill, ProcessUsage, SelfStats};
 use super::signal::{DropCause, ExportStats, Signal};
+use crate::governor::Status;
 use crate::signals::{Instrument, MetricDef};
 
 /// What the values are read from.
@@ -184,6 +185,98 @@ pub static CATALOGUE: &[SelfMetric] = &[
     },
     SelfMetric {
         def: &MetricDef {
+            name: "observer.governor.budget",
+            unit: "1",
+            instrument: Instrument::Gauge,
+            description: "What Observer may cost, as a share of the host's CPU: of all online CPUs together.",
+            attributes: &[],
+        },
+        whole: false,
+        read: |s, into| governing(s, |status| into(status.budget, &[])),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.governor.cost",
+            unit: "1",
+            instrument: Instrument::Gauge,
+            description: "What Observer costs, as a share of the host's CPU, as the governor measured it last.",
+            attributes: &[PART],
+        },
+        whole: false,
+        read: |s, into| {
+            governing(s, |status| {
+                into(status.bpf, &[kv(PART.0, "kernel_half")]);
+                into(status.daemon, &[kv(PART.0, "daemon")]);
+            });
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.governor.level",
+            unit: "{step}",
+            instrument: Instrument::Gauge,
+            description: "Steps that are taken to keep to the budget; 0: everything is observed as configured.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| governing(s, |status| into(status.level as f64, &[])),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.governor.limit",
+            unit: "{step}",
+            instrument: Instrument::Gauge,
+            description: "Steps that there are. With all of them taken, counters alone remain.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| governing(s, |status| into(status.levels as f64, &[])),
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.governor.steps",
+            unit: "{step}",
+            instrument: Instrument::Counter,
+            description: "Steps that were taken to keep to the budget, or taken back.",
+            attributes: &[
+                (
+                    "observer.governor.step",
+                    "what it is about: `stack_samples`, `off_cpu`, `spans`, `requests`, `syscall_duration`, `run_queue`",
+                ),
+                (
+                    "observer.governor.direction",
+                    "`less` when it was taken, `more` when it was taken back",
+                ),
+            ],
+        },
+        whole: true,
+        read: |s, into| {
+            governing(s, |status| {
+                for (name, turns) in &status.turns {
+                    for (direction, count) in [("less", turns.taken), ("more", turns.back)] {
+                        let attributes = [
+                            kv("observer.governor.step", name),
+                            kv("observer.governor.direction", direction),
+                        ];
+                        into(count as f64, &attributes);
+                    }
+                }
+            });
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.governor.exhausted",
+            unit: "1",
+            instrument: Instrument::Gauge,
+            description: "1 while Observer costs more than its budget though no step is left that would help, else 0.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| governing(s, |status| into(f64::from(status.exhausted), &[])),
+    },
+    SelfMetric {
+        def: &MetricDef {
             name: "observer.export.queue.size",
             unit: "By",
             instrument: Instrument::UpDownCounter,
@@ -334,6 +427,10 @@ pub fn metrics() -> impl Iterator<Item = &'static MetricDef> {
     CATALOGUE.iter().map(|metric| metric.def)
 }
 
+const PART: (&str, &str) = (
+    "observer.governor.part",
+    "`kernel_half`: run time of its BPF programs; `daemon`: CPU time of the process",
+);
 const PROGRAM: (&str, &str) = ("observer.bpf.program.name", "the program");
 const OUTCOME: (&str, &str) = (
     "observer.unwind.outcome",
@@ -347,6 +444,13 @@ fn kv(key: &'static str, value: &str) -> KeyValue {
     KeyValue::new(key, value.to_owned())
 }
 
+/// How the governor stands; nothing without one.
+fn governing(snapshot: &Snapshot<'_>, read: impl FnOnce(&Status)) {
+    if let Some(status) = &snapshot.own.governing {
+        read(status);
+    }
+}
+
 fn fills(fills: &[Fill], into: &mut Reading<'_>) {
     for fill in fills {
         into(fill.ratio, &[kv(MAP.0, &fill.name)]);
@@ -357,6 +461,7 @@ fn fills(fills: &[Fill], into: &mut Reading<'_>) {
 mod tests {
     use super::*;
     use crate::export::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats};
+    use crate::governor::Turns;
     use observer_common::unwind::Outcome;
 
     /// Checks that every series carries exactly the attributes that the
@@ -372,6 +477,10 @@ mod tests {
                 on_cpu: [(Outcome::Complete, 1)].into(),
                 off_cpu: [(Outcome::Complete, 1)].into(),
             },
+            governing: Some(Status {
+                turns: [("spans", Turns::default())].into(),
+                ..Status::default()
+            }),
             ..SelfStats::default()
         };
         let snapshot = Snapshot {

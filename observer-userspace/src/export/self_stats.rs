@@ -12,6 +12,7 @@ use nix::sys::time::TimeVal;
 use nix::unistd::{SysconfVar, sysconf};
 use observer_common::unwind::Outcome;
 
+use crate::governor;
 use crate::signals::profile::ProfileKind;
 use crate::stacks::RawProfile;
 
@@ -84,6 +85,8 @@ pub struct SelfStats {
     pub profiles: ProfileOutcomes,
     /// Figures about unwinding tables.
     pub unwinding: Unwinding,
+    /// How the governor stands, if there is one.
+    pub governing: Option<governor::Status>,
 }
 
 /// What unwinding takes and did.

@@ -1,11 +1,13 @@
 //! Loading the kernel object, attaching its programs.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, Queue};
+use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
@@ -186,6 +188,8 @@ pub struct Kernel {
     /// See [`Kernel::block_operations`].
     block_operations: Vec<(String, u32)>,
     states: Vec<ProbeState>,
+    /// Of programs on tracepoints that are attached.
+    links: HashMap<&'static str, BtfTracePointLinkId>,
 }
 
 impl Kernel {
@@ -304,6 +308,7 @@ impl Kernel {
             offsets,
             block_operations,
             states: Vec::new(),
+            links: HashMap::new(),
         };
         kernel.fill_free_lists(options)?;
         kernel.fill_filters(filters)?;
@@ -394,7 +399,9 @@ impl Kernel {
                 bail!("this kernel's BTF has no field {}", field_name(need));
             }
         }
-        let Self { ebpf, btf, .. } = self;
+        let Self {
+            ebpf, btf, links, ..
+        } = self;
         let btf = btf
             .as_ref()
             .ok_or_else(|| anyhow!("attached after the types were dropped"))?;
@@ -408,9 +415,10 @@ impl Kernel {
                 for tracepoint in tracepoints {
                     match program.load(tracepoint, btf) {
                         Ok(()) => {
-                            program
+                            let link = program
                                 .attach()
                                 .with_context(|| format!("cannot attach to {tracepoint}"))?;
+                            links.insert(spec.name, link);
                             return Ok(());
                         }
                         Err(error) => failures.push(format!("{:#}", anyhow!(error))),
@@ -423,9 +431,10 @@ impl Kernel {
                 program
                     .load(tracepoint, btf)
                     .with_context(|| format!("cannot load {}", spec.name))?;
-                program
+                let link = program
                     .attach()
                     .with_context(|| format!("cannot attach to {tracepoint}"))?;
+                links.insert(spec.name, link);
             }
             Attach::Iterator(kind) => {
                 let program: &mut Iter = program.try_into()?;
@@ -449,7 +458,50 @@ impl Kernel {
         Ok(())
     }
 
-    /// Frees the memory of the kernel's types: nothing can be attached after.
+    /// Whether this program on a tracepoint is attached.
+    pub fn is_attached(&self, program: &str) -> bool {
+        self.links.contains_key(program)
+    }
+
+    /// Takes a program off its tracepoint; it stays loaded. Does nothing if it
+    /// isn't attached.
+    ///
+    /// # Errors
+    /// When the kernel object has no such program on a tracepoint.
+    pub fn detach(&mut self, program: &str) -> Result<()> {
+        let Some(link) = self.links.remove(program) else {
+            return Ok(());
+        };
+        let found: &mut BtfTracePoint = self.loaded(program)?.try_into()?;
+        found
+            .detach(link)
+            .with_context(|| format!("cannot detach {program}"))
+    }
+
+    /// Puts a program back that was detached.
+    ///
+    /// # Errors
+    /// When the kernel object has no such program on a tracepoint, it isn't
+    /// loaded, or the kernel refuses.
+    pub fn attach_again(&mut self, program: &'static str) -> Result<()> {
+        if self.is_attached(program) {
+            return Ok(());
+        }
+        let found: &mut BtfTracePoint = self.loaded(program)?.try_into()?;
+        let link = found
+            .attach()
+            .with_context(|| format!("cannot attach {program} again"))?;
+        self.links.insert(program, link);
+        Ok(())
+    }
+
+    fn loaded(&mut self, program: &str) -> Result<&mut Program> {
+        self.ebpf
+            .program_mut(program)
+            .ok_or_else(|| anyhow!("the kernel object has no program {program}"))
+    }
+
+    /// Frees the memory of the kernel's types: nothing new can be attached after.
     pub fn forget_types(&mut self) {
         self.btf = None;
         memory::give_back();

@@ -2,18 +2,20 @@
 //!
 //! The kernel measures that only while asked to, and measuring costs two clock
 //! reads per run. So it is asked for short windows; rates outside are taken to
-//! be the same.
+//! be the same. There is one window in each interval, or, where a governor
+//! wants to know more often, many short ones.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use aya::programs::Program;
 
 use super::Kernel;
 
-/// A shorter window tells too little.
-const MIN_WINDOW: Duration = Duration::from_millis(100);
+/// A shorter window tells too little of an interval of which it is the only one.
+pub const MIN_WINDOW: Duration = Duration::from_millis(100);
 
 /// Run time and number of runs of a program, as the kernel measured them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +59,9 @@ pub fn enable() -> Result<OwnedFd> {
 pub struct Estimate {
     totals: HashMap<String, RunStats>,
     window: Option<Window>,
-    /// What the last finished window saw, and how long it was.
-    seen: Option<(HashMap<String, RunStats>, f64)>,
+    /// What the interval's finished windows saw, and how long they were.
+    seen: HashMap<String, RunStats>,
+    seconds_seen: f64,
     last_tick: Option<Instant>,
     failed: bool,
 }
@@ -76,35 +79,34 @@ impl Estimate {
         Self::default()
     }
 
-    /// Begins the first interval and opens its window.
-    pub fn begin(&mut self, kernel: &Kernel) {
-        let now = Instant::now();
-        self.last_tick = Some(now);
-        self.open_window(kernel, now);
+    /// Begins the first interval.
+    pub fn begin(&mut self) {
+        self.last_tick = Some(Instant::now());
     }
 
-    /// Adds an interval, then opens the window of the next one.
-    pub fn tick(&mut self, kernel: &Kernel) {
-        self.end_window(kernel);
+    /// Adds an interval: what its windows saw is taken for all of it. Without a
+    /// finished window it is added with the next one.
+    pub fn tick(&mut self) {
+        if self.seconds_seen == 0.0 {
+            return;
+        }
         let now = Instant::now();
         let interval = self
             .last_tick
             .replace(now)
             .map_or(0.0, |last| (now - last).as_secs_f64());
-        if let Some((seen, length)) = self.seen.take() {
-            let factor = (interval / length).max(1.0);
-            for (name, run) in seen {
-                let total = self.totals.entry(name).or_default();
-                total.time_ns += (run.time_ns as f64 * factor) as u64;
-                total.count += (run.count as f64 * factor) as u64;
-                total.missed = run.missed;
-            }
+        let factor = (interval / std::mem::take(&mut self.seconds_seen)).max(1.0);
+        for (name, run) in self.seen.drain() {
+            let total = self.totals.entry(name).or_default();
+            total.time_ns += (run.time_ns as f64 * factor) as u64;
+            total.count += (run.count as f64 * factor) as u64;
+            total.missed = run.missed;
         }
-        self.open_window(kernel, now);
     }
 
-    fn open_window(&mut self, kernel: &Kernel, now: Instant) {
-        if self.failed {
+    /// Opens a window, unless one is open.
+    pub fn open_window(&mut self, kernel: &Kernel) {
+        if self.failed || self.window.is_some() {
             return;
         }
         match enable() {
@@ -112,7 +114,7 @@ impl Estimate {
                 self.window = Some(Window {
                     _enabled: enabled,
                     begin: read(kernel),
-                    since: now,
+                    since: Instant::now(),
                 });
             }
             Err(error) => {
@@ -122,23 +124,26 @@ impl Estimate {
         }
     }
 
-    /// Ends the window, if one is open and long enough to tell anything.
-    pub fn end_window(&mut self, kernel: &Kernel) {
-        let Some(window) = self.window.take() else {
-            return;
-        };
-        let length = window.since.elapsed();
-        if length < MIN_WINDOW {
-            self.window = Some(window);
-            return;
+    /// Ends the window, if one is open and so long or longer. Returns how many
+    /// CPUs all programs together took in it.
+    pub fn end_window(&mut self, kernel: &Kernel, shortest: Duration) -> Option<f64> {
+        let window = self
+            .window
+            .take_if(|window| window.since.elapsed() >= shortest)?;
+        let end = read(kernel);
+        let length = window.since.elapsed().as_secs_f64();
+        let mut time_ns = 0;
+        for (name, now) in end {
+            let begin = window.begin.get(&name).copied().unwrap_or_default();
+            let ran = now.time_ns.saturating_sub(begin.time_ns);
+            time_ns += ran;
+            let seen = self.seen.entry(name).or_default();
+            seen.time_ns += ran;
+            seen.count += now.count.saturating_sub(begin.count);
+            seen.missed = now.missed;
         }
-        let mut end = read(kernel);
-        for (name, run) in &mut end {
-            let begin = window.begin.get(name).copied().unwrap_or_default();
-            run.time_ns = run.time_ns.saturating_sub(begin.time_ns);
-            run.count = run.count.saturating_sub(begin.count);
-        }
-        self.seen = Some((end, length.as_secs_f64()));
+        self.seconds_seen += length;
+        Some(time_ns as f64 / 1e9 / length.max(1e-6))
     }
 
     /// Estimated totals by program.
@@ -153,28 +158,73 @@ impl Estimate {
     }
 }
 
-/// The statistics of all loaded programs, by name.
+/// The statistics of all programs that are loaded for events, by name.
+/// Iterators run when the daemon reads them, in its own CPU time.
 pub fn read(kernel: &Kernel) -> HashMap<String, RunStats> {
     kernel
         .programs()
+        .filter(|(_, program)| !matches!(program, Program::Iter(_)))
         .filter_map(|(name, program)| {
             let fd = program.fd().ok()?;
-            let info =
-                std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))
-                    .ok()?;
-            let field = |name: &str| {
-                info.lines()
-                    .find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
-                    .unwrap_or(0)
-            };
-            Some((
-                name.to_string(),
-                RunStats {
-                    time_ns: field("run_time_ns:"),
-                    count: field("run_cnt:"),
-                    missed: field("recursion_misses:"),
-                },
-            ))
+            Some((name.to_string(), info(fd.as_fd()).ok()?))
         })
         .collect()
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of enum bpf_cmd (include/uapi/linux/bpf.h).
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// `struct bpf_prog_info` (ibidem) up to what is needed; a kernel that knows
+/// less leaves the rest as it is.
+#[repr(C)]
+struct ProgramInfo {
+    /// From `type` to `prog_tags`: nothing is asked for there.
+    before: [u64; 24],
+    run_time_ns: u64,
+    run_cnt: u64,
+    recursion_misses: u64,
+}
+const _: () = assert!(std::mem::offset_of!(ProgramInfo, run_time_ns) == 192);
+
+/// union bpf_attr's `info`.
+#[repr(C)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// A program's statistics: one system call, where `/proc/self/fdinfo` takes
+/// three and a lot of text.
+fn info(program: BorrowedFd<'_>) -> std::io::Result<RunStats> {
+    let mut info = ProgramInfo {
+        before: [0; 24],
+        run_time_ns: 0,
+        run_cnt: 0,
+        recursion_misses: 0,
+    };
+    let mut attr = InfoAttr {
+        bpf_fd: program.as_raw_fd() as u32,
+        info_len: size_of::<ProgramInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the kernel reads and writes `attr`, and writes at most `info_len`
+    // bytes of `info`; both live here. The arrays that it could fill have no
+    // length.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET_INFO_BY_FD,
+            &raw mut attr,
+            size_of::<InfoAttr>(),
+        )
+    };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(RunStats {
+        time_ns: info.run_time_ns,
+        count: info.run_cnt,
+        missed: info.recursion_misses,
+    })
 }

@@ -103,6 +103,8 @@ pub struct Sampler {
     /// `None`: nothing on CPU is sampled.
     program: Option<std::os::fd::OwnedFd>,
     frequency: u32,
+    /// What it becomes with the next interval.
+    next_frequency: Option<u32>,
     /// Threads off CPU, if they are followed.
     off_cpu: Option<offcpu::Blocked>,
     running: bool,
@@ -159,6 +161,7 @@ impl Sampler {
             events: HashMap::new(),
             program: None,
             frequency: 1,
+            next_frequency: None,
             off_cpu: None,
             running: false,
             ring,
@@ -215,6 +218,39 @@ impl Sampler {
         self.until.get_or_insert(Clock::monotonic());
         // Closing them is the one way that can't fail.
         self.events.clear();
+    }
+
+    /// Samples so many times a second and CPU from the next interval on. What is
+    /// left of this one has no samples: take it at once.
+    pub fn change_frequency(&mut self, frequency: u32) {
+        self.next_frequency = Some(frequency.max(1));
+        self.events.clear();
+    }
+
+    /// Counts time off CPU from now on, or no more, if threads off CPU are
+    /// followed at all.
+    ///
+    /// # Errors
+    /// When threads can't be looked at or the kernel half can't be told.
+    pub fn count_off_cpu(&mut self, on: bool) -> anyhow::Result<()> {
+        let Some(off_cpu) = &self.off_cpu else {
+            return Ok(());
+        };
+        if !self.running || on == self.counts_off_cpu() {
+            return Ok(());
+        }
+        off_cpu.catch_up()?;
+        if !on {
+            return self.set_epoch(self.epoch & 1);
+        }
+        // As at the start.
+        off_cpu.catch_up()?;
+        self.set_epoch(self.epoch | COUNT_OFF_CPU)
+    }
+
+    /// Whether time off CPU is being counted.
+    pub fn counts_off_cpu(&self) -> bool {
+        self.epoch & COUNT_OFF_CPU != 0
     }
 
     /// CPUs that are sampled.
@@ -278,7 +314,7 @@ impl Sampler {
     ) -> anyhow::Result<Taken> {
         let old = (self.epoch & 1) as usize;
         let begin = self.since;
-        if self.running {
+        if self.running && self.counts_off_cpu() {
             self.catch_up()?;
         }
         let now = self.until.unwrap_or_else(Clock::monotonic);
@@ -302,6 +338,7 @@ impl Sampler {
             period: self.period(),
             samples: Vec::new(),
         };
+        self.frequency = self.next_frequency.take().unwrap_or(self.frequency);
         let mut on_cpu = header.clone();
         let mut off_cpu = RawProfile {
             kind: ProfileKind::OffCpu,

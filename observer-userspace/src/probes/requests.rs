@@ -273,6 +273,10 @@ impl Probe for Requests {
         served(&self.tracer, request)
     }
 
+    fn keep_one_of(&mut self, traces: u32) {
+        self.tracer.keep_one_of(traces);
+    }
+
     fn losses(&self) -> Vec<(Cause, u64)> {
         let lost = self.tracer.losses();
         let tls = self.tls.as_ref().map(tls::Tls::figures);

@@ -160,6 +160,12 @@ impl Tracer {
         self.losses.overrun += u64::from(!taken);
     }
 
+    /// Of so many traces that begin from now on and are to be kept one is, beside
+    /// errors and slow requests.
+    pub fn keep_one_of(&mut self, traces: u32) {
+        self.sampling.keep_one_of(traces);
+    }
+
     /// Handles what happened until a moment ago (the hold before `now`, kernel
     /// time, and before the latest record: the ring may hold more) in the order
     /// in which it did. `out` is emptied first. To be called after each batch of

@@ -41,6 +41,7 @@ impl Daemon {
         command.args(["--otlp-endpoint", &collector.endpoint()]);
         // Nothing is left out because there is much of it, or because the daemon,
         // which isn't optimized here, is slow.
+        command.args(["--budget", "off"]);
         command.args(["--requests-ring", "256MiB", "--otlp-queue-size", "1GiB"]);
         command.args(["--span-rate", "1000000", "--span-burst", "1000000"]);
         if let Some(cgroup) = cgroup {

@@ -2,6 +2,7 @@
 
 use super::Interval;
 use super::format::{bytes, count, percent};
+use crate::governor::Status;
 
 /// The daemon's own cost in an interval.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,8 @@ pub struct OwnCost {
     pub rss: u64,
     /// What was lost, by cause; empty when nothing was.
     pub lost: Vec<(&'static str, u64)>,
+    /// What the governor did, if any step is taken.
+    pub governed: Option<Status>,
 }
 
 /// The line.
@@ -29,10 +32,26 @@ pub fn line(interval: &Interval<'_>) -> String {
             .collect();
         format!("LOST: {}", causes.join(", "))
     };
+    let governed = own.governed.as_ref().map(governed).unwrap_or_default();
     format!(
-        "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}\n",
+        "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}\n{governed}",
         percent(own.cpu_seconds / interval.seconds),
         percent(own.bpf_seconds / interval.seconds),
         bytes(own.rss as f64),
+    )
+}
+
+/// One more line: what is done less, and why.
+fn governed(status: &Status) -> String {
+    let over = if status.exhausted {
+        "; there is nothing left to do without"
+    } else {
+        ""
+    };
+    format!(
+        "to keep to its budget of {} of the host's CPU (now {}{over}): {}\n",
+        percent(status.budget),
+        percent(status.bpf + status.daemon),
+        status.less,
     )
 }

@@ -34,6 +34,13 @@ pub enum SamplerError {
 /// Random bits of a trace id (W3C Trace Context level 2, 3.2.2.3).
 const RANDOM: u64 = (1 << 56) - 1;
 
+/// The random part of a trace id.
+fn random(trace_id: &[u8; 16]) -> u64 {
+    let mut last = [0; 8];
+    last.copy_from_slice(&trace_id[8..]);
+    u64::from_be_bytes(last) & RANDOM
+}
+
 impl Default for Sampler {
     /// OpenTelemetry's: `parentbased_always_on`.
     fn default() -> Self {
@@ -84,10 +91,8 @@ impl Sampler {
     }
 
     fn head(&self, trace_id: &[u8; 16]) -> Decision {
-        let mut last = [0; 8];
-        last.copy_from_slice(&trace_id[8..]);
         // OpenTelemetry's "ProbabilitySampler": kept if R >= T.
-        if u64::from_be_bytes(last) & RANDOM >= self.threshold {
+        if random(trace_id) >= self.threshold {
             Decision::Keep
         } else if self.keeps_none() {
             Decision::Drop
@@ -144,6 +149,8 @@ impl Limit {
 #[derive(Debug)]
 pub struct Sampling {
     sampler: Sampler,
+    /// Of so many traces that are to be kept one is.
+    share: u32,
     limit: Option<Limit>,
     /// The same for traces that are kept though they weren't to be.
     late: Option<Limit>,
@@ -162,21 +169,29 @@ impl Sampling {
         let (limit, late) = (make(), make());
         Self {
             sampler,
+            share: 1,
             limit,
             late,
         }
     }
 
+    /// Of so many traces that begin from now on and are to be kept one is; and
+    /// errors and slow requests, as far as the limit lets them.
+    pub fn keep_one_of(&mut self, traces: u32) {
+        self.share = traces.max(1);
+    }
+
     /// Whether spans may have to wait for a later decision.
     pub fn waits(&self) -> bool {
         let all_or_none = self.sampler.keeps_all() || self.sampler.keeps_none();
-        self.limit.is_some() || !all_or_none
+        self.limit.is_some() || self.share > 1 || !all_or_none
     }
 
     /// For a trace that begins on this host, or comes from a caller that leaves
     /// the decision open.
     pub fn root(&mut self, trace_id: &[u8; 16], workload: u16, at: u64) -> Decision {
         let decision = self.sampler.head(trace_id);
+        let decision = self.shared(decision, self.sampler.threshold, trace_id);
         self.limited(decision, workload, at)
     }
 
@@ -191,7 +206,21 @@ impl Sampling {
                 decision => decision,
             },
         };
+        let by_caller = self.sampler.by_parent && context.sampled.is_some();
+        let threshold = if by_caller { 0 } else { self.sampler.threshold };
+        let decision = self.shared(decision, threshold, &context.trace_id);
         self.limited(decision, workload, at)
+    }
+
+    /// What remains of a decision where only a share of the traces is kept that
+    /// were to be, which are those from `threshold` on.
+    fn shared(&self, decision: Decision, threshold: u64, trace_id: &[u8; 16]) -> Decision {
+        let kept = (RANDOM + 1).saturating_sub(threshold) / u64::from(self.share);
+        if decision == Decision::Keep && random(trace_id) < RANDOM + 1 - kept {
+            Decision::Limited
+        } else {
+            decision
+        }
     }
 
     /// Whether a trace that wasn't to be kept may be kept after all.
@@ -279,6 +308,40 @@ mod tests {
         id[9] = 0xbf;
         id[8] = 0xff;
         assert_eq!(sampling.root(&id, 1, 0), Decision::Wait);
+    }
+
+    /// Checks that of what is to be kept, by whomever, a share can be kept, and
+    /// that the rest may still be kept for errors and slowness.
+    #[test]
+    fn keeps_a_share() {
+        for (name, ratio) in [("always_on", 1.0), ("traceidratio", 0.5)] {
+            let text = ratio.to_string();
+            let sampler = Sampler::parse(name, Some(&text)).unwrap();
+            let mut sampling = Sampling::new(sampler, None);
+            let all = kept(&mut sampling, 100_000);
+            sampling.keep_one_of(10);
+            assert!(sampling.waits());
+            let tenth = kept(&mut sampling, 100_000);
+            assert!((tenth * 10).abs_diff(all) < all / 10, "{all} {tenth}");
+            sampling.keep_one_of(1);
+            assert_eq!(kept(&mut sampling, 100_000), all);
+        }
+        let mut sampling = Sampling::new(Sampler::default(), None);
+        sampling.keep_one_of(100);
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut decide = || {
+            let context = RemoteContext {
+                trace_id: random.u128(..).to_be_bytes(),
+                span_id: [1; 8],
+                sampled: Some(true),
+            };
+            sampling.remote(&context, 1, 0)
+        };
+        let decisions: Vec<_> = (0..10_000).map(|_| decide()).collect();
+        let keep = decisions.iter().filter(|d| **d == Decision::Keep).count();
+        assert!((60..140).contains(&keep), "{keep}");
+        let rest = decisions.iter().filter(|d| **d != Decision::Keep);
+        assert!(rest.into_iter().all(|d| *d == Decision::Limited));
     }
 
     /// Checks that a caller's decision is obeyed where it should be.

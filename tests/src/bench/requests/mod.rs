@@ -62,6 +62,8 @@ impl Mode {
                 "1000000",
                 "--span-burst",
                 "1000000",
+                "--budget",
+                "off",
             ],
             Self::Others => &["--probes", "syscalls,tcp,block,cpu,sched,offcpu"],
             Self::Requests => &["--probes", "requests"],

@@ -1,0 +1,189 @@
+//! The overhead governor, with a load that costs far more than the budget.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use observer_tests::bench::collector::Collector;
+use observer_tests::bench::daemon;
+use observer_tests::bench::peers::Tool;
+use observer_tests::observer_bin;
+use observer_tests::requests::{Attributed, Scene, Seen};
+use observer_tests::workload;
+use observer_userspace::kernel::stats;
+use serde_json::Value;
+
+/// A server by which counting is checked: a program of another name.
+const NAME: &str = "governed-server";
+
+/// A running `observer run` that logs JSON.
+struct Daemon {
+    tool: Tool,
+    collector: Collector,
+}
+
+impl Daemon {
+    /// Observes some scenes, and processes of one name, with this budget.
+    fn start(scenes: &[&Scene], budget: &str) -> Result<Self> {
+        let collector = Collector::start()?;
+        let mut command = Command::new(observer_bin());
+        command.args(["run", "--budget", budget, "--budget-period", "200ms"]);
+        command.args(["--interval", "2s", "--log-format", "json"]);
+        command.args(["--otlp-endpoint", &collector.endpoint()]);
+        command.args(["--otlp-protocol", "http/protobuf"]);
+        for scene in scenes {
+            command.arg("--cgroup").arg(scene.cgroup());
+        }
+        let mut tool = Tool::start(&mut command)?;
+        tool.wait_until(|tool| Ok(tool.printed()?.contains("observing ")))?;
+        Ok(Self { tool, collector })
+    }
+
+    /// What it costs for some seconds, as a share of the host's CPU, by the
+    /// kernel's own figures.
+    fn cost(&self, seconds: u64) -> Result<f64> {
+        let pid = self.tool.pid();
+        let measured = stats::enable()?;
+        let used = || Ok::<_, anyhow::Error>(daemon::cpu_seconds(pid)? + daemon::bpf(pid).0);
+        let (begin, before) = (Instant::now(), used()?);
+        std::thread::sleep(Duration::from_secs(seconds));
+        let (length, after) = (begin.elapsed().as_secs_f64(), used()?);
+        drop(measured);
+        let cpus = std::thread::available_parallelism()?.get() as f64;
+        Ok((after - before) / length / cpus)
+    }
+
+    /// The steps that it announced: what each is about, and how many were taken
+    /// then.
+    fn steps(&self) -> Result<Vec<(String, u64)>> {
+        let printed = self.tool.printed()?;
+        let lines = printed.lines();
+        let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let steps = lines.filter_map(|line| {
+            let step = line["step"].as_str()?.to_owned();
+            Some((step, line["level"].as_u64()?))
+        });
+        Ok(steps.collect())
+    }
+
+    /// How many steps are taken now.
+    fn level(&self) -> Result<u64> {
+        Ok(self.steps()?.last().map_or(0, |(_, level)| *level))
+    }
+
+    /// Waits until the level is as wanted, and stays so for a while.
+    fn wait_for(&self, what: &str, wanted: impl Fn(u64) -> bool) -> Result<()> {
+        let begin = Instant::now();
+        let mut since = None;
+        loop {
+            since = wanted(self.level()?).then(|| since.unwrap_or_else(Instant::now));
+            if since.is_some_and(|since| since.elapsed() > Duration::from_millis(1500)) {
+                return Ok(());
+            }
+            ensure!(
+                begin.elapsed() < Duration::from_secs(120),
+                "{what}: {:?}",
+                self.steps()?
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Asks a server without end.
+fn load(scene: &mut Scene, port: u16) -> Result<()> {
+    let mut load = scene.own("observer-load")?;
+    load.arg(format!("127.0.0.1:{port}"));
+    load.args(["--connections", "8", "--requests", "1000000000"]);
+    scene.start(&mut load).map(drop)
+}
+
+/// Checks that a load that would cost more than five times the budget (and 5 %
+/// of the host) is seen for less, by steps that are
+/// announced in their order and told over OTLP; that what is counted is exact
+/// meanwhile, and that everything is taken back when the load ends.
+#[test]
+fn keeps_to_the_budget() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let port = scene.observer_server(None)?;
+    let free = Daemon::start(&[&scene], "off")?;
+    // It looks at what there is first.
+    std::thread::sleep(Duration::from_secs(3));
+    let idle = free.cost(2)?;
+    load(&mut scene, port)?;
+    let before = free.cost(2)?;
+    scene.stop_last();
+    let log = free.tool.end()?;
+    ensure!(!log.contains("budget"), "{log}");
+    // A daemon that isn't optimized costs more.
+    let budget = (before / 6.0).max(0.01);
+    ensure!(before > 5.0 * budget, "the load costs {before:.3} only");
+
+    // Others, by which what is counted is checked.
+    let mut exact = Scene::new()?;
+    let percent = format!("{:.2}%", budget * 100.0);
+    let daemon = Daemon::start(&[&scene, &exact], &percent)?;
+    let server = exact.own("observer-server")?;
+    let copy = exact.folder().join(NAME);
+    std::fs::copy(server.get_program(), &copy)?;
+    let port_of_exact = exact.start_with_port(Command::new(copy).arg(exact.log()))?;
+    load(&mut scene, port)?;
+    daemon.wait_for("no step was taken", |level| level > 0)?;
+    let mut calls = Command::new(workload::program()?);
+    exact.run(calls.args(["obs-governed", "getppid=100000"]))?;
+    exact.load(port_of_exact, &["--requests", "500"])?;
+    let first = daemon.steps()?;
+    let after = daemon.cost(2)?;
+    let level = daemon.level()?;
+    ensure!(
+        after < before / 2.0,
+        "{after:.3} of {before:.3} at level {level}: {first:?}"
+    );
+    exact.run(calls.args(["getppid=23456"]))?;
+    exact.load(port_of_exact, &["--requests", "123"])?;
+
+    scene.stop_last();
+    daemon.wait_for("steps weren't taken back", |level| level == 0)?;
+    exact.run(calls.args(["getppid=1"]))?;
+    exact.load(port_of_exact, &["--requests", "77"])?;
+    let steps = daemon.steps()?;
+    // Its last metrics come at its end.
+    let Daemon { tool, collector } = daemon;
+    let log = tool.end()?;
+    println!("idle {idle:.4}, {before:.4} without, {after:.4} with a budget of {budget:.4}");
+
+    // In order: a step of a kind never before all of the kinds before it.
+    let order = ["stack_samples", "off_cpu", "spans", "requests"];
+    let mut begun: Vec<&str> = Vec::new();
+    for (step, _) in &steps {
+        if !begun.contains(&step.as_str()) {
+            begun.push(step);
+        }
+    }
+    let expected = &order[..begun.len().min(order.len())];
+    assert_eq!(&begun[..expected.len()], expected, "{steps:?}");
+
+    let seen = Seen::decode(&collector)?;
+    let taken = |direction: &str| {
+        let turns = seen.series("observer.governor.steps");
+        let turns = turns.filter(|p| p.text("observer.governor.direction") == direction);
+        turns.map(|p| p.value).sum::<f64>()
+    };
+    assert!(taken("less") > 0.0, "{log}");
+    assert_eq!(taken("less"), taken("more"), "{log}");
+    assert_eq!(taken("less") + taken("more"), steps.len() as f64, "{log}");
+    let told = collector.own("observer.governor.budget", |_| true)?;
+    assert!((told - budget).abs() < 1e-4, "{told}");
+    assert_eq!(collector.own("observer.governor.level", |_| true)?, 0.0);
+
+    // 100000 + (100000 + 23456) + (100000 + 23456 + 1): each run adds a step.
+    let counted = collector.syscall_calls("obs-governed", "getppid")?;
+    assert_eq!(counted, 346_913, "{log}");
+    // 500 + 123 + 77, each either followed or not.
+    let followed = seen.sum("http.server.request.duration", NAME, &[]);
+    let server = [("network.connection.role", "server")];
+    let unfollowed = seen.sum("observer.request.unfollowed", NAME, &server);
+    println!("{followed} requests followed, {unfollowed} not");
+    assert_eq!(followed + unfollowed, 700, "{log}");
+    Ok(())
+}
