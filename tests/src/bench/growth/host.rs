@@ -80,10 +80,12 @@ fn parts(cell: f64) -> Result<Vec<Part>> {
     let us = Unit::new(1e6, 1, " µs");
     let bytes = Unit::new(1.0, 0, " B");
     let base = measured("process minute").context("no base")?.base.max(0.0);
-    let base_memory = measured("process memory").context("no base")?.base;
+    // With as many cells as such a host has; all are resident from the start.
+    let base_memory = measured("workload memory").context("no base")?.base;
     let mut parts = vec![Part {
         what: "the daemon alone",
-        how: "the base of growth/processes".into(),
+        how: "the bases of growth/processes (CPU) and growth/workloads (memory, with all cells)"
+            .into(),
         daemon: base / 60.0,
         bpf: 0.0,
         memory: base_memory,
@@ -108,20 +110,17 @@ fn parts(cell: f64) -> Result<Vec<Part>> {
     let cells = f64::from(default_cells_of(CPUS as u32));
     // Those that a workload has here are in its own slope.
     let more = (cells - workloads * slope("workload cells")?).max(0.0);
-    let cell_bytes = size_of::<HistogramCell>() as f64;
     parts.push(Part {
         what: "workloads",
         how: format!(
-            "{workloads} × {} per export, × {}; and {more:.0} cells more, since each belongs to one CPU, × {} per \
-             export, × {}; an export every {DEFAULT_INTERVAL} s",
+            "{workloads} × {} per export, × {}; and {more:.0} cells more, since each belongs to one CPU, × {} per export; an export every {DEFAULT_INTERVAL} s",
             us.text(interval),
             bytes.text(each),
-            ns.text(cell),
-            bytes.text(cell_bytes)
+            ns.text(cell)
         ),
         daemon: (workloads * interval + more * cell) / DEFAULT_INTERVAL,
         bpf: 0.0,
-        memory: workloads * each + more * cell_bytes,
+        memory: workloads * each,
     });
 
     let connections = CONTAINERS * CONNECTIONS_EACH;
@@ -288,5 +287,62 @@ fn section(parts: &[Part]) -> Section {
         ],
         notes: Vec::new(),
         data: data.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::{COUNT, Line, Slope};
+    use super::*;
+
+    /// Checks some of the sum by hand, from slopes that are known.
+    #[test]
+    fn sums() {
+        let one = |name: &'static str, slope: f64, base: f64| {
+            let unit = COUNT;
+            let column = ("figure", COUNT, Some(Slope { name, unit }));
+            let mut line = Line::new("growth/test", "things", "thing", &[column]);
+            line.step(0.0, &[base]);
+            line.step(1.0, &[base + slope]);
+            line.section("a test", String::new());
+        };
+        assert!(parts(0.0).is_err(), "nothing is measured");
+        for name in [
+            "process memory",
+            "workload cells",
+            "connection memory",
+            "connection active",
+            "sample bpf",
+            "stack profile",
+            "stack peak",
+            "syscall daemon",
+            "switch daemon",
+            "request bpf",
+            "request daemon",
+        ] {
+            one(name, 0.0, 0.0);
+        }
+        one("process minute", 60e-6, 6.0);
+        one("workload memory", 1000.0, 5e6);
+        one("workload interval", 1e-3, 0.0);
+        one("syscall bpf", 100e-9, 0.0);
+        one("switch bpf", 500e-9, 0.0);
+        let parts = parts(1e-6).expect("all slopes");
+        let part = |what: &str| parts.iter().find(|p| p.what == what).expect("a part");
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b.abs(), "{a} is not {b}");
+        near(part("the daemon alone").daemon, 0.1);
+        near(part("the daemon alone").memory, 5e6);
+        near(part("processes").daemon, 30_000.0 * 1e-6);
+        near(part("workloads").daemon, (1.024 + 0.065_536) / 10.0);
+        near(part("workloads").memory, 1_024_000.0);
+        near(part("system calls").bpf, 64.0 * 20_000.0 * 100e-9);
+        // Two system calls come with each switch.
+        near(part("context switches").bpf, 64.0 * 5_000.0 * 300e-9);
+        let section = section(&parts);
+        assert_eq!(section.rows.len(), parts.len() + 2);
+        assert!(
+            section.method.contains("10000 containers")
+                || section.title.contains("10000 containers")
+        );
     }
 }

@@ -44,13 +44,15 @@ pub fn run(options: &Options) -> Result<Section> {
         ],
     );
     let programs = Programs::new()?;
-    let busy = Herd::busy(&programs.pulse()?)?;
+    let pulse = programs.pulse()?;
     let cpus = machine::cpus() as f64;
     for rate in rates {
+        let busy = Herd::busy(&pulse)?;
         let daemon = Watched::start(&["--frequency", &rate.to_string()])?;
         // Tables are built and symbols read; the first profile ends after 10 s.
         let before = daemon.used_in(2)?;
         let used = daemon.used_in(seconds)?;
+        drop(busy);
         let ended = daemon.end()?;
         // What naming the profile takes at its end is a part of the price.
         let cpu = (ended.cpu - before.cpu - used.cpu).max(0.0)
@@ -76,15 +78,13 @@ pub fn run(options: &Options) -> Result<Section> {
             ],
         );
     }
-    drop(busy);
     Ok(line.section(
         "what sampling costs at each rate",
         format!(
             "Each CPU is busy with the process of `profile/record` (a chain of 20 functions). `observer run` \
              with all probes and this rate, {seconds} s. `BPF` is how long the kernel half's programs run, \
              `daemon` its CPU with its part of the profile that is made at the end, both in percent of the \
-             CPUs' time. Expected is the rate × CPUs × the time from ready to end; the daemon goes on for some \
-             tenths of a second, so it may be a little more."
+             CPUs' time. Expected is the rate × CPUs × the time until the processes end."
         ),
     ))
 }
