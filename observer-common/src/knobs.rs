@@ -11,10 +11,8 @@ pub struct Knobs {
     /// [`Knobs::NO_REQUESTS`] on none is. The others are counted
     /// ([`crate::tally::Kind::RequestUnfollowed`]).
     pub request_share: u32,
-    /// 1 = system calls are counted at their end
-    /// ([`crate::tally::Kind::SyscallUntimed`]), and nothing is done when they
-    /// begin. Requests, which need to know of the beginning, must be off.
-    pub syscalls_untimed: u32,
+    /// Nothing.
+    pub padding: u32,
 }
 
 impl Knobs {

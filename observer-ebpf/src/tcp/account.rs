@@ -231,15 +231,14 @@ fn admits(workload: u32) -> bool {
         return true;
     };
     let now = now();
-    // SAFETY: this CPU's map value; an interrupt in between costs a span of
-    // limit.
-    unsafe {
-        let next = if *due > now { *due } else { now };
-        if next - now > setting!(span_advance) {
-            return false;
-        }
-        *due = next + interval;
+    // SAFETY: this CPU's map value; an interrupt in between may cost a span of
+    // the limit.
+    let due = unsafe { &mut *due };
+    let next = if *due > now { *due } else { now };
+    if next - now > setting!(span_advance) {
+        return false;
     }
+    *due = next + interval;
     true
 }
 

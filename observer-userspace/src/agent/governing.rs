@@ -152,16 +152,11 @@ impl Agent {
                     probe.keep_one_of(after.spans);
                 }
             }
-            // The knob is turned while the beginnings are seen, so that each
-            // call is counted by one way.
+            // A call whose beginning isn't seen is counted at its end.
             Step::NoSyscallTimes if after.syscall_times => {
                 self.kernel.attach_again(SYSCALLS_BEGIN)?;
-                self.set_knobs(after);
             }
-            Step::NoSyscallTimes => {
-                self.set_knobs(after);
-                self.kernel.detach(SYSCALLS_BEGIN)?;
-            }
+            Step::NoSyscallTimes => self.kernel.detach(SYSCALLS_BEGIN)?,
             Step::NoRunQueue if after.run_queue => self.kernel.attach_again(WOKEN)?,
             Step::NoRunQueue => self.kernel.detach(WOKEN)?,
         }
@@ -177,7 +172,7 @@ impl Agent {
         governing.board.set(Knobs {
             off_cpu_threshold: u64::try_from(threshold).unwrap_or(u64::MAX),
             request_share: share.max(governing.knobs.request_share),
-            syscalls_untimed: u32::from(governing.syscalls && !settings.syscall_times),
+            ..Knobs::default()
         });
     }
 }
