@@ -24,11 +24,13 @@ struct Daemon {
 
 impl Daemon {
     /// Observes some scenes, and processes of one name, with this budget.
-    fn start(scenes: &[&Scene], budget: &str) -> Result<Self> {
+    fn start(scenes: &[&Scene], budget: &str, arguments: &[&str]) -> Result<Self> {
         let collector = Collector::start()?;
         let mut command = Command::new(observer_bin());
         command.args(["run", "--budget", budget, "--budget-period", "200ms"]);
-        command.args(["--interval", "2s", "--log-format", "json"]);
+        command
+            .args(arguments)
+            .args(["--interval", "2s", "--log-format", "json"]);
         command.args(["--otlp-endpoint", &collector.endpoint()]);
         command.args(["--otlp-protocol", "http/protobuf"]);
         for scene in scenes {
@@ -74,10 +76,13 @@ impl Daemon {
     /// Waits until the level is as wanted, and stays so for a while.
     fn wait_for(&self, what: &str, wanted: impl Fn(u64) -> bool) -> Result<()> {
         let begin = Instant::now();
-        let mut since = None;
+        let mut last = (self.level()?, begin);
         loop {
-            since = wanted(self.level()?).then(|| since.unwrap_or_else(Instant::now));
-            if since.is_some_and(|since| since.elapsed() > Duration::from_millis(1500)) {
+            let level = self.level()?;
+            if level != last.0 {
+                last = (level, Instant::now());
+            }
+            if wanted(level) && last.1.elapsed() > Duration::from_secs(4) {
                 return Ok(());
             }
             ensure!(
@@ -106,7 +111,7 @@ fn load(scene: &mut Scene, port: u16) -> Result<()> {
 fn keeps_to_the_budget() -> Result<()> {
     let mut scene = Scene::new()?;
     let port = scene.observer_server(None)?;
-    let free = Daemon::start(&[&scene], "off")?;
+    let free = Daemon::start(&[&scene], "off", &[])?;
     // It looks at what there is first.
     std::thread::sleep(Duration::from_secs(3));
     let idle = free.cost(2)?;
@@ -122,7 +127,7 @@ fn keeps_to_the_budget() -> Result<()> {
     // Others, by which what is counted is checked.
     let mut exact = Scene::new()?;
     let percent = format!("{:.2}%", budget * 100.0);
-    let daemon = Daemon::start(&[&scene, &exact], &percent)?;
+    let daemon = Daemon::start(&[&scene, &exact], &percent, &[])?;
     let server = exact.own("observer-server")?;
     let copy = exact.folder().join(NAME);
     std::fs::copy(server.get_program(), &copy)?;
@@ -184,6 +189,39 @@ fn keeps_to_the_budget() -> Result<()> {
     let server = [("network.connection.role", "server")];
     let unfollowed = seen.sum("observer.request.unfollowed", NAME, &server);
     println!("{followed} requests followed, {unfollowed} not");
-    assert_eq!(followed + unfollowed, 700, "{log}");
+    assert_eq!(followed + unfollowed, 700);
+    Ok(())
+}
+
+/// Checks that calls are counted exactly while they aren't timed, and when that
+/// begins and ends.
+#[test]
+fn counts_what_it_does_not_time() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let probes = ["--probes", "syscalls,sched"];
+    let daemon = Daemon::start(&[&scene], "1%", &probes)?;
+    // Busy while the steps are taken, and taken back.
+    let mut busy = Command::new(workload::program()?);
+    let exact = [
+        "obs-governed",
+        "getppid=300000",
+        "sleep=2000:1",
+        "getppid=456",
+    ];
+    scene.start(busy.args(["obs-busy", "getppid=100000000000"]))?;
+    scene.run(Command::new(workload::program()?).args(exact))?;
+    daemon.wait_for("calls are still timed", |level| level == 2)?;
+    scene.run(Command::new(workload::program()?).args(exact))?;
+    scene.stop_last();
+    daemon.wait_for("steps weren't taken back", |level| level == 0)?;
+    scene.run(Command::new(workload::program()?).args(exact))?;
+    let steps = daemon.steps()?;
+    assert_eq!(steps[0].0, "syscall_duration", "{steps:?}");
+    let Daemon { tool, collector } = daemon;
+    let log = tool.end()?;
+    let counted = collector.syscall_calls("obs-governed", "getppid")?;
+    assert_eq!(counted, 3 * 300_456, "{log}");
+    let slept = collector.syscall_calls("obs-governed", "clock_nanosleep")?;
+    assert_eq!(slept, 3 * 2000, "{log}");
     Ok(())
 }

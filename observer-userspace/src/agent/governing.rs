@@ -25,8 +25,6 @@ pub(super) struct Governing {
     board: Board,
     /// As they stood at the start.
     knobs: Knobs,
-    /// Whether syscalls are timed where nothing is given up.
-    syscalls: bool,
 }
 
 impl Governing {
@@ -63,7 +61,6 @@ pub(super) fn start(
         Ok(board) => Some(Governing {
             governor: Governor::new(budget, config.budget_period, attached),
             knobs: board.get(),
-            syscalls: attached.syscalls,
             board,
         }),
         Err(error) => {

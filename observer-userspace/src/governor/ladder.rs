@@ -194,9 +194,10 @@ impl Ladder {
         if attached.requests {
             steps.push(Step::NoRequests);
         }
-        // Only now: requests and time off CPU need to know when a syscall
-        // begins, and when a thread was woken.
-        if attached.syscalls {
+        // Only now: time off CPU needs to know when a syscall begins, and when a
+        // thread was woken. So do requests, even to be counted: a connection is
+        // recognised by the bytes that a call took.
+        if attached.syscalls && !attached.requests {
             steps.push(Step::NoSyscallTimes);
         }
         if attached.run_queue {
@@ -287,7 +288,6 @@ mod tests {
                 Step::Requests(6),
                 Step::NoOffCpu,
                 Step::NoRequests,
-                Step::NoSyscallTimes,
                 Step::NoRunQueue,
             ]
         );
@@ -313,6 +313,7 @@ mod tests {
                 if settings.syscall_times != has(4) || settings.run_queue != has(5) {
                     assert!(!settings.off_cpu && settings.requests.is_none());
                 }
+                assert!(settings.syscall_times == has(4) || !has(3));
             }
         }
     }
