@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::oneshot;
@@ -54,6 +54,10 @@ const SETTLING: Duration = Duration::from_micros(1500);
 /// How long [`Stacks::unwind`] waits for the tables of processes that are to be
 /// prepared.
 const PREPARING: Duration = Duration::from_secs(1);
+
+/// How long a thread that is told to end is waited for: tens of thousands of
+/// stacks take seconds to name.
+const ENDING: Duration = Duration::from_secs(1);
 
 enum Request {
     Symbolize(RawProfile, oneshot::Sender<Symbolized>),
@@ -152,10 +156,19 @@ impl Drop for Stacks {
     fn drop(&mut self) {
         self.requests = None;
         let _ = (&self.wake).write(&[1]);
-        if let Some(thread) = self.thread.take() {
-            // It only fails if the thread panicked, which it reported itself.
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let begin = Instant::now();
+        while !thread.is_finished() {
+            if begin.elapsed() > ENDING {
+                // Nobody waits for its names any more; it ends with the process.
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        // It only fails if the thread panicked, which it reported itself.
+        let _ = thread.join();
     }
 }
 
