@@ -47,6 +47,7 @@ struct Recorder {
 impl Recorder {
     fn start(options: LoadOptions, frequency: Option<u32>) -> Self {
         let mut kernel = Kernel::load(&options).expect("loaded");
+        sched::make_room(&mut kernel).expect("an iterator over tasks");
         kernel.attach(&sched::IDENTITY);
         kernel.attach(&offcpu::SYSCALLS);
         kernel.attach(&sched::SPEC);

@@ -13,6 +13,7 @@ use observer_userspace::export::self_stats::{
 };
 use observer_userspace::export::telemetry::Telemetry;
 use observer_userspace::export::{Exporter, OtlpSettings, Signal, SignalStats};
+use observer_userspace::governor::{Status, Turns};
 use observer_userspace::signals::{Attribute, Resource};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
@@ -303,6 +304,11 @@ async fn own_telemetry() -> Result<()> {
                 on_cpu: [(Outcome::Complete, 5)].into(),
                 off_cpu: [(Outcome::NotWalked, 7)].into(),
             },
+            governing: Some(Status {
+                budget: 0.01,
+                turns: [("spans", Turns::default())].into(),
+                ..Status::default()
+            }),
             ..SelfStats::default()
         }));
         let host = Resource {

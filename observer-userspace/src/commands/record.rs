@@ -170,6 +170,9 @@ impl Recording {
             kernel.attach(&cpu::SPEC);
         }
         if off_cpu || follow {
+            if let Err(error) = sched::make_room(&mut kernel) {
+                tracing::debug!("threads aren't looked at before they are seen: {error:#}");
+            }
             kernel.attach(&sched::IDENTITY);
             kernel.attach(&offcpu::SYSCALLS);
             kernel.attach(&sched::SPEC);
