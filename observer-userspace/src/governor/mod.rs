@@ -24,6 +24,12 @@ pub const PERIOD: Duration = Duration::from_secs(1);
 /// measuring costs, too.
 const WINDOW: u32 = 20;
 
+/// A cost below this part of the budget needs less attention, …
+const CALM: f64 = 0.5;
+
+/// … one period that is as long as so many.
+const CALM_PERIODS: u32 = 5;
+
 /// How often steps about something were taken, and taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turns {
@@ -82,6 +88,8 @@ pub struct Governor {
     law: Law,
     meter: Meter,
     period: Duration,
+    /// How long this one takes.
+    current: Duration,
     /// When the period began.
     since: Instant,
     /// Run times are being measured.
@@ -102,6 +110,7 @@ impl Governor {
             law: Law::new(budget, steps.len(), ladder.slow_steps()),
             meter: Meter::new(Clocks::read()),
             period,
+            current: period,
             since: Instant::now(),
             measuring: false,
             last: Measured::default(),
@@ -117,9 +126,9 @@ impl Governor {
         let window = self.period / WINDOW;
         self.since
             + if self.measuring {
-                self.period
+                self.current
             } else {
-                self.period - window
+                self.current - window
             }
     }
 
@@ -154,6 +163,9 @@ impl Governor {
         );
         let (before, was_exhausted) = (self.law.level(), self.law.is_exhausted());
         let after = self.law.next(self.last.cost);
+        // Measuring costs more than all else that an idle daemon does.
+        let is_calm = after == 0 && self.last.bpf + self.last.daemon() < CALM * self.budget;
+        self.current = self.period * if is_calm { CALM_PERIODS } else { 1 };
         let changes = self.ladder.between(before, after);
         if before != after {
             self.meter.forget_bpf();
