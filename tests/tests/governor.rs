@@ -140,8 +140,9 @@ fn keeps_to_the_budget() -> Result<()> {
     let first = daemon.steps()?;
     let after = daemon.cost(2)?;
     let level = daemon.level()?;
+    // The load, which waits for nothing else, does more the less it is slowed down.
     ensure!(
-        after < before / 2.0,
+        after < before * 0.7,
         "{after:.3} of {before:.3} at level {level}: {first:?}"
     );
     exact.run(calls.args(["getppid=23456"]))?;
