@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use super::Options;
 use super::collector::Collector;
+use super::load::said;
 use super::loops::{Kind, Loop, LoopWork};
 use super::matrix::{self, Contender, Peer, Plan, Ready, Results};
 use super::report::{Section, Target};
@@ -165,19 +166,10 @@ fn to_others(results: &Results) -> Vec<Target> {
     targets
 }
 
-/// The sum of bpftrace's buckets, as it prints them:
-/// `@ns[comm]:` and then `[64, 128)   123 |@@@ |` line by line.
+/// The sum of the histogram that bpftrace prints of a program's name, if any.
 pub(super) fn histogram_total(printed: &str, comm: &str) -> Option<u64> {
-    let mut lines = printed.lines();
     let head = format!("@ns[{comm}]:");
-    lines.find(|line| line.trim() == head)?;
-    let counts = lines
-        .take_while(|line| line.starts_with(['[', '(']))
-        .filter_map(|line| {
-            let (bucket, _) = line.split_once('|')?;
-            bucket.split_whitespace().next_back()?.parse::<u64>().ok()
-        });
-    Some(counts.sum())
+    said::buckets(printed, &head).ok().map(|sum| sum as u64)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::line::{COUNT, Line, MB, MS, S, Slope, Unit};
+use super::line::{COUNT, Line, MB, MS, S, slope};
 use super::program::{Compiled, Program};
 use super::watched::{INTERVAL, Watched, lost, lost_text};
 use crate::bench::Options;
@@ -24,12 +24,6 @@ pub fn run(options: &Options) -> Result<Section> {
         (&[10, 2000, 20_000], INTERVAL)
     } else {
         (&[10, 1000, 5000, 20_000], 3 * INTERVAL)
-    };
-    let slope = |name, factor, decimals, unit| {
-        Some(Slope {
-            name,
-            unit: Unit::new(factor, decimals, unit),
-        })
     };
     let mut line = Line::new(
         "growth/connections",

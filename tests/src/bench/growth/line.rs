@@ -67,6 +67,17 @@ pub struct Slope {
     pub unit: Unit,
 }
 
+/// A slope for a column, and how its figures are shown; see [`Unit::new`].
+pub fn slope(
+    name: &'static str,
+    factor: f64,
+    decimals: usize,
+    unit: &'static str,
+) -> Option<Slope> {
+    let unit = Unit::new(factor, decimals, unit);
+    Some(Slope { name, unit })
+}
+
 /// One figure of all steps.
 pub struct Column {
     head: &'static str,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::line::{COUNT, Line, MB, S, Slope, Unit};
+use super::line::{COUNT, Line, MB, S, slope};
 use super::program::Compiled;
 use super::watched::{Watched, lost, lost_text};
 use crate::bench::Options;
@@ -21,12 +21,6 @@ pub fn run(options: &Options) -> Result<Section> {
         &[10, 2000]
     } else {
         &[10, 100, 1000, 5000]
-    };
-    let slope = |name, factor, decimals, unit| {
-        Some(Slope {
-            name,
-            unit: Unit::new(factor, decimals, unit),
-        })
     };
     let mut line = Line::new(
         "growth/processes",

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::line::{COUNT, Line, MB, PERCENT, Slope, Unit};
+use super::line::{COUNT, Line, MB, PERCENT, Unit, slope};
 use super::watched::{Watched, lost, lost_text};
 use crate::bench::pulse::{Herd, Programs};
 use crate::bench::report::Section;
@@ -14,12 +14,6 @@ pub fn run(options: &Options) -> Result<Section> {
         (&[19, 99, 999], 4)
     } else {
         (&[19, 49, 99, 499, 999], 10)
-    };
-    let slope = |name, factor, decimals, unit| {
-        Some(Slope {
-            name,
-            unit: Unit::new(factor, decimals, unit),
-        })
     };
     let mut line = Line::new(
         "growth/rate",

@@ -9,7 +9,7 @@ use observer_userspace::kernel::stats;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use prost::Message;
 
-use super::line::{COUNT, Line, MB, MS, PERCENT, Slope, Unit};
+use super::line::{COUNT, Line, MB, MS, PERCENT, slope};
 use super::program::Compiled;
 use super::watched::{Watched, lost, lost_text};
 use crate::bench::Options;
@@ -33,12 +33,6 @@ pub fn run(options: &Options) -> Result<Section> {
         &[7, 13, 17]
     } else {
         &[7, 10, 13, 15, 17]
-    };
-    let slope = |name, factor, decimals, unit| {
-        Some(Slope {
-            name,
-            unit: Unit::new(factor, decimals, unit),
-        })
     };
     let mut line = Line::new(
         "growth/stacks",

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use observer_common::workload::DEFAULT_WORKLOADS;
 
 use super::default_cells_of;
-use super::line::{COUNT, Line, MB, MS, Slope, Unit};
+use super::line::{COUNT, Line, MB, MS, slope};
 use super::program::Compiled;
 use super::watched::{INTERVAL, Watched, folded, lost, lost_text, total};
 use crate::bench::Options;
@@ -22,12 +22,6 @@ pub fn run(options: &Options) -> Result<Section> {
         &[10, 500, 2000]
     } else {
         &[10, 100, 500, 1000, 2000, 4000]
-    };
-    let slope = |name, factor, decimals, unit| {
-        Some(Slope {
-            name,
-            unit: Unit::new(factor, decimals, unit),
-        })
     };
     let mut line = Line::new(
         "growth/workloads",

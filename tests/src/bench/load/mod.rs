@@ -5,7 +5,7 @@ pub mod bulk;
 pub mod connections;
 pub mod disk;
 pub mod keys;
-mod said;
+pub(super) mod said;
 pub mod sql;
 mod told;
 pub mod web;
