@@ -1,6 +1,6 @@
 //! What the fuzz targets test, compiled by itself.
 
-#[path = "../../tests/src/unwind_check.rs"]
+#[path = "../../testkit/src/unwind_check.rs"]
 pub mod check;
 #[path = "../../observer-userspace/src/requests/conversation.rs"]
 pub mod conversation;

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::diskstats::{DIRECTIONS, DiskStats};
-use observer_tests::forked::{self, Step};
-use observer_tests::kernel;
-use observer_tests::loopdev::LoopDevice;
-use observer_tests::packages::program;
+use observer_testkit::diskstats::{DIRECTIONS, DiskStats};
+use observer_testkit::forked::{self, Step};
+use observer_testkit::kernel;
+use observer_testkit::loopdev::LoopDevice;
+use observer_testkit::packages::program;
 use observer_userspace::kernel::cells::Cells;
 use observer_userspace::kernel::clock::Clock;
 use observer_userspace::kernel::ring::Ring;

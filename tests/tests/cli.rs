@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
-use observer_tests::observer_bin;
+use observer_testkit::observer_bin;
 
 const NOBODY: u32 = 65534;
 

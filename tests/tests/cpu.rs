@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use observer_common::loss::Loss;
-use observer_tests::busy::{FUNCTIONS, compile};
-use observer_tests::observer_bin;
-use observer_tests::packages::program;
-use observer_tests::root::is_root;
-use observer_tests::stolen::Stolen;
+use observer_testkit::busy::{FUNCTIONS, compile};
+use observer_testkit::observer_bin;
+use observer_testkit::packages::program;
+use observer_testkit::root::is_root;
+use observer_testkit::stolen::Stolen;
 use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{SPEC, Sampler};

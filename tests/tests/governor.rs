@@ -4,12 +4,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use observer_tests::bench::collector::Collector;
-use observer_tests::bench::daemon;
-use observer_tests::bench::peers::Tool;
-use observer_tests::observer_bin;
-use observer_tests::requests::{Attributed, Scene, Seen};
-use observer_tests::workload;
+use observer_testkit::collector::Collector;
+use observer_testkit::daemon;
+use observer_testkit::observer_bin;
+use observer_testkit::requests::{Attributed, Scene, Seen};
+use observer_testkit::tool::Tool;
+use observer_testkit::workload;
 use observer_userspace::kernel::stats;
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use observer_common::workload::{NewWorkload, WorkloadKey};
-use observer_tests::cgroup::Cgroup;
+use observer_testkit::cgroup::Cgroup;
 use observer_userspace::identity::hierarchy::Hierarchies;
 use observer_userspace::identity::process::Process;
 use observer_userspace::identity::{Host, Resolver, find_cgroup, v1_controller};

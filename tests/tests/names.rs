@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_tests::packages;
-use observer_tests::root::is_root;
+use observer_testkit::packages;
+use observer_testkit::root::is_root;
 use observer_userspace::signals::Profile;
 use observer_userspace::signals::attribute::SharedResource;
 use observer_userspace::stacks::{RawProfile, RawSample, RawStack, Stacks, SymbolOptions};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use observer_common::unwind::Outcome;
-use observer_tests::otlp_samples::{metrics, profile, spans};
-use observer_tests::receiver::Receiver;
+use observer_testkit::otlp_samples::{metrics, profile, spans};
+use observer_testkit::receiver::Receiver;
 use observer_userspace::export::self_metrics::CATALOGUE;
 use observer_userspace::export::self_stats::{
     Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats,
@@ -104,7 +104,7 @@ async fn signals_go_their_own_ways() -> Result<()> {
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
         ("OTEL_PROFILES_EXPORTER", "none"),
     ])?;
-    own.answer_with(|_| observer_tests::receiver::Answer::Ok);
+    own.answer_with(|_| observer_testkit::receiver::Answer::Ok);
     let exporter = Exporter::start(&settings)?;
     export_all(&exporter);
     exporter.shutdown(Duration::from_secs(20)).await;

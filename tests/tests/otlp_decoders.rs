@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use observer_tests::otlp_samples::{metrics, profile, spans};
-use observer_tests::python;
-use observer_tests::receiver::Receiver;
+use observer_testkit::otlp_samples::{metrics, profile, spans};
+use observer_testkit::python;
+use observer_testkit::receiver::Receiver;
 use observer_userspace::export::{Exporter, OtlpSettings, Signal};
 
 fn settings(endpoint: &str, protocol: &str) -> Result<OtlpSettings> {

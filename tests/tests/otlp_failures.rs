@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use observer_tests::otlp_samples::{metrics, profile, spans};
-use observer_tests::receiver::{Answer, Received, Receiver};
+use observer_testkit::otlp_samples::{metrics, profile, spans};
+use observer_testkit::receiver::{Answer, Received, Receiver};
 use observer_userspace::export::otlp::client::{Client, Transport};
 use observer_userspace::export::otlp::outcome::Outcome;
 use observer_userspace::export::otlp::settings::Backoff;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use observer_tests::otlp_samples::{metrics, spans};
-use observer_tests::receiver::Receiver;
+use observer_testkit::otlp_samples::{metrics, spans};
+use observer_testkit::receiver::Receiver;
 use observer_userspace::export::self_stats::ProcessUsage;
 use observer_userspace::export::{DropCause, Exporter, OtlpSettings, Signal};
 

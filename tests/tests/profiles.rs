@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use observer_tests::busy::compile;
-use observer_tests::observer_bin;
-use observer_tests::receiver::Receiver;
-use observer_tests::root::is_root;
+use observer_testkit::busy::compile;
+use observer_testkit::observer_bin;
+use observer_testkit::receiver::Receiver;
+use observer_testkit::root::is_root;
 use observer_userspace::export::Signal;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::profiles::v1development::{ProfilesDictionary, Sample};

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use observer_tests::busy::compile;
-use observer_tests::cgroup::Cgroup;
-use observer_tests::observer_bin;
-use observer_tests::root::is_root;
+use observer_testkit::busy::compile;
+use observer_testkit::cgroup::Cgroup;
+use observer_testkit::observer_bin;
+use observer_testkit::root::is_root;
 use observer_userspace::identity::hierarchy::Hierarchies;
 
 fn record(arguments: &[&str]) -> Command {

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use observer_common::tally::Kind;
-use observer_tests::kernel::Fixture;
-use observer_tests::workload;
+use observer_testkit::kernel::Fixture;
+use observer_testkit::workload;
 
 /// Checks CPU time against the thread's own clock: a program that burns 1,000
 /// ms of it is charged that within a few percent (the kernel's accounting

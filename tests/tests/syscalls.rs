@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::tally::Kind;
-use observer_tests::kernel::Fixture;
-use observer_tests::{packages, workload};
+use observer_testkit::kernel::Fixture;
+use observer_testkit::{packages, workload};
 use observer_userspace::kernel::ProbeSpec;
 use observer_userspace::probes::syscalls;
 

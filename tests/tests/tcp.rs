@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::tcp::state;
-use observer_tests::netns::Pair;
-use observer_tests::peer::Peer;
-use observer_tests::tcp::{Metrics, Observed, SETTLE, attribute, number};
+use observer_testkit::netns::Pair;
+use observer_testkit::peer::Peer;
+use observer_testkit::tcp::{Metrics, Observed, SETTLE, attribute, number};
 use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{LoadOptions, SpanLimit};
 use observer_userspace::signals::{Span, SpanKind, SpanStatus};

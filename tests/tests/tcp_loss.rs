@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::netns::Pair;
-use observer_tests::peer::Peer;
-use observer_tests::tcp::{Observed, SETTLE, attribute, number};
+use observer_testkit::netns::Pair;
+use observer_testkit::peer::Peer;
+use observer_testkit::tcp::{Observed, SETTLE, attribute, number};
 use observer_userspace::signals::{SpanKind, SpanStatus};
 
 const FAILED: &str = "observer.tcp.connections.failed";

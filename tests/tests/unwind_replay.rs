@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use observer_common::unwind::{
     self, Machine, Outcome, Registers, Rule, SIGNAL, step, step_by_frame_pointer,
 };
-use observer_tests::unwind_check;
+use observer_testkit::unwind_check;
 use observer_userspace::stacks::perf_map::names_in;
 use observer_userspace::unwind::{Table, build_bytes};
 

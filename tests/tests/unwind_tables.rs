@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::unwind::{self, FP, Rule, SP, cfa, place};
-use observer_tests::{packages, unwind_check};
+use observer_testkit::{packages, unwind_check};
 use observer_userspace::unwind::{Table, build, build_bytes};
 
 /// Checks that every row of libc, and its PLT, signal frame and roots, are in

@@ -15,13 +15,13 @@ pub struct Options {
 pub fn main(options: &Options) -> anyhow::Result<()> {
     let mut cargo = crate::cargo::command();
     cargo.args(["build", "--quiet"]);
-    cargo.args(["--package", "observer-tests", "--bin", "costs"]);
+    cargo.args(["--package", "observer-dev", "--bin", "costs"]);
     if !options.check {
         // Only a renewal runs anything.
-        for program in ["observer-load", "observer-peer", "observer-server"] {
-            cargo.args(["--bin", program]);
+        cargo.args(["--package", "observer-testkit"]);
+        for program in ["load", "peer", "server", "workload"] {
+            cargo.args(["--bin", &format!("observer-{program}")]);
         }
-        cargo.args(["--bin", "observer-workload"]);
         cargo.args(["--package", "observer-userspace", "--bin", "observer"]);
     }
     run(&mut cargo)?;

@@ -19,7 +19,7 @@ pub struct Options {
 }
 
 /// The Debian packages that the integration tests use, with reasons.
-const PACKAGES: &str = "tests/packages.txt";
+const PACKAGES: &str = "testkit/packages.txt";
 
 /// The user's variables that tests may need, also behind sudo.
 const ENVIRONMENT: &[&str] = &[
@@ -50,6 +50,9 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
         "observer-userspace",
         "--bin",
         "observer",
+        "--package",
+        "observer-testkit",
+        "--bins",
     ]))?;
     let observer = crate::target_dir().join("debug/observer");
     let mut variables = vec![("OBSERVER_BIN".to_owned(), observer.into_os_string())];

@@ -1,12 +1,12 @@
-//! `cargo xtask docs` and `cargo xtask bench`: programs of the tests' package,
-//! which links the daemon's library; xtask itself stays quick to build.
+//! `cargo xtask docs` and `cargo xtask bench`: programs of other packages, which
+//! link the daemon's library; xtask itself stays quick to build.
 
 use crate::cargo::run;
 
 /// Writes docs/metrics.md from the code, or compares.
 pub fn docs(check: bool) -> anyhow::Result<()> {
     let mut cargo = crate::cargo::command();
-    cargo.args(["run", "--quiet", "--package", "observer-tests"]);
+    cargo.args(["run", "--quiet", "--package", "observer-dev"]);
     cargo.args(["--bin", "metrics-docs", "--"]);
     if check {
         cargo.arg("--check");
@@ -18,7 +18,8 @@ pub fn docs(check: bool) -> anyhow::Result<()> {
 pub fn bench(args: &[String]) -> anyhow::Result<()> {
     let mut cargo = crate::cargo::command();
     cargo.args(["build", "--release"]);
-    cargo.args(["--package", "observer-tests", "--bin", "bench"]);
+    cargo.args(["--package", "observer-bench", "--bin", "bench"]);
+    cargo.args(["--package", "observer-testkit"]);
     cargo.args(["--bin", "observer-load", "--bin", "observer-pingpong"]);
     cargo.args(["--package", "observer-userspace", "--bin", "observer"]);
     run(&mut cargo)?;

@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::observer_bin;
-use observer_tests::requests::{Scene, said};
+use observer_testkit::observer_bin;
+use observer_testkit::requests::{Scene, said};
 
 use crate::turn;
 

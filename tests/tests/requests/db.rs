@@ -1,8 +1,8 @@
 //! Databases under the load of their own benchmarks.
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::packages::program;
-use observer_tests::requests::{Attributed, Daemon, Scene, Seen, Span, kind};
+use observer_testkit::packages::program;
+use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, Span, kind};
 
 use crate::{counts, nothing_lost, turn};
 

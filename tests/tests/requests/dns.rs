@@ -1,7 +1,7 @@
 //! Look-ups of names as any program does them.
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::requests::{Attributed, Daemon, Scene, Span, kind, said};
+use observer_testkit::requests::{Attributed, Daemon, Scene, Span, kind, said};
 
 use crate::{nothing_lost, turn};
 

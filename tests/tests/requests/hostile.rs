@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use observer_tests::bench::daemon::resident;
-use observer_tests::requests::{Attributed, Daemon, Scene, free_port, kind};
+use observer_testkit::daemon::resident;
+use observer_testkit::requests::{Attributed, Daemon, Scene, free_port, kind};
 
 use crate::{counts, nothing_lost, turn};
 

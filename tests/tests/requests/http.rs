@@ -4,8 +4,8 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::packages::program;
-use observer_tests::requests::{Attributed, Daemon, Scene, Seen, free_port, kind, said};
+use observer_testkit::packages::program;
+use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, free_port, kind, said};
 
 use crate::{counts, nothing_lost, turn};
 
@@ -57,7 +57,7 @@ fn logged(scene: &Scene) -> Result<Vec<(i64, i64, String)>> {
 /// The same as spans tell it.
 fn of_spans(seen: &Seen, port: u16) -> Vec<(i64, i64, String)> {
     let spans = seen.of(kind::SERVER, port);
-    let row = |span: &&observer_tests::requests::Span| {
+    let row = |span: &&observer_testkit::requests::Span| {
         (
             span.int("network.peer.port").unwrap_or(0),
             span.int("http.response.status_code").unwrap_or(0),

@@ -1,8 +1,8 @@
 //! HTTP/2 without TLS, and gRPC on it.
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::packages::program;
-use observer_tests::requests::{Attributed, Daemon, Scene, free_port, kind};
+use observer_testkit::packages::program;
+use observer_testkit::requests::{Attributed, Daemon, Scene, free_port, kind};
 
 use crate::{counts, nothing_lost, turn};
 

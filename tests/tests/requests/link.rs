@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
-use observer_tests::requests::{Attributed, Daemon, Scene, kind};
+use observer_testkit::requests::{Attributed, Daemon, Scene, kind};
 
 use crate::turn;
 

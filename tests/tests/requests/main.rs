@@ -17,14 +17,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
-use observer_tests::requests::Seen;
+use observer_testkit::requests::Seen;
 
 /// One at a time: they load the machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Taken by each test that may run; `None` without root.
 fn turn() -> Option<MutexGuard<'static, ()>> {
-    let may = observer_tests::root::is_root();
+    let may = observer_testkit::root::is_root();
     may.then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 

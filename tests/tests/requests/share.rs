@@ -2,8 +2,8 @@
 //! are all.
 
 use anyhow::{Result, ensure};
-use observer_tests::packages::program;
-use observer_tests::requests::{Attributed, Daemon, Scene, Seen, free_port, kind, said};
+use observer_testkit::packages::program;
+use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, free_port, kind, said};
 
 use crate::{nothing_lost, turn};
 
@@ -66,7 +66,7 @@ fn of_http() -> Result<()> {
     ensure!(off < 6.0, "{} are no eighth", servers.len());
     let by_id = seen.by_id();
     let joined = |span: &&&_| {
-        let span: &observer_tests::requests::Span = span;
+        let span: &observer_testkit::requests::Span = span;
         by_id.contains_key(span.parent.as_slice())
     };
     assert_eq!(servers.iter().filter(joined).count(), servers.len());
@@ -223,7 +223,7 @@ fn of_traces() -> Result<()> {
     ];
     let has = |trace: &[u8], kind, port| {
         let spans = seen.of(kind, port);
-        let work = |span: &&&observer_tests::requests::Span| {
+        let work = |span: &&&observer_testkit::requests::Span| {
             // The first one's connections are made for it, which are calls, too.
             let database = port == shop.postgres || port == shop.redis;
             let asks = ["SELECT", "EXISTS"].contains(&span.text("db.operation.name"));

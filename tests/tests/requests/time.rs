@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::cgroup::Cgroup;
-use observer_tests::loopdev::LoopDevice;
-use observer_tests::packages::program;
-use observer_tests::requests::{
+use observer_testkit::cgroup::Cgroup;
+use observer_testkit::loopdev::LoopDevice;
+use observer_testkit::packages::program;
+use observer_testkit::requests::{
     Attributed, Daemon, Logged, Scene, Seen, Span, kind, read_log, said,
 };
 

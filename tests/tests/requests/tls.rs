@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::chain::{compile, source};
-use observer_tests::packages::program;
-use observer_tests::requests::{Attributed, Daemon, Scene, Seen, Span, free_port, kind};
+use observer_testkit::chain::{compile, source};
+use observer_testkit::packages::program;
+use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, Span, free_port, kind};
 
 use crate::{nothing_lost, turn};
 

@@ -1,8 +1,10 @@
 //! One trace through proxy, application and databases.
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::packages::program;
-use observer_tests::requests::{Attributed, Daemon, Postgres, Scene, Seen, Span, free_port, kind};
+use observer_testkit::packages::program;
+use observer_testkit::requests::{
+    Attributed, Daemon, Postgres, Scene, Seen, Span, free_port, kind,
+};
 
 use crate::{nothing_lost, turn};
 

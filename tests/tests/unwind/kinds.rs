@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use observer_tests::chain::{
+use observer_testkit::chain::{
     SAMPLES, SECONDS, Shape, check_all, compile, record_script, record_warm,
 };
-use observer_tests::packages::program;
-use observer_tests::root::is_root;
+use observer_testkit::packages::program;
+use observer_testkit::root::is_root;
 
 fn cc(folder: &Path, name: &str, program: &str, flags: &[&str]) -> PathBuf {
     compile(Command::new("cc"), folder, name, program, flags)

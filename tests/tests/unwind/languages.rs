@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use observer_tests::chain::{
+use observer_testkit::chain::{
     SAMPLES, Shape, check_all, compile, must, record_script, record_warm, source,
 };
-use observer_tests::packages::program;
-use observer_tests::root::is_root;
+use observer_testkit::packages::program;
+use observer_testkit::root::is_root;
 
 /// Checks C++ that throws exceptions through the chain: samples in the program,
 /// and in libgcc while it unwinds, with calls through the PLT and through the

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use observer_tests::chain::{compile, record_script, record_warm};
-use observer_tests::root::is_root;
+use observer_testkit::chain::{compile, record_script, record_warm};
+use observer_testkit::root::is_root;
 
 /// Frames walked at most.
 const DEPTH: usize = observer_common::unwind::MAX_USER_FRAMES;
@@ -87,7 +87,7 @@ fn short_processes() {
     let recorded = record_script(&format!(
         "i=0; while [ $i -lt 100 ]; do i=$((i+1)); {program} 0.05 & {program} 0.05; wait; done"
     ));
-    let shape = observer_tests::chain::Shape {
+    let shape = observer_testkit::chain::Shape {
         process: "u-short",
         ..Default::default()
     };
@@ -98,7 +98,7 @@ fn short_processes() {
             .filter(|l| l.process == "u-short" && keep(&l.frames));
         mine.map(|line| line.count).sum()
     };
-    use observer_tests::chain::Verdict::{Complete, WholeChain};
+    use observer_testkit::chain::Verdict::{Complete, WholeChain};
     let all = counted(&|_| true);
     let complete = counted(&|frames| matches!(shape.judge(frames), WholeChain | Complete));
     eprintln!("u-short: {complete} of {all} samples complete");

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
-use observer_tests::chain::{Recorded, must, record};
-use observer_tests::packages::program;
-use observer_tests::root::is_root;
+use observer_testkit::chain::{Recorded, must, record};
+use observer_testkit::packages::program;
+use observer_testkit::root::is_root;
 
 /// A server or a load; ended in order when the test is over, also when it fails.
 struct Running(Child);

@@ -1,0 +1,3 @@
+//! What is made of the code and the kernel for the documentation.
+
+pub mod costs;

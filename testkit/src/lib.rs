@@ -1,0 +1,31 @@
+//! What tests and benchmarks are made of: guards that clean up, receivers,
+//! workloads, scenes. The programs that they start are under `src/bin` and
+//! `programs`.
+
+pub mod binary;
+pub mod busy;
+pub mod cgroup;
+pub mod chain;
+pub mod collector;
+pub mod daemon;
+pub mod diskstats;
+pub mod empty_program;
+pub mod forked;
+pub mod interrupt;
+pub mod kernel;
+pub mod loopdev;
+pub mod netns;
+pub mod otlp_samples;
+pub mod packages;
+pub mod peer;
+pub mod python;
+pub mod receiver;
+pub mod requests;
+pub mod root;
+pub mod stolen;
+pub mod tcp;
+pub mod tool;
+pub mod unwind_check;
+pub mod workload;
+
+pub use binary::observer_bin;
