@@ -21,18 +21,18 @@ use crate::config::units::{Period, Threshold};
     propagate_version = true,
     max_term_width = 100
 )]
-pub struct Cli {
+pub(super) struct Cli {
     /// Options of every command.
     #[command(flatten)]
-    pub log: LogLayer,
+    pub(super) log: LogLayer,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(super) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Observe until interrupted: export over OTLP, or print a summary each interval
     Run(Box<RunArgs>),
     /// Record CPU stacks once: flamegraph, pprof or folded stacks
@@ -47,18 +47,18 @@ pub enum Command {
 
 /// Arguments of `observer run`.
 #[derive(Args, Debug)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags and OTEL_* win over it
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// All else is a layer of the configuration.
     #[command(flatten)]
-    pub layer: Layer,
+    pub(super) layer: Layer,
 }
 
 impl RunArgs {
     /// What the flags say.
-    pub fn layer(&self, log: LogLayer) -> Layer {
+    pub(super) fn layer(&self, log: LogLayer) -> Layer {
         Layer {
             log,
             ..self.layer.clone()
@@ -68,24 +68,24 @@ impl RunArgs {
 
 /// Arguments of `observer record`.
 #[derive(Args, Debug)]
-pub struct RecordArgs {
+pub(super) struct RecordArgs {
     /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags and OTEL_* win over it
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// What to record.
     #[command(flatten)]
-    pub record: RecordLayer,
+    pub(super) record: RecordLayer,
     /// Whom to record.
     #[command(flatten)]
-    pub filter: FilterLayer,
+    pub(super) filter: FilterLayer,
     /// Start this command and record it and its children; exits with its status
     #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 impl RecordArgs {
     /// What the flags say.
-    pub fn layer(&self, log: LogLayer) -> Layer {
+    pub(super) fn layer(&self, log: LogLayer) -> Layer {
         Layer {
             log,
             record: self.record.clone(),
@@ -97,30 +97,30 @@ impl RecordArgs {
 
 /// Arguments of `observer trace`.
 #[derive(Args, Debug)]
-pub struct TraceArgs {
+pub(super) struct TraceArgs {
     /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags win over it
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Only this service's spans
     #[arg(long, value_name = "NAME")]
-    pub service: Option<String>,
+    pub(super) service: Option<String>,
     /// Only spans that took so long or longer, like 50ms
     #[arg(long, value_name = "DURATION")]
-    pub slower_than: Option<Threshold>,
+    pub(super) slower_than: Option<Threshold>,
     /// Print whole traces, with the spans over time, when they are over
     #[arg(short = 'v', long = "waterfall")]
-    pub waterfall: bool,
+    pub(super) waterfall: bool,
     /// End after this time [default: run until interrupted]
     #[arg(long, value_name = "DURATION")]
-    pub duration: Option<Period>,
+    pub(super) duration: Option<Period>,
     /// Whom to observe.
     #[command(flatten)]
-    pub filter: FilterLayer,
+    pub(super) filter: FilterLayer,
 }
 
 impl TraceArgs {
     /// What the flags say.
-    pub fn layer(&self, log: LogLayer) -> Layer {
+    pub(super) fn layer(&self, log: LogLayer) -> Layer {
         Layer {
             log,
             duration: self.duration,
@@ -132,10 +132,10 @@ impl TraceArgs {
 
 /// Arguments of `observer check`.
 #[derive(Args, Debug)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 #[cfg(test)]

@@ -4,18 +4,12 @@
 //! said in one line on standard error, with exit status 2, before anything is
 //! attached; what goes wrong later ends with status 1.
 
-pub mod args;
-pub mod check;
-mod child;
-pub mod record;
-mod record_feed;
-mod record_options;
-mod record_requests;
-mod record_summary;
-mod record_total;
-mod record_whom;
-pub mod run;
-pub mod trace;
+mod args;
+mod check;
+mod record;
+mod run;
+mod session;
+mod trace;
 mod usage;
 
 use std::fmt::Display;
@@ -28,11 +22,11 @@ use crate::config::Config;
 use args::{Cli, Command};
 
 /// Exit status when the user has to change something before it can work.
-pub const EXIT_USAGE: u8 = 2;
+const EXIT_USAGE: u8 = 2;
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub enum Failure {
+enum Failure {
     /// Options, configuration or privileges: nothing was started.
     Usage(anyhow::Error),
     /// Something failed on the way.
@@ -40,7 +34,7 @@ pub enum Failure {
 }
 
 /// For `map_err`: it is the user's to mend.
-pub fn usage(error: impl Into<anyhow::Error>) -> Failure {
+fn usage(error: impl Into<anyhow::Error>) -> Failure {
     Failure::Usage(error.into())
 }
 

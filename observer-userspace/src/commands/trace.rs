@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use tokio::sync::Notify;
 
 use super::args::TraceArgs;
-use super::run::{Signals, prepare};
+use super::session::{Signals, prepare, runtime};
 use super::{Failure, usage};
 use crate::agent::Agent;
 use crate::agent::health::Health;
@@ -20,7 +19,7 @@ use crate::identity::Host;
 use crate::requests::tracer::Sampler;
 
 /// Prints spans until it is interrupted, its time is over, or nobody reads.
-pub fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure> {
+pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure> {
     config.probes = vec![Family::Requests];
     // Whoever looks wants to see them all.
     config.requests.sampler = Sampler::parse("always_on", None).map_err(usage)?;
@@ -32,11 +31,7 @@ pub fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure
         slower_than: u64::try_from(slower_than).unwrap_or(u64::MAX),
     };
     prepare(&config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let signals = Signals::install()?;
         let closed = Arc::new(Notify::new());
         let lines = Lines::new(wanted, args.waterfall, closed.clone());

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ErrorKind};
 
 /// What is wrong and what was probably meant, without usage and decoration.
-pub fn one_line(error: &clap::Error) -> String {
+pub(super) fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
         || error.kind() == ErrorKind::MissingSubcommand
     {

@@ -6,9 +6,11 @@ use std::io::Write as _;
 
 use observer_common::loss::Loss;
 
-use super::record::{RecordOptions, Recorded, resource_name};
-use super::record_requests::Selection;
+use super::options::RecordOptions;
+use super::recorded::Recorded;
+use super::selection::Selection;
 use crate::export::profile_file::Output;
+use crate::signals::attribute::SharedResource;
 use crate::signals::hottest::hottest;
 use crate::signals::profile::{Profile, ProfileKind};
 use crate::signals::wait::Reason;
@@ -18,7 +20,7 @@ const WORKLOADS: usize = 3;
 const FUNCTIONS: usize = 5;
 
 /// Prints it to standard error.
-pub fn print(
+pub(super) fn print(
     options: &RecordOptions,
     result: &Recorded,
     requests: Option<&Selection>,
@@ -184,4 +186,9 @@ fn outcomes(profile: &Profile) -> String {
 
 fn percent(part: u64, whole: u64) -> String {
     format!("{:.1}%", 100.0 * part as f64 / whole.max(1) as f64)
+}
+
+/// Whom a resource is about.
+fn resource_name(resource: &SharedResource) -> &str {
+    resource.get_str("service.name").unwrap_or("unknown")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::record_requests::RequestFilter;
+use super::request_filter::RequestFilter;
 use crate::agent::cgroup_filters;
 use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
@@ -14,7 +14,7 @@ use crate::export::profile_file::Output;
 use crate::kernel::object::Filters;
 
 /// How long without `--duration` and without a command.
-pub const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// Samples per second and CPU.
 const DEFAULT_FREQUENCY: u32 = 99;
 /// Where to without `-o`.
@@ -22,29 +22,29 @@ const DEFAULT_OUTPUT: &str = "observer.svg";
 
 /// What to record.
 #[derive(Clone, Debug)]
-pub struct RecordOptions {
+pub(super) struct RecordOptions {
     /// For how long; without it, until the command ends (or 10 s).
-    pub duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// Samples per second and CPU.
-    pub frequency: u32,
+    pub(super) frequency: u32,
     /// Whom; everybody when empty and there is no command.
-    pub filters: Filters,
+    pub(super) filters: Filters,
     /// Which time the outputs show.
-    pub kind: RecordType,
+    pub(super) kind: RecordType,
     /// From which length on time off CPU counts.
-    pub off_cpu_threshold: Duration,
+    pub(super) off_cpu_threshold: Duration,
     /// Where the result goes.
-    pub outputs: Vec<Output>,
+    pub(super) outputs: Vec<Output>,
     /// Where time off CPU goes beside it.
-    pub off_cpu_outputs: Vec<Output>,
+    pub(super) off_cpu_outputs: Vec<Output>,
     /// A command to start and record with its children.
-    pub command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
     /// Which requests it is about, if not about everything.
-    pub requests: Option<RequestFilter>,
+    pub(super) requests: Option<RequestFilter>,
     /// How requests are followed then.
-    pub following: config::Requests,
+    pub(super) following: config::Requests,
     /// Bytes that unwinding tables may take in the kernel.
-    pub table_bytes: u64,
+    pub(super) table_bytes: u64,
 }
 
 impl RecordOptions {
@@ -53,7 +53,7 @@ impl RecordOptions {
     /// # Errors
     /// In one line, when an output has no known format or can't be written,
     /// or a cgroup isn't there.
-    pub fn new(config: &Config, command: Vec<OsString>) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, command: Vec<OsString>) -> anyhow::Result<Self> {
         let record = &config.record;
         let mut names = record.output.clone().unwrap_or_default();
         if names.is_empty() {
@@ -101,12 +101,12 @@ impl RecordOptions {
     }
 
     /// Whether stacks on CPU are sampled.
-    pub fn wants_on_cpu(&self) -> bool {
+    pub(super) fn wants_on_cpu(&self) -> bool {
         self.kind != RecordType::OffCpu
     }
 
     /// Whether time off CPU is counted.
-    pub fn wants_off_cpu(&self) -> bool {
+    pub(super) fn wants_off_cpu(&self) -> bool {
         self.kind != RecordType::OnCpu || !self.off_cpu_outputs.is_empty()
     }
 }

@@ -1,8 +1,5 @@
-//! `observer record`: one recording of stacks, to files.
+//! A recording under way: attach, sample, take what was counted, name it.
 
-use std::ffi::OsString;
-use std::io::IsTerminal;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,22 +10,20 @@ use observer_common::loss::Loss;
 use observer_common::workload::NewWorkload;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::child::{CannotStart, Held, Running};
-use super::record_feed::Feed;
-use super::record_options::DEFAULT_DURATION;
-pub use super::record_options::RecordOptions;
-use super::record_total::Total;
-use super::record_whom::{nobody_left, program, running};
-use super::run::prepare;
-use super::{Failure, usage};
+use super::child::Running;
+use super::options::{DEFAULT_DURATION, RecordOptions};
+use super::progress::progress_bar;
+use super::recorded::Recorded;
+use super::request_feed::RequestFeed;
+use super::selection::Selection;
+use super::targets::{all_ended, program, running};
+use super::total::Total;
 use crate::agent::request_options;
-use crate::config::Config;
 use crate::config::values::RecordType;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::{cpu, offcpu, requests, sched};
-use crate::signals::attribute::SharedResource;
-use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions};
+use crate::stacks::{RawProfile, Stacks, SymbolOptions, UnwindOptions};
 
 /// How often the progress bar moves and stacks are read.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,82 +33,10 @@ const TAKE_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Tables that only other families use.
 const FEW_CELLS: u32 = 1024;
-/// Exit status after a SIGINT without a command's own.
-const INTERRUPTED: u8 = 130;
-
-/// Checks everything, records, writes; the command's exit status if there is one.
-pub fn execute(config: &Config, command: Vec<OsString>) -> Result<ExitCode, Failure> {
-    let options = RecordOptions::new(config, command).map_err(usage)?;
-    prepare(config)?;
-    match run(options) {
-        Ok(status) => Ok(ExitCode::from(status)),
-        Err(error) => match error.downcast::<CannotStart>() {
-            Ok(error) => {
-                super::complain(&error);
-                Ok(ExitCode::from(error.status()))
-            }
-            Err(error) => Err(Failure::Runtime(error)),
-        },
-    }
-}
-
-/// Records.
-///
-/// # Errors
-/// When something can't be attached, started or written; [`CannotStart`] for
-/// the command.
-pub fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
-    // Before anything else: forking is only safe with one thread.
-    let held = match options.command.as_slice() {
-        [] => None,
-        command => Some(Held::fork(command)?),
-    };
-    if let Some(held) = &held {
-        options.filters.pids.push(held.pid());
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("can't start the runtime")?;
-    let mut recording = {
-        let _runtime = runtime.enter();
-        Recording::attach(&options)?
-    };
-    let child = held.map(Held::release).transpose()?;
-    let end = runtime.block_on(recording.go(&options, child.as_ref()))?;
-    let result = recording.finish(&options)?;
-    let requests = recording.requests.as_ref().map(Feed::selection);
-    if let Some(requests) = requests.filter(|requests| requests.matched() == 0) {
-        anyhow::bail!(requests.nothing());
-    }
-    for output in &options.outputs {
-        output.write(&result.shown.profile)?;
-    }
-    if let Some(off_cpu) = &result.off_cpu {
-        for output in &options.off_cpu_outputs {
-            output.write(&off_cpu.profile)?;
-        }
-    }
-    let losses = recording.losses()?;
-    let requests = recording.requests.as_ref().map(Feed::selection);
-    super::record_summary::print(&options, &result, requests, &losses);
-    Ok(match (end, child) {
-        (_, None) => 0,
-        (End::Command(status), _) => status,
-        (End::Interrupted, Some(child)) => child.status().unwrap_or(INTERRUPTED),
-        // The time was over before the command: its status is still wanted.
-        (End::Time, Some(child)) => loop {
-            if let Some(status) = child.status() {
-                break status;
-            }
-            std::thread::sleep(TICK);
-        },
-    })
-}
 
 /// Why a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// Its time was over, or nobody to record is left.
     Time,
     /// The command ended with this status.
@@ -121,22 +44,13 @@ enum End {
     /// Somebody interrupted it.
     Interrupted,
 }
-
-/// What was recorded, with names.
-pub struct Recorded {
-    /// What the outputs show.
-    pub shown: Symbolized,
-    /// What is written beside them.
-    pub off_cpu: Option<Symbolized>,
-}
-
 /// A recording under way.
-struct Recording {
+pub(super) struct Recording {
     kernel: Kernel,
     sampler: cpu::Sampler,
     workloads: RingBuf<MapData>,
     /// If it is about some requests only.
-    requests: Option<Feed>,
+    requests: Option<RequestFeed>,
     resolver: Resolver,
     stacks: Stacks,
     on_cpu: Total,
@@ -144,7 +58,12 @@ struct Recording {
 }
 
 impl Recording {
-    fn attach(options: &RecordOptions) -> anyhow::Result<Self> {
+    /// Attaches everything; what is sampled from then on is kept. Must be called
+    /// inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When something that the recording can't do without can't be attached.
+    pub(super) fn attach(options: &RecordOptions) -> anyhow::Result<Self> {
         // First of all, so that nothing that is mapped is missed.
         let stacks = Stacks::start(SymbolOptions { debug_info: true })?;
         let off_cpu = options.wants_off_cpu();
@@ -195,7 +114,7 @@ impl Recording {
         }
         let filter = options.requests.clone();
         let requests = filter
-            .map(|filter| Feed::take(&mut kernel, &options.following, filter))
+            .map(|filter| RequestFeed::take(&mut kernel, &options.following, filter))
             .transpose()?;
         kernel.forget_types();
         let mut sampler = if options.wants_on_cpu() {
@@ -231,7 +150,10 @@ impl Recording {
 
     /// Samples until the time is over, the command ended or somebody
     /// interrupts.
-    async fn go(
+    ///
+    /// # Errors
+    /// When signals can't be watched or the kernel's counts can't be read.
+    pub(super) async fn go(
         &mut self,
         options: &RecordOptions,
         child: Option<&Running>,
@@ -256,7 +178,7 @@ impl Recording {
             if time_left.is_some_and(|left| left.is_zero()) {
                 break End::Time;
             }
-            if child.is_none() && nobody_left(&options.filters) {
+            if child.is_none() && all_ended(&options.filters) {
                 break End::Time;
             }
             tokio::select! {
@@ -272,7 +194,7 @@ impl Recording {
                 }
                 ready = ready(self.requests.as_ref()) => {
                     ready?;
-                    self.requests.iter_mut().for_each(Feed::read);
+                    self.requests.iter_mut().for_each(RequestFeed::read);
                 }
                 _ = tick.tick() => {
                     bar.set_position(begin.elapsed().as_millis() as u64);
@@ -296,7 +218,7 @@ impl Recording {
             }
         }
         let requests = &mut self.requests;
-        requests.iter_mut().for_each(Feed::read);
+        requests.iter_mut().for_each(RequestFeed::read);
         let mut served = |request| requests.as_ref()?.served(request);
         self.sampler.drain(&mut served);
     }
@@ -305,7 +227,7 @@ impl Recording {
     fn take(&mut self, last: bool) -> anyhow::Result<()> {
         self.read_rings();
         if last {
-            self.requests.iter_mut().for_each(Feed::end);
+            self.requests.iter_mut().for_each(RequestFeed::end);
         }
         let resolver = &self.resolver;
         let resource = |id| resolver.get(id).unwrap_or_else(|| resolver.other());
@@ -319,8 +241,11 @@ impl Recording {
         Ok(())
     }
 
-    /// The rest, and names for everything.
-    fn finish(&mut self, options: &RecordOptions) -> anyhow::Result<Recorded> {
+    /// Takes what is left and names everything.
+    ///
+    /// # Errors
+    /// When the kernel's counts can't be read, or the symbolizer ended.
+    pub(super) fn finish(&mut self, options: &RecordOptions) -> anyhow::Result<Recorded> {
         // What happened in the last moment must reach the side band's reader.
         std::thread::sleep(Duration::from_millis(2));
         self.take(true)?;
@@ -342,7 +267,16 @@ impl Recording {
         })
     }
 
-    fn losses(&mut self) -> anyhow::Result<Vec<(Loss, u64)>> {
+    /// Which requests were selected, if the recording is about some only.
+    pub(super) fn selection(&self) -> Option<&Selection> {
+        self.requests.as_ref().map(RequestFeed::selection)
+    }
+
+    /// What the kernel half lost, by cause.
+    ///
+    /// # Errors
+    /// When the counts can't be read.
+    pub(super) fn losses(&mut self) -> anyhow::Result<Vec<(Loss, u64)>> {
         let mut losses = self.kernel.losses()?;
         losses.retain(|(_, count)| *count > 0);
         Ok(losses)
@@ -350,7 +284,7 @@ impl Recording {
 }
 
 /// Resolves when there is much to read of requests, if any are followed.
-async fn ready(requests: Option<&Feed>) -> anyhow::Result<()> {
+async fn ready(requests: Option<&RequestFeed>) -> anyhow::Result<()> {
     match requests {
         Some(requests) => requests.ready().await,
         None => std::future::pending().await,
@@ -378,32 +312,4 @@ async fn interrupted(
         }
     }
     End::Interrupted
-}
-
-/// A bar to the time's end, or a spinner; nothing where nobody looks.
-fn progress_bar(limit: Option<Duration>) -> indicatif::ProgressBar {
-    use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match limit {
-        Some(limit) => (
-            ProgressBar::new(limit.as_millis() as u64),
-            "recording {wide_bar} {elapsed} (Ctrl-C ends it early)",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "recording {spinner} {elapsed} (until the command ends)",
-        ),
-    };
-    bar.set_draw_target(ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
-}
-
-/// For [`super::record_summary`]: whom a resource is about.
-pub(super) fn resource_name(resource: &SharedResource) -> &str {
-    resource.get_str("service.name").unwrap_or("unknown")
 }

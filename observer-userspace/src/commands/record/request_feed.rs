@@ -1,9 +1,11 @@
 //! Follows the requests that a recording is about.
 
-use anyhow::Result;
 use std::sync::Arc;
 
-use super::record_requests::{RequestFilter, Selection};
+use anyhow::Result;
+
+use super::request_filter::RequestFilter;
+use super::selection::Selection;
 use crate::config;
 use crate::kernel::Kernel;
 use crate::kernel::clock::Clock;
@@ -17,7 +19,7 @@ use crate::stacks::Served;
 const BATCH: usize = 16 * 1024;
 
 /// Requests of the recorded processes, as they come.
-pub struct Feed {
+pub(super) struct RequestFeed {
     ring: Ring,
     tracer: Tracer,
     output: Output,
@@ -26,13 +28,13 @@ pub struct Feed {
     tls: Option<Tls>,
 }
 
-impl Feed {
+impl RequestFeed {
     /// Takes the requests' ring out of the kernel object, when all programs are
     /// attached. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When the ring is missing or can't be polled.
-    pub fn take(
+    pub(super) fn take(
         kernel: &mut Kernel,
         config: &config::Requests,
         filter: RequestFilter,
@@ -53,12 +55,12 @@ impl Feed {
     }
 
     /// Resolves when there is much to read.
-    pub async fn ready(&self) -> Result<()> {
+    pub(super) async fn ready(&self) -> Result<()> {
         std::future::poll_fn(|context| self.ring.poll_ready(context)).await
     }
 
     /// Reads what there is.
-    pub fn read(&mut self) {
+    pub(super) fn read(&mut self) {
         loop {
             let read = self.ring.drain(BATCH, |bytes| {
                 if let Some(tgid) = requests::executed(bytes) {
@@ -76,7 +78,7 @@ impl Feed {
     }
 
     /// Reads what there is for the last time: nothing is waited for any more.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.read();
         self.tracer.flush(Clock::monotonic(), &mut self.output);
         self.count();
@@ -89,12 +91,12 @@ impl Feed {
     }
 
     /// What is known of a request.
-    pub fn served(&self, request: u64) -> Option<Served> {
+    pub(super) fn served(&self, request: u64) -> Option<Served> {
         requests::served(&self.tracer, request)
     }
 
     /// Leaves of what was taken from `sampler` only what is meant.
-    pub fn select(&mut self, taken: Taken, sampler: &mut Sampler, last: bool) -> Taken {
+    pub(super) fn select(&mut self, taken: Taken, sampler: &mut Sampler, last: bool) -> Taken {
         let Self {
             tracer, selection, ..
         } = self;
@@ -108,7 +110,7 @@ impl Feed {
     }
 
     /// What was selected.
-    pub fn selection(&self) -> &Selection {
+    pub(super) fn selection(&self) -> &Selection {
         &self.selection
     }
 }

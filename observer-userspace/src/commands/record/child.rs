@@ -17,7 +17,7 @@ const NOT_EXECUTABLE: u8 = 126;
 
 /// A child process. Killed when dropped before [`Held::release`].
 #[derive(Debug)]
-pub struct Held {
+pub(super) struct Held {
     pid: Pid,
     /// Written to (one byte) to let it go; closed to end it.
     gate: Option<PipeWriter>,
@@ -29,14 +29,14 @@ pub struct Held {
 /// The command could not be executed.
 #[derive(Debug, thiserror::Error)]
 #[error("can't start {}: {error}", .name.display())]
-pub struct CannotStart {
+pub(super) struct CannotStart {
     name: OsString,
     error: io::Error,
 }
 
 impl CannotStart {
     /// The exit status that shells give for it.
-    pub fn status(&self) -> u8 {
+    pub(super) fn status(&self) -> u8 {
         match self.error.kind() {
             io::ErrorKind::NotFound => NOT_FOUND,
             _ => NOT_EXECUTABLE,
@@ -52,7 +52,7 @@ impl Held {
     ///
     /// # Errors
     /// When there is no command, or the process can't be made.
-    pub fn fork(command: &[OsString]) -> anyhow::Result<Self> {
+    pub(super) fn fork(command: &[OsString]) -> anyhow::Result<Self> {
         let name = command.first().context("there is no command")?.clone();
         let arguments: Vec<CString> = command
             .iter()
@@ -96,7 +96,7 @@ impl Held {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
     }
 
@@ -104,7 +104,7 @@ impl Held {
     ///
     /// # Errors
     /// [`CannotStart`] when there is no such command.
-    pub fn release(mut self) -> anyhow::Result<Running> {
+    pub(super) fn release(mut self) -> anyhow::Result<Running> {
         if let Some(mut gate) = self.gate.take() {
             gate.write_all(&[1]).context("can't release the command")?;
         }
@@ -132,13 +132,13 @@ impl Drop for Held {
 
 /// A released child.
 #[derive(Debug)]
-pub struct Running {
+pub(super) struct Running {
     pid: Pid,
 }
 
 impl Running {
     /// Its exit status if it ended: 128 + signal when a signal ended it.
-    pub fn status(&self) -> Option<u8> {
+    pub(super) fn status(&self) -> Option<u8> {
         match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => Some(code as u8),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as u8),
@@ -149,7 +149,7 @@ impl Running {
     }
 
     /// Passes a signal on to it.
-    pub fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         // It may have ended just now.
         let _ = kill(self.pid, signal);
     }

@@ -1,4 +1,4 @@
-//! Who is recorded: a command's program, processes that run already.
+//! What is recorded: a command's program, processes that run already.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::kernel::object::Filters;
 const MAX_COMM: usize = 15;
 
 /// The file of the command, found as execvp(3) does.
-pub fn program(command: &[OsString]) -> Option<PathBuf> {
+pub(super) fn program(command: &[OsString]) -> Option<PathBuf> {
     let name = Path::new(command.first()?);
     if name.components().count() > 1 {
         return Some(name.to_owned());
@@ -21,7 +21,7 @@ pub fn program(command: &[OsString]) -> Option<PathBuf> {
 }
 
 /// Processes that run already and that the filter names.
-pub fn running(filters: &Filters) -> Vec<u32> {
+pub(super) fn running(filters: &Filters) -> Vec<u32> {
     let mut pids = filters.pids.clone();
     if filters.comms.is_empty() {
         return pids;
@@ -38,7 +38,7 @@ pub fn running(filters: &Filters) -> Vec<u32> {
 }
 
 /// Whether all processes of the filter ended.
-pub fn nobody_left(filters: &Filters) -> bool {
+pub(super) fn all_ended(filters: &Filters) -> bool {
     let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
     !filters.pids.is_empty() && filters.pids.iter().all(gone)
 }

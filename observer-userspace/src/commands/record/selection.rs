@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::requests::redact::Glob;
+use super::request_filter::RequestFilter;
 use crate::requests::{Finished, Role};
 use crate::signals::profile::ProfileKind;
 use crate::stacks::{RawProfile, RawSample, Served};
@@ -15,38 +15,20 @@ const MAX_HELD: usize = 200_000;
 const TOLD: usize = 5;
 const MAX_ROUTES: usize = 1000;
 
-/// Which requests a recording is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestFilter {
-    /// Their routes; all when empty.
-    pub routes: Vec<Glob>,
-    /// They took so long or longer, in nanoseconds.
-    pub slower_than: u64,
-}
-
-impl RequestFilter {
-    /// Whether a request that is over is meant.
-    pub fn matches(&self, route: Option<&str>, duration: u64) -> bool {
-        let route = route.unwrap_or_default();
-        duration >= self.slower_than
-            && (self.routes.is_empty() || self.routes.iter().any(|like| like.matches(route)))
-    }
-}
-
 /// Samples or nanoseconds, by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Selected {
+pub(super) struct Selected {
     /// Of a request that is meant.
-    pub kept: u64,
+    pub(super) kept: u64,
     /// Of another one, or of none.
-    pub left_out: u64,
+    pub(super) left_out: u64,
     /// Of a request whose end wasn't seen: it may have been meant.
-    pub undecided: u64,
+    pub(super) undecided: u64,
 }
 
 /// Chooses samples by their requests.
 #[derive(Debug)]
-pub struct Selection {
+pub(super) struct Selection {
     filter: RequestFilter,
     /// Samples whose requests aren't over, on CPU and off CPU.
     held: [Vec<RawSample>; 2],
@@ -65,7 +47,7 @@ fn place(kind: ProfileKind) -> usize {
 
 impl Selection {
     /// For requests that `filter` means.
-    pub fn new(filter: RequestFilter) -> Self {
+    pub(super) fn new(filter: RequestFilter) -> Self {
         Self {
             filter,
             held: Default::default(),
@@ -77,7 +59,7 @@ impl Selection {
     }
 
     /// Counts a request that is over.
-    pub fn count(&mut self, finished: &Finished) {
+    pub(super) fn count(&mut self, finished: &Finished) {
         if finished.role != Role::Server {
             return;
         }
@@ -96,7 +78,7 @@ impl Selection {
     /// What is left of a piece of a recording, with samples of earlier pieces
     /// whose requests are over now. `served` says what is known of a request;
     /// with the `last` piece nothing is held any more.
-    pub fn select(
+    pub(super) fn select(
         &mut self,
         raw: RawProfile,
         served: &mut dyn FnMut(u64) -> Option<Arc<Served>>,
@@ -134,31 +116,29 @@ impl Selection {
     }
 
     /// Requests that are meant.
-    pub fn matched(&self) -> u64 {
+    pub(super) fn matched(&self) -> u64 {
         self.matched
     }
 
     /// What became of the samples of this kind, those that are held aside.
-    pub fn selected(&self, kind: ProfileKind) -> Selected {
+    pub(super) fn selected(&self, kind: ProfileKind) -> Selected {
         self.selected[place(kind)]
     }
 
     /// How many requests were meant, in one line.
-    pub fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         format!(
             "{} of {} requests match {}",
-            self.matched,
-            self.requests,
-            self.meant()
+            self.matched, self.requests, self.filter
         )
     }
 
     /// What is wrong if none matched.
-    pub fn nothing(&self) -> String {
+    pub(super) fn nothing(&self) -> String {
         if self.requests == 0 {
             return format!(
                 "no requests were seen, so none matched {}; nothing is written",
-                self.meant()
+                self.filter
             );
         }
         let mut routes: Vec<_> = self.routes.iter().collect();
@@ -178,28 +158,12 @@ impl Selection {
         format!(
             "none of {} requests matched {}; there were {}; nothing is written",
             self.requests,
-            self.meant(),
+            self.filter,
             told.join(", ")
         )
-    }
-
-    /// The filter as it was given.
-    fn meant(&self) -> String {
-        let mut given: Vec<String> = self
-            .filter
-            .routes
-            .iter()
-            .map(|route| format!("--route {}", route.as_str()))
-            .collect();
-        if self.filter.slower_than > 0 {
-            let duration = std::time::Duration::from_nanos(self.filter.slower_than);
-            let duration = humantime::format_duration(duration);
-            given.push(format!("--slower-than {duration}"));
-        }
-        given.join(" ")
     }
 }
 
 #[cfg(test)]
-#[path = "record_requests_tests.rs"]
+#[path = "selection_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use observer_common::unwind::Outcome;
 use crate::stacks::{RawProfile, RawSample, RawStack, Served, Wait};
 
 /// What makes two samples of one recording one.
-type Whose = (
+type Key = (
     u32,
     u32,
     String,
@@ -21,16 +21,16 @@ type Whose = (
 
 /// Profiles of one kind, added up.
 #[derive(Default)]
-pub struct Total {
+pub(super) struct Total {
     /// The sum.
-    pub raw: RawProfile,
+    pub(super) raw: RawProfile,
     /// Where a sample is in it.
-    pub index: HashMap<Whose, usize>,
+    index: HashMap<Key, usize>,
 }
 
 impl Total {
     /// Adds a piece.
-    pub fn add(&mut self, raw: RawProfile) {
+    pub(super) fn add(&mut self, raw: RawProfile) {
         if self.raw.period == 0 {
             self.raw = RawProfile {
                 samples: Vec::new(),
@@ -45,7 +45,7 @@ impl Total {
     }
 
     fn add_sample(&mut self, sample: RawSample) {
-        let whose = (
+        let key = (
             sample.pid,
             sample.tid,
             sample.thread.clone(),
@@ -55,10 +55,10 @@ impl Total {
             sample.wait,
             sample.served.clone(),
         );
-        match self.index.get(&whose) {
+        match self.index.get(&key) {
             Some(&at) => self.raw.samples[at].value += sample.value,
             None => {
-                self.index.insert(whose, self.raw.samples.len());
+                self.index.insert(key, self.raw.samples.len());
                 self.raw.samples.push(sample);
             }
         }
