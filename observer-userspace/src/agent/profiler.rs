@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::export::self_stats::ProfileOutcomes;
 use crate::kernel::{Kernel, unwind};
-use crate::probes::causes::{MAPPING_LIST_FULL, SYMBOLIZER_TOO_SLOW};
+use crate::probes::causes::{MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLOW};
 use crate::probes::cpu::Sampler;
 use crate::probes::offcpu::Blocked;
 use crate::probes::served::Resolve;
@@ -172,6 +172,7 @@ impl Profiler {
         let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
         mappings.into_iter().chain([
             (SYMBOLIZER_TOO_SLOW.name, self.unnamed),
+            (STACK_UNKNOWN.name, self.sampler.unknown_stacks()),
             (
                 MAPPING_LIST_FULL.name,
                 self.unwinding.no_room.load(Ordering::Relaxed),

@@ -26,6 +26,13 @@ pub const SYMBOLIZER_TOO_SLOW: Cause = Cause {
     meaning: "CPU samples were dropped: too many profiles waited for their names.",
 };
 
+/// See [`super::cpu::Sampler::unknown_stacks`].
+pub const STACK_UNKNOWN: Cause = Cause {
+    probe: "cpu",
+    name: "stack_unknown",
+    meaning: "Stacks that were counted but never arrived: their samples have none.",
+};
+
 /// See [`crate::stacks::unwinder`].
 pub const MAPPING_LIST_FULL: Cause = Cause {
     probe: "cpu",
@@ -111,9 +118,10 @@ pub const TLS_FILE_NO_ROOM: Cause = Cause {
 };
 
 /// All of them.
-pub const ALL: [Cause; 14] = [
+pub const ALL: [Cause; 15] = [
     PROGRAM_MISSED,
     SYMBOLIZER_TOO_SLOW,
+    STACK_UNKNOWN,
     MAPPING_LIST_FULL,
     REQUEST_MALFORMED,
     REQUEST_OVERRUN,
