@@ -1,9 +1,12 @@
 //! Builds a [`Profile`]: each string, mapping, function, frame, stack and
 //! resource once, entry 0 of every table the zero value.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use std::borrow::{Borrow, Cow};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use observer_common::unwind::Outcome;
 
 use crate::signals::Profile;
@@ -17,13 +20,63 @@ use crate::signals::wait::Waited;
 #[derive(Debug)]
 pub struct Interner {
     profile: Profile,
-    strings: HashMap<String, StringId>,
-    mappings: HashMap<Mapping, MappingId>,
-    functions: HashMap<Function, FunctionId>,
-    frames: HashMap<Frame, FrameId>,
-    stacks: HashMap<Vec<FrameId>, StackId>,
-    samples: HashMap<SampleKey, usize>,
+    strings: Ids,
+    mappings: Ids,
+    functions: Ids,
+    frames: Ids,
+    stacks: Ids,
+    samples: Ids,
     outcomes: BTreeMap<Outcome, u64>,
+}
+
+/// Where in a table an entry is, found by what it is: only the table itself has
+/// the entries.
+#[derive(Debug, Default)]
+struct Ids {
+    by_hash: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Ids {
+    /// Index of `entry` in `table`, where it is put if it isn't there yet.
+    fn intern<T: ?Sized + Hash + Eq + ToOwned>(
+        &mut self,
+        table: &mut Vec<T::Owned>,
+        entry: Cow<'_, T>,
+    ) -> u32 {
+        let hasher = &self.hasher;
+        let found = self.by_hash.entry(
+            hasher.hash_one(&*entry),
+            |id| table[*id as usize].borrow() == &*entry,
+            |id| hasher.hash_one(table[*id as usize].borrow()),
+        );
+        match found {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(room) => {
+                let id = table.len() as u32;
+                room.insert(id);
+                table.push(entry.into_owned());
+                id
+            }
+        }
+    }
+
+    /// Adds `sample` to `samples`, or its value to that of its like.
+    fn add(&mut self, samples: &mut Vec<Sample>, sample: Sample) {
+        let hasher = &self.hasher;
+        let found = self.by_hash.entry(
+            hasher.hash_one(key(&sample)),
+            |at| key(&samples[*at as usize]) == key(&sample),
+            |at| hasher.hash_one(key(&samples[*at as usize])),
+        );
+        match found {
+            Entry::Occupied(known) => samples[*known.get() as usize].value += sample.value,
+            Entry::Vacant(room) => {
+                room.insert(samples.len() as u32);
+                samples.push(sample);
+            }
+        }
+    }
 }
 
 /// What makes two samples one: all of [`Sample`] but its value.
@@ -39,15 +92,18 @@ type SampleKey = (
     StringId,
 );
 
-/// Index of `entry` in `table`, where it is put if it isn't there yet.
-fn intern<T: Clone + Eq + Hash>(table: &mut Vec<T>, ids: &mut HashMap<T, u32>, entry: T) -> u32 {
-    if let Some(&id) = ids.get(&entry) {
-        return id;
-    }
-    let id = table.len() as u32;
-    table.push(entry.clone());
-    ids.insert(entry, id);
-    id
+fn key(sample: &Sample) -> SampleKey {
+    (
+        sample.stack,
+        sample.pid,
+        sample.tid,
+        sample.thread,
+        sample.process,
+        sample.resource,
+        sample.wait,
+        sample.link,
+        sample.route,
+    )
 }
 
 impl Interner {
@@ -65,12 +121,12 @@ impl Interner {
                 samples: Vec::new(),
                 ..header
             },
-            strings: HashMap::new(),
-            mappings: HashMap::new(),
-            functions: HashMap::new(),
-            frames: HashMap::new(),
-            stacks: HashMap::new(),
-            samples: HashMap::new(),
+            strings: Ids::default(),
+            mappings: Ids::default(),
+            functions: Ids::default(),
+            frames: Ids::default(),
+            stacks: Ids::default(),
+            samples: Ids::default(),
             outcomes: BTreeMap::new(),
         };
         // The zero values come first and therefore get id 0.
@@ -84,14 +140,8 @@ impl Interner {
 
     /// The id of a string.
     pub fn string(&mut self, text: &str) -> StringId {
-        if let Some(&id) = self.strings.get(text) {
-            return id;
-        }
-        intern(
-            &mut self.profile.string_table,
-            &mut self.strings,
-            text.to_owned(),
-        )
+        let table = &mut self.profile.string_table;
+        self.strings.intern(table, Cow::Borrowed(text))
     }
 
     /// The name of a frame's (innermost) function, `""` without one.
@@ -103,26 +153,27 @@ impl Interner {
 
     /// The id of a mapping.
     pub fn mapping(&mut self, mapping: Mapping) -> MappingId {
-        intern(&mut self.profile.mapping_table, &mut self.mappings, mapping)
+        let table = &mut self.profile.mapping_table;
+        self.mappings.intern::<Mapping>(table, Cow::Owned(mapping))
     }
 
     /// The id of a function.
     pub fn function(&mut self, function: Function) -> FunctionId {
-        intern(
-            &mut self.profile.function_table,
-            &mut self.functions,
-            function,
-        )
+        let table = &mut self.profile.function_table;
+        self.functions
+            .intern::<Function>(table, Cow::Owned(function))
     }
 
     /// The id of a frame.
     pub fn frame(&mut self, frame: Frame) -> FrameId {
-        intern(&mut self.profile.frame_table, &mut self.frames, frame)
+        let table = &mut self.profile.frame_table;
+        self.frames.intern::<Frame>(table, Cow::Owned(frame))
     }
 
     /// The id of a stack, leaf first.
     pub fn stack(&mut self, frames: Vec<FrameId>) -> StackId {
-        intern(&mut self.profile.stack_table, &mut self.stacks, frames)
+        let table = &mut self.profile.stack_table;
+        self.stacks.intern::<[FrameId]>(table, Cow::Owned(frames))
     }
 
     /// The index of a resource.
@@ -137,24 +188,7 @@ impl Interner {
 
     /// Adds a sample; one that differs only in its value adds to it.
     pub fn sample(&mut self, sample: Sample) {
-        let key = (
-            sample.stack,
-            sample.pid,
-            sample.tid,
-            sample.thread,
-            sample.process,
-            sample.resource,
-            sample.wait,
-            sample.link,
-            sample.route,
-        );
-        match self.samples.get(&key) {
-            Some(&at) => self.profile.samples[at].value += sample.value,
-            None => {
-                self.samples.insert(key, self.profile.samples.len());
-                self.profile.samples.push(sample);
-            }
-        }
+        self.samples.add(&mut self.profile.samples, sample);
     }
 
     /// Counts what unwinding came to, for a sample of that value.
@@ -227,5 +261,34 @@ mod tests {
             p.outcomes,
             [(Outcome::Complete, 6), (Outcome::Truncated, 3)]
         );
+    }
+
+    /// Checks ids of random entries against a list that is searched from its
+    /// beginning: the first of equals decides, however the tables grew.
+    #[test]
+    fn ids_are_those_of_a_search() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut i = Interner::new(Profile::default());
+        let mut strings = vec![String::new()];
+        let mut stacks: Vec<Vec<FrameId>> = vec![Vec::new()];
+        for _ in 0..5000 {
+            let text = "ab".repeat(random.usize(..20)) + &random.u32(..60).to_string();
+            let stack: Vec<FrameId> = (0..random.usize(..4)).map(|_| random.u32(..6)).collect();
+            let known = strings.iter().position(|s| *s == text);
+            let expected = known.unwrap_or(strings.len());
+            if known.is_none() {
+                strings.push(text.clone());
+            }
+            assert_eq!(i.string(&text) as usize, expected, "{text}");
+            let known = stacks.iter().position(|s| *s == stack);
+            let expected = known.unwrap_or(stacks.len());
+            if known.is_none() {
+                stacks.push(stack.clone());
+            }
+            assert_eq!(i.stack(stack) as usize, expected);
+        }
+        let p = i.finish();
+        assert_eq!(p.string_table, strings);
+        assert_eq!(p.stack_table, stacks);
     }
 }

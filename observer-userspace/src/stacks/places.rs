@@ -70,7 +70,7 @@ impl Place {
 
     /// The mapping (in the same address space as [`Self::shown_address`], so
     /// that one file is one mapping in all processes), its path and build id.
-    pub fn mapping(&self) -> Option<(Mapping, String, String)> {
+    pub fn mapping(&self) -> Option<(Mapping, &str, &str)> {
         let (mapping, map, build_id) = match self {
             Self::File {
                 module,
@@ -87,20 +87,16 @@ impl Place {
                     },
                     None => by_offset(map),
                 };
-                (
-                    mapping,
-                    map,
-                    module.build_id().unwrap_or_default().to_owned(),
-                )
+                (mapping, map, module.build_id().unwrap_or_default())
             }
-            Self::Lost { map, .. } => (by_offset(map), map, String::new()),
+            Self::Lost { map, .. } => (by_offset(map), map, ""),
             Self::Memory { map, .. } => {
                 let mapping = Mapping {
                     start: map.start,
                     end: map.end,
                     ..Mapping::default()
                 };
-                (mapping, map, String::new())
+                (mapping, map, "")
             }
             Self::Unknown { .. } => return None,
         };
@@ -108,7 +104,7 @@ impl Place {
             "//anon" => "[anon]",
             path => path.strip_suffix(" (deleted)").unwrap_or(path),
         };
-        Some((mapping, path.to_owned(), build_id))
+        Some((mapping, path, build_id))
     }
 }
 

@@ -351,13 +351,10 @@ fn put_reason(
     wait: Wait,
     kernel: &mut Vec<Frame>,
 ) -> Waited {
-    let names: Vec<String> = kernel
-        .iter()
-        .map(|frame| interner.name_of(frame).to_owned())
-        .collect();
-    let switching = names.iter().take_while(|name| is_switch(name)).count();
+    let names = kernel.iter().map(|frame| interner.name_of(frame));
+    let switching = names.clone().take_while(|name| is_switch(name)).count();
+    let waited = explain(wait, names.skip(switching));
     kernel.drain(..switching);
-    let waited = explain(wait, names[switching..].iter().map(String::as_str));
     let name = interner.string(waited.reason.frame());
     let function = interner.function(Function {
         name,
@@ -377,8 +374,8 @@ fn put_reason(
 
 fn intern_place(interner: &mut Interner, place: &Place, jit: &JitNames) -> Frame {
     let mapping = place.mapping().map_or(0, |(mapping, path, build_id)| {
-        let path = interner.string(&path);
-        let build_id = interner.string(&build_id);
+        let path = interner.string(path);
+        let build_id = interner.string(build_id);
         interner.mapping(Mapping {
             path,
             build_id,
