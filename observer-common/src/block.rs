@@ -1,6 +1,8 @@
 //! Block I/O: how a request is labelled, what is kept while it is under way,
 //! and the record of one that was slow.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// Operations: the kernel's `REQ_OP_*` (include/linux/blk_types.h). Only those
 /// whose numbers never changed; the daemon takes the others' names from BTF.
 pub const READ: u8 = 0;
@@ -74,7 +76,7 @@ pub const fn status(argument: i32) -> u32 {
 
 /// Who is charged for a request.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Owner {
     /// The workload.
     pub workload: u32,
@@ -85,7 +87,7 @@ pub struct Owner {
 /// Kept for each `struct request`. The kernel uses requests over and over, so
 /// entries are overwritten rather than removed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Request {
     /// Kernel time when the request was made of its first bio; 0 = it isn't
     /// under way, or older than the daemon.
@@ -117,7 +119,7 @@ pub const SETS: usize = 1024;
 
 /// One request under way, in a line of the processor's cache of its own.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Way {
     /// Stands for the `struct request`; 0 = free.
     pub key: u64,
@@ -130,7 +132,7 @@ pub struct Way {
 
 /// The requests under way that [`set_of`] sends here.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Set {
     /// They.
     pub ways: [Way; WAYS],
@@ -146,7 +148,7 @@ pub const fn set_of(key: u64) -> u32 {
 /// What this CPU dirtied last, so that a run of pages of one file costs one
 /// update of the table.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct LastDirtied {
     /// The file's `address_space`.
     pub mapping: u64,
@@ -156,7 +158,7 @@ pub struct LastDirtied {
 
 /// A record: one operation took longer than the threshold.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct SlowOperation {
     /// Kernel time when it began.
     pub started: u64,

@@ -6,6 +6,8 @@
 //! daemon flips the epoch, waits until no program can still be at work in the
 //! old one, and empties it: no count is lost or read twice.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// Frames walked at most in either half of a stack: the kernel's own default
 /// limit (`kernel.perf_event_max_stack`).
 pub const MAX_FRAMES: usize = 127;
@@ -19,7 +21,7 @@ pub const STACK_RING_BYTES: u32 = 1 << 20;
 /// and the number of frames: 128 bits that must all agree before two stacks
 /// would share a count.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes)]
 pub struct SampleKey {
     /// First hash of all frames.
     pub hash: u64,
@@ -73,7 +75,7 @@ pub const COUNT_OFF_CPU: u32 = 2;
 /// What precedes the frames in a record: 8 bytes each, kernel frames first,
 /// leaf first.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct StackHeader {
     /// The key under which it is counted.
     pub key: SampleKey,

@@ -1,8 +1,10 @@
 //! What the daemon may turn while the programs run, to keep within its budget.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// The knobs. Zeroes, as at the start: everything is done.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Knobs {
     /// Shorter times off CPU aren't profiled, in nanoseconds. Only larger
     /// values than [`crate::config::Config::off_cpu_threshold`] count.

@@ -13,6 +13,7 @@ pub mod knobs;
 pub mod loss;
 pub mod offcpu;
 pub mod offsets;
+pub mod plain;
 pub mod requests;
 pub mod slot;
 pub mod syscalls;

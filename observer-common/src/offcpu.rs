@@ -5,9 +5,11 @@
 //! thread back, or the iterator that looks at all threads when an interval
 //! ends. So nothing is counted twice, and nothing is left out.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// A thread's time off CPU; part of its [`crate::slot::ThreadState`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Off {
     /// Kernel time since when it is off CPU, as far as that isn't counted yet;
     /// 0 = it is on one, or nothing is known. Touched by atomic instructions
@@ -36,7 +38,7 @@ pub const REAPPEARED: u32 = 2;
 
 /// A stack that the daemon was told of.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Kept {
     /// The [`Off::since`] to which it belongs; another means that it is old.
     pub since: u64,

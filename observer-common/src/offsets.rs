@@ -4,6 +4,8 @@
 //! read-only global. A few other numbers that differ between kernels
 //! (enumerators, how many arguments a tracepoint has) travel with them.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// An offset of a field that this kernel doesn't have.
 pub const MISSING: u32 = u32::MAX;
 
@@ -11,7 +13,7 @@ macro_rules! offsets {
     ($($field:ident: $ty:literal . $($path:literal)|+ ;)*) => {
         /// Byte offsets, by structure and field; [`MISSING`] where absent.
         #[repr(C)]
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
         pub struct Offsets {
             $(#[doc = concat!("`", $ty, "`: ", $($path, " "),+)] pub $field: u32,)*
         }

@@ -5,6 +5,8 @@
 //! ([`Opened`]), a piece of it ([`Piece`], followed by the bytes that were
 //! captured), its end ([`Closed`]). Each begins with its [`Tag`].
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 mod clock;
 mod share;
 mod sniff;
@@ -138,7 +140,7 @@ pub const CAPTURE_MAX: u32 = 4096;
 
 /// A connection was recognised; precedes its first [`Piece`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Opened {
     /// [`Tag::Opened`].
     pub tag: u32,
@@ -179,7 +181,7 @@ pub struct Opened {
 /// What one system call (or one call of a TLS library) sent or received.
 /// `captured` bytes follow.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Piece {
     /// [`Tag::Piece`].
     pub tag: u32,
@@ -225,7 +227,7 @@ pub struct Piece {
 
 /// A connection ended.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Closed {
     /// [`Tag::Closed`].
     pub tag: u32,
@@ -239,7 +241,7 @@ pub struct Closed {
 
 /// A process began a program: it may bring a TLS library that isn't known yet.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Executed {
     /// [`Tag::Executed`].
     pub tag: u32,

@@ -1,6 +1,8 @@
 //! What the current thread of a CPU is doing, and what a thread was doing when
 //! it lost its CPU.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// [`Slot::syscall`] when the thread is not in a syscall.
 pub const NO_SYSCALL: u32 = u32::MAX;
 
@@ -12,7 +14,7 @@ pub const CLONED: u32 = NO_SYSCALL - 1;
 /// start need not live in a hash: only threads that lose their CPU in
 /// mid-syscall are saved, to their [`ThreadState`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Slot {
     /// Address of the `task_struct` that the rest is about; 0 = not known.
     /// Whoever uses the slot compares it with the current task: some kernels
@@ -49,7 +51,7 @@ pub struct Slot {
 
 /// Per thread, in task storage: lives as long as the thread.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct ThreadState {
     /// The leader's comm and the css_set that the workload was derived from:
     /// as long as both are the same, so is the workload.

@@ -7,6 +7,7 @@
 //! their product. The daemon maps both tables into its memory and reads them
 //! without a system call.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
 use crate::histogram::BUCKETS;
 
 /// What a cell counts. 0 is a cell that nobody uses yet.
@@ -70,7 +71,7 @@ pub enum Kind {
 
 /// Which series on which CPU a cell belongs to.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes)]
 pub struct Key {
     /// [`Kind`] in bits 0..8, [`Self::INNER`], workload in bits 16..32, CPU in
     /// bits 32..48.
@@ -114,7 +115,7 @@ impl Key {
 
 /// One histogram. `count` isn't stored: it is the sum of all buckets.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub struct HistogramCell {
     /// Whose it is.
     pub key: Key,
@@ -130,7 +131,7 @@ pub struct HistogramCell {
 
 /// One counter.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub struct CounterCell {
     /// Whose it is.
     pub key: Key,
@@ -146,7 +147,7 @@ pub const CACHE_SLOTS: usize = 64;
 /// Per-CPU memory of where this CPU's cells are. A hint only: the cell's own
 /// key decides, so a torn or stale entry costs a look-up, never a wrong count.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub struct Cache {
     /// Cell index by hash of the key.
     pub cells: [u32; CACHE_SLOTS],

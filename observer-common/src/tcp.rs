@@ -1,5 +1,7 @@
 //! TCP: labels of its tallies, the state of a connection, the record of its end.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// The socket's address family as counted: what is on the wire, so IPv4 also
 /// for an IPv6 socket with a mapped address.
 #[repr(u8)]
@@ -166,7 +168,7 @@ pub const EVENTS: usize = 8;
 
 /// A retransmit or reset.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Event {
     /// Kernel time.
     pub time: u64,
@@ -180,7 +182,7 @@ pub struct Event {
 /// a listener's for the connections that it accepts. It is also the record of
 /// the connection's end.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Connection {
     /// The owner's workload.
     pub workload: u32,
@@ -222,20 +224,20 @@ pub struct Connection {
     pub family: u8,
     /// errno (or [`ABORTED`], [`NOT_SENT`]) with which it ended; 0 = in order.
     pub error: u16,
-    /// Local address in network order; IPv4 in the first four bytes.
-    pub local: [u64; 2],
-    /// The peer's address, likewise.
-    pub peer: [u64; 2],
     /// Local port in network order.
     pub local_port: u16,
     /// The peer's port in network order.
     pub peer_port: u16,
+    /// Local address in network order; IPv4 in the first four bytes.
+    pub local: [u64; 2],
+    /// The peer's address, likewise.
+    pub peer: [u64; 2],
     /// State before the end (`TCP_*`).
     pub last_state: u8,
     /// 1 = its handshake is timed by the connect call that waits for it.
     pub awaited: u8,
-    /// Unused.
-    pub pad: [u8; 6],
+    /// Nothing.
+    pub padding: [u8; 6],
     /// The first [`EVENTS`] retransmits and resets.
     pub events: [Event; EVENTS],
 }
@@ -253,7 +255,7 @@ pub const fn bytes_between(first: u32, next: u32, acked: u64) -> u64 {
 
 /// What the iterator over all sockets says: so many in this state.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Counted {
     /// The owner's workload.
     pub workload: u16,
@@ -267,7 +269,7 @@ pub struct Counted {
 
 /// Where a listener listens.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Place {
     /// The network namespace, by the address of the kernel's structure.
     pub net: u64,
@@ -277,7 +279,7 @@ pub struct Place {
 
 /// Whose a listener is.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Holder {
     /// The workload.
     pub workload: u32,

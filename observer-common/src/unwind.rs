@@ -20,6 +20,8 @@
 //! | rows | low half of the address << 16 \| rule; sorted within a page; every page begins with a row for its first address |
 //! | rules | [`Rule::WORDS`] each, at a multiple of that |
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// Bits of an address within a page of code. Small pages: the index of pages
 /// costs a thousandth of the code, and saves half of a search's steps.
 pub const PAGE_SHIFT: u32 = 12;
@@ -87,7 +89,7 @@ pub const OTHER_STACK: u8 = 2;
 
 /// How to get from a frame to its caller.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes)]
 pub struct Rule {
     /// One of [`cfa`].
     pub cfa: u8,
@@ -248,7 +250,7 @@ pub const RECENT_RULES: usize = 512;
 
 /// A rule that was found lately: the same callers are on most stacks.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Recent {
     /// The table's name and the address relative to its base; 0 = nothing.
     pub key: u64,
@@ -281,7 +283,7 @@ pub const MAPPING_STEPS: u32 = 14;
 
 /// One executable mapping of a program.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Mapping {
     /// First address.
     pub start: u64,
@@ -297,7 +299,7 @@ pub struct Mapping {
 
 /// The mappings of a process: a run of entries in the array of [`Mapping`]s.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Process {
     /// First entry.
     pub first: u32,
@@ -316,7 +318,7 @@ pub const ASK_SHIFT: u32 = 24;
 
 /// The kernel half wants to know about a process.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Request {
     /// The process.
     pub tgid: u32,
@@ -328,7 +330,7 @@ pub struct Request {
 
 /// Registers that matter in every frame.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Registers {
     /// Program counter.
     pub pc: u64,

@@ -1,5 +1,7 @@
 //! Workloads: who did it, as a small integer.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// Number of workloads that are told apart by default.
 pub const DEFAULT_WORKLOADS: u32 = 1024;
 
@@ -8,7 +10,7 @@ pub const OTHER: u32 = 0;
 
 /// What tells one workload from another.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes)]
 pub struct WorkloadKey {
     /// kernfs id of the cgroup in the chosen v1 hierarchy; 0 without one.
     pub cgroup_v1: u64,
@@ -22,7 +24,7 @@ pub struct WorkloadKey {
 
 /// What the kernel knows of a workload.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Workload {
     /// Its number, stamped on every event.
     pub id: u32,
@@ -32,7 +34,7 @@ pub struct Workload {
 
 /// A record: a workload was seen for the first time.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct NewWorkload {
     /// What tells it from others.
     pub key: WorkloadKey,

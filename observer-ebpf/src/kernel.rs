@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use observer_common::config::Config;
 use observer_common::offsets::{MISSING, Offsets};
+use observer_common::plain::zeroed;
 
 /// Filled in by the daemon before the load and frozen then: to the verifier
 /// every field is a known number, so it removes what a setting turns off and
@@ -15,29 +16,7 @@ static OFFSETS: Offsets = Offsets::MISSING;
 
 /// See [`OFFSETS`].
 #[unsafe(no_mangle)]
-static CONFIG: Config = Config {
-    filters: 0,
-    diagnostics: 0,
-    cgroup_v1: 0,
-    slow_block_ns: 0,
-    connection_records: 0,
-    span_interval: 0,
-    span_advance: 0,
-    connect: 0,
-    sched_tallies: 0,
-    off_cpu: 0,
-    off_cpu_threshold: 0,
-    requests: 0,
-    own_tgid: 0,
-    capture: 0,
-    protocols: 0,
-    shutdown: 0,
-    request_ring_shift: 0,
-    by_descriptor: 0,
-    syscalls: [0; observer_common::requests::SYSCALLS],
-    link_period: 0,
-    dwarf_registers: [0; 32],
-};
+static CONFIG: Config = zeroed();
 
 /// The offsets; read single fields with [`offset!`].
 #[inline(always)]

@@ -1,5 +1,7 @@
 //! What a thread's time goes into.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
 /// Part of a thread's time.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +30,7 @@ pub const COMPONENTS: usize = 7;
 /// CPU, so between two moments at which the thread ran the components grow by
 /// exactly the time that passed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct ThreadClock {
     /// Nanoseconds by [`Component`].
     pub time: [u64; COMPONENTS],

@@ -1,5 +1,6 @@
 //! What the kernel half keeps of connections and of threads.
 
+use crate::plain::{FromBytes, Immutable, IntoBytes};
 use super::ThreadClock;
 
 /// [`Connection::protocol`] beside the numbers of [`super::Protocol`].
@@ -14,7 +15,7 @@ pub mod protocol_state {
 
 /// Of a socket, or of a TLS library's connection.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Connection {
     /// Its number; 0 = it has none yet.
     pub id: u64,
@@ -69,7 +70,7 @@ impl Connection {
 
 /// A session of a TLS library.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Session {
     /// Its plain text; the number is the socket's.
     pub connection: Connection,
@@ -84,7 +85,7 @@ pub struct Session {
 
 /// A session's key.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct SessionKey {
     /// Address of the library's `SSL`.
     pub session: u64,
@@ -94,7 +95,7 @@ pub struct SessionKey {
 
 /// A socket that carries the records of TLS.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct TlsSocket {
     /// What a session that uses it begins with.
     pub session: Session,
@@ -104,7 +105,7 @@ pub struct TlsSocket {
 
 /// A thread's call of a TLS library.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct TlsCall {
     /// Address of the `SSL`; 0 = there is no call under way.
     pub session: u64,
@@ -132,7 +133,7 @@ impl TlsCall {
 
 /// Of a thread.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Serving {
     /// Where its time went.
     pub clock: ThreadClock,

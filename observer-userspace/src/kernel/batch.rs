@@ -5,6 +5,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use observer_common::plain::{Plain, zeroed};
+
 /// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` of `enum bpf_cmd`.
 const LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 /// `BPF_MAP_UPDATE_BATCH`.
@@ -31,12 +33,12 @@ struct Batch {
 ///
 /// # Errors
 /// What `bpf(2)` says; entries handed over until then are out of the map.
-pub fn take_all<K: Copy + Default, V: Copy + Default>(
+pub fn take_all<K: Plain, V: Plain>(
     map: BorrowedFd<'_>,
     mut each: impl FnMut(K, V),
 ) -> io::Result<()> {
-    let mut keys = vec![K::default(); CHUNK];
-    let mut values = vec![V::default(); CHUNK];
+    let mut keys = vec![zeroed::<K>(); CHUNK];
+    let mut values = vec![zeroed::<V>(); CHUNK];
     // For hashes a position is a bucket's number.
     let mut position = None::<u32>;
     loop {
@@ -52,6 +54,7 @@ pub fn take_all<K: Copy + Default, V: Copy + Default>(
         };
         // SAFETY: all pointers are to live memory with room for `count` entries
         // of the map's key and value sizes, which the caller's types have.
+        // Whatever the kernel puts there are values of plain types.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
@@ -65,8 +68,8 @@ pub fn take_all<K: Copy + Default, V: Copy + Default>(
         if code == Some(libc::ENOSPC) {
             // One bucket holds more than fits; nothing of it was taken.
             let larger = keys.len() * 2;
-            keys.resize(larger, K::default());
-            values.resize(larger, V::default());
+            keys.resize(larger, zeroed::<K>());
+            values.resize(larger, zeroed::<V>());
             continue;
         }
         if let Some(error) = error.filter(|_| code != Some(libc::ENOENT)) {
@@ -87,7 +90,11 @@ pub fn take_all<K: Copy + Default, V: Copy + Default>(
 ///
 /// # Errors
 /// What `bpf(2)` says; some may be set then.
-pub fn update<K: Copy, V: Copy>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+pub fn update<K: Plain, V: Plain>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
     let mut done = 0;
     let length = keys.len().min(values.len());
     while done < length {

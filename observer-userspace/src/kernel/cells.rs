@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use anyhow::{Context, Result};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use observer_common::histogram::{BUCKETS, OFFSET, SCALE, ZERO_MAX_NS};
+use observer_common::plain::Plain;
 use observer_common::tally::{CounterCell, HistogramCell, Key, RESERVED_CELLS};
 
 use super::Kernel;
@@ -160,13 +161,24 @@ impl Cells {
     }
 }
 
+/// A cell of a table.
+///
+/// # Safety
+/// It begins with its [`Key`].
+unsafe trait Cell: Plain {}
+
+// SAFETY: its first field, repr(C).
+unsafe impl Cell for HistogramCell {}
+// SAFETY: its first field, repr(C).
+unsafe impl Cell for CounterCell {}
+
 /// One table, mapped read-only.
 struct Table<T> {
     start: NonNull<T>,
     cells: usize,
 }
 
-impl<T> Table<T> {
+impl<T: Cell> Table<T> {
     fn map(kernel: &mut Kernel, name: &'static str, cells: usize) -> Result<Self> {
         let map = kernel.map_mut(name)?;
         let length = NonZero::new(cells * size_of::<T>()).context("a table of no cells")?;
@@ -188,14 +200,14 @@ impl<T> Table<T> {
         })
     }
 
-    /// Calls `each` for every cell in use. `T` begins with its [`Key`].
+    /// Calls `each` for every cell in use.
     fn for_each(&self, mut each: impl FnMut(Key, *const T)) {
         let reserve = self.cells.saturating_sub(RESERVED_CELLS as usize);
         for part in [0..reserve, reserve..self.cells] {
             let mut unused = 0;
             for index in part {
-                // SAFETY: within the mapping; both cell types begin with a Key
-                // (repr(C)), whose series the kernel half writes last.
+                // SAFETY: within the mapping; a cell begins with its key, whose
+                // series the kernel half writes last.
                 let (cell, key) = unsafe {
                     let cell = self.start.as_ptr().add(index);
                     (cell, cell.cast::<Key>().read_volatile())

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use anyhow::{Context, Result};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use observer_common::plain::Plain;
 
 /// The array; `T` must be what the kernel half takes its values for.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct Mapped<T> {
 // SAFETY: owns its mapping, which any thread may use.
 unsafe impl<T: Send> Send for Mapped<T> {}
 
-impl<T: Copy> Mapped<T> {
+impl<T: Plain> Mapped<T> {
     /// Maps the array behind `map` (made with `BPF_F_MMAPABLE`), of `length`
     /// values.
     ///
@@ -49,7 +50,7 @@ impl<T: Copy> Mapped<T> {
 
     /// Reads a value; the kernel may be writing it.
     pub fn get(&self, index: usize) -> Option<T> {
-        // SAFETY: inside the mapping; T is plain data.
+        // SAFETY: inside the mapping; whatever bits are there are a plain value.
         (index < self.length).then(|| unsafe { self.values.add(index).read_volatile() })
     }
 
@@ -58,7 +59,7 @@ impl<T: Copy> Mapped<T> {
         if index >= self.length {
             return false;
         }
-        // SAFETY: inside the mapping; T is plain data.
+        // SAFETY: inside the mapping; a plain value has no bytes that aren't set.
         unsafe { self.values.add(index).write_volatile(value) };
         true
     }

@@ -14,9 +14,10 @@ use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
 use observer_common::cpu::SAMPLE_ENTRIES;
 use observer_common::loss::{LOSSES, Loss};
 use observer_common::offsets::{MISSING, Offsets};
+use observer_common::plain::Plain;
 use observer_common::requests::{CAPTURE, REQUEST_RING_BYTES};
 use observer_common::tally::{COUNTER_CELLS, HISTOGRAM_CELLS, RESERVED_CELLS};
-use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, WorkloadKey};
+use observer_common::workload::{DEFAULT_WORKLOADS, OTHER, Workload, WorkloadKey};
 
 use super::btf::KernelBtf;
 use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
@@ -170,14 +171,14 @@ impl Default for LoadOptions {
     }
 }
 
-/// Types that are handed to the kernel byte by byte.
+/// A key or value of a map, or a global, as aya takes and gives them.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Bytes<T: Copy + 'static>(pub T);
+pub struct Bytes<T: Plain>(pub T);
 
-// SAFETY: the common crate's types are repr(C), Copy, without references and
-// without padding that anybody reads.
-unsafe impl<T: Copy + 'static> Pod for Bytes<T> {}
+// SAFETY: a plain value has no padding and no pointer, and whatever bits are
+// read are one.
+unsafe impl<T: Plain> Pod for Bytes<T> {}
 
 /// The loaded kernel half.
 pub struct Kernel {
@@ -572,13 +573,12 @@ impl Kernel {
 
     /// All workloads that the kernel assigned an id so far.
     pub fn workloads(&mut self) -> Result<Vec<(WorkloadKey, u32)>> {
-        let map: BpfHashMap<_, Bytes<WorkloadKey>, u64> =
+        let map: BpfHashMap<_, Bytes<WorkloadKey>, Bytes<Workload>> =
             BpfHashMap::try_from(self.map_mut("WORKLOADS")?)?;
-        // The value is `Workload { id, flags }`: the id is the low half.
         Ok(map
             .iter()
             .filter_map(Result::ok)
-            .map(|(key, value)| (key.0, value as u32))
+            .map(|(key, workload)| (key.0, workload.0.id))
             .collect())
     }
 }

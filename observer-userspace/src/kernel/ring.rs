@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::unistd::{SysconfVar, sysconf};
+use observer_common::plain::{Plain, prefix};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -135,11 +136,6 @@ impl Drop for Positions {
 }
 
 /// Reads a record of a type both halves agree on; `None` when it is too short.
-pub fn record<T: Copy>(bytes: &[u8]) -> Option<T> {
-    if bytes.len() < size_of::<T>() {
-        return None;
-    }
-    // SAFETY: long enough, read unaligned; the common crate's records are plain
-    // data for which every bit pattern is valid.
-    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+pub fn record<T: Plain>(bytes: &[u8]) -> Option<T> {
+    prefix(bytes).map(|(record, _)| record)
 }

@@ -127,14 +127,15 @@ impl Tracer {
                 self.opened(&opened);
                 true
             }
-            Some(wire::Record::Piece {
+            Some(wire::Record::Piece(Piece {
                 began,
                 ended,
                 connection,
                 number,
                 direction: way,
                 role: whose,
-            }) => {
+                ..
+            })) => {
                 let (kind, at) = match (way, whose) {
                     // What is asked was sent when its call began: it may have
                     // been received before the call was over.

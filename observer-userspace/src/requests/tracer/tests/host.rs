@@ -46,10 +46,7 @@ pub struct Host {
 }
 
 /// The bytes of a record.
-pub fn bytes<T: Copy>(record: &T) -> &[u8] {
-    // SAFETY: records are plain data without implicit padding; both live as long.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast(), size_of::<T>()) }
-}
+pub use observer_common::plain::bytes;
 
 pub const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
