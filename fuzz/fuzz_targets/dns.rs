@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::conversation::{pieces, play};
-use observer_fuzz::requests::dns::Dns;
+use observer_requests::dns::Dns;
+use observer_requests::testing::conversation::{pieces, play};
 
 fuzz_target!(|data: &[u8]| {
     if let Some((transport, data)) = data.split_first() {

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::hostile;
-use observer_fuzz::requests::http1::Http1;
+use observer_requests::http1::Http1;
+use observer_requests::testing::hostile;
 
 fuzz_target!(|data: &[u8]| {
     hostile::feed(&mut Http1::new(), data);

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::hostile;
-use observer_fuzz::requests::http2::Http2;
+use observer_requests::http2::Http2;
+use observer_requests::testing::hostile;
 
 fuzz_target!(|data: &[u8]| {
     hostile::feed(&mut Http2::new(), data);

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::Write as _;
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::check;
-use observer_fuzz::perf_map::{Index, names_in, parse};
+use observer_symbols::perf_map::{Index, names_in, parse};
+use observer_symbols::testing;
 
 /// An empty file without a name.
 fn file() -> std::io::Result<File> {
@@ -23,9 +23,9 @@ fn file() -> std::io::Result<File> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let mut addresses = check::addresses(data);
+    let mut addresses = testing::addresses(data);
     let found = names_in(data, &mut addresses);
-    check::names(data, &addresses, &found);
+    testing::check(data, &addresses, &found);
 
     let mut file = file().expect("a file");
     let mut index = Index::default();
@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
     index.names(&file, &mut addresses);
     file.write_all(second).expect("written");
     let indexed = index.names(&file, &mut addresses);
-    check::names(data, &addresses, &indexed);
+    testing::check(data, &addresses, &indexed);
     // The index leaves out a last line without an end, and what is no JIT's.
     let mut same = true;
     parse(data, |entry| {

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::conversation::{pieces, play};
-use observer_fuzz::requests::postgres::Postgres;
+use observer_requests::postgres::Postgres;
+use observer_requests::testing::conversation::{pieces, play};
 
 fuzz_target!(|data: &[u8]| {
     play(&mut Postgres::new(), &pieces(data));

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::requests::redact::{REDACTED, Redactor};
-use observer_fuzz::requests::routes::Routes;
-use observer_fuzz::requests::target::Target;
+use observer_requests::redact::{REDACTED, Redactor};
+use observer_requests::routes::Routes;
+use observer_requests::target::Target;
 
 /// No route is longer than its path, but for what stands for its parts.
 const FOR_AN_ID: usize = 8;

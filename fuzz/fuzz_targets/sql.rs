@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::quoting;
-use observer_fuzz::requests::sql::{Cache, Dialect, describe};
+use observer_requests::sql::{Cache, Dialect, describe};
+use observer_requests::testing::quoting;
 
 fuzz_target!(|data: &[u8]| {
     let [dialect, cut, data @ ..] = data else {

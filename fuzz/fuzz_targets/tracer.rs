@@ -8,8 +8,8 @@ use std::mem::offset_of;
 
 use libfuzzer_sys::fuzz_target;
 use observer_common::requests::{Closed, Opened, Piece, Tag, ThreadClock, transport};
-use observer_fuzz::requests::tracer::{Options, Output, Sampler, Tracer};
-use observer_fuzz::requests::{Finished, Parent};
+use observer_requests::tracer::{Options, Output, Sampler, Tracer};
+use observer_requests::{Finished, Parent};
 
 /// Connections that there may be at once.
 const CONNECTIONS: usize = 8;

@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::{check, unwind};
+use observer_unwind::{build_bytes, testing};
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(Some(table)) = unwind::build_bytes(data) {
-        check::table(&table.words, table.rows, table.rules);
+    if let Ok(Some(table)) = build_bytes(data) {
+        testing::check(&table);
     }
 });

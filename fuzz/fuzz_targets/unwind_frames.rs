@@ -3,11 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_fuzz::{check, unwind};
+use observer_unwind::{build_bytes, testing};
 
 fuzz_target!(|data: &[u8]| {
-    let table = unwind::build_bytes(&check::elf_around(data)).expect("the file is well-formed");
+    let table = build_bytes(&testing::elf_around(data)).expect("the file is well-formed");
     if let Some(table) = table {
-        check::table(&table.words, table.rows, table.rules);
+        testing::check(&table);
     }
 });

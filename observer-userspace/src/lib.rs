@@ -15,7 +15,8 @@ pub mod kernel;
 pub mod logging;
 mod memory;
 pub mod probes;
-pub mod requests;
-pub mod signals;
 pub mod stacks;
-pub mod unwind;
+
+pub use observer_requests as requests;
+pub use observer_signals as signals;
+pub use observer_unwind as unwind;

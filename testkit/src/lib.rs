@@ -25,7 +25,6 @@ pub mod root;
 pub mod stolen;
 pub mod tcp;
 pub mod tool;
-pub mod unwind_check;
 pub mod workload;
 
 pub use binary::observer_bin;

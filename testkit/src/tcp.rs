@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use observer_common::loss::Loss;
 use observer_userspace::kernel::LoadOptions;
-use observer_userspace::kernel::clock::Clock;
+use observer_userspace::kernel::clock;
 use observer_userspace::kernel::ring::Ring;
 use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, syscalls, tcp};
 use observer_userspace::signals::{
@@ -78,7 +78,7 @@ impl Observed {
         let mut builder = MetricBuilder::default();
         let tick = Tick {
             tallies: &tallies,
-            clock: Clock::measure(),
+            clock: clock::measure(),
         };
         self.probe.collect(&tick, &mut builder);
         for (cause, count) in self.fixture.kernel.losses()? {
@@ -124,7 +124,7 @@ impl Observed {
             .collect();
         let mut resource = |id| names.get(&id).cloned().unwrap_or_default();
         let mut sink = Sink {
-            clock: Clock::measure(),
+            clock: clock::measure(),
             resource: &mut resource,
             spans: vec![],
             kept: vec![],

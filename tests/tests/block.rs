@@ -12,10 +12,11 @@ use observer_testkit::kernel;
 use observer_testkit::loopdev::LoopDevice;
 use observer_testkit::packages::program;
 use observer_userspace::kernel::cells::Cells;
-use observer_userspace::kernel::clock::Clock;
+use observer_userspace::kernel::clock;
 use observer_userspace::kernel::ring::Ring;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, block};
+use observer_userspace::signals::WallClock;
 use observer_userspace::signals::attribute::SharedResource;
 use observer_userspace::signals::{
     Attribute, Histogram, PointValue, Resource, Span, SpanStatus, Value,
@@ -32,7 +33,7 @@ struct Fixture {
     cells: Cells,
     block: block::Block,
     ring: Ring,
-    clock: Clock,
+    clock: WallClock,
 }
 
 /// One point: whose (comm), what, with which attributes, how much.
@@ -114,7 +115,7 @@ impl Fixture {
             cells,
             block,
             ring,
-            clock: Clock::measure(),
+            clock: clock::measure(),
         })
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::unwind::{self, FP, Rule, SP, cfa, place};
-use observer_testkit::{packages, unwind_check};
-use observer_userspace::unwind::{Table, build, build_bytes};
+use observer_testkit::packages;
+use observer_userspace::unwind::{Table, build};
 
 /// Checks that every row of libc, and its PLT, signal frame and roots, are in
 /// the table as readelf interprets them.
@@ -48,24 +48,6 @@ fn section_headers_may_be_missing() -> Result<()> {
     let stripped = corpus("../fuzz/corpus/unwind_elf/no-section-headers");
     let rows = readelf(&corpus("corpus/unwind/plt.elf"))?;
     compare(&stripped, &rows, &X86_64)
-}
-
-/// Checks that a file which ends anywhere has a table, none, or an error.
-#[test]
-fn truncated_files() -> Result<()> {
-    let whole = std::fs::read(corpus("corpus/unwind/signal.elf"))?;
-    let results: Vec<_> = (0..=whole.len())
-        .map(|end| build_bytes(&whole[..end]))
-        .collect();
-    ensure!(results[0].is_err(), "nothing is no ELF file");
-    for table in results.iter().flatten().flatten() {
-        unwind_check::table(&table.words, table.rows, table.rules);
-    }
-    ensure!(
-        matches!(results.last(), Some(Ok(Some(_)))),
-        "the whole has one"
-    );
-    Ok(())
 }
 
 fn corpus(path: &str) -> String {

@@ -26,10 +26,11 @@ use crate::config::{self, Config, Tables};
 use crate::export::self_stats::Fill;
 use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
-use crate::kernel::clock::Clock;
+use crate::kernel::clock;
 use crate::kernel::object::Filters;
 use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions, SpanLimit};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
+use crate::signals::WallClock;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
 use crate::stacks::Served;
@@ -84,8 +85,8 @@ pub struct Agent {
     /// `None`: it may cost what it takes.
     governing: Option<Governing>,
     /// The clock at the start, for series' start times.
-    started: Clock,
-    clock: Clock,
+    started: WallClock,
+    clock: WallClock,
     interval: Duration,
     tables: Tables,
     /// More records waited than there was time for.
@@ -166,8 +167,8 @@ impl Agent {
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             outlet,
             health,
-            started: Clock::measure(),
-            clock: Clock::measure(),
+            started: clock::measure(),
+            clock: clock::measure(),
             interval: config.interval,
             tables: config.tables.clone(),
             behind: false,
@@ -308,7 +309,7 @@ impl Agent {
     /// Ends an interval: reads everything and hands it on.
     fn tick(&mut self) {
         let began = Instant::now();
-        self.clock = Clock::measure();
+        self.clock = clock::measure();
         for probe in &mut self.probes {
             if let Err(error) = probe.before_tick(&mut self.kernel) {
                 let family = probe.spec().family;
@@ -325,7 +326,7 @@ impl Agent {
         for probe in &mut self.probes {
             probe.collect(&tick, &mut out);
         }
-        let time: UnixNanos = self.clock.wall(Clock::monotonic());
+        let time: UnixNanos = self.clock.wall(clock::monotonic());
         self.workloads.catch_up(out.workloads(), &mut self.kernel);
         let workloads = &mut self.workloads;
         let resources = out.finish(workloads.host(), |id| workloads.resource(id));

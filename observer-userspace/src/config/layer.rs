@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 
-use super::units::{Budget, Frequency, Period, Positive, Size, Threshold};
+use super::units::{Budget, Frequency, Period, Positive, Size, Threshold, from_texts};
 use super::values::{Family, Header, LogFilter, LogFormat, RecordType, RequestProtocol};
 use crate::requests::redact::{Glob, Rule};
 use crate::requests::routes::Pattern;
@@ -243,6 +243,7 @@ pub struct RequestLayer {
         id = "requests-redact",
         value_name = "PATTERN"
     )]
+    #[serde(deserialize_with = "from_texts")]
     pub redact: Option<Vec<Rule>>,
     /// Don't hide the values of these parameters of query strings; may be repeated, with `*`
     #[arg(
@@ -250,10 +251,12 @@ pub struct RequestLayer {
         id = "requests-query-key",
         value_name = "NAME"
     )]
+    #[serde(deserialize_with = "from_texts")]
     pub query_keys: Option<Vec<Glob>>,
     /// Routes that are known (`/api/{tenant}/users/{id}`); may be repeated, the first that matches
     /// wins over what is guessed
     #[arg(long = "requests-route", id = "requests-route", value_name = "ROUTE")]
+    #[serde(deserialize_with = "from_texts")]
     pub routes: Option<Vec<Pattern>>,
 }
 
@@ -329,6 +332,7 @@ pub struct RecordLayer {
     /// Only while threads serve requests of this route, like '/users/{id}'; * stands for any
     /// characters; may be repeated
     #[arg(long, value_name = "ROUTE")]
+    #[serde(deserialize_with = "from_texts")]
     pub route: Option<Vec<Glob>>,
     /// Only while threads serve requests that take so long or longer, like 100ms
     #[arg(long, value_name = "DURATION")]

@@ -192,6 +192,24 @@ where
     deserializer.deserialize_any(Text(std::marker::PhantomData))
 }
 
+/// Reads a list of strings or whole numbers, each with the type's `FromStr`: for
+/// types of other crates, which serde's trait can't be implemented for.
+pub(super) fn from_texts<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = String>,
+{
+    struct Item<T>(T);
+
+    impl<'de, T: FromStr<Err = String>> Deserialize<'de> for Item<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            from_text(deserializer).map(Self)
+        }
+    }
+    let items = Vec::<Item<T>>::deserialize(deserializer)?;
+    Ok(Some(items.into_iter().map(|Item(value)| value).collect()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,6 @@ use observer_common::requests::Protocol;
 
 use super::suggest::did_you_mean;
 use super::units::deserialize_from_str;
-use crate::requests::redact::{Glob, Rule};
-use crate::requests::routes::Pattern;
 
 /// A probe family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -228,16 +226,7 @@ impl FromStr for Header {
     }
 }
 
-deserialize_from_str!(
-    Family,
-    RequestProtocol,
-    RecordType,
-    LogFormat,
-    LogFilter,
-    Rule,
-    Glob,
-    Pattern
-);
+deserialize_from_str!(Family, RequestProtocol, RecordType, LogFormat, LogFilter);
 
 fn one_of<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();

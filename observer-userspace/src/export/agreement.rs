@@ -15,8 +15,8 @@ use super::{flamegraph, folded, pprof};
 use crate::export::otlp::profiles::encode_all;
 use crate::signals::Profile;
 use crate::signals::attribute::{Attribute, Resource};
+use crate::signals::interner::Interner;
 use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, ProfileKind, Sample};
-use crate::stacks::interner::Interner;
 
 /// Names with everything that has a meaning somewhere.
 const NAMES: [&str; 18] = [

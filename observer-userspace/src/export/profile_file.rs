@@ -124,8 +124,8 @@ impl Output {
 mod tests {
     use super::*;
     use crate::signals::attribute::SharedResource;
+    use crate::signals::interner::Interner;
     use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, Sample};
-    use crate::stacks::interner::Interner;
     use ::pprof::protos::{self, Message as _};
     use std::collections::BTreeMap;
     use std::io::Read as _;

@@ -1,43 +1,33 @@
-//! Kernel time to wall time, in one place.
+//! The clocks by which kernel time becomes wall time, read in one place.
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::signals::UnixNanos;
+use crate::signals::WallClock;
 
-/// The offset between CLOCK_MONOTONIC (`bpf_ktime_get_ns`) and the wall clock.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    offset: i64,
+/// Measures how far the wall clock is ahead of CLOCK_MONOTONIC
+/// (`bpf_ktime_get_ns`). Measure again now and then: the wall clock is slewed and
+/// stepped, the monotonic one isn't.
+#[must_use]
+pub fn measure() -> WallClock {
+    // Between two readings of one clock lies a reading of the other; of a
+    // few tries the one with the shortest gap is the best.
+    let mut best = (i64::MAX, 0);
+    for _ in 0..5 {
+        let before = read(ClockId::CLOCK_MONOTONIC);
+        let wall = read(ClockId::CLOCK_REALTIME);
+        let after = read(ClockId::CLOCK_MONOTONIC);
+        let gap = after - before;
+        if gap < best.0 {
+            best = (gap, wall - before - gap / 2);
+        }
+    }
+    WallClock::ahead_by(best.1)
 }
 
-impl Clock {
-    /// Measures the offset now. Measure again now and then: the wall clock is
-    /// slewed and stepped, the monotonic one isn't.
-    pub fn measure() -> Self {
-        // Between two readings of one clock lies a reading of the other; of a
-        // few tries the one with the shortest gap is the best.
-        let mut best = (i64::MAX, 0);
-        for _ in 0..5 {
-            let before = read(ClockId::CLOCK_MONOTONIC);
-            let wall = read(ClockId::CLOCK_REALTIME);
-            let after = read(ClockId::CLOCK_MONOTONIC);
-            let gap = after - before;
-            if gap < best.0 {
-                best = (gap, wall - before - gap / 2);
-            }
-        }
-        Self { offset: best.1 }
-    }
-
-    /// Wall time of a kernel timestamp.
-    pub fn wall(self, ktime: u64) -> UnixNanos {
-        ktime.saturating_add_signed(self.offset)
-    }
-
-    /// CLOCK_MONOTONIC in nanoseconds.
-    pub fn monotonic() -> u64 {
-        read(ClockId::CLOCK_MONOTONIC).unsigned_abs()
-    }
+/// CLOCK_MONOTONIC in nanoseconds.
+#[must_use]
+pub fn monotonic() -> u64 {
+    read(ClockId::CLOCK_MONOTONIC).unsigned_abs()
 }
 
 fn read(clock: ClockId) -> i64 {

@@ -15,7 +15,7 @@ use self::devices::Devices;
 use self::names::{Direction, Operations};
 use self::unseen::Unseen;
 use super::{MetricBuilder, Probe, Sink, Tick};
-use crate::kernel::clock::Clock;
+use crate::kernel::clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
@@ -178,7 +178,7 @@ impl Probe for Block {
     }
 
     fn before_tick(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
-        let before = Clock::monotonic();
+        let before = clock::monotonic();
         self.devices.refresh()?;
         self.unseen.look(&self.devices, before);
         Ok(())

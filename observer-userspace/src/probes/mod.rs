@@ -10,14 +10,12 @@ pub mod served;
 pub mod syscalls;
 pub mod tcp;
 
-mod builder;
-
-pub use builder::MetricBuilder;
+pub use crate::signals::MetricBuilder;
 
 use crate::config::Config;
 use crate::kernel::cells::Tallies;
-use crate::kernel::clock::Clock;
 use crate::kernel::{Kernel, ProbeSpec};
+use crate::signals::WallClock;
 use crate::signals::attribute::SharedResource;
 use crate::signals::{MetricDef, Span};
 use crate::stacks::Served;
@@ -29,13 +27,13 @@ pub struct Tick<'a> {
     pub tallies: &'a Tallies,
     /// For the series' start times. Measured once: a start that wandered with
     /// the wall clock would look like a series that begins anew.
-    pub clock: Clock,
+    pub clock: WallClock,
 }
 
 /// Where a family's records go.
 pub struct Sink<'a> {
     /// For timestamps.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// Names a workload's resource.
     pub resource: &'a mut dyn FnMut(u16) -> SharedResource,
     /// Finished spans with the workload that each belongs to; the agent keeps

@@ -16,7 +16,7 @@ use observer_common::requests::{Executed, Protocol, Tag};
 use super::causes::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick};
 use crate::config::{self, Config};
-use crate::kernel::clock::Clock;
+use crate::kernel::clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::requests::metrics::{METRICS, Metrics};
@@ -230,7 +230,7 @@ impl Probe for Requests {
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
-        let now = Clock::monotonic();
+        let now = clock::monotonic();
         for active in self.tracer.active() {
             if matches!(active.protocol, Protocol::Http1 | Protocol::Http2) {
                 let Active { workload, role, .. } = active;
@@ -259,7 +259,7 @@ impl Probe for Requests {
     }
 
     fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
-        let now = Clock::monotonic();
+        let now = clock::monotonic();
         self.waiting = 0;
         if last {
             self.tracer.flush(now, &mut self.output);

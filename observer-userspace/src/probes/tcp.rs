@@ -17,7 +17,7 @@ pub use self::metrics::{
     RETRANSMIT_EVENTS, RETRANSMITS, RTT,
 };
 use super::{MetricBuilder, Probe, Sink, Tick};
-use crate::kernel::clock::Clock;
+use crate::kernel::clock;
 use crate::kernel::iter::Iterator;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
@@ -175,7 +175,7 @@ impl Probe for Tcp {
     }
 
     fn start(&mut self, kernel: &mut Kernel) -> Result<()> {
-        self.since = Clock::monotonic();
+        self.since = clock::monotonic();
         // Each for itself: what can't be had is said, the others run.
         let sockets = Iterator::new(kernel, "tcp_sockets", Some("TCP_SOCKETS"));
         let holders = Iterator::new(kernel, "tcp_holders", None);

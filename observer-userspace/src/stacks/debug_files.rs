@@ -11,8 +11,8 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use super::elf::{Sections, hex};
 use super::files::Roots;
+use observer_symbols::elf::{Sections, hex};
 
 const FOLDER: &str = "/usr/lib/debug";
 /// Longest link.

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::rc::Rc;
 
+use super::SymbolOptions;
 use super::debug_files::{self, DebugFile};
-use super::debug_info::{self, DebugSections, SourceLine};
-use super::demangle::Demangler;
-use super::elf::Sections;
 use super::files::{Lines, Module, NamedLine, Roots};
-use super::symbol_table::{Unsized, look_up};
-use super::{SymbolOptions, plt};
+use observer_symbols::debug_info::{self, DebugSections, SourceLine};
+use observer_symbols::demangle::Demangler;
+use observer_symbols::elf::Sections;
+use observer_symbols::plt;
+use observer_symbols::symbol_table::{Unsized, look_up};
 
 /// What was found of one module, not demangled: by file offset.
 #[derive(Debug, Default)]

@@ -15,10 +15,10 @@ use std::rc::{Rc, Weak};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 
-use super::elf::ElfInfo;
 use super::images::Map;
 use super::mappings::Process;
 use super::sideband::FileIdentity;
+use observer_symbols::elf::ElfInfo;
 
 /// Files kept open at once; more are opened again when needed.
 const MAX_OPEN: usize = 256;

@@ -12,8 +12,8 @@ use std::os::unix::fs::MetadataExt;
 
 use super::files::Roots;
 use super::mappings::Process;
-use super::perf_map::Index;
 use super::sideband::Event;
+use observer_symbols::perf_map::Index;
 
 /// Processes with code made at run time.
 const MAX_PROCESSES: usize = 4096;

@@ -5,24 +5,16 @@
 //! milliseconds that the daemon's loop doesn't have.
 
 pub mod debug_files;
-pub mod debug_info;
-mod demangle;
-pub mod elf;
 pub mod extents;
 mod file_names;
 pub mod files;
 pub mod images;
-pub mod interner;
 mod jit;
-pub mod jitdump;
 mod kernel_code;
 pub mod mappings;
-pub mod perf_map;
 pub mod places;
-mod plt;
 pub mod reasons;
 pub mod sideband;
-pub mod symbol_table;
 pub mod symbols;
 pub mod tables;
 pub mod unwinder;

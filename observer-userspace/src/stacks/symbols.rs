@@ -14,7 +14,6 @@ use blazesym::MaybeDefault;
 use blazesym::symbolize::source::{Kernel, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 
-use super::elf::build_id_in_notes;
 use super::file_names;
 use super::files::{Lines, Module, Modules, NamedLine, Roots};
 use super::jit::Jits;
@@ -25,9 +24,10 @@ use super::reasons::{explain, is_switch};
 use super::sideband::Event;
 use super::{RawProfile, RawSample, Wait};
 use crate::signals::Profile;
+use crate::signals::interner::Interner;
 use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, MappingId, Sample};
 use crate::signals::wait::Waited;
-use crate::stacks::interner::Interner;
+use observer_symbols::elf::build_id_in_notes;
 
 /// The kernel's symbols.
 const KALLSYMS: &str = "/proc/kallsyms";

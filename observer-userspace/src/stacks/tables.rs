@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
-use crate::kernel::clock::Clock;
+use crate::kernel::clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
 use crate::memory;
 use crate::unwind::{self, BuildError, Table};
@@ -356,7 +356,7 @@ impl Keeper {
     /// none that wasn't used lately: whoever needs more tables at once than
     /// there is room for is better off with some than with a change of all.
     fn evict(&mut self) -> bool {
-        let now = Clock::monotonic();
+        let now = clock::monotonic();
         let idle = |kept: &Kept| {
             let used = u64::from(self.maps.last_used(kept.id)) << 30;
             let unused = Duration::from_nanos(now.saturating_sub(used));

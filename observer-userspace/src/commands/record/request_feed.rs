@@ -8,7 +8,7 @@ use super::request_filter::RequestFilter;
 use super::selection::Selection;
 use crate::config;
 use crate::kernel::Kernel;
-use crate::kernel::clock::Clock;
+use crate::kernel::clock;
 use crate::kernel::ring::Ring;
 use crate::probes::cpu::{Sampler, Taken};
 use crate::probes::requests::{self, tls::Tls};
@@ -69,7 +69,7 @@ impl RequestFeed {
                     self.tracer.record(bytes);
                 }
             });
-            self.tracer.advance(Clock::monotonic(), &mut self.output);
+            self.tracer.advance(clock::monotonic(), &mut self.output);
             self.count();
             if read < BATCH {
                 break;
@@ -80,7 +80,7 @@ impl RequestFeed {
     /// Reads what there is for the last time: nothing is waited for any more.
     pub(super) fn end(&mut self) {
         self.read();
-        self.tracer.flush(Clock::monotonic(), &mut self.output);
+        self.tracer.flush(clock::monotonic(), &mut self.output);
         self.count();
     }
 

@@ -86,10 +86,10 @@ pub fn section(interval: &Interval<'_>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::signals::attribute::SharedResource;
+    use crate::signals::interner::Interner;
     use crate::signals::profile::Sample;
     use crate::signals::wait::{ThreadState, Waited};
     use crate::signals::{Attribute, Resource};
-    use crate::stacks::interner::Interner;
 
     /// Checks that shares are of the interval, that what holds work up goes
     /// first, and that samples without a reason are left out.

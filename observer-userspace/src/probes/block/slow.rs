@@ -3,7 +3,7 @@
 use observer_common::block::SlowOperation;
 
 use super::names;
-use crate::kernel::clock::Clock;
+use crate::signals::WallClock;
 use crate::signals::attribute::SharedResource;
 use crate::signals::{Attribute, Span, SpanKind, SpanStatus, Value};
 
@@ -13,7 +13,7 @@ pub fn span(
     device: String,
     operation: &str,
     resource: SharedResource,
-    clock: Clock,
+    clock: WallClock,
 ) -> Span {
     // What was never issued was queued until it failed.
     let issued = if slow.issued == 0 {
@@ -82,7 +82,7 @@ mod tests {
                 "vda".into(),
                 "read",
                 Resource::default().into(),
-                Clock::measure(),
+                crate::kernel::clock::measure(),
             );
             let get = |key: &str| {
                 span.attributes

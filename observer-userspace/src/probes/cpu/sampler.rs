@@ -12,7 +12,7 @@ use super::counts::Counts;
 use super::join::{Join, Told};
 use super::record::{parse, text};
 use crate::kernel::Kernel;
-use crate::kernel::clock::Clock;
+use crate::kernel::clock;
 use crate::probes::offcpu;
 use crate::probes::served::{Links, Resolve};
 use crate::signals::attribute::SharedResource;
@@ -78,7 +78,7 @@ impl Sampler {
             counts: Counts::take(kernel)?,
             join: Join::default(),
             links: Links::default(),
-            since: Clock::monotonic(),
+            since: clock::monotonic(),
             until: None,
             unknown_reported: 0,
         })
@@ -100,7 +100,7 @@ impl Sampler {
         }
         self.running = true;
         self.until = None;
-        self.since = Clock::monotonic();
+        self.since = clock::monotonic();
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Sampler {
             }
         }
         self.running = false;
-        self.until.get_or_insert(Clock::monotonic());
+        self.until.get_or_insert(clock::monotonic());
         if let Some(clocks) = &mut self.clocks {
             clocks.stop();
         }
@@ -159,7 +159,7 @@ impl Sampler {
     /// requests that sampled threads served: to be called several times a
     /// second where there are any.
     pub fn drain(&mut self, resolve: &mut Resolve<'_>) {
-        let now = Clock::monotonic();
+        let now = clock::monotonic();
         // Threads often share a stack.
         let mut shared: HashMap<(u64, u64), Arc<RawStack>> = HashMap::new();
         while let Some(record) = self.ring.next() {
@@ -182,7 +182,7 @@ impl Sampler {
 
     /// What is known by now of the request with this number.
     pub fn served(&mut self, request: u64, resolve: &mut Resolve<'_>) -> Option<Arc<Served>> {
-        self.links.get(request, Clock::monotonic(), resolve)
+        self.links.get(request, clock::monotonic(), resolve)
     }
 
     /// Takes everything counted since the last call (or [`Self::start`]);
@@ -200,7 +200,7 @@ impl Sampler {
             self.catch_up()?;
         }
         let begin = self.since;
-        let now = self.until.unwrap_or_else(Clock::monotonic);
+        let now = self.until.unwrap_or_else(clock::monotonic);
         let left = self.counts.flip()?;
         self.since = now;
         self.drain(resolve);
@@ -212,7 +212,7 @@ impl Sampler {
         })?;
         let (on_cpu, off_cpu) = interval.end();
         self.report_unknown();
-        let start = Clock::measure().wall(begin);
+        let start = clock::measure().wall(begin);
         let duration = now.saturating_sub(begin);
         let taken = Taken {
             on_cpu: RawProfile {

@@ -7,12 +7,12 @@ use observer_common::tcp::{
 };
 
 use super::metrics::{direction, error_type, network_type, retransmit_name};
-use crate::kernel::clock::Clock;
+use crate::signals::WallClock;
 use crate::signals::attribute::SharedResource;
 use crate::signals::{Attribute, Span, SpanEvent, SpanKind, SpanStatus, Value};
 
 /// Makes the span.
-pub(super) fn span(connection: &Connection, clock: Clock, resource: SharedResource) -> Span {
+pub(super) fn span(connection: &Connection, clock: WallClock, resource: SharedResource) -> Span {
     let kind = match connection.role {
         role if role == Role::Client as u8 => SpanKind::Client,
         role if role == Role::Server as u8 => SpanKind::Server,
@@ -108,7 +108,7 @@ fn address(family: u8, words: [u64; 2]) -> IpAddr {
     }
 }
 
-fn span_event(event: &Event, clock: Clock) -> SpanEvent {
+fn span_event(event: &Event, clock: WallClock) -> SpanEvent {
     let time = clock.wall(event.time);
     let kind = event.kind as u8;
     if kind == SENT || kind == RECEIVED {

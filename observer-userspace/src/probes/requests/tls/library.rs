@@ -6,8 +6,8 @@
 use std::fs::File;
 
 use super::place::{Code, Out};
-use crate::stacks::elf::{ElfInfo, Sections};
-use crate::stacks::symbol_table;
+use observer_symbols::elf::{ElfInfo, Sections};
+use observer_symbols::symbol_table;
 
 /// `e_machine` of files whose calls the kernel half can read: ours.
 const MACHINE: u16 = if cfg!(target_arch = "aarch64") {

@@ -14,8 +14,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use crate::stacks::elf::ElfInfo;
-use crate::unwind::code::instruction::{Effect, decode};
+use observer_symbols::elf::ElfInfo;
+use observer_unwind::instruction::{Effect, decode};
 
 /// Bytes of a function that are looked at.
 const LOOKED_AT: usize = 96;
@@ -178,7 +178,7 @@ mod tests {
             let mut file = tempfile::tempfile().expect("file");
             std::io::Write::write_all(&mut file, code).expect("written");
             let info = ElfInfo {
-                segments: vec![crate::stacks::elf::Segment {
+                segments: vec![observer_symbols::elf::Segment {
                     offset: 0,
                     address: 0x1000,
                     length: code.len() as u64,

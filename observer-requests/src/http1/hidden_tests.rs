@@ -1,0 +1,141 @@
+//! What comes of connections of which not everything was seen.
+
+use super::tests::{GET, OK, clean, talk};
+use crate::call::Method;
+
+/// Checks that an answer whose end was in uncaptured bytes ends before the next
+/// request, or with the connection.
+#[test]
+fn framing_lost() {
+    let mut talk = talk();
+    for _ in 0..2 {
+        talk.ask(GET);
+        talk.answer_hiding(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx",
+            4095,
+        );
+        talk.answer_hiding(b"something", 1000);
+        talk.answer_hiding(b"", 1000);
+    }
+    assert_eq!(talk.times(), [(Some(20), 40)]);
+    talk.close();
+    clean(&talk);
+    assert_eq!(talk.times(), [(Some(20), 40), (Some(60), 80)]);
+    assert_eq!(talk.statuses()[1], (1, Some(200), None));
+    assert_eq!(talk.http()[0].response_size, None);
+}
+
+/// Checks that a last chunk by itself ends an answer that was lost sight of.
+#[test]
+fn last_chunk_by_itself() {
+    let mut talk = talk();
+    talk.ask(GET);
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx";
+    talk.answer_hiding(head, 4095);
+    talk.answer_hiding(b"something", 1000);
+    talk.answer("0\r\n\r\n");
+    clean(&talk);
+    assert_eq!(talk.times(), [(Some(20), 40)]);
+}
+
+/// Checks heads that weren't captured whole: what is known of them is kept.
+#[test]
+fn cut_heads() {
+    let mut talk = talk();
+    let get = "GET /long HTTP/1.1\r\nHost: a\r\nCookie: xxxxx";
+    talk.ask_hiding(get.as_bytes(), 5000);
+    talk.answer_hiding(b"HTTP/1.1 500 Oh no\r\nSet-Cookie: xxx", 900);
+    talk.ask_hiding(b"DELETE /very-lo", 9000);
+    talk.answer(OK);
+    talk.close();
+    clean(&talk);
+    assert_eq!(talk.times(), [(Some(20), 20), (Some(40), 40)]);
+    assert_eq!(
+        talk.statuses(),
+        [(0, Some(500), None), (1, Some(200), None)]
+    );
+    let http = talk.http();
+    assert_eq!(
+        (http[0].method, http[0].target.as_str()),
+        (Method::Get, "/long")
+    );
+    assert_eq!(http[0].host.as_deref(), Some("a"));
+    assert_eq!(
+        (http[1].method, http[1].target.as_str()),
+        (Method::Delete, "/very-lo")
+    );
+    assert_eq!(http[0].request_size, None);
+}
+
+/// Checks heads that are too long to be kept, in many chunks.
+#[test]
+fn giant_heads() {
+    let mut talk = talk();
+    talk.ask("GET /giant HTTP/1.1\r\n");
+    for _ in 0..100 {
+        talk.ask("Cookie: 0123456789012345678901234567890123456789012345678901234567890\r\n");
+    }
+    talk.ask("\r\n");
+    talk.answer("HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n");
+    talk.ask(GET);
+    talk.answer(OK);
+    clean(&talk);
+    assert_eq!(
+        talk.statuses(),
+        [(0, Some(431), None), (1, Some(200), None)]
+    );
+    assert_eq!(talk.http()[0].target, "/giant");
+}
+
+/// Checks connections that are picked up in mid-stream: in a body, or in an answer.
+#[test]
+fn midstream() {
+    let mut talk = talk();
+    talk.ask("rest of a body");
+    talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello");
+    talk.answer_hiding(b"", 95);
+    talk.ask(GET);
+    talk.answer(OK);
+    clean(&talk);
+    assert_eq!(talk.begun, [(0, 40)]);
+    assert_eq!(talk.statuses(), [(0, Some(200), None)]);
+}
+
+/// Checks that what was open is left behind when chunks were lost, and that the
+/// next request is found.
+#[test]
+fn lost_chunks() {
+    let mut talk = talk();
+    talk.ask(GET);
+    talk.missed();
+    talk.answer(OK);
+    talk.ask("some of a body");
+    talk.ask("POST / HTTP/1.1\r\nContent-");
+    talk.missed();
+    talk.ask("Length: 0\r\n\r\n");
+    talk.ask(GET);
+    talk.answer(OK);
+    assert_eq!((talk.failed, talk.abandoned), (0, 2));
+    assert_eq!(talk.statuses(), [(2, Some(200), None)]);
+}
+
+/// Checks that answers to pipelined requests that weren't captured aren't given to
+/// others.
+#[test]
+fn unseen_requests() {
+    let mut talk = talk();
+    talk.ask_hiding(GET.as_bytes(), 2 * GET.len() as u64);
+    talk.answer(OK);
+    // Two answers are still to come.
+    talk.ask(GET);
+    talk.answer(OK);
+    talk.answer(OK);
+    talk.ask("GET /seen HTTP/1.1\r\n\r\n");
+    talk.answer("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(talk.abandoned, 2);
+    assert_eq!(
+        talk.statuses(),
+        [(0, Some(200), None), (1, Some(404), None)]
+    );
+    assert_eq!(talk.http()[1].target, "/seen");
+}

@@ -1,0 +1,39 @@
+//! Requests: from the bytes of connections to spans and metrics, with no kernel
+//! in sight.
+//!
+//! ```text
+//!  pieces ──► protocol (http1, http2, postgres, …) ──► Event: begun, context, ended + Call
+//!                                                        │
+//!             tracer: whose child, which trace ◄─────────┘
+//!                │
+//!                ├──► metrics (all of them)
+//!                └──► sampling ──► semantics ──► Span
+//! ```
+
+pub mod call;
+pub mod dns;
+pub mod finished;
+pub mod frames;
+pub mod grpc;
+pub mod http1;
+pub mod http2;
+mod input;
+pub mod metrics;
+pub mod mysql;
+pub mod postgres;
+pub mod protocol;
+pub mod redact;
+pub mod redis;
+pub mod routes;
+pub mod semantics;
+pub mod sql;
+pub mod target;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod trace_context;
+pub mod tracer;
+pub mod turn;
+
+pub use call::{Asked, Call, Db, DbSystem, Dns, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
+pub use finished::{Endpoints, Finished, Parent, Role, Transport};
+pub use protocol::{Chunk, Ended, Event, Events, Exchange, Parser, RemoteContext};

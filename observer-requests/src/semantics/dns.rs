@@ -1,0 +1,48 @@
+//! DNS: names from the conventions' registry; the rest is Observer's.
+
+use std::borrow::Cow;
+
+use super::attributes::Attributes;
+use crate::call::Dns;
+use crate::finished::Finished;
+use crate::redact::Redactor;
+
+/// Codes of answers, as IANA's registry "DNS RCODEs" calls them.
+const CODES: [&str; 11] = [
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
+    "NXRRSET", "NOTAUTH", "NOTZONE",
+];
+
+/// Adds what is known, and gives the span's name: of the type of the question,
+/// because names are many.
+pub(super) fn describe(
+    call: &Dns,
+    finished: &Finished,
+    redact: &Redactor,
+    out: &mut Attributes,
+) -> String {
+    out.put("network.protocol.name", "dns");
+    out.put_text("dns.question.name", &redact.name(&call.name));
+    if !call.answers.is_empty() {
+        let answers = call.answers.iter().map(|a| redact.name(a).into_owned());
+        out.put("dns.answers", answers.collect::<Vec<_>>());
+    }
+    out.put_text("observer.dns.question.type", &call.question);
+    out.put_some("observer.dns.response_code", call.code.map(code_name));
+    if let Some((address, port)) = super::served_by(&finished.endpoints, finished.role) {
+        out.put_address("server.address", address);
+        out.put("server.port", port);
+    }
+    match call.question.is_empty() {
+        true => "DNS lookup".to_owned(),
+        false => format!("DNS lookup {}", call.question),
+    }
+}
+
+/// The name of a code.
+pub(super) fn code_name(code: u8) -> Cow<'static, str> {
+    match CODES.get(usize::from(code)) {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(format!("RCODE{code}")),
+    }
+}

@@ -1,0 +1,413 @@
+//! The beginning of an exchange: which trace it belongs to, and whose child it
+//! is.
+
+use observer_common::requests::{Piece, Protocol, context};
+
+use super::Tracer;
+use super::connections::Slot;
+use super::open::{Ids, Open};
+use super::sampling::Decision;
+use super::slab::Key;
+use crate::{Exchange, Parent, RemoteContext, Role};
+
+/// Exchanges that may be open on all connections together.
+const MAX_OPEN: usize = 1 << 18;
+
+/// For whom a thread makes a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MadeFor {
+    /// For this request.
+    One(Key, Parent),
+    /// For one of several.
+    Several,
+    /// For none.
+    Nobody,
+}
+
+/// Whether exchanges on one connection end in the order of their begin.
+pub fn in_order(protocol: Protocol) -> bool {
+    !matches!(protocol, Protocol::Http2 | Protocol::Dns)
+}
+
+impl Tracer {
+    /// An exchange begins with a piece.
+    pub(super) fn begin(
+        &mut self,
+        slot: Slot,
+        piece: &Piece,
+        number: Exchange,
+        at: u64,
+        caller: Option<&RemoteContext>,
+    ) {
+        let Some(connection) = self.connections.get(slot) else {
+            return;
+        };
+        if self.exchanges.len() >= MAX_OPEN {
+            self.losses.abandoned += 1;
+            return;
+        }
+        let (role, workload) = (connection.role, connection.workload);
+        let other = connection.other;
+        let span = self.span_id();
+        let key = self.exchanges.insert(Open {
+            connection: slot,
+            workload,
+            tgid: piece.tgid,
+            tid: piece.tid,
+            role,
+            span: Ids {
+                trace: [0; 16],
+                span,
+                parent: [0; 8],
+                how: Parent::Root,
+                decision: Decision::Drop,
+                undecided: Key::NONE,
+                root: true,
+            },
+            begun: at,
+            clock: piece.clock,
+            retransmits: piece.retransmits,
+            calls_retransmits: 0,
+            waited_for: Vec::new(),
+            made_for: Key::NONE,
+            paired: false,
+            asked_by: Key::NONE,
+            request: 0,
+            next_of_turn: Key::NONE,
+            held: Key::NONE,
+        });
+        match role {
+            Role::Server => self.begin_server(key, piece, other, caller),
+            Role::Client => self.begin_client(key, piece, other, caller),
+        }
+        if let Some(connection) = self.connections.get_mut(slot) {
+            // Numbers grow; should they not, the newest is the one that counts.
+            while connection
+                .open
+                .back()
+                .is_some_and(|(last, _)| *last >= number)
+            {
+                if let Some((_, stale)) = connection.open.pop_back() {
+                    self.stale.push(stale);
+                }
+            }
+            connection.open.push_back((number, key));
+        }
+        self.drop_stale();
+    }
+
+    fn begin_server(
+        &mut self,
+        key: Key,
+        piece: &Piece,
+        other: Option<Slot>,
+        caller: Option<&RemoteContext>,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        exchange.request = piece.request;
+        let at = exchange.begun;
+        self.turns.begin(piece.request, key, &mut self.exchanges);
+        self.threads.begun(piece.tgid);
+        let thread = self.threads.get(piece.tid, piece.tgid, at);
+        let alone = !thread.serves(&self.exchanges);
+        thread.sole = if alone { key } else { Key::NONE };
+        thread.received += 1;
+        thread.receives = true;
+        // What it did before was for nobody: it receives requests itself.
+        let held = std::mem::replace(&mut thread.held, Key::NONE);
+        if held != Key::NONE {
+            self.release.push(held);
+        }
+
+        let asked_by = self.asked_by(other, at);
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.asked_by = asked_by;
+        }
+        self.server_ids(key, caller);
+    }
+
+    /// The client's view of what the server received: the first one that is
+    /// open at the connection's other end and wasn't received before.
+    fn asked_by(&mut self, other: Option<Slot>, at: u64) -> Key {
+        let Some(other) = other.and_then(|other| self.connections.get(other)) else {
+            return Key::NONE;
+        };
+        if other.role != Role::Client {
+            return Key::NONE;
+        }
+        for (_, key) in &other.open {
+            let Some(asked) = self.exchanges.get_mut(*key) else {
+                continue;
+            };
+            if !asked.paired {
+                let in_time = asked.begun <= at;
+                asked.paired = in_time;
+                return if in_time { *key } else { Key::NONE };
+            }
+        }
+        Key::NONE
+    }
+
+    /// Finds a server's request's place in a trace, by the other end and by
+    /// what its head tells.
+    fn server_ids(&mut self, key: Key, caller: Option<&RemoteContext>) {
+        let Some(exchange) = self.exchanges.get(key) else {
+            return;
+        };
+        let (span, workload, at) = (exchange.span.span, exchange.workload, exchange.begun);
+        let asked = self.exchanges.get(exchange.asked_by);
+        let joined = asked.filter(|asked| {
+            // A client that was told of the same trace, or told of none.
+            caller.is_none_or(|caller| caller.trace_id == asked.span.trace)
+        });
+        let mut held = Key::NONE;
+        let ids = match (joined, caller) {
+            (Some(asked), _) => {
+                held = asked.held;
+                asked.span.child(span, Parent::OtherEnd)
+            }
+            (None, Some(caller)) => self.remote(caller, span, workload, at),
+            (None, None) => self.root(span, workload, at),
+        };
+        if held != Key::NONE && !self.held.add(held, key) {
+            held = Key::NONE;
+        }
+        self.identify(key, ids);
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.held = held;
+        }
+    }
+
+    /// From now on an exchange is this span.
+    fn identify(&mut self, key: Key, ids: Ids) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        let before = exchange.span.undecided;
+        exchange.span = ids;
+        let at = exchange.begun;
+        self.moves(before, ids.undecided, at);
+    }
+
+    /// An exchange belongs to another trace.
+    pub(super) fn moves(&mut self, from: Key, to: Key, at: u64) {
+        if from != to {
+            self.undecided.join(to);
+            self.undecided.leave(from, at);
+        }
+    }
+
+    /// The beginning of a trace.
+    fn root(&mut self, span: [u8; 8], workload: u16, at: u64) -> Ids {
+        let trace = self.trace_id();
+        let decision = self.sampling.root(&trace, workload, at);
+        Ids {
+            trace,
+            span,
+            parent: [0; 8],
+            how: Parent::Root,
+            decision,
+            undecided: if decision.waits() {
+                self.undecided.begin()
+            } else {
+                Key::NONE
+            },
+            root: true,
+        }
+    }
+
+    /// The first span on this host of a trace that a caller told of.
+    fn remote(&mut self, caller: &RemoteContext, span: [u8; 8], workload: u16, at: u64) -> Ids {
+        let decision = self.sampling.remote(caller, workload, at);
+        let undecided = if decision.waits() {
+            self.undecided.remote(caller.trace_id)
+        } else {
+            Key::NONE
+        };
+        Ids::remote(caller, span, decision, undecided)
+    }
+
+    fn begin_client(
+        &mut self,
+        key: Key,
+        piece: &Piece,
+        other: Option<Slot>,
+        caller: Option<&RemoteContext>,
+    ) {
+        let Some(exchange) = self.exchanges.get(key) else {
+            return;
+        };
+        let (span, workload, at) = (exchange.span.span, exchange.workload, exchange.begun);
+        let made_for = self.made_for(piece);
+        let mut held = Key::NONE;
+        let mut by = Key::NONE;
+        let mut ids = match (made_for, caller) {
+            // The program makes spans of its own, and ours is below them.
+            (_, Some(caller)) => self.remote(caller, span, workload, at),
+            (MadeFor::One(request, how), None) => match self.exchanges.get(request) {
+                Some(request) => request.span.child(span, how),
+                None => self.root(span, workload, at),
+            },
+            (MadeFor::Several, None) => Ids {
+                how: Parent::Ambiguous,
+                ..self.root(span, workload, at)
+            },
+            (MadeFor::Nobody, None) => {
+                held = self.hold(key, piece);
+                self.root(span, workload, at)
+            }
+        };
+        if let MadeFor::One(request, _) = made_for {
+            by = request;
+            if let Some(request) = self.exchanges.get(request)
+                && held == Key::NONE
+                && caller.is_none()
+                && self.held.add(request.held, key)
+            {
+                held = request.held;
+            }
+        }
+        let received = self.received_already(other, at);
+        if let Some(server) = self.exchanges.get_mut(received) {
+            server.asked_by = key;
+            let span = server.span;
+            if ids.how == Parent::Root && ids.root {
+                ids.trace = span.trace;
+                ids.decision = span.decision;
+                let own = std::mem::replace(&mut ids.undecided, span.undecided);
+                self.undecided.unused(own);
+            }
+            self.identify(received, ids.child(span.span, Parent::OtherEnd));
+        }
+        self.identify(key, ids);
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.paired = received != Key::NONE;
+            exchange.made_for = by;
+            exchange.held = held;
+        }
+    }
+
+    /// The server's view of what a client sent, where the server was faster
+    /// than the client's call came back: one that seems to come from nowhere.
+    fn received_already(&self, other: Option<Slot>, at: u64) -> Key {
+        let Some(other) = other.and_then(|other| self.connections.get(other)) else {
+            return Key::NONE;
+        };
+        if other.role != Role::Server {
+            return Key::NONE;
+        }
+        let mut open = other.open.iter().map(|(_, key)| *key);
+        let found = open.find(|key| {
+            self.exchanges.get(*key).is_some_and(|received| {
+                received.asked_by == Key::NONE
+                    && received.span.how == Parent::Root
+                    && received.begun >= at
+            })
+        });
+        found.unwrap_or(Key::NONE)
+    }
+
+    /// For whom the thread of a piece works.
+    fn made_for(&mut self, piece: &Piece) -> MadeFor {
+        if piece.request == 0 {
+            return MadeFor::Nobody;
+        }
+        let Some((key, several)) = self.turns.first(piece.request) else {
+            // It is over: what comes after the answer isn't part of it.
+            return MadeFor::Nobody;
+        };
+        let Some(request) = self.exchanges.get(key) else {
+            return MadeFor::Nobody;
+        };
+        let (tid, tgid) = (request.tid, request.tgid);
+        let received_here = (tid, tgid) == (piece.tid, piece.tgid);
+        // Pipelined behind it, if its connection goes one by one.
+        let behind = match self.connections.get(request.connection) {
+            Some(connection) if in_order(connection.protocol()) => connection.open.len() - 1,
+            _ if several => return MadeFor::Several,
+            _ => 0,
+        };
+        let at = piece.began;
+        let exchanges = &self.exchanges;
+        let thread = self.threads.get(piece.tid, piece.tgid, at);
+        let others = thread.others(key, received_here, exchanges);
+        let others = others.saturating_sub(if received_here { behind } else { 0 });
+        let plain = if received_here {
+            Parent::Thread
+        } else {
+            Parent::HandedOver
+        };
+        let how = match piece.context {
+            context::CONNECTED => Parent::Thread,
+            context::HANDED_OVER => plain,
+            _ if others == 0 => plain,
+            context::RECEIVED | context::OWN => Parent::Inferred,
+            _ => {
+                thread.sole = Key::NONE;
+                return MadeFor::Several;
+            }
+        };
+        if thread.sole != key {
+            thread.sole = Key::NONE;
+        }
+        if !received_here {
+            thread.take_over(key, exchanges);
+            if let Some(receiver) = self.threads.known(tid, tgid) {
+                receiver.sole = Key::NONE;
+            }
+        }
+        MadeFor::One(key, how)
+    }
+
+    /// Lets a call for nobody wait for what its thread may answer; the group
+    /// that it waits in, if it does.
+    fn hold(&mut self, key: Key, piece: &Piece) -> Key {
+        // A thread that has nothing to do with requests of others has none to
+        // wait for.
+        if !self.threads.serves(piece.tgid) || !self.held.has_room() {
+            return Key::NONE;
+        }
+        let thread = self.threads.get(piece.tid, piece.tgid, piece.began);
+        if thread.receives || thread.serves(&self.exchanges) {
+            return Key::NONE;
+        }
+        if !self.held.waits(thread.held) {
+            thread.held = self.held.begin(piece.began);
+        }
+        if self.held.add(thread.held, key) {
+            thread.held
+        } else {
+            Key::NONE
+        }
+    }
+
+    /// A head tells of its caller after its first piece.
+    pub(super) fn told(&mut self, slot: Slot, number: Exchange, caller: &RemoteContext) {
+        let found = self.connections.get(slot).and_then(|it| it.find(number));
+        let Some((key, exchange)) = found.and_then(|key| Some((key, self.exchanges.get_mut(key)?)))
+        else {
+            return;
+        };
+        match exchange.role {
+            Role::Server => self.server_ids(key, Some(caller)),
+            Role::Client => {
+                exchange.held = Key::NONE;
+                let (workload, at) = (exchange.workload, exchange.begun);
+                let span = exchange.span.span;
+                let ids = self.remote(caller, span, workload, at);
+                self.identify(key, ids);
+            }
+        }
+    }
+
+    fn span_id(&mut self) -> [u8; 8] {
+        self.random.u64(1..).to_ne_bytes()
+    }
+
+    fn trace_id(&mut self) -> [u8; 16] {
+        let id = u128::from(self.random.u64(..)) << 64 | u128::from(self.random.u64(1..));
+        id.to_be_bytes()
+    }
+}

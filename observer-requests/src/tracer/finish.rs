@@ -1,0 +1,317 @@
+//! The end of an exchange: what is known of it then, and whether it is kept.
+
+use std::sync::Arc;
+
+use observer_common::requests::{Component, Piece, ThreadClock, direction};
+
+use super::Tracer;
+use super::connections::{Slot, called};
+use super::held::Over;
+use super::open::{Ids, Open};
+use super::output::Output;
+use super::sampling::Decision;
+use super::slab::Key;
+use super::turns::Link;
+use crate::semantics::is_error;
+use crate::{Call, Ended, Finished, Role};
+
+/// Most that a clock may differ from its request's duration: a part of it, or
+/// so many nanoseconds, in which the thread is in the two calls' own code.
+const CLOCK_PART: u64 = 50;
+const CLOCK_LEAST: u64 = 10_000;
+
+impl Tracer {
+    /// An exchange ends, with a piece or with its connection.
+    pub(super) fn finish(
+        &mut self,
+        slot: Slot,
+        piece: Option<&Piece>,
+        ended: Ended,
+        out: &mut Output,
+    ) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        let Some(key) = connection.remove(ended.exchange) else {
+            return;
+        };
+        if super::begin::in_order(connection.protocol()) {
+            // Those before it won't end any more.
+            while connection
+                .open
+                .front()
+                .is_some_and(|(first, _)| *first < ended.exchange)
+            {
+                self.stale
+                    .extend(connection.open.pop_front().map(|it| it.1));
+            }
+        }
+        let endpoints = connection.endpoints.clone();
+        let Some(exchange) = self.exchanges.remove(key) else {
+            return;
+        };
+        let own_retransmits = connection.retransmits.saturating_sub(exchange.retransmits);
+        self.drop_stale();
+        let at = ended.at.max(exchange.begun);
+        let clock = match exchange.role {
+            Role::Server => {
+                let clock = self.clock(key, &exchange, piece, at);
+                self.threads.ended(exchange.tid, exchange.tgid);
+                self.turns.end(key, &exchange, &mut self.exchanges);
+                clock
+            }
+            Role::Client => {
+                self.waited(slot, &exchange, piece, at, own_retransmits);
+                None
+            }
+        };
+        let workload = exchange.workload;
+        let route = match &ended.call {
+            Call::Http(http) if http.target.is_empty() => None,
+            Call::Http(http) => Some(match http.status {
+                Some(404) => self.routes.route_not_found(workload, &http.target),
+                _ => self.routes.route(workload, &http.target),
+            }),
+            _ => None,
+        };
+        let mut waited_for = exchange.waited_for;
+        if clock.is_none() {
+            waited_for.clear();
+        }
+        waited_for.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+        let ids = exchange.span;
+        // Straight to its place: it is large.
+        out.finished.push(Finished {
+            workload,
+            tgid: exchange.tgid,
+            tid: exchange.tid,
+            role: exchange.role,
+            trace_id: ids.trace,
+            span_id: ids.span,
+            parent_span_id: ids.parent,
+            parent: ids.how,
+            begun: exchange.begun,
+            answered: ended.answered,
+            ended: at,
+            call: ended.call,
+            route,
+            endpoints,
+            clock,
+            waited_for,
+            retransmits: own_retransmits.saturating_add(exchange.calls_retransmits),
+            sampled: false,
+        });
+        let request = exchange.request;
+        if self.held.waits(exchange.held)
+            && let Some(finished) = out.finished.pop()
+        {
+            self.remember(&finished, request);
+            self.held.over(
+                exchange.held,
+                Over {
+                    finished,
+                    ids,
+                    request,
+                },
+            );
+            return;
+        }
+        self.decide(&ids, request, out);
+    }
+
+    /// Where the time of a server's request went, if its thread served nothing
+    /// else and answered it itself.
+    fn clock(
+        &mut self,
+        key: Key,
+        exchange: &Open,
+        piece: Option<&Piece>,
+        at: u64,
+    ) -> Option<ThreadClock> {
+        let thread = self.threads.known(exchange.tid, exchange.tgid)?;
+        let sole = thread.sole == key;
+        if sole {
+            thread.sole = Key::NONE;
+        }
+        let piece = piece.filter(|piece| {
+            piece.tid == exchange.tid && piece.direction == direction::SENT && piece.ended == at
+        })?;
+        if !sole {
+            return None;
+        }
+        let clock = fit(piece.clock.since(&exchange.clock), at - exchange.begun);
+        self.losses.clocks += u64::from(clock.is_none());
+        clock
+    }
+
+    /// Counts what a call's thread waited for its answer on the request that it
+    /// was made for.
+    fn waited(
+        &mut self,
+        slot: Slot,
+        call: &Open,
+        piece: Option<&Piece>,
+        at: u64,
+        retransmits: u32,
+    ) {
+        let Some(request) = self.exchanges.get_mut(call.made_for) else {
+            return;
+        };
+        request.calls_retransmits = request.calls_retransmits.saturating_add(retransmits);
+        // Its last piece, and not one that told that it had been over.
+        let last = |piece: &&Piece| piece.tid == call.tid && piece.ended == at;
+        let Some(piece) = piece.filter(last) else {
+            return;
+        };
+        let Some(thread) = self.threads.known(call.tid, call.tgid) else {
+            return;
+        };
+        if thread.sole != call.made_for {
+            return;
+        }
+        // Of calls at the same time, each moment counts for one.
+        let network = |clock: &ThreadClock| clock.time[Component::Network as usize];
+        let now = network(&piece.clock);
+        let time = now.saturating_sub(network(&call.clock).max(thread.waited_until));
+        thread.waited_until = now;
+        if time == 0 {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        let endpoints = &connection.endpoints;
+        let name = connection
+            .called
+            .get_or_insert_with(|| called(endpoints.protocol, endpoints.peer));
+        let waited_for = &mut request.waited_for;
+        let known = waited_for
+            .iter()
+            .position(|(known, _)| Arc::ptr_eq(known, name) || known == name);
+        match known {
+            Some(place) => waited_for[place].1 += time,
+            None if waited_for.len() < MAX_WAITED_FOR => waited_for.push((name.clone(), time)),
+            None => {}
+        }
+    }
+
+    /// Decides on a request that is over: the last one of the output.
+    pub(super) fn decide(&mut self, ids: &Ids, request: u64, out: &mut Output) {
+        let Some((finished, before)) = out.finished.split_last_mut() else {
+            return;
+        };
+        let waits = ids.decision.waits();
+        let limited = ids.decision == Decision::Limited;
+        finished.sampled = match ids.decision {
+            Decision::Keep => true,
+            Decision::Drop => false,
+            Decision::Wait | Decision::Limited => self.undecided.is_kept(ids.undecided),
+        };
+        // What is slow is found by all requests.
+        let slow = self.sampling.waits() && self.slowest.add(finished);
+        if waits
+            && !finished.sampled
+            && (slow || is_error(&finished.call, finished.role))
+            && self.sampling.late(finished.workload, finished.ended)
+        {
+            finished.sampled = true;
+            let (turns, losses) = (&mut self.turns, &mut self.losses);
+            let kept = &mut out.kept;
+            self.undecided.keep(ids.undecided, before, kept, |request| {
+                losses.limited = losses.limited.saturating_sub(u64::from(limited));
+                turns.keep(request);
+            });
+        }
+        self.remember(finished, request);
+        if waits && !finished.sampled {
+            self.losses.limited += u64::from(limited);
+            self.undecided.wait(ids.undecided, request, before.len());
+        }
+        if waits {
+            self.undecided.leave(ids.undecided, finished.ended);
+            if ids.root {
+                self.undecided.root_over(ids.undecided, finished.ended);
+            }
+        }
+    }
+
+    /// Remembers a server's request that is over by its number.
+    fn remember(&mut self, finished: &Finished, request: u64) {
+        if request == 0 {
+            return;
+        }
+        let link = Link {
+            trace_id: finished.trace_id,
+            span_id: finished.span_id,
+            route: finished.route.clone(),
+            sampled: finished.sampled,
+            duration: Some(finished.duration()),
+        };
+        self.turns.remember(request, finished.ended, link);
+    }
+}
+
+/// Calls that a request's time on the network is split by.
+const MAX_WAITED_FOR: usize = 64;
+
+/// The clock with a sum of `duration`: what is missing or too much by little is
+/// time in the two calls' own code, on a CPU. `None` if it is more than that.
+fn fit(mut clock: ThreadClock, duration: u64) -> Option<ThreadClock> {
+    let slack = (duration / CLOCK_PART).max(CLOCK_LEAST);
+    let total = clock.total();
+    let wrapped = clock
+        .time
+        .iter()
+        .any(|part| part.saturating_sub(duration) > slack);
+    if wrapped || total.abs_diff(duration) > slack {
+        return None;
+    }
+    let cpu = &mut clock.time[Component::Cpu as usize];
+    *cpu = cpu.saturating_add(duration.saturating_sub(total));
+    let mut excess = total.saturating_sub(duration);
+    let largest_after_cpu = |clock: &ThreadClock| {
+        let parts = clock.time.iter().enumerate().skip(1);
+        parts.max_by_key(|(_, time)| **time).map_or(0, |(i, _)| i)
+    };
+    for part in [0, largest_after_cpu(&clock)] {
+        let less = excess.min(clock.time[part]);
+        clock.time[part] -= less;
+        excess -= less;
+    }
+    (clock.total().abs_diff(duration) <= duration / CLOCK_PART).then_some(clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a clock's sum becomes the duration, and that one that is far
+    /// off isn't used; whatever its parts are.
+    #[test]
+    fn clocks_fit() {
+        let clock = |cpu, network| {
+            let mut clock = ThreadClock::default();
+            clock.time[Component::Cpu as usize] = cpu;
+            clock.time[Component::Network as usize] = network;
+            clock
+        };
+        let fits = |cpu, network, duration| {
+            fit(clock(cpu, network), duration).map(|clock| (clock.time[0], clock.time[4]))
+        };
+        assert_eq!(fits(1_000, 99_000, 100_500), Some((1_500, 99_000)));
+        assert_eq!(fits(1_000, 99_000, 99_500), Some((500, 99_000)));
+        assert_eq!(fits(1_000, 99_000, 98_500), Some((0, 98_500)));
+        assert_eq!(fits(1_000, 99_000, 150_000), None);
+        assert_eq!(fits(0, 0, 0), Some((0, 0)));
+        assert_eq!(fits(u64::MAX, 2, 1), None);
+        let mut random = fastrand::Rng::with_seed(9);
+        for _ in 0..10_000 {
+            let mut clock = ThreadClock::default();
+            clock.time.fill_with(|| random.u64(..) >> random.u32(0..64));
+            let duration = random.u64(..) >> random.u32(0..64);
+            if let Some(clock) = fit(clock, duration) {
+                assert!(clock.total().abs_diff(duration) * 50 <= duration);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Threads that answer what others received: calls that waited for that.
+
+use observer_common::requests::Piece;
+
+use super::Tracer;
+use super::connections::Slot;
+use super::open::Ids;
+use super::output::Output;
+use super::slab::Key;
+use crate::Parent;
+
+impl Tracer {
+    /// A thread answers a request: it serves that one, and served it before if
+    /// nothing else is known.
+    pub(super) fn answering(&mut self, slot: Slot, piece: &Piece, out: &mut Output) {
+        let Some(connection) = self.connections.get(slot) else {
+            return;
+        };
+        let one_by_one = super::begin::in_order(connection.protocol());
+        let Some((_, key)) = connection.open.front().copied() else {
+            return;
+        };
+        let certain = one_by_one || connection.open.len() == 1;
+        let Some(request) = self.exchanges.get(key) else {
+            return;
+        };
+        let (tid, tgid) = (request.tid, request.tgid);
+        let made_for = MadeFor {
+            ids: request.span,
+            begun: request.begun,
+            held: request.held,
+        };
+        let own = (tid, tgid) == (piece.tid, piece.tgid);
+        let thread = self.threads.get(piece.tid, piece.tgid, piece.ended);
+        let group = std::mem::replace(&mut thread.held, Key::NONE);
+        if thread.sole != key {
+            thread.sole = Key::NONE;
+        }
+        if !own {
+            if certain {
+                thread.take_over(key, &self.exchanges);
+            }
+            if let Some(receiver) = self.threads.known(tid, tgid) {
+                receiver.sole = Key::NONE;
+            }
+        }
+        if group == Key::NONE {
+            return;
+        }
+        let joins = certain && !own && tgid == piece.tgid;
+        self.resolve(group, joins.then_some(&made_for), out);
+    }
+
+    /// A group of calls has waited: those that began after a request (which may
+    /// wait itself) were made for it; without one, for none.
+    pub(super) fn resolve(&mut self, group: Key, made_for: Option<&MadeFor>, out: &mut Output) {
+        let Some(mut waited) = self.held.take(group) else {
+            return;
+        };
+        let mut joined = Vec::new();
+        if let Some(request) = made_for {
+            let open = waited.open.iter().filter_map(|key| {
+                let exchange = self.exchanges.get(*key)?;
+                Some((&exchange.span, exchange.begun))
+            });
+            let over = waited.over.iter();
+            let over = over.map(|over| (&over.ids, over.finished.begun));
+            let calls = open.chain(over);
+            let calls = calls.filter(|(ids, at)| ids.how == Parent::Root && *at >= request.begun);
+            joined.extend(calls.map(|(ids, _)| ids.trace));
+            joined.sort_unstable();
+        }
+        // Whether it joined.
+        let join = |ids: &mut Ids| {
+            let found = joined.binary_search(&ids.trace).is_ok();
+            let Some(request) = made_for.filter(|_| found) else {
+                return false;
+            };
+            if ids.how == Parent::Root {
+                *ids = request.ids.child(ids.span, Parent::HandedOver);
+            } else {
+                ids.trace = request.ids.trace;
+                ids.decision = request.ids.decision;
+                ids.undecided = request.ids.undecided;
+            }
+            true
+        };
+        let into = made_for.map_or(Key::NONE, |request| request.held);
+        waited.open.retain(|key| {
+            let Some(exchange) = self.exchanges.get_mut(*key) else {
+                return false;
+            };
+            if exchange.held != group {
+                return false;
+            }
+            let (before, at) = (exchange.span.undecided, exchange.begun);
+            let joined = join(&mut exchange.span);
+            exchange.held = if joined { into } else { Key::NONE };
+            let after = exchange.span.undecided;
+            self.moves(before, after, at);
+            joined
+        });
+        let goes_on = self.held.waits(into);
+        let mut over = Vec::new();
+        for mut one in waited.over.drain(..) {
+            let before = one.ids.undecided;
+            let joined = join(&mut one.ids);
+            self.moves(before, one.ids.undecided, one.finished.ended);
+            one.finished.trace_id = one.ids.trace;
+            one.finished.parent_span_id = one.ids.parent;
+            one.finished.parent = one.ids.how;
+            if joined && goes_on {
+                over.push(one);
+            } else {
+                out.finished.push(one.finished);
+                self.decide(&one.ids, one.request, out);
+            }
+        }
+        waited.over = over;
+        self.held.merge(waited, into);
+    }
+}
+
+/// The request that a group of calls was made for.
+pub(super) struct MadeFor {
+    ids: Ids,
+    begun: u64,
+    /// The group that it waits in.
+    held: Key,
+}

@@ -1,0 +1,28 @@
+//! Which parser reads a protocol.
+
+use observer_common::requests::Protocol;
+
+use crate::Parser;
+use crate::dns::Dns;
+use crate::http1::Http1;
+use crate::http2::Http2;
+use crate::mysql::MySql;
+use crate::postgres::Postgres;
+use crate::redis::Redis;
+
+/// What makes a connection's parser: its protocol, whether it carries
+/// datagrams, whether its beginning wasn't seen.
+pub type Make = fn(Protocol, bool, bool) -> Box<dyn Parser>;
+
+/// The parser of a protocol. Parsers find their place in a connection whose
+/// beginning wasn't seen by themselves.
+pub fn parser_for(protocol: Protocol, datagram: bool, _midstream: bool) -> Box<dyn Parser> {
+    match protocol {
+        Protocol::Http1 => Box::new(Http1::new()),
+        Protocol::Http2 => Box::new(Http2::new()),
+        Protocol::Postgres => Box::new(Postgres::new()),
+        Protocol::MySql => Box::new(MySql::new()),
+        Protocol::Redis => Box::new(Redis::new()),
+        Protocol::Dns => Box::new(Dns::new(datagram)),
+    }
+}

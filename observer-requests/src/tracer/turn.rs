@@ -1,0 +1,248 @@
+//! One record after the other, when its turn has come.
+
+use observer_common::requests::{Piece, direction, flag};
+
+use super::Tracer;
+use super::connections::Slot;
+use super::order::{Kind, Order};
+use super::output::Output;
+use super::wire;
+use crate::{Chunk, Event, Role, Transport, dns};
+
+/// A connection that wasn't used for so long (ns) is forgotten: the end of
+/// some isn't told.
+const IDLE: u64 = 600_000_000_000;
+/// One of datagrams without an open question, likewise.
+const IDLE_DATAGRAMS: u64 = 20_000_000_000;
+
+impl Tracer {
+    pub(super) fn handle(&mut self, now: u64, until: u64, out: &mut Output) {
+        self.undecided.settle(out);
+        out.kept.clear();
+        // Put back below; what is handled doesn't make records.
+        let mut order = std::mem::take(&mut self.order);
+        let due = order.due(until);
+        for index in due.clone() {
+            self.turn(&mut order, index, out);
+        }
+        order.done(due);
+        self.order = order;
+
+        while let Some(group) = self.held.expired(now) {
+            self.resolve(group, None, out);
+        }
+        while let Some((oldest, last)) = self.connections.oldest()
+            && now.saturating_sub(last) > IDLE
+        {
+            self.forget(oldest);
+        }
+        self.threads.sweep(now);
+        self.expire(until.min(now), out);
+        self.undecided.expire(now);
+    }
+
+    /// Ends questions that weren't answered, and forgets the sockets of others:
+    /// the end of those isn't told.
+    fn expire(&mut self, now: u64, out: &mut Output) {
+        if now.saturating_sub(self.expired) < dns::TIMEOUT / 4 {
+            return;
+        }
+        self.expired = now;
+        let unsure = self.connections.unsure();
+        for number in &unsure {
+            let Some(slot) = self.connections.slot(*number) else {
+                continue;
+            };
+            let Some(connection) = self.connections.get_mut(slot) else {
+                continue;
+            };
+            let datagrams = connection.endpoints.transport == Transport::Udp;
+            if !connection.open.is_empty() {
+                if let Some(parser) = &mut connection.parser {
+                    parser.expire(now.saturating_sub(dns::TIMEOUT), &mut self.events);
+                    self.happened(slot, None, out);
+                }
+            } else if datagrams && now.saturating_sub(connection.last) > IDLE_DATAGRAMS {
+                self.forget(slot);
+            }
+        }
+        self.connections.watch(unsure);
+    }
+
+    /// One record's turn.
+    fn turn(&mut self, order: &mut Order, index: usize, out: &mut Output) {
+        let waiting = order.get(index);
+        if waiting.taken {
+            return;
+        }
+        if waiting.kind == Kind::Closed {
+            self.closed(waiting.connection, waiting.at, out);
+            return;
+        }
+        let slot = self.connections.slot(waiting.connection);
+        let skips = |tracer: &Self| {
+            let connection = slot.and_then(|slot| tracer.connections.get(slot));
+            connection.and_then(|connection| connection.skips(waiting.number))
+        };
+        if skips(self).is_some() {
+            // Perhaps what is missing is there, only sorted behind: of the same
+            // direction it comes first, of the other one it may come later.
+            while let Some(earlier) = order.earlier(index, waiting.kind) {
+                let other = order.get(earlier);
+                order.take(earlier);
+                self.piece(slot, other.at, order.bytes(&other), out);
+            }
+            let missing = skips(self).map_or(0, |missing| {
+                missing.saturating_sub(order.present(index, missing))
+            });
+            if missing > 0 {
+                self.missed(slot, missing, out);
+            }
+        }
+        self.piece(slot, waiting.at, order.bytes(&waiting), out);
+    }
+
+    /// Pieces of a connection were lost.
+    fn missed(&mut self, slot: Option<Slot>, missing: u32, out: &mut Output) {
+        self.losses.missed += u64::from(missing);
+        let Some((slot, connection)) =
+            slot.and_then(|slot| Some((slot, self.connections.get_mut(slot)?)))
+        else {
+            return;
+        };
+        if let Some(parser) = &mut connection.parser {
+            parser.missed(&mut self.events);
+        }
+        // Its ends may count differently from here on.
+        let other = connection.other;
+        for slot in [Some(slot), other].into_iter().flatten() {
+            let open = self
+                .connections
+                .get(slot)
+                .map(|connection| &connection.open);
+            for (_, key) in open.into_iter().flatten() {
+                if let Some(exchange) = self.exchanges.get_mut(*key) {
+                    exchange.paired = true;
+                }
+            }
+        }
+        self.happened(slot, None, out);
+    }
+
+    /// Exchanges of a connection weren't followed; what was begun before is over.
+    fn skipped(&mut self, slot: Slot, blind: bool, out: &mut Output) {
+        let connection = self.connections.get_mut(slot);
+        if let Some(parser) = connection.and_then(|connection| connection.parser.as_mut()) {
+            parser.skipped(blind, &mut self.events);
+            self.happened(slot, None, out);
+        }
+    }
+
+    fn piece(&mut self, slot: Option<Slot>, at: u64, bytes: &[u8], out: &mut Output) {
+        let Some((piece, data)) = wire::piece(bytes) else {
+            return;
+        };
+        let Some(slot) = slot.or_else(|| self.guessed(&piece)) else {
+            return;
+        };
+        self.connections.touch(slot, at);
+        if piece.flags & flag::SKIPPED != 0 {
+            self.skipped(slot, piece.flags & flag::BLIND != 0, out);
+        }
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.passed(piece.number);
+        connection.retransmits = piece.retransmits;
+        if connection.parser.is_none() {
+            return;
+        }
+        let sent = piece.direction == direction::SENT;
+        let role = connection.role;
+        if role == Role::Server && sent {
+            self.answering(slot, &piece, out);
+        }
+        let parser = self.connections.get_mut(slot);
+        let Some(parser) = parser.and_then(|connection| connection.parser.as_mut()) else {
+            return;
+        };
+        let chunk = Chunk {
+            data,
+            length: u64::from(piece.length),
+            began: piece.began,
+            ended: piece.ended,
+        };
+        match (role, sent) {
+            (Role::Client, true) => parser.requested(&chunk, piece.began, &mut self.events),
+            (Role::Server, false) => parser.requested(&chunk, piece.ended, &mut self.events),
+            _ => parser.answered(&chunk, &mut self.events),
+        }
+        self.happened(slot, Some(&piece), out);
+    }
+
+    fn closed(&mut self, number: u64, at: u64, out: &mut Output) {
+        let Some(slot) = self.connections.slot(number) else {
+            return;
+        };
+        let connection = self.connections.get_mut(slot);
+        if let Some(parser) = connection.and_then(|connection| connection.parser.as_mut()) {
+            parser.closed(at, &mut self.events);
+            self.happened(slot, None, out);
+        }
+        self.forget(slot);
+    }
+
+    /// Goes through what a parser said.
+    fn happened(&mut self, slot: Slot, piece: Option<&Piece>, out: &mut Output) {
+        let mut events = std::mem::take(&mut self.events.events);
+        // Begins when it is known whether its caller is told right behind.
+        let mut begun = None;
+        for event in events.drain(..) {
+            if let Some((piece, number, at)) = begun.take() {
+                let caller = match &event {
+                    Event::Context { exchange, context } if *exchange == number => Some(context),
+                    _ => None,
+                };
+                self.begin(slot, piece, number, at, caller);
+                if caller.is_some() {
+                    continue;
+                }
+            }
+            match event {
+                Event::Begun { exchange, at } => {
+                    begun = piece.map(|piece| (piece, exchange, at));
+                }
+                Event::Context { exchange, context } => self.told(slot, exchange, &context),
+                Event::Ended(ended) => self.finish(slot, piece, ended, out),
+            }
+        }
+        if let Some((piece, number, at)) = begun {
+            self.begin(slot, piece, number, at, None);
+        }
+        self.events.events = events;
+        self.losses.failed += std::mem::take(&mut self.events.failed);
+        let abandoned = std::mem::take(&mut self.events.abandoned);
+        let finished = std::mem::take(&mut self.events.finished);
+        if (abandoned > 0 || finished)
+            && let Some(connection) = self.connections.get_mut(slot)
+        {
+            if finished {
+                connection.parser = None;
+            }
+            // Which ones isn't told: the oldest.
+            let open = connection.open.len();
+            let gone = if finished {
+                open
+            } else {
+                open.min(abandoned as usize)
+            };
+            self.stale
+                .extend(connection.open.drain(..gone).map(|(_, key)| key));
+            self.losses.abandoned += abandoned.saturating_sub(gone as u64);
+            self.drop_stale();
+        }
+        while let Some(group) = self.release.pop() {
+            self.resolve(group, None, out);
+        }
+    }
+}

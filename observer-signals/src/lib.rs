@@ -1,0 +1,26 @@
+//! Plain data: what Observer knows, before anybody decides where it goes.
+//!
+//! Nothing in here does I/O, knows a kernel or a network. Probes make signals,
+//! exporters consume them.
+
+pub mod attribute;
+pub mod builder;
+pub mod clock;
+pub mod hottest;
+pub mod interner;
+pub mod metric;
+pub mod profile;
+pub mod span;
+pub mod wait;
+
+pub use attribute::{Attribute, Resource, Value};
+pub use builder::MetricBuilder;
+pub use clock::WallClock;
+pub use interner::Interner;
+pub use metric::{Exemplar, Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue};
+pub use profile::Profile;
+pub use span::{Span, SpanEvent, SpanKind, SpanStatus};
+pub use wait::{Reason, ThreadState, Waited};
+
+/// Nanoseconds since the Unix epoch (wall clock), as OTLP's `*_unix_nano`.
+pub type UnixNanos = u64;

@@ -1,0 +1,15 @@
+//! Names of addresses, from files and what JIT compilers write: pure readers, with
+//! no kernel and no process in sight.
+//!
+//! Files are hostile until shown otherwise: they are read piece by piece, never
+//! mapped, and every size has a limit.
+
+pub mod debug_info;
+pub mod demangle;
+pub mod elf;
+pub mod jitdump;
+pub mod perf_map;
+pub mod plt;
+pub mod symbol_table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
