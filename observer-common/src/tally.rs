@@ -7,8 +7,8 @@
 //! their product. The daemon maps both tables into its memory and reads them
 //! without a system call.
 
-use crate::plain::{FromBytes, Immutable, IntoBytes};
 use crate::histogram::BUCKETS;
+use crate::plain::{FromBytes, Immutable, IntoBytes};
 
 /// What a cell counts. 0 is a cell that nobody uses yet.
 #[repr(u8)]

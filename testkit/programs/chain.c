@@ -79,6 +79,7 @@ static void *worker(void *nothing) {
 
 int main(int count, char **arguments) {
     seconds = count > 1 ? atof(arguments[1]) : 1;
+    end_by(seconds);
 #ifdef DELETED
     char self[4096];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);

@@ -1,4 +1,5 @@
-// chain.js SECONDS: the chain in JavaScript.
+// chain.js SECONDS: the chain in JavaScript, until the process has used that much
+// CPU time, or twenty times as much and ten seconds have passed.
 'use strict';
 
 let sink = 0;
@@ -30,8 +31,14 @@ function f03(n) { return (f04(n + 1) * 3 + n) | 0; }
 function f02(n) { return (f03(n + 1) * 3 + n) | 0; }
 function f01(n) { return (f02(n + 1) * 3 + n) | 0; }
 
-function work(until) {
-  while (Date.now() < until) for (let i = 0; i < 100; i++) f01(i);
+function used() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
-work(Date.now() + 1000 * Number(process.argv[2]));
+function work(seconds) {
+  const end = Date.now() + 1000 * (20 * seconds + 10);
+  while (used() < seconds && Date.now() < end) for (let i = 0; i < 100; i++) f01(i);
+}
+
+work(Number(process.argv[2]));

@@ -23,6 +23,7 @@ __attribute__((noinline, noclone)) long deeper(long calls) {
 int main(int count, char **arguments) {
     if (count < 3) return 2;
     seconds = atof(arguments[1]);
+    end_by(seconds);
     volatile long keep = deeper(atol(arguments[2]));
     (void)keep;
     return 0;

@@ -62,6 +62,7 @@ LINK(f01, f02)
 #ifndef LIBRARY
 int main(int count, char **arguments) {
     double seconds = count > 1 ? atof(arguments[1]) : 1;
+    end_by(seconds);
     long caught = 0;
     for (long n = 0; used() < seconds; n++) {
         try {

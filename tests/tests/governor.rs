@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use observer_testkit::collector::Collector;
 use observer_testkit::daemon;
-use observer_testkit::observer_bin;
 use observer_testkit::requests::{Attributed, Scene, Seen};
 use observer_testkit::tool::Tool;
 use observer_testkit::workload;
+use observer_testkit::{in_time, observer_bin};
 use observer_userspace::kernel::stats;
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ impl Daemon {
             if wanted(level) && last.1.elapsed() > Duration::from_secs(4) {
                 return Ok(());
             }
-            ensure!(
+            in_time!(
                 begin.elapsed() < Duration::from_secs(120),
                 "{what}: {:?}",
                 self.steps()?
@@ -122,7 +122,7 @@ fn keeps_to_the_budget() -> Result<()> {
     ensure!(!log.contains("budget"), "{log}");
     // A daemon that isn't optimized costs more.
     let budget = (before / 6.0).max(0.01);
-    ensure!(before > 5.0 * budget, "the load costs {before:.3} only");
+    in_time!(before > 5.0 * budget, "the load costs {before:.3} only");
 
     // Others, by which what is counted is checked.
     let mut exact = Scene::new()?;
@@ -141,7 +141,7 @@ fn keeps_to_the_budget() -> Result<()> {
     let after = daemon.cost(2)?;
     let level = daemon.level()?;
     // The load, which waits for nothing else, does more the less it is slowed down.
-    ensure!(
+    in_time!(
         after < before * 0.7,
         "{after:.3} of {before:.3} at level {level}: {first:?}"
     );

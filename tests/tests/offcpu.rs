@@ -17,7 +17,7 @@ use observer_testkit::loopdev::LoopDevice;
 use observer_testkit::receiver::Receiver;
 use observer_testkit::root::is_root;
 use observer_testkit::stolen::Stolen;
-use observer_testkit::{observer_bin, workload};
+use observer_testkit::{in_time, observer_bin, workload};
 use observer_userspace::export::Signal;
 use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
@@ -272,7 +272,8 @@ fn close(what: &str, found: f64, expected: f64, stolen: &Stolen) -> Result<(), S
 
 /// Fails unless [`close`].
 fn assert_close(what: &str, found: f64, expected: f64, stolen: &Stolen) {
-    close(what, found, expected, stolen).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let result = close(what, found, expected, stolen);
+    in_time!(result.is_ok(), "{}", result.unwrap_err());
 }
 
 /// Checks for each reason that a thread which waits for it and measures its
@@ -332,13 +333,14 @@ fn every_wait_has_its_time_and_reason() {
         }
     };
     for (reason, truth) in &truths {
-        check(*reason, truth).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let result = check(*reason, truth);
+        in_time!(result.is_ok(), "{}", result.unwrap_err());
     }
     let wrong: Vec<String> = disks
         .iter()
         .filter_map(|truth| check(Reason::Disk, truth).err())
         .collect();
-    assert!(wrong.len() < disks.len(), "{wrong:#?}");
+    in_time!(wrong.len() < disks.len(), "{wrong:#?}");
     // The frame that says why stands on top of each stack.
     for sample in &profile.samples {
         let reason = sample.wait.expect("time off CPU").reason;
@@ -448,7 +450,7 @@ fn long_waits_are_counted_once() {
             assert!(!sample.stack.user.is_empty(), "interval {n}: no stack");
             stacks.insert(sample.stack.clone());
         }
-        assert!(of_interval > 100_000_000, "interval {n}: {of_interval} ns");
+        in_time!(of_interval > 100_000_000, "interval {n}: {of_interval} ns");
         total += of_interval;
     }
     assert_eq!(stacks.len(), 1, "{stacks:?}");
@@ -494,12 +496,12 @@ fn older_waits_and_short_ones() {
     };
     let since_start = began.elapsed().as_secs_f64();
     let counted = of(older_tid);
-    assert!(
+    in_time!(
         (seconds * 0.98..=since_start).contains(&counted),
         "{counted} s in {seconds} to {since_start} s"
     );
     let all = short.wall - short.cpu;
-    assert!(of(short.tid) < 0.5 * all, "{} of {all} s", of(short.tid));
+    in_time!(of(short.tid) < 0.5 * all, "{} of {all} s", of(short.tid));
 }
 
 /// Sum of the values of the stacks that `keep` keeps.
@@ -562,7 +564,7 @@ fn record_writes_both() {
     let all = sum(&wall, own) / 1e9;
     let off = sum(&wall, |s| own(s) && s.ends_with(']')) / 1e9;
     let on = all - off;
-    assert!((0.45..0.56).contains(&on), "{on} s on CPU");
+    in_time!((0.45..0.56).contains(&on), "{on} s on CPU");
     assert!(off > 0.5, "{off} s off CPU");
 }
 
@@ -643,7 +645,7 @@ async fn daemon_exports_it() -> anyhow::Result<()> {
     }
     // Without those of 2 ms.
     let seconds = slept as f64 / 1e9;
-    assert!((0.79..0.9).contains(&seconds), "{seconds} s asleep");
+    in_time!((0.79..0.9).contains(&seconds), "{seconds} s asleep");
     receiver.stop().await;
     Ok(())
 }

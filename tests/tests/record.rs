@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use observer_testkit::busy::compile;
 use observer_testkit::cgroup::Cgroup;
-use observer_testkit::observer_bin;
 use observer_testkit::root::is_root;
+use observer_testkit::{in_time, observer_bin};
 use observer_userspace::identity::hierarchy::Hierarchies;
 
 fn record(arguments: &[&str]) -> Command {
@@ -110,8 +110,8 @@ fn command_and_children_only() {
     let mine = of("only-me;");
     // Two children, 0.3 s each, and not the third one of 20 s. (How exact the
     // count is, another test checks.)
-    assert!((200..=400).contains(&mine), "{mine} samples of 299");
-    assert!(of(";main;") * 100 > mine * 95, "{stacks:?}");
+    in_time!((200..=400).contains(&mine), "{mine} samples of 299");
+    in_time!(of(";main;") * 100 > mine * 95, "{stacks:?}");
     assert!(of(";main;work;spin_five") > 0, "{stacks:?}");
     let known = ["only-me;", "sh;", "observer;"];
     let foreign = stacks
@@ -145,9 +145,9 @@ fn short_lived_processes_are_named() {
     };
     let all = count(&|stack| stack.starts_with("short;"));
     let named = count(&|stack| stack.starts_with("short;") && stack.contains("work;spin_"));
-    assert!(all > 300, "60 processes of 10 ms, 997 Hz: {all} samples");
+    in_time!(all > 300, "60 processes of 10 ms, 997 Hz: {all} samples");
     // Starting and ending a process is kernel work.
-    assert!(named * 100 > all * 80, "{named} of {all} are named");
+    in_time!(named * 100 > all * 80, "{named} of {all} are named");
 }
 
 /// Checks that `--pid` and `--comm` record that process and no other.

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use observer_common::tally::Kind;
 use observer_testkit::kernel::Fixture;
-use observer_testkit::workload;
+use observer_testkit::{in_time, workload};
 
 /// Checks CPU time against the thread's own clock: a program that burns 1,000
 /// ms of it is charged that within a few percent (the kernel's accounting
@@ -14,7 +14,7 @@ fn cpu_time_is_the_threads_own() -> Result<()> {
     let mut fixture = Fixture::attach(&[])?;
     workload::run("obs-spin", &["spin=1000"])?.wait()?;
     let seconds = fixture.tallies("obs-spin")?.counter(Kind::CpuTime) as f64 / 1e9;
-    ensure!(
+    in_time!(
         (0.99..1.06).contains(&seconds),
         "1 s of CPU time was counted as {seconds} s"
     );
@@ -82,11 +82,11 @@ fn waiting_for_a_cpu_is_counted() -> Result<()> {
     let waited: u64 = tallies.histograms(Kind::RunQueue).map(|(_, t)| t.sum).sum();
     let ran = tallies.counter(Kind::CpuTime) as f64 / 1e9;
     let waited = waited as f64 / 1e9;
-    ensure!(
+    in_time!(
         (2.07..2.3).contains(&ran),
         "3 × 700 ms were counted as {ran} s"
     );
-    ensure!(
+    in_time!(
         waited > ran * 0.75 && waited < 3.0 * wall,
         "ran {ran} s, waited {waited} s in {wall} s"
     );

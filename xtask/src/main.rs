@@ -6,7 +6,6 @@ mod ebpf;
 mod fuzz;
 mod root;
 mod run;
-mod second_try;
 mod test;
 mod tool;
 
@@ -36,6 +35,9 @@ enum Command {
     },
     /// Runs all tests, those that need a kernel as root.
     Test(test::Options),
+    /// The part of `test` that runs as root; `test` starts it.
+    #[command(hide = true)]
+    TestAsRoot(test::RootOptions),
     /// Measures what Observer costs, beside empty programs and peers.
     Bench {
         /// Options of the benchmark; `-- --help` tells them.
@@ -60,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Command::Ebpf(options) => ebpf::main(&options),
         Command::Run { args } => run::main(&args),
         Command::Test(options) => test::main(&options),
+        Command::TestAsRoot(options) => test::as_root(&options),
         Command::Bench { args } => tool::bench(&args),
         Command::Costs(options) => costs::main(&options),
         Command::Fuzz(options) => fuzz::main(&options),

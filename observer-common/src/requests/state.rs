@@ -1,7 +1,7 @@
 //! What the kernel half keeps of connections and of threads.
 
-use crate::plain::{FromBytes, Immutable, IntoBytes};
 use super::ThreadClock;
+use crate::plain::{FromBytes, Immutable, IntoBytes};
 
 /// [`Connection::protocol`] beside the numbers of [`super::Protocol`].
 pub mod protocol_state {

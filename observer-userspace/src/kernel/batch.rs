@@ -90,11 +90,7 @@ pub fn take_all<K: Plain, V: Plain>(
 ///
 /// # Errors
 /// What `bpf(2)` says; some may be set then.
-pub fn update<K: Plain, V: Plain>(
-    map: BorrowedFd<'_>,
-    keys: &[K],
-    values: &[V],
-) -> io::Result<()> {
+pub fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
     let mut done = 0;
     let length = keys.len().min(values.len());
     while done < length {

@@ -102,7 +102,7 @@ impl Daemon {
                 return Ok(());
             }
             ensure!(
-                begin.elapsed() < Duration::from_secs(15),
+                begin.elapsed() < Duration::from_secs(60),
                 "it never saw what it should see"
             );
         }

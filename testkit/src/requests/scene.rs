@@ -162,12 +162,12 @@ impl Scene {
         self.running.pop();
     }
 
-    /// Waits until `ready`, for 20 s at most.
+    /// Waits until `ready`, for a minute at most.
     pub fn wait_until(&self, what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
         let begin = Instant::now();
         while !ready() {
             ensure!(
-                begin.elapsed() < Duration::from_secs(20),
+                begin.elapsed() < Duration::from_secs(60),
                 "{what} never came; {}",
                 std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
             );

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use observer_testkit::chain::{compile, record_script, record_warm};
+use observer_testkit::in_time;
 use observer_testkit::root::is_root;
 
 /// Frames walked at most.
@@ -47,14 +48,14 @@ fn depths() {
                 whole += line.count;
             }
         }
-        assert!(all > 800, "{all} samples, {}", recorded.said);
-        assert!(
+        in_time!(all > 800, "{all} samples, {}", recorded.said);
+        in_time!(
             whole * 100 >= all * 99,
             "depth {depth}: {whole} of {all}; {}",
             recorded.said
         );
         let said = recorded.percent("complete stacks");
-        assert!(said > 95.0, "{said} % of {}", recorded.said);
+        in_time!(said > 95.0, "{said} % of {}", recorded.said);
     }
     let recorded = run("u-abyss", 1000);
     let cut = recorded.lines.iter().filter(|line| {
@@ -66,13 +67,13 @@ fn depths() {
                 .is_some_and(|frame| frame == "bottom")
     });
     let cut: u64 = cut.map(|line| line.count).sum();
-    assert!(
+    in_time!(
         cut > 800,
         "{cut} stacks cut at {DEPTH} frames; {}",
         recorded.said
     );
     let said = recorded.percent("truncated");
-    assert!(said > 95.0, "{said} % of {}", recorded.said);
+    in_time!(said > 95.0, "{said} % of {}", recorded.said);
 }
 
 /// Checks that of 200 processes that live for 50 ms most samples are complete.
@@ -102,8 +103,8 @@ fn short_processes() {
     let all = counted(&|_| true);
     let complete = counted(&|frames| matches!(shape.judge(frames), WholeChain | Complete));
     eprintln!("u-short: {complete} of {all} samples complete");
-    assert!(all > 5000, "200 processes of 50 ms: {all} samples");
-    assert!(
+    in_time!(all > 5000, "200 processes of 50 ms: {all} samples");
+    in_time!(
         complete * 10 > all * 8,
         "{complete} of {all} are complete; {}",
         recorded.said
