@@ -10,6 +10,12 @@ mod instruction {
     pub const PUSH_FP: u64 = 0x55;
     /// `ret`
     pub const RETURN: u64 = 0xc3;
+    /// `ret $…`: with the arguments taken off the stack.
+    pub const RETURN_AND_POP: u64 = 0xc2;
+    /// `jg` over it, where the number of arguments varies.
+    pub const JUMP_GREATER: u64 = 0x7f;
+    /// `cmp $…,%rcx` before that: V8 has the number of arguments there.
+    pub const COMPARE_COUNT: u64 = 0xf9_8348;
     /// `mov %rsp,%rbp`
     pub const MOVE_FP: u64 = 0xe5_8948;
     /// `push %rbp; mov %rsp,%rbp`
@@ -74,7 +80,7 @@ pub fn without_table(
         // Where the frame isn't set up yet, or is gone already.
         let nothing_pushed = returned
             || text & 0xff == instruction::PUSH_FP
-            || text & 0xff == instruction::RETURN
+            || returns(text)
             || text & 0xffff_ffff == instruction::ENDBR
             || frame_ahead(text, at.pc, machine);
         if nothing_pushed {
@@ -100,12 +106,35 @@ pub fn without_table(
     step_by_frame_pointer(at, machine)
 }
 
+/// Whether the frame is gone and nothing but the return is left. V8's functions
+/// pop as many arguments as they have, after a look whether there are more.
+#[inline(always)]
+fn returns(text: u64) -> bool {
+    let ends = |text: u64| {
+        text & 0xff == instruction::RETURN_AND_POP
+            || text & 0xff == instruction::JUMP_GREATER
+                && text >> 16 & 0xff == instruction::RETURN_AND_POP
+    };
+    text & 0xff == instruction::RETURN
+        || ends(text)
+        || text & 0xff_ffff == instruction::COMPARE_COUNT && ends(text >> 32)
+}
+
 /// Whether the frame is set up a few instructions later: compilers at run time
-/// check first whether the code is still valid, or the stack long enough.
+/// check first whether the code is still valid, or the stack long enough. V8's
+/// checks are 14 bytes.
 #[inline(always)]
 fn frame_ahead(text: u64, pc: u64, machine: &mut Memory<'_>) -> bool {
     let mut words = u128::from(text) | u128::from(machine.read(pc + 8).unwrap_or(0)) << 64;
-    for _ in 0..13 {
+    for _ in 0..11 {
+        if words as u32 == instruction::SET_UP {
+            return true;
+        }
+        words >>= 8;
+    }
+    // Five of these bytes are left.
+    words |= u128::from(machine.read(pc + 16).unwrap_or(0)) << 40;
+    for _ in 11..15 {
         if words as u32 == instruction::SET_UP {
             return true;
         }
