@@ -16,43 +16,63 @@ pub struct Hot<W> {
     pub functions: Vec<(String, u64)>,
 }
 
-/// The `functions` hottest functions of each workload, busiest workload first.
-/// `workload` says whose an index into [`Profile::resources`] is; samples of
-/// nobody's are left out.
-pub fn hottest<W: Ord>(
+/// Self values by workload and function, of one profile or several.
+#[derive(Clone, Debug)]
+pub struct SelfTimes<W>(BTreeMap<W, BTreeMap<String, u64>>);
+
+impl<W> Default for SelfTimes<W> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<W: Clone + Ord> SelfTimes<W> {
+    /// Adds a profile. `workload` says whose an index into
+    /// [`Profile::resources`] is; samples of nobody's are left out.
+    pub fn add(&mut self, profile: &Profile, workload: impl Fn(u32) -> Option<W>) {
+        for sample in &profile.samples {
+            let Some(whose) = workload(sample.resource) else {
+                continue;
+            };
+            let name = profile.leaf(sample.stack);
+            let functions = self.0.entry(whose).or_default();
+            *functions.entry(name).or_default() += sample.value;
+        }
+    }
+
+    /// The `functions` hottest functions of each workload, busiest workload
+    /// first.
+    pub fn hottest(&self, functions: usize) -> Vec<Hot<W>> {
+        let mut hot: Vec<Hot<W>> = self
+            .0
+            .iter()
+            .map(|(workload, by_name)| {
+                let mut by_name: Vec<_> = by_name.iter().collect();
+                by_name.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+                let best = by_name.iter().take(functions);
+                Hot {
+                    workload: workload.clone(),
+                    total: by_name.iter().map(|(_, value)| **value).sum(),
+                    functions: best.map(|(name, n)| ((*name).clone(), **n)).collect(),
+                }
+            })
+            .collect();
+        // Stable: equals stay in the workloads' own order.
+        hot.sort_by_key(|hot| std::cmp::Reverse(hot.total));
+        hot
+    }
+}
+
+/// The `functions` hottest functions of each workload of a profile, see
+/// [`SelfTimes`].
+pub fn hottest<W: Clone + Ord>(
     profile: &Profile,
     functions: usize,
     workload: impl Fn(u32) -> Option<W>,
 ) -> Vec<Hot<W>> {
-    let mut by_workload: BTreeMap<W, BTreeMap<String, u64>> = BTreeMap::new();
-    for sample in &profile.samples {
-        let Some(whose) = workload(sample.resource) else {
-            continue;
-        };
-        let name = profile.leaf(sample.stack);
-        *by_workload
-            .entry(whose)
-            .or_default()
-            .entry(name)
-            .or_default() += sample.value;
-    }
-    let mut hot: Vec<Hot<W>> = by_workload
-        .into_iter()
-        .map(|(workload, by_name)| {
-            let total = by_name.values().sum();
-            let mut by_name: Vec<_> = by_name.into_iter().collect();
-            by_name.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-            by_name.truncate(functions);
-            Hot {
-                workload,
-                total,
-                functions: by_name,
-            }
-        })
-        .collect();
-    // Stable: equals stay in the workloads' own order.
-    hot.sort_by_key(|hot| std::cmp::Reverse(hot.total));
-    hot
+    let mut times = SelfTimes::default();
+    times.add(profile, workload);
+    times.hottest(functions)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! `docs/architecture.md` has the map of the house; arrows between these
 //! modules run one way: commands → agent → probes → (stacks) → identity,
-//! kernel, signals ← export.
+//! kernel, signals ← export ← sinks ← agent.
 
 pub mod agent;
 pub mod commands;
@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod logging;
 mod memory;
 pub mod probes;
+pub mod sinks;
 pub mod stacks;
 
 pub use observer_requests as requests;

@@ -104,6 +104,13 @@ fn wrong_endpoints_are_one_line() {
     assert!(line.contains("grcp"), "{line}");
 }
 
+/// Checks that a daemon from which nothing would leave is refused.
+#[test]
+fn no_way_out_is_one_line() {
+    let line = refused(&["run", "--summary=false"]);
+    assert!(line.contains("--otlp-endpoint"), "{line}");
+}
+
 /// Checks that output files of an unknown kind, or in no folder, are refused.
 #[test]
 fn wrong_outputs_are_one_line() {

@@ -18,7 +18,7 @@ use observer_testkit::receiver::Receiver;
 use observer_testkit::root::is_root;
 use observer_testkit::stolen::Stolen;
 use observer_testkit::{in_time, observer_bin, workload};
-use observer_userspace::export::Signal;
+use observer_userspace::export::otlp::Signal;
 use observer_userspace::kernel::object::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{self, Sampler, Taken};

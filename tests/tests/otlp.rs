@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use observer_common::unwind::Outcome;
 use observer_testkit::otlp_samples::{metrics, profile, spans};
 use observer_testkit::receiver::Receiver;
-use observer_userspace::export::self_metrics::CATALOGUE;
+use observer_userspace::export::otlp::self_metrics::CATALOGUE;
+use observer_userspace::export::otlp::telemetry::Telemetry;
+use observer_userspace::export::otlp::{Exporter, OtlpSettings, Signal, SignalStats};
 use observer_userspace::export::self_stats::{
     Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats,
 };
-use observer_userspace::export::telemetry::Telemetry;
-use observer_userspace::export::{Exporter, OtlpSettings, Signal, SignalStats};
 use observer_userspace::governor::{Status, Turns};
 use observer_userspace::signals::{Attribute, Resource};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -299,6 +299,7 @@ async fn own_telemetry() -> Result<()> {
                 probe: "tcp".into(),
                 cause: "ring_full".into(),
                 count: 3,
+                quiet: false,
             }],
             profiles: ProfileOutcomes {
                 on_cpu: [(Outcome::Complete, 5)].into(),

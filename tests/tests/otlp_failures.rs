@@ -10,7 +10,7 @@ use observer_testkit::receiver::{Answer, Received, Receiver};
 use observer_userspace::export::otlp::client::{Client, Transport};
 use observer_userspace::export::otlp::outcome::Outcome;
 use observer_userspace::export::otlp::settings::Backoff;
-use observer_userspace::export::{DropCause, Exporter, OtlpSettings, Signal};
+use observer_userspace::export::otlp::{DropCause, Exporter, OtlpSettings, Signal};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -10,7 +10,7 @@ use observer_testkit::in_time;
 use observer_testkit::observer_bin;
 use observer_testkit::receiver::Receiver;
 use observer_testkit::root::is_root;
-use observer_userspace::export::Signal;
+use observer_userspace::export::otlp::Signal;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::profiles::v1development::{ProfilesDictionary, Sample};
 use prost::Message as _;

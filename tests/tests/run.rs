@@ -14,12 +14,13 @@ use nix::unistd::Pid;
 use observer_testkit::observer_bin;
 use observer_testkit::receiver::{Answer, Receiver};
 use observer_testkit::workload;
-use observer_userspace::export::Signal;
+use observer_userspace::export::otlp::Signal;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use prost::Message;
 
 /// A daemon that is killed if the test ends before it does.
@@ -301,6 +302,93 @@ fn summary_on_the_terminal() -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// The sum of what summaries say of an error: `openat ENOENT ×640`.
+fn errors_in_summaries(stdout: &str, error: &str) -> u64 {
+    let before = format!("{error} ×");
+    let counts = stdout.split(&before).skip(1).map(|text| {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or(0)
+    });
+    counts.sum()
+}
+
+/// What an endpoint was told last of a counter's points with these attributes.
+fn last_count(
+    requests: Vec<ExportMetricsServiceRequest>,
+    comm: &str,
+    name: &str,
+    attributes: &[(&str, &str)],
+) -> i64 {
+    let mut last = 0;
+    let groups = requests.into_iter().flat_map(|r| r.resource_metrics);
+    for group in groups {
+        let resource = group.resource.unwrap_or_default().attributes;
+        if string(&resource, "observer.workload.comm") != Some(comm) {
+            continue;
+        }
+        let metrics = group.scope_metrics.into_iter().flat_map(|s| s.metrics);
+        for metric in metrics.filter(|metric| metric.name == name) {
+            let Some(Data::Sum(sum)) = metric.data else {
+                continue;
+            };
+            for point in sum.data_points {
+                let matches =
+                    |(key, value): &(&str, &str)| string(&point.attributes, key) == Some(*value);
+                if let (true, Some(Value::AsInt(count))) =
+                    (attributes.iter().all(matches), point.value)
+                {
+                    last = count;
+                }
+            }
+        }
+    }
+    last
+}
+
+/// Checks that with `--summary` beside an endpoint both get the same: of a known
+/// number of calls that fail the summaries' sum and the collector's counter have
+/// each one, and the endpoint's spans and profiles come as without it.
+#[tokio::test]
+async fn summary_beside_an_endpoint() -> Result<()> {
+    const FAILED: i64 = 640;
+    let receiver = Receiver::start().await?;
+    let endpoint = receiver.endpoint();
+    let daemon = Daemon::start(&[
+        "--summary",
+        "--otlp-endpoint",
+        &endpoint,
+        "--interval",
+        "1s",
+        "--comm",
+        "obs-both",
+    ])?;
+    receiver.wait_until(|received| !received.is_empty()).await?;
+    let steps = [format!("enoent={FAILED}"), "spin=500".to_owned()];
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    workload::run("obs-both", &[&steps[..], &["connect=3"]].concat())?.wait()?;
+    // The interval that holds all of it, and the one that shows its functions.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    daemon.signal(UnixSignal::SIGTERM)?;
+    let (status, stdout, stderr) = tokio::task::spawn_blocking(|| daemon.finish()).await??;
+    assert_eq!(status, Some(0), "{stderr}");
+
+    let error = [("syscall.name", "openat"), ("error.type", "ENOENT")];
+    let requests = receiver.taken(Signal::Metrics).into_iter();
+    let requests = requests
+        .map(|request| Ok(ExportMetricsServiceRequest::decode(request.message)?))
+        .collect::<Result<Vec<_>>>()?;
+    let exported = last_count(requests, "obs-both", "observer.syscall.errors", &error);
+    assert_eq!(exported, FAILED, "{stdout}");
+    let printed = errors_in_summaries(&stdout, "openat ENOENT");
+    assert_eq!(i64::try_from(printed)?, FAILED, "{stdout}");
+    ensure!(
+        !receiver.taken(Signal::Traces).is_empty() && !receiver.taken(Signal::Profiles).is_empty(),
+        "spans and profiles are exported"
+    );
+    ensure!(stdout.contains("spin "), "profiles are shown: {stdout}");
     Ok(())
 }
 

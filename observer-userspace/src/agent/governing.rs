@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use observer_common::knobs::Knobs;
 
-use super::outlet::Outlet;
 use super::profiler::Profiler;
 use super::{Agent, probes};
 use crate::config::Config;
@@ -35,13 +34,13 @@ impl Governing {
 }
 
 /// Begins to keep to the budget, if there is one; to be called when everything
-/// is attached.
+/// is attached. `wants_spans`: spans go somewhere.
 pub(super) fn start(
     kernel: &mut Kernel,
     config: &Config,
     probes: &[Box<dyn Probe>],
     profiler: &Option<Profiler>,
-    outlet: &Outlet,
+    wants_spans: bool,
 ) -> Option<Governing> {
     let budget = config.budget?;
     let has = |family| probes.iter().any(|probe| probe.spec().family == family);
@@ -52,7 +51,7 @@ pub(super) fn start(
     let attached = Attached {
         frequency: profiles(probes::cpu::SPEC.family).then_some(config.frequency),
         off_cpu: profiles(probes::offcpu::SPEC.family).then_some(config.off_cpu_threshold),
-        spans: spans && outlet.takes_spans(),
+        spans: spans && wants_spans,
         requests: has(probes::requests::SPEC.family),
         syscalls: kernel.is_attached(SYSCALLS_BEGIN),
         run_queue: kernel.is_attached(WOKEN) && has(probes::sched::SPEC.family),

@@ -1,170 +1,161 @@
 //! The daemon's and the kernel half's own cost and losses.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use observer_common::loss::Loss;
 
+use super::Agent;
+use super::governing::Governing;
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::export::self_stats::{
     Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
 };
-use crate::export::terminal::OwnCost;
-use crate::governor;
 use crate::kernel::Kernel;
 use crate::kernel::stats::{Estimate, MIN_WINDOW};
-use crate::probes::Probe;
 use crate::probes::causes::{PROGRAM_MISSED, REQUEST_LIMITED};
 use crate::stacks::UnwindStats;
 
-/// Not worth a person's attention: exported, but not shown in the summary.
-/// (How many spans are kept is the user's choice.)
+/// Not worth a person's attention. (How many spans are kept is the user's
+/// choice.)
 const QUIET: [&str; 2] = [Loss::SwitchUnseen.name(), REQUEST_LIMITED.name];
 
-/// Measures at each tick what was used and lost since the one before.
-pub struct Health {
-    shared: Arc<Mutex<SelfStats>>,
+/// Measures what the daemon and the programs of the kernel half use.
+pub(super) struct Health {
     programs: Estimate,
     /// Somebody else opens the windows in which run times are measured.
     governed: bool,
-    last_cpu: f64,
-    last_bpf: f64,
-    last_losses: HashMap<&'static str, u64>,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Health {
-    /// Nothing measured yet.
-    pub fn new() -> Self {
+    /// Nothing measured yet. `governed`: run times are measured when a governor
+    /// says so, instead of once per interval.
+    pub(super) fn new(governed: bool) -> Self {
         Self {
-            shared: Arc::default(),
             programs: Estimate::new(),
-            governed: false,
-            last_cpu: cpu_seconds(),
-            last_bpf: 0.0,
-            last_losses: HashMap::new(),
+            governed,
         }
     }
 
-    /// The figures, for the daemon's own telemetry.
-    pub fn shared(&self) -> Arc<Mutex<SelfStats>> {
-        Arc::clone(&self.shared)
-    }
-
-    /// The first interval begins now. `governed`: run times are measured when a
-    /// governor says so, instead of once per interval.
-    pub fn begin(&mut self, kernel: &Kernel, governed: bool) {
-        // Starting up isn't this interval's cost.
-        self.last_cpu = cpu_seconds();
-        self.governed = governed;
+    /// The first interval begins now: figures of what starting up took.
+    pub(super) fn begin(&mut self, kernel: &Kernel) -> SelfStats {
         self.programs.begin();
-        if !governed {
+        if !self.governed {
             self.programs.open_window(kernel);
         }
+        self.cost()
     }
 
     /// Between ticks: ends the window in which the kernel measures run times.
-    pub fn end_window(&mut self, kernel: &Kernel) {
+    pub(super) fn end_window(&mut self, kernel: &Kernel) {
         if !self.governed {
             self.programs.end_window(kernel, MIN_WINDOW);
         }
     }
 
     /// Has the kernel measure run times from now on.
-    pub fn begin_governed(&mut self, kernel: &Kernel) {
+    pub(super) fn begin_governed(&mut self, kernel: &Kernel) {
         self.programs.open_window(kernel);
     }
 
     /// Ends that. Returns how many CPUs the kernel half took meanwhile; none if
     /// that can't be measured.
-    pub fn end_governed(&mut self, kernel: &Kernel) -> f64 {
+    pub(super) fn end_governed(&mut self, kernel: &Kernel) -> f64 {
         let cpus = self.programs.end_window(kernel, Duration::ZERO);
         cpus.unwrap_or(0.0)
     }
 
-    /// How the governor stands, if there is one: to be called before each
-    /// [`Self::measure`].
-    pub fn note(&self, governing: Option<governor::Status>) {
-        let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.governing = governing;
-    }
-
-    /// At a tick: what the interval cost.
-    pub fn measure(
-        &mut self,
-        kernel: &mut Kernel,
-        fills: Vec<Fill>,
-        rings: Vec<Fill>,
-        limiter: &SpanLimiter,
-        probes: &[Box<dyn Probe>],
-        profiler: Option<&Profiler>,
-    ) -> OwnCost {
-        let usage = ProcessUsage::read().unwrap_or_default();
-        let cpu = usage.user_seconds + usage.system_seconds;
+    /// At a tick: what was used since the start.
+    fn tick(&mut self, kernel: &Kernel) -> SelfStats {
         self.end_window(kernel);
         self.programs.tick();
         if !self.governed {
             self.programs.open_window(kernel);
         }
-        let mut losses = losses(kernel, limiter);
-        let missed = self.programs.totals().map(|(_, run)| run.missed).sum();
-        losses.push((PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
-        for (cause, count) in profiler.into_iter().flat_map(Profiler::losses) {
-            losses.push(("cpu", cause, count));
-        }
-        for (cause, count) in probes.iter().flat_map(|probe| probe.losses()) {
-            losses.push((cause.probe, cause.name, count));
-        }
-        let bpf = self.programs.seconds();
-        let mut stats = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.programs = self
-            .programs
-            .totals()
-            .map(|(name, run)| ProgramStats {
-                name: name.to_string(),
-                run_time_ns: run.time_ns,
-                run_count: run.count,
-            })
-            .collect();
-        if let Some(profiler) = profiler {
-            stats.profiles = profiler.seen().clone();
-            stats.unwinding = unwinding(profiler.unwinding());
-        }
-        let governing = stats.governing.as_ref();
-        let governed = governing.filter(|status| status.level > 0).cloned();
-        stats.rings = rings;
-        stats.maps = fills;
-        stats.losses = losses
-            .iter()
-            .map(|(probe, cause, count)| ProbeLoss {
-                probe: (*probe).to_string(),
-                cause: (*cause).to_string(),
-                count: *count,
-            })
-            .collect();
-        drop(stats);
+        self.cost()
+    }
 
-        let mut lost = Vec::new();
-        for (_, cause, count) in losses {
-            let before = self.last_losses.insert(cause, count).unwrap_or(0);
-            if count > before && !QUIET.contains(&cause) {
-                lost.push((cause, count - before));
-            }
+    fn cost(&self) -> SelfStats {
+        let programs = self.programs.totals().map(|(name, run)| ProgramStats {
+            name: name.to_string(),
+            run_time_ns: run.time_ns,
+            run_count: run.count,
+        });
+        SelfStats {
+            programs: programs.collect(),
+            // Without /proc there's nothing to say about memory and CPU.
+            usage: ProcessUsage::read().unwrap_or_default(),
+            bpf_seconds: self.programs.seconds(),
+            ..SelfStats::default()
         }
-        OwnCost {
-            cpu_seconds: cpu - std::mem::replace(&mut self.last_cpu, cpu),
-            bpf_seconds: bpf - std::mem::replace(&mut self.last_bpf, bpf),
-            rss: usage.rss_bytes,
-            lost,
-            governed,
+    }
+
+    /// How often a program could not run.
+    fn missed(&self) -> u64 {
+        self.programs.totals().map(|(_, run)| run.missed).sum()
+    }
+}
+
+impl Agent {
+    /// At a tick: the daemon's own figures, with how full `maps` are.
+    pub(super) fn own_stats(&mut self, maps: Vec<Fill>) -> SelfStats {
+        let cost = self.health.tick(&self.kernel);
+        let losses = self.losses();
+        let profiler = self.profiler.as_ref();
+        SelfStats {
+            rings: self.rings.fills(),
+            maps,
+            losses,
+            profiles: profiler.map(|p| p.seen().clone()).unwrap_or_default(),
+            unwinding: profiler
+                .map(|p| unwinding(p.unwinding()))
+                .unwrap_or_default(),
+            governing: self.governing.as_ref().map(Governing::status),
+            ..cost
+        }
+    }
+
+    /// Everything that was ever lost between the kernel and the sinks.
+    fn losses(&mut self) -> Vec<ProbeLoss> {
+        let mut losses = kernel_losses(&mut self.kernel, &self.limiter);
+        let missed = self.health.missed();
+        losses.push(loss(PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
+        let profiler = self.profiler.iter().flat_map(Profiler::losses);
+        losses.extend(profiler.map(|(cause, count)| loss("cpu", cause, count)));
+        let probes = self.probes.iter().flat_map(|probe| probe.losses());
+        losses.extend(probes.map(|(cause, count)| loss(cause.probe, cause.name, count)));
+        losses
+    }
+}
+
+fn loss(probe: &str, cause: &'static str, count: u64) -> ProbeLoss {
+    ProbeLoss {
+        probe: probe.to_owned(),
+        cause: cause.to_owned(),
+        count,
+        quiet: QUIET.contains(&cause),
+    }
+}
+
+/// What the kernel half lost, and the limiter of spans.
+fn kernel_losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<ProbeLoss> {
+    match kernel.losses() {
+        Ok(losses) => losses
+            .into_iter()
+            .map(|(cause, count)| {
+                // The kernel half drops what is far over the limit, the daemon the rest.
+                let here = if cause == Loss::SpanRateLimited {
+                    limiter.dropped()
+                } else {
+                    0
+                };
+                loss(cause.family(), cause.name(), count + here)
+            })
+            .collect(),
+        Err(error) => {
+            tracing::warn!("losses can't be read: {error:#}");
+            Vec::new()
         }
     }
 }
@@ -178,49 +169,5 @@ fn unwinding(stats: &UnwindStats) -> Unwinding {
         built: read(&stats.built),
         failed: read(&stats.failed),
         evicted: read(&stats.evicted),
-    }
-}
-
-/// CPU time of the daemon since it began.
-fn cpu_seconds() -> f64 {
-    ProcessUsage::read().map_or(0.0, |u| u.user_seconds + u.system_seconds)
-}
-
-/// Probe, cause and count of everything that was ever lost.
-fn losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<(&'static str, &'static str, u64)> {
-    match kernel.losses() {
-        Ok(losses) => losses
-            .into_iter()
-            .map(|(cause, count)| {
-                // The kernel half drops what is far over the limit, the daemon the rest.
-                let here = if cause == Loss::SpanRateLimited {
-                    limiter.dropped()
-                } else {
-                    0
-                };
-                (cause.family(), cause.name(), count + here)
-            })
-            .collect(),
-        Err(error) => {
-            tracing::warn!("losses can't be read: {error:#}");
-            Vec::new()
-        }
-    }
-}
-
-/// Wall time between two moments, for rates.
-#[derive(Debug)]
-pub struct Stopwatch(Instant);
-
-impl Stopwatch {
-    /// Starts now.
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// Time since the start or the last lap.
-    pub fn lap(&mut self) -> Duration {
-        let now = Instant::now();
-        now - std::mem::replace(&mut self.0, now)
     }
 }

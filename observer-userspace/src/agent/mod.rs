@@ -6,10 +6,8 @@
 
 mod diagnostics;
 mod governing;
-pub mod health;
+mod health;
 mod limiter;
-pub mod lines;
-pub mod outlet;
 mod profiler;
 mod rings;
 mod workloads;
@@ -17,7 +15,7 @@ mod workloads;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::time::{MissedTickBehavior, interval_at};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 use observer_common::config::FILTER_V1;
 
@@ -33,12 +31,12 @@ use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::WallClock;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
+use crate::sinks::{Cadence, Recipients, Sinks};
 use crate::stacks::Served;
 
 use governing::{Governing, due};
 use health::Health;
 use limiter::SpanLimiter;
-use outlet::Outlet;
 use profiler::Profiler;
 use rings::Rings;
 use workloads::Workloads;
@@ -80,14 +78,13 @@ pub struct Agent {
     profiler: Option<Profiler>,
     workloads: Workloads,
     limiter: SpanLimiter,
-    outlet: Outlet,
+    sinks: Sinks,
     health: Health,
     /// `None`: it may cost what it takes.
     governing: Option<Governing>,
     /// The clock at the start, for series' start times.
     started: WallClock,
     clock: WallClock,
-    interval: Duration,
     tables: Tables,
     /// More records waited than there was time for.
     behind: bool,
@@ -101,9 +98,9 @@ impl Agent {
     ///
     /// When nothing at all can be attached. A probe that can't be attached is
     /// logged with its reason, and the others go on.
-    pub fn start(config: &Config, host: &Host, health: Health, outlet: Outlet) -> Result<Self> {
+    pub fn start(config: &Config, host: &Host, sinks: Sinks) -> Result<Self> {
         let options = LoadOptions {
-            connection_records: config.spans.tcp && outlet.takes_spans(),
+            connection_records: config.spans.tcp && sinks.wants_spans(),
             ..load_options(config)?
         };
         let mut kernel = Kernel::load(&options)?;
@@ -156,20 +153,20 @@ impl Agent {
                 tracing::warn!(probe = family, "{family}: {error:#}");
             }
         }
-        let governing = governing::start(&mut kernel, config, &probes, &profiler, &outlet);
+        let wants_spans = sinks.wants_spans();
+        let governing = governing::start(&mut kernel, config, &probes, &profiler, wants_spans);
         Ok(Self {
             cells,
             rings,
-            governing,
             profiler,
             probes,
             workloads: Workloads::new(host),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
-            outlet,
-            health,
+            sinks,
+            health: Health::new(governing.is_some()),
+            governing,
             started: clock::measure(),
             clock: clock::measure(),
-            interval: config.interval,
             tables: config.tables.clone(),
             behind: false,
             kernel,
@@ -186,14 +183,11 @@ impl Agent {
 
     /// Observes until `end` resolves, then exports the last interval.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
-        self.outlet.begin();
-        self.health.begin(&self.kernel, self.governing.is_some());
+        let own = self.health.begin(&self.kernel);
         let start = tokio::time::Instant::now();
-        let first = self.outlet.first_interval(self.interval);
-        let mut ticks = interval_at(start + first, self.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let period = self.outlet.profile_period(self.interval);
-        let mut profiles = interval_at(start + self.outlet.first_profile(self.interval), period);
+        self.sinks.begin(start.into(), &own);
+        let Cadence { first, period } = self.sinks.profiles();
+        let mut profiles = interval_at(start + first, period);
         profiles.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drains = interval_at(start + DRAIN_PERIOD, DRAIN_PERIOD);
         drains.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -203,10 +197,12 @@ impl Agent {
                 biased;
                 () = &mut end => break,
                 () = due(&self.governing) => self.govern(),
-                _ = ticks.tick() => self.aside(Self::tick),
+                () = sleep_until(self.sinks.metrics_due().into()) => {
+                    self.aside(|agent| agent.tick(Recipients::Due(Instant::now())));
+                }
                 _ = profiles.tick() => self.aside(Self::end_profile),
                 profile = profiler::finished(&mut self.profiler) => {
-                    self.aside(|agent| agent.outlet.profile(&profile));
+                    self.aside(|agent| agent.sinks.profile(&profile));
                 }
                 ready = self.rings.ready() => {
                     ready?;
@@ -228,7 +224,7 @@ impl Agent {
             profiler.stop();
         }
         self.end_profile();
-        self.tick();
+        self.tick(Recipients::All);
         let names_due = tokio::time::Instant::now() + LAST_PROFILE_LIMIT;
         while self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);
@@ -236,7 +232,7 @@ impl Agent {
                 tracing::warn!("the last profile is lost: symbolizing it takes too long");
                 break;
             };
-            self.outlet.profile(&profile);
+            self.sinks.profile(&profile);
         }
         // Detached here: the kernel half is gone before the network is asked.
         let Self {
@@ -244,13 +240,13 @@ impl Agent {
             rings,
             cells,
             profiler,
-            outlet,
+            sinks,
             probes,
             ..
         } = self;
         drop((rings, cells, profiler, probes, kernel));
         let left = deadline.saturating_duration_since(Instant::now());
-        outlet.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
+        sinks.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
         Ok(())
     }
 
@@ -269,7 +265,7 @@ impl Agent {
                 resource: &mut resource,
                 spans: Vec::new(),
                 kept: Vec::new(),
-                wants_spans: self.outlet.takes_spans(),
+                wants_spans: self.sinks.wants_spans(),
             };
             let found = found
                 + self
@@ -292,7 +288,7 @@ impl Agent {
         let admitted = spans.into_iter();
         let admitted = admitted.filter(|(id, _)| self.limiter.admits(*id));
         kept.extend(admitted.map(|(_, span)| span));
-        self.outlet.spans(kept);
+        self.sinks.spans(&kept);
     }
 
     /// Ends a profile: its symbols are looked up in the background.
@@ -307,7 +303,7 @@ impl Agent {
     }
 
     /// Ends an interval: reads everything and hands it on.
-    fn tick(&mut self) {
+    fn tick(&mut self, to: Recipients) {
         let began = Instant::now();
         self.clock = clock::measure();
         for probe in &mut self.probes {
@@ -340,17 +336,8 @@ impl Agent {
             ),
             fill("WORKLOADS", self.workloads.count(), self.tables.workloads),
         ];
-        let governing = self.governing.as_ref().map(Governing::status);
-        self.health.note(governing);
-        let own = self.health.measure(
-            &mut self.kernel,
-            fills,
-            self.rings.fills(),
-            &self.limiter,
-            &self.probes,
-            self.profiler.as_ref(),
-        );
-        self.outlet.metrics(&batch, own);
+        let own = self.own_stats(fills);
+        self.sinks.metrics(&batch, &own, to);
         tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
     }
 }

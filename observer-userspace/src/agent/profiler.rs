@@ -119,7 +119,7 @@ impl Profiler {
             if !self.kinds.contains(&raw.kind) || (!counted && raw.samples.is_empty()) {
                 continue;
             }
-            self.seen.add(&raw);
+            self.seen.add(raw.kind, raw.outcomes());
             if self.waiting.len() < MAX_WAITING {
                 self.waiting.push_back(self.stacks.symbolize(raw));
                 continue;

@@ -9,14 +9,13 @@ use super::args::TraceArgs;
 use super::session::{Signals, prepare, runtime};
 use super::{Failure, usage};
 use crate::agent::Agent;
-use crate::agent::health::Health;
-use crate::agent::lines::Lines;
-use crate::agent::outlet::Outlet;
 use crate::config::Config;
 use crate::config::values::Family;
 use crate::export::trace_lines::Wanted;
 use crate::identity::Host;
 use crate::requests::tracer::Sampler;
+use crate::sinks::Sinks;
+use crate::sinks::traces::TracePrinter;
 
 /// Prints spans until it is interrupted, its time is over, or nobody reads.
 pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure> {
@@ -34,10 +33,10 @@ pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, 
     runtime()?.block_on(async {
         let signals = Signals::install()?;
         let closed = Arc::new(Notify::new());
-        let lines = Lines::new(wanted, args.waterfall, closed.clone());
+        let printer = TracePrinter::start(wanted, args.waterfall, closed.clone())?;
         let host = Host::detect();
-        let outlet = Outlet::Lines(Box::new(lines));
-        let agent = Agent::start(&config, &host, Health::new(), outlet)?;
+        let sinks = Sinks::new(vec![Box::new(printer)], config.interval);
+        let agent = Agent::start(&config, &host, sinks)?;
         let requests = Family::Requests.as_str();
         if !agent.families().contains(&requests) {
             let why = anyhow::anyhow!("requests can't be seen here; `observer check` says why");

@@ -52,6 +52,9 @@ pub struct Layer {
     /// `[otlp]`
     #[command(flatten)]
     pub otlp: OtlpLayer,
+    /// `[sinks]`
+    #[command(flatten)]
+    pub sinks: SinkLayer,
     /// `[spans]`
     #[command(flatten)]
     pub spans: SpanLayer,
@@ -92,7 +95,7 @@ pub struct FilterLayer {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "OTLP export (unset: the OTEL_EXPORTER_OTLP_* variables)")]
 pub struct OtlpLayer {
-    /// Send metrics, spans and profiles there [default: print a summary instead]
+    /// Send metrics, spans and profiles there [default: only print a summary]
     #[arg(long = "otlp-endpoint", id = "otlp-endpoint", value_name = "URL")]
     pub endpoint: Option<String>,
     /// grpc or http/protobuf [default: grpc for port 4317, else http/protobuf]
@@ -148,6 +151,16 @@ pub struct OtlpLayer {
     /// Memory for data that the endpoint hasn't taken yet [default: 32MiB]
     #[arg(long = "otlp-queue-size", id = "otlp-queue-size", value_name = "SIZE")]
     pub queue_size: Option<Size>,
+}
+
+/// Ways out beside OTLP.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Other ways out")]
+pub struct SinkLayer {
+    /// Print a summary each interval [default: only without an OTLP endpoint]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub summary: Option<bool>,
 }
 
 /// Which spans to make.
@@ -377,7 +390,7 @@ layered!(Layer {
     kernel_debug,
     own_telemetry
 }
-    { filter, otlp, spans, requests, tables, log, record });
+    { filter, otlp, sinks, spans, requests, tables, log, record });
 layered!(FilterLayer { pid, comm, cgroup });
 layered!(OtlpLayer {
     endpoint,
@@ -394,6 +407,7 @@ layered!(OtlpLayer {
     profiles,
     queue_size
 });
+layered!(SinkLayer { summary });
 layered!(SpanLayer {
     tcp,
     block,

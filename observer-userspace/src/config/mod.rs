@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
 
-use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
+use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer, SinkLayer};
 pub use requests::Requests;
 use units::{Budget, Period, Size};
 use values::{Family, LogFilter, LogFormat};
@@ -58,6 +58,8 @@ pub struct Config {
     pub filter: Filter,
     /// Where to send OTLP.
     pub otlp: Otlp,
+    /// Ways out beside OTLP.
+    pub sinks: SinkLayer,
     /// Which spans to make.
     pub spans: Spans,
     /// What to see of requests, and what to tell of them.
@@ -242,6 +244,7 @@ impl Config {
             own_telemetry: all.own_telemetry.unwrap_or(true),
             filter: all.filter.into(),
             otlp,
+            sinks: all.sinks,
             spans: Spans {
                 tcp: all.spans.tcp.unwrap_or(true),
                 block: all.spans.block.unwrap_or(true),

@@ -1,7 +1,8 @@
 //! What Observer knows about its own cost, as plain data.
 //!
-//! The agent writes it at every tick; the terminal summary and
-//! `export::telemetry` read it.
+//! The agent makes it at every tick, and each sink gets it with the metrics.
+//! All figures are since the start, so that each sink can tell what its own
+//! interval added.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +15,6 @@ use observer_common::unwind::Outcome;
 
 use crate::governor;
 use crate::signals::profile::ProfileKind;
-use crate::stacks::RawProfile;
 
 /// One BPF program's figures since it was loaded, as the kernel counts them
 /// when BPF run-time statistics are on.
@@ -46,6 +46,8 @@ pub struct ProbeLoss {
     pub cause: String,
     /// How many since start.
     pub count: u64,
+    /// Exported, but not worth a person's attention.
+    pub quiet: bool,
 }
 
 /// What was counted for profiles since the start, by what unwinding came to.
@@ -58,13 +60,13 @@ pub struct ProfileOutcomes {
 }
 
 impl ProfileOutcomes {
-    /// Adds a profile.
-    pub fn add(&mut self, raw: &RawProfile) {
-        let sums = match raw.kind {
+    /// Adds a profile's `values` (samples or nanoseconds) by outcome.
+    pub fn add(&mut self, kind: ProfileKind, values: impl IntoIterator<Item = (Outcome, u64)>) {
+        let sums = match kind {
             ProfileKind::OnCpu => &mut self.on_cpu,
             ProfileKind::OffCpu | ProfileKind::Wall => &mut self.off_cpu,
         };
-        for (outcome, value) in raw.outcomes() {
+        for (outcome, value) in values {
             *sums.entry(outcome).or_default() += value;
         }
     }
@@ -87,6 +89,10 @@ pub struct SelfStats {
     pub unwinding: Unwinding,
     /// How the governor stands, if there is one.
     pub governing: Option<governor::Status>,
+    /// The daemon's use of memory and CPU.
+    pub usage: ProcessUsage,
+    /// CPU seconds of the kernel half, estimated from short windows.
+    pub bpf_seconds: f64,
 }
 
 /// What unwinding takes and did.
@@ -118,6 +124,11 @@ pub struct ProcessUsage {
 }
 
 impl ProcessUsage {
+    /// Seconds on CPU, user and kernel mode, since start.
+    pub fn cpu_seconds(&self) -> f64 {
+        self.user_seconds + self.system_seconds
+    }
+
     /// Reads this process's figures: memory from `/proc/self/statm` (its
     /// second field is the resident pages), CPU from getrusage, which is finer
     /// than the ticks in `/proc/self/stat`.

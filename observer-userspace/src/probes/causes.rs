@@ -1,5 +1,5 @@
 //! Losses that the daemon counts itself, each named once. The kernel half's are
-//! in [`observer_common::loss`], the exporter's in [`crate::export::signal`].
+//! in [`observer_common::loss`], the exporter's in [`crate::export::otlp::signal`].
 
 /// Something that the daemon can lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,8 +24,8 @@ use tonic::{Code, Status};
 
 use super::outcome::{Outcome, from_grpc_status, from_http, from_response, grpc_status_from_http};
 use super::settings::{Compression, Protocol, SignalSettings, TlsFiles};
+use super::signal::Signal;
 use super::tls;
-use crate::export::Signal;
 
 /// As the specification asks: the exporter's language and version.
 const AGENT: &str = concat!(

@@ -4,7 +4,7 @@ use hyper::Uri;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::settings::Protocol;
-use crate::export::Signal;
+use super::signal::Signal;
 
 /// OTLP/gRPC's port where an endpoint without a scheme names none.
 pub const GRPC_PORT: u16 = 4317;

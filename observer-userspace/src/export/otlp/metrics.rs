@@ -12,10 +12,10 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use prost::Message;
 
 use super::attributes::{key_values, resource, scope};
-use super::delta::Delta;
 use super::settings::Temporality;
 use super::traces::framed;
 use super::{MAX_REQUEST_BYTES, SCHEMA_URL};
+use crate::export::delta::Delta;
 use crate::signals::metric::ResourceMetrics;
 use crate::signals::{
     Attribute, Histogram, Instrument, MetricDef, MetricPoint, PointValue, UnixNanos, metric,

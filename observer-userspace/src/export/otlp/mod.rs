@@ -1,20 +1,36 @@
-//! OTLP: settings, encoders, and the client that speaks gRPC and HTTP.
+//! OTLP: settings, encoders, one bounded queue, and the client that speaks gRPC
+//! and HTTP.
+//!
+//! [`Exporter`] is the way to a collector. It encodes on the caller's side,
+//! never waits, and hands the bytes to a [`queue`] that one task per signal
+//! empties by the OTLP rules ([`outcome`]).
 //!
 //! Messages come from `opentelemetry-proto`; the kernel's histograms, spans
-//! with links to profiles, and profiles can't pass through the SDK.
+//! with links to profiles, and profiles can't pass through the SDK. The daemon's
+//! own figures do ([`telemetry`]).
 
 pub mod attributes;
 pub mod client;
-pub mod delta;
 pub mod endpoint;
+mod exporter;
+pub mod losses;
 pub mod metrics;
 pub mod outcome;
 pub mod profiles;
+pub mod queue;
+pub mod self_metrics;
+mod sender;
 pub mod settings;
+pub mod signal;
+pub mod telemetry;
 pub mod tls;
 pub mod traces;
 pub mod variables;
 mod wire;
+
+pub use exporter::{Exporter, RawMetrics};
+pub use settings::OtlpSettings;
+pub use signal::{DropCause, ExportStats, Signal, SignalStats};
 
 /// The name of the instrumentation scope of everything Observer makes.
 pub const SCOPE_NAME: &str = "observer";

@@ -12,7 +12,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::export::Signal;
+use super::signal::Signal;
 
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::endpoint;
+use super::signal::Signal;
 use super::variables::{Layer, Layers, Setting, SettingError, key_value_list};
-use crate::export::Signal;
 use crate::signals::Attribute;
 
 /// How messages travel.

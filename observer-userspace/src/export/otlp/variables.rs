@@ -6,7 +6,7 @@
 //! lower one as a whole: `--otlp-endpoint` wins over
 //! `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
 
-use crate::export::Signal;
+use super::signal::Signal;
 
 /// A value and how its giver named it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! The summary that `observer run` prints each interval when no OTLP endpoint
-//! is configured: what a person at a terminal wants to know first.
+//! The summary that `observer run` prints each interval: what a person at a
+//! terminal wants to know first.
 //!
 //! Works on the same metrics that OTLP gets, turned into what happened in the
 //! interval. Each section is a table of the busiest rows; a section without
@@ -16,10 +16,11 @@ mod table;
 mod tcp;
 mod view;
 
+use crate::signals::hottest::SelfTimes;
 use crate::signals::metric::ResourceMetrics;
 use crate::signals::{Profile, UnixNanos};
 
-pub use offcpu::{Waits, waits};
+pub use offcpu::{WaitTimes, Waits};
 pub use own::OwnCost;
 pub use services::colour;
 use view::View;
@@ -35,8 +36,7 @@ pub struct Interval<'a> {
     pub seconds: f64,
     /// What was added in the interval (deltas; gauges as they are).
     pub metrics: &'a [ResourceMetrics],
-    /// Hottest functions by workload label, best first: name and share of the
-    /// workload's samples (0..=1).
+    /// Hottest functions by workload label.
     pub hottest: &'a [(String, Vec<(String, f64)>)],
     /// What threads waited for, in the last profile.
     pub waits: &'a [Waits],
@@ -86,21 +86,33 @@ pub fn render(interval: &Interval<'_>) -> String {
     out
 }
 
-/// The hottest functions of each workload, for [`Interval::hottest`].
-pub fn hottest(profile: &Profile) -> Vec<(String, Vec<(String, f64)>)> {
-    let label = |resource| profile.resources.get(resource as usize).map(|r| label(r));
-    crate::signals::hottest::hottest(profile, HOTTEST, label)
-        .into_iter()
-        .map(|hot| {
-            let share = |samples| samples as f64 / hot.total.max(1) as f64;
-            let functions = hot
-                .functions
-                .into_iter()
-                .map(|(name, n)| (name, share(n)))
-                .collect();
-            (hot.workload, functions)
-        })
-        .collect()
+/// Workloads and their hottest functions, best first: name and share of the
+/// workload's samples (0..=1).
+pub type Hottest = Vec<(String, Vec<(String, f64)>)>;
+
+/// On which functions the workloads of profiles were, for [`Interval::hottest`].
+#[derive(Clone, Debug, Default)]
+pub struct HottestFunctions(SelfTimes<String>);
+
+impl HottestFunctions {
+    /// Adds a profile to those before it.
+    pub fn add(&mut self, profile: &Profile) {
+        let label = |resource| profile.resources.get(resource as usize).map(|r| label(r));
+        self.0.add(profile, label);
+    }
+
+    /// The hottest functions of each workload.
+    pub fn best(&self) -> Hottest {
+        let hottest = self.0.hottest(HOTTEST).into_iter();
+        hottest
+            .map(|hot| {
+                let share = |samples| samples as f64 / hot.total.max(1) as f64;
+                let functions = hot.functions.into_iter();
+                let functions = functions.map(|(name, n)| (name, share(n))).collect();
+                (hot.workload, functions)
+            })
+            .collect()
+    }
 }
 
 /// Columns of the terminal on standard output, if it is one.

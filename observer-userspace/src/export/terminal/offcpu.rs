@@ -30,31 +30,48 @@ impl Waits {
     }
 }
 
-/// What each workload of an off-CPU profile waited for: first what was held up
-/// most.
-pub fn waits(profile: &Profile) -> Vec<Waits> {
-    let mut by_workload: BTreeMap<String, BTreeMap<Reason, u64>> = BTreeMap::new();
-    for sample in &profile.samples {
-        let resource = profile.resources.get(sample.resource as usize);
-        if let (Some(resource), Some(wait)) = (resource, sample.wait) {
-            let reasons = by_workload.entry(label(resource)).or_default();
-            *reasons.entry(wait.reason).or_default() += sample.value;
+/// What the workloads of off-CPU profiles waited for.
+#[derive(Clone, Debug, Default)]
+pub struct WaitTimes {
+    /// Nanoseconds by workload and reason.
+    by_workload: BTreeMap<String, BTreeMap<Reason, u64>>,
+    /// Nanoseconds that the profiles cover.
+    covered: u64,
+}
+
+impl WaitTimes {
+    /// Adds a profile to those before it.
+    pub fn add(&mut self, profile: &Profile) {
+        for sample in &profile.samples {
+            let resource = profile.resources.get(sample.resource as usize);
+            if let (Some(resource), Some(wait)) = (resource, sample.wait) {
+                let reasons = self.by_workload.entry(label(resource)).or_default();
+                *reasons.entry(wait.reason).or_default() += sample.value;
+            }
         }
+        self.covered += profile.duration;
     }
-    let interval = profile.duration.max(1) as f64;
-    let mut waits: Vec<Waits> = by_workload
-        .into_iter()
-        .map(|(workload, reasons)| {
-            let threads = |(reason, ns)| (reason, ns as f64 / interval);
-            let mut threads: Vec<(Reason, f64)> = reasons.into_iter().map(threads).collect();
-            threads.sort_by(|a, b| b.1.total_cmp(&a.1));
-            // What holds up goes first.
-            threads.sort_by_key(|(reason, _)| !reason.holds_up());
-            Waits { workload, threads }
-        })
-        .collect();
-    waits.sort_by(|a, b| b.held_up().total_cmp(&a.held_up()));
-    waits
+
+    /// What each workload waited for: first what was held up most.
+    pub fn by_workload(&self) -> Vec<Waits> {
+        let covered = self.covered.max(1) as f64;
+        let workloads = self.by_workload.iter();
+        let mut waits: Vec<Waits> = workloads
+            .map(|(workload, reasons)| {
+                let threads = |(reason, ns): (&Reason, &u64)| (*reason, *ns as f64 / covered);
+                let mut threads: Vec<(Reason, f64)> = reasons.iter().map(threads).collect();
+                threads.sort_by(|a, b| b.1.total_cmp(&a.1));
+                // What holds up goes first.
+                threads.sort_by_key(|(reason, _)| !reason.holds_up());
+                Waits {
+                    workload: workload.clone(),
+                    threads,
+                }
+            })
+            .collect();
+        waits.sort_by(|a, b| b.held_up().total_cmp(&a.held_up()));
+        waits
+    }
 }
 
 /// The section; `None` when nothing waited.
@@ -121,7 +138,10 @@ mod tests {
         add("busy", Some(Reason::Disk), 100);
         add("busy", Some(Reason::Lock), 200);
         add("busy", None, 5000);
-        let waits = waits(&i.finish());
+        let profile = i.finish();
+        let mut times = WaitTimes::default();
+        times.add(&profile);
+        let waits = times.by_workload();
         assert_eq!(waits[0].workload, "busy");
         let expected = [
             (Reason::Lock, 0.2),
@@ -131,5 +151,11 @@ mod tests {
         assert_eq!(waits[0].threads, expected);
         assert_eq!(waits[1].threads, [(Reason::Poll, 2.0)]);
         assert_eq!(waits.len(), 2);
+        times.add(&profile);
+        assert_eq!(
+            times.by_workload(),
+            waits,
+            "twice as much of twice the time"
+        );
     }
 }

@@ -14,7 +14,7 @@ pub struct OwnCost {
     /// Resident memory in bytes.
     pub rss: u64,
     /// What was lost, by cause; empty when nothing was.
-    pub lost: Vec<(&'static str, u64)>,
+    pub lost: Vec<(String, u64)>,
     /// What the governor did, if any step is taken.
     pub governed: Option<Status>,
 }

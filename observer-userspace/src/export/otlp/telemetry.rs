@@ -25,11 +25,11 @@ use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use prost::Message;
 
 use super::exporter::{Exporter, RawMetrics};
-use super::otlp::settings::{OtlpSettings, Temporality};
-use super::otlp::{SCHEMA_URL, SCOPE_NAME};
 use super::self_metrics::{CATALOGUE, Reading, SelfMetric, Snapshot};
-use super::self_stats::{ProcessUsage, SelfStats};
+use super::settings::{OtlpSettings, Temporality};
 use super::signal::ExportStats;
+use super::{SCHEMA_URL, SCOPE_NAME};
+use crate::export::self_stats::{ProcessUsage, SelfStats};
 use crate::signals::{Attribute, Instrument, Resource, Value};
 
 /// The running telemetry; [`Telemetry::shutdown`] sends the last figures.

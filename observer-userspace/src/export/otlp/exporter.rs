@@ -8,13 +8,13 @@ use prost::Message;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::otlp::client::{Client, Transport, pack, pack_encoded};
-use super::otlp::metrics::MetricEncoder;
-use super::otlp::settings::{OtlpSettings, Protocol, SignalSettings, TlsFiles};
-use super::otlp::{profiles, traces};
+use super::client::{Client, Transport, pack, pack_encoded};
+use super::metrics::MetricEncoder;
 use super::queue::Request;
 use super::sender::{Sender, Shared};
+use super::settings::{OtlpSettings, Protocol, SignalSettings, TlsFiles};
 use super::signal::{DropCause, ExportStats, Signal};
+use super::{profiles, traces};
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Attribute, Profile, Span};
 

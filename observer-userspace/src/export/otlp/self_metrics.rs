@@ -3,8 +3,8 @@
 
 use opentelemetry::KeyValue;
 
-use super::self_stats::{Fill, ProcessUsage, SelfStats};
 use super::signal::{DropCause, ExportStats, Signal};
+use crate::export::self_stats::{Fill, ProcessUsage, SelfStats};
 use crate::governor::Status;
 use crate::signals::{Instrument, MetricDef};
 

@@ -9,8 +9,10 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::signals::metric::{MetricBatch, ResourceMetrics};
 use crate::signals::{
-    Attribute, Histogram, MetricDef, MetricPoint, PointValue, Resource, UnixNanos, Value,
+    Attribute, Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue, Resource,
+    UnixNanos, Value,
 };
 
 /// A series that was absent this long is forgotten. Probes report every living
@@ -73,6 +75,43 @@ impl Delta {
             // Each point comes with those of its own interval.
             exemplars: point.exemplars.clone(),
         })
+    }
+
+    /// What a batch adds to the one before; gauges and other levels as they are.
+    pub fn added(&mut self, batch: &MetricBatch) -> Vec<ResourceMetrics> {
+        let mut added = Vec::with_capacity(batch.resources.len());
+        for group in &batch.resources {
+            let resource = Self::resource_key(&group.resource);
+            let mut metrics = Vec::new();
+            for metric in &group.metrics {
+                let levels = matches!(
+                    metric.def.instrument,
+                    Instrument::Gauge | Instrument::UpDownCounter
+                );
+                let points = metric.points.iter().filter_map(|point| {
+                    if levels {
+                        return Some(point.clone());
+                    }
+                    let key = Self::series_key(resource, metric.def, &point.attributes);
+                    self.step(key, point, batch.time)
+                });
+                let points: Vec<_> = points.collect();
+                if !points.is_empty() {
+                    metrics.push(Metric {
+                        def: metric.def,
+                        points,
+                    });
+                }
+            }
+            if !metrics.is_empty() {
+                added.push(ResourceMetrics {
+                    resource: group.resource.clone(),
+                    metrics,
+                });
+            }
+        }
+        self.end_batch(batch.time);
+        added
     }
 
     /// Forgets series that are long gone.
@@ -232,7 +271,7 @@ mod tests {
         static A: MetricDef = MetricDef {
             name: "a",
             unit: "1",
-            instrument: crate::signals::Instrument::Counter,
+            instrument: Instrument::Counter,
             description: "",
             attributes: &[],
         };

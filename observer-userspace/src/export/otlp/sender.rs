@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::losses::Losses;
-use super::otlp::client::Client;
-use super::otlp::outcome::Outcome;
-use super::otlp::settings::Backoff;
+use super::outcome::Outcome;
 use super::queue::{Queue, Request};
+use super::settings::Backoff;
 use super::signal::{DropCause, ExportStats, Signal, SignalStats};
 
 /// Failures in a row of one signal after which nobody waits for it any longer

@@ -1,0 +1,189 @@
+//! The list of sinks: each signal is made once and handed to all that want it.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::cadence::{Cadence, Due};
+use super::{Shutdown, Sink, Wants};
+use crate::export::self_stats::SelfStats;
+use crate::signals::metric::MetricBatch;
+use crate::signals::{Profile, Span};
+
+/// Time that one profile covers where nobody asks for any.
+const PROFILE_PERIOD: Duration = Duration::from_secs(10);
+
+/// At most one line about the failures of a sink in this time.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// So much longer than its limit a sink may take to end before it is given up.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Who gets a batch of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipients {
+    /// Those for whom one is due at this time.
+    Due(Instant),
+    /// All: it is the last one.
+    All,
+}
+
+/// All sinks of a daemon.
+pub struct Sinks {
+    members: Vec<Member>,
+    /// A batch is made for nobody where nobody wants metrics: families keep
+    /// house when they are collected.
+    idle: Option<Due>,
+    interval: Duration,
+}
+
+/// A sink and what is known of it.
+struct Member {
+    sink: Box<dyn Sink>,
+    wants: Wants,
+    /// When it gets its next batch of metrics.
+    due: Option<Due>,
+    /// Failures that weren't logged yet.
+    failures: u64,
+    last_report: Option<Instant>,
+}
+
+impl Sinks {
+    /// Hands signals to these. `interval` is the time between two batches of
+    /// metrics where none of them wants any.
+    pub fn new(sinks: Vec<Box<dyn Sink>>, interval: Duration) -> Self {
+        let members: Vec<Member> = sinks.into_iter().map(Member::new).collect();
+        let mut sinks = Self {
+            members,
+            idle: None,
+            interval,
+        };
+        sinks.schedule(Instant::now());
+        sinks
+    }
+
+    fn schedule(&mut self, start: Instant) {
+        for member in &mut self.members {
+            member.due = member.wants.metrics.map(|cadence| Due::new(start, cadence));
+        }
+        let nobody = self.members.iter().all(|member| member.due.is_none());
+        self.idle = nobody.then(|| Due::new(start, Cadence::each(self.interval)));
+    }
+
+    /// Whether any wants spans: otherwise they needn't be made.
+    pub fn wants_spans(&self) -> bool {
+        self.members.iter().any(|member| member.wants.spans)
+    }
+
+    /// When profiles end, for all.
+    pub fn profiles(&self) -> Cadence {
+        let wanted = self.members.iter().filter_map(|m| m.wants.profiles);
+        Cadence::shared(wanted).unwrap_or(Cadence::each(PROFILE_PERIOD))
+    }
+
+    /// The first intervals begin at `start`.
+    pub fn begin(&mut self, start: Instant, own: &SelfStats) {
+        self.schedule(start);
+        for member in &mut self.members {
+            member.sink.begin(own);
+        }
+    }
+
+    /// When the next batch of metrics is due.
+    pub fn metrics_due(&self) -> Instant {
+        let dues = self.members.iter().filter_map(|member| member.due);
+        let next = dues.chain(self.idle).map(|due| due.next()).min();
+        next.unwrap_or_else(|| Instant::now() + self.interval)
+    }
+
+    /// Hands on a batch of metrics with the daemon's own figures.
+    pub fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats, to: Recipients) {
+        if let (Some(idle), Recipients::Due(now)) = (&mut self.idle, to) {
+            idle.is_due(now);
+        }
+        for member in &mut self.members {
+            let Some(due) = &mut member.due else {
+                continue;
+            };
+            let gets = match to {
+                Recipients::Due(now) => due.is_due(now),
+                Recipients::All => true,
+            };
+            if gets {
+                let result = member.sink.metrics(batch, own);
+                member.report(result);
+            }
+        }
+    }
+
+    /// Hands on spans; to be called several times a second even if there are
+    /// none.
+    pub fn spans(&mut self, spans: &[Span]) {
+        for member in self.members.iter_mut().filter(|m| m.wants.spans) {
+            let result = member.sink.spans(spans);
+            member.report(result);
+        }
+    }
+
+    /// Hands on a profile.
+    pub fn profile(&mut self, profile: &Profile) {
+        let members = self.members.iter_mut();
+        for member in members.filter(|member| member.wants.profiles.is_some()) {
+            let result = member.sink.profile(profile);
+            member.report(result);
+        }
+    }
+
+    /// Ends all at the same time, each within `limit`; one that doesn't end is
+    /// given up.
+    pub async fn shutdown(self, limit: Duration) {
+        let members = self.members.into_iter();
+        let mut ending: Vec<(&'static str, Shutdown)> = members
+            .map(|member| (member.sink.name(), member.sink.shutdown(limit)))
+            .collect();
+        let all = poll_fn(|context| {
+            ending.retain_mut(|(_, sink)| sink.as_mut().poll(context).is_pending());
+            if ending.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        if tokio::time::timeout(limit + GRACE, all).await.is_err() {
+            for (name, _) in ending {
+                tracing::warn!(
+                    sink = name,
+                    "{name} does not end within {limit:?}: what it still had is lost"
+                );
+            }
+        }
+    }
+}
+
+impl Member {
+    fn new(sink: Box<dyn Sink>) -> Self {
+        Self {
+            wants: sink.wants(),
+            sink,
+            due: None,
+            failures: 0,
+            last_report: None,
+        }
+    }
+
+    /// Logs a failure, unless one was logged just now.
+    fn report(&mut self, result: Result<()>) {
+        let Err(error) = result else {
+            return;
+        };
+        self.failures += 1;
+        if self.last_report.is_none_or(|at| at.elapsed() >= QUIET) {
+            let (name, failures) = (self.sink.name(), self.failures);
+            tracing::warn!(sink = name, failures, "{name}: {error:#}");
+            self.last_report = Some(Instant::now());
+            self.failures = 0;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Ways out: what becomes of metrics, spans and profiles. Several work at the
+//! same time; each is a [`Sink`], and [`Sinks`] hands every signal to all that
+//! want it.
+//!
+//! To add one: its own folder, a line in [`configured`], and its options in
+//! [`crate::config::layer::SinkLayer`].
+
+mod cadence;
+mod fanout;
+pub mod otlp;
+mod printer;
+mod summary;
+pub mod traces;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+pub use cadence::Cadence;
+pub use fanout::{Recipients, Sinks};
+
+use crate::config::Config;
+use crate::export::self_stats::SelfStats;
+use crate::identity::Host;
+use crate::signals::metric::MetricBatch;
+use crate::signals::{Profile, Span};
+use summary::Summary;
+
+/// Which signals a sink wants, and how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Batches of metrics, and the daemon's own figures with them.
+    pub metrics: Option<Cadence>,
+    /// Spans, as they end. Where nobody wants them none are made.
+    pub spans: bool,
+    /// Profiles. Each is made once for all, so one may cover less time than its
+    /// sink asked for where another asked for shorter ones: profiles add up.
+    pub profiles: Option<Cadence>,
+}
+
+/// What [`Sink::shutdown`] returns.
+pub type Shutdown = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A way out.
+///
+/// Its methods run on the agent's thread and must not wait: what takes time
+/// belongs on a task or a thread of the sink's own, behind a bounded queue. An
+/// error is logged under the sink's name and touches no other; what is lost that
+/// way is the sink's to count.
+pub trait Sink {
+    /// Its name in log lines.
+    fn name(&self) -> &'static str;
+
+    /// Asked once, before anything is attached.
+    fn wants(&self) -> Wants;
+
+    /// The first interval begins; `own` has the daemon's figures so far.
+    fn begin(&mut self, _own: &SelfStats) {}
+
+    /// Takes a batch of metrics and the daemon's own figures, all of them since
+    /// the start, but for exemplars: those are of the time since the batch
+    /// before.
+    ///
+    /// # Errors
+    /// The batch, or what went before it, can't be handed on.
+    fn metrics(&mut self, _batch: &MetricBatch, _own: &SelfStats) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes finished spans; called several times a second even if there are
+    /// none.
+    ///
+    /// # Errors
+    /// The spans, or what went before them, can't be handed on.
+    fn spans(&mut self, _spans: &[Span]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes a profile.
+    ///
+    /// # Errors
+    /// The profile, or what went before it, can't be handed on.
+    fn profile(&mut self, _profile: &Profile) -> Result<()> {
+        Ok(())
+    }
+
+    /// Hands on what still waits, and resolves when that is done or `limit` is
+    /// over.
+    fn shutdown(self: Box<Self>, limit: Duration) -> Shutdown;
+}
+
+/// The sinks that the configuration asks for. Must run inside a tokio runtime.
+///
+/// # Errors
+/// A setting is wrong, or one of them can't be set up.
+pub fn configured(config: &Config, host: &Host) -> Result<Sinks> {
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(otlp) = otlp::configured(config, host)? {
+        sinks.push(Box::new(otlp));
+    }
+    let others = !sinks.is_empty();
+    if prints_summary(config, others) {
+        sinks.push(Box::new(Summary::start(host, config.interval, others)?));
+    }
+    Ok(Sinks::new(sinks, config.interval))
+}
+
+/// Finds what is wrong with the settings of sinks before anything is started.
+///
+/// # Errors
+/// The first setting that can't be, by the name under which it was given; or
+/// nothing would leave.
+pub fn check(config: &Config) -> Result<()> {
+    let otlp = otlp::settings(config)?.is_enabled();
+    ensure!(
+        otlp || prints_summary(config, otlp),
+        "nothing that is observed would leave: set --otlp-endpoint, or leave out --summary=false"
+    );
+    Ok(())
+}
+
+/// Whether the summary is printed, beside `others` or alone.
+fn prints_summary(config: &Config, others: bool) -> bool {
+    config.sinks.summary.unwrap_or(!others)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! The summary as a sink: what happened in each interval, on standard output.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::printer::Printer;
+use super::{Cadence, Shutdown, Sink, Wants};
+use crate::export::delta::Delta;
+use crate::export::self_stats::SelfStats;
+use crate::export::terminal::{self, HottestFunctions, OwnCost, WaitTimes};
+use crate::identity::Host;
+use crate::logging::colours_wanted;
+use crate::signals::Profile;
+use crate::signals::metric::MetricBatch;
+use crate::signals::profile::ProfileKind;
+
+/// The first summary comes no later: nobody at a terminal likes to wait.
+const FIRST: Duration = Duration::from_secs(5);
+
+/// So long before a summary a profile ends: looking its symbols up takes a
+/// moment, and the summary shows the hottest functions.
+const NAMING_TIME: Duration = Duration::from_secs(1);
+
+/// Columns where no terminal says how many there are.
+const WIDTH: usize = 160;
+
+/// Columns of a terminal that doesn't say how many it has.
+const TERMINAL_WIDTH: usize = 100;
+
+/// The summary, and what is known since the last one.
+pub(super) struct Summary {
+    printer: Printer,
+    host: String,
+    wants: Wants,
+    metrics: Delta,
+    own: OwnDelta,
+    since: Instant,
+    hottest: Recent<HottestFunctions>,
+    waits: Recent<WaitTimes>,
+}
+
+impl Summary {
+    /// One summary each `interval`; beside other sinks of the same figures as
+    /// they get, alone the first comes early.
+    ///
+    /// # Errors
+    /// The thread that prints can't be started.
+    pub(super) fn start(host: &Host, interval: Duration, others: bool) -> Result<Self> {
+        let name = host.daemon.get_str("host.name");
+        Ok(Self {
+            printer: Printer::start(|| {})?,
+            host: name.unwrap_or("this host").to_owned(),
+            wants: wants(interval, others),
+            metrics: Delta::default(),
+            own: OwnDelta::default(),
+            since: Instant::now(),
+            hottest: Recent::default(),
+            waits: Recent::default(),
+        })
+    }
+}
+
+fn wants(interval: Duration, others: bool) -> Wants {
+    let first = if others {
+        interval
+    } else {
+        interval.min(FIRST)
+    };
+    Wants {
+        metrics: Some(Cadence {
+            first,
+            period: interval,
+        }),
+        spans: false,
+        profiles: Some(Cadence {
+            first: first.saturating_sub(NAMING_TIME.min(first / 4)),
+            period: interval,
+        }),
+    }
+}
+
+impl Sink for Summary {
+    fn name(&self) -> &'static str {
+        "summary"
+    }
+
+    fn wants(&self) -> Wants {
+        self.wants
+    }
+
+    fn begin(&mut self, own: &SelfStats) {
+        self.since = Instant::now();
+        self.own.begin(own);
+    }
+
+    fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats) -> Result<()> {
+        let now = Instant::now();
+        let seconds = now - std::mem::replace(&mut self.since, now);
+        let is_terminal = io::stdout().is_terminal();
+        let width = if is_terminal {
+            terminal::width().unwrap_or(TERMINAL_WIDTH)
+        } else {
+            WIDTH
+        };
+        let metrics = self.metrics.added(batch);
+        let mut text = terminal::render(&terminal::Interval {
+            clock: &terminal::local_time(batch.time),
+            host: &self.host,
+            seconds: seconds.as_secs_f64().max(1e-3),
+            metrics: &metrics,
+            hottest: &self.hottest.show().best(),
+            waits: &self.waits.show().by_workload(),
+            own: self.own.next(own),
+            width,
+            colours: is_terminal && colours_wanted(),
+        });
+        text.push('\n');
+        self.printer.print(text)
+    }
+
+    fn profile(&mut self, profile: &Profile) -> Result<()> {
+        match profile.kind {
+            ProfileKind::OnCpu => self.hottest.next().add(profile),
+            ProfileKind::OffCpu | ProfileKind::Wall => self.waits.next().add(profile),
+        }
+        Ok(())
+    }
+
+    fn shutdown(self: Box<Self>, limit: Duration) -> Shutdown {
+        Box::pin(self.printer.finish(limit))
+    }
+}
+
+/// What profiles since the last summary say; that of the last one until there is
+/// a newer one.
+#[derive(Default)]
+struct Recent<T> {
+    gathered: T,
+    shown: bool,
+}
+
+impl<T: Default> Recent<T> {
+    fn show(&mut self) -> &T {
+        self.shown = true;
+        &self.gathered
+    }
+
+    fn next(&mut self) -> &mut T {
+        if std::mem::take(&mut self.shown) {
+            self.gathered = T::default();
+        }
+        &mut self.gathered
+    }
+}
+
+/// The daemon's own figures at the last summary.
+#[derive(Default)]
+struct OwnDelta {
+    cpu_seconds: f64,
+    bpf_seconds: f64,
+    /// By probe and cause.
+    losses: HashMap<(String, String), u64>,
+}
+
+impl OwnDelta {
+    /// What was used up to now isn't the first interval's. What was lost is.
+    fn begin(&mut self, own: &SelfStats) {
+        self.cpu_seconds = own.usage.cpu_seconds();
+        self.bpf_seconds = own.bpf_seconds;
+    }
+
+    fn next(&mut self, own: &SelfStats) -> OwnCost {
+        let cpu = own.usage.cpu_seconds();
+        let mut lost = Vec::new();
+        for loss in &own.losses {
+            let key = (loss.probe.clone(), loss.cause.clone());
+            let before = self.losses.insert(key, loss.count).unwrap_or(0);
+            if loss.count > before && !loss.quiet {
+                lost.push((loss.cause.clone(), loss.count - before));
+            }
+        }
+        OwnCost {
+            cpu_seconds: cpu - std::mem::replace(&mut self.cpu_seconds, cpu),
+            bpf_seconds: own.bpf_seconds
+                - std::mem::replace(&mut self.bpf_seconds, own.bpf_seconds),
+            rss: own.usage.rss_bytes,
+            lost,
+            governed: own.governing.clone().filter(|status| status.level > 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::self_stats::{ProbeLoss, ProcessUsage};
+
+    /// Checks when it wants what: alone early, beside others with them, and each
+    /// time a profile shortly before.
+    #[test]
+    fn cadence() {
+        let seconds = |n| Duration::from_secs(n);
+        let wants = |interval, others| {
+            let wants = wants(interval, others);
+            let metrics = wants.metrics.expect("metrics").first;
+            (metrics, wants.profiles.expect("profiles").first)
+        };
+        assert_eq!(wants(seconds(10), false), (seconds(5), seconds(4)));
+        assert_eq!(wants(seconds(10), true), (seconds(10), seconds(9)));
+        let short = wants(seconds(1), false);
+        assert_eq!(short, (seconds(1), Duration::from_millis(750)));
+    }
+
+    /// Checks that cost and losses are the interval's, that starting up is no
+    /// interval's cost, and that quiet losses aren't shown.
+    #[test]
+    fn own_cost_of_an_interval() {
+        let loss = |cause: &str, count, quiet| ProbeLoss {
+            probe: "tcp".to_owned(),
+            cause: cause.to_owned(),
+            count,
+            quiet,
+        };
+        let own = |cpu, bpf, lost| SelfStats {
+            usage: ProcessUsage {
+                rss_bytes: 7,
+                user_seconds: cpu,
+                system_seconds: 1.0,
+            },
+            bpf_seconds: bpf,
+            losses: vec![loss("ring_full", lost, false), loss("limited", lost, true)],
+            ..SelfStats::default()
+        };
+        let mut delta = OwnDelta::default();
+        delta.begin(&own(3.0, 0.5, 0));
+        let first = delta.next(&own(3.5, 0.75, 2));
+        assert_eq!((first.cpu_seconds, first.bpf_seconds), (0.5, 0.25));
+        assert_eq!(first.lost, [("ring_full".to_owned(), 2)]);
+        let second = delta.next(&own(3.5, 1.0, 2));
+        assert_eq!((second.cpu_seconds, second.bpf_seconds), (0.0, 0.25));
+        assert!(second.lost.is_empty() && second.rss == 7);
+    }
+
+    /// Checks that profiles add up until they are shown, and that the last ones
+    /// stay until there are newer ones.
+    #[test]
+    fn recent_profiles() {
+        let mut recent = Recent::<Vec<u32>>::default();
+        recent.next().push(1);
+        recent.next().push(2);
+        assert_eq!(recent.show(), &[1, 2]);
+        assert_eq!(recent.show(), &[1, 2]);
+        recent.next().push(3);
+        assert_eq!(recent.show(), &[3]);
+    }
+}
