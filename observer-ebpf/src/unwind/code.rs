@@ -126,19 +126,13 @@ fn returns(text: u64) -> bool {
 #[inline(always)]
 fn frame_ahead(text: u64, pc: u64, machine: &mut Memory<'_>) -> bool {
     let mut words = u128::from(text) | u128::from(machine.read(pc + 8).unwrap_or(0)) << 64;
-    for _ in 0..11 {
+    for _ in 0..13 {
         if words as u32 == instruction::SET_UP {
             return true;
         }
         words >>= 8;
     }
-    // Five of these bytes are left.
-    words |= u128::from(machine.read(pc + 16).unwrap_or(0)) << 40;
-    for _ in 11..15 {
-        if words as u32 == instruction::SET_UP {
-            return true;
-        }
-        words >>= 8;
-    }
-    false
+    // Only the beginning of what is there: another read would say little more.
+    let rest = words as u32;
+    rest == instruction::SET_UP & 0xff_ffff || rest >> 8 == instruction::SET_UP & 0xffff
 }
