@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Usage: `busy SECONDS`, by its own CPU clock. `spin_one` to `spin_five` do
+use crate::chain::source;
+
+/// Usage: `busy SECONDS`, by its own CPU clock, but not for ever (`programs/clock.h`).
+/// `spin_one` to `spin_five` do
 /// 8, 11, 17, 26 and 38 parts of the work; all have frame pointers.
 const SOURCE: &str = r"
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
+#include <clock.h>
 
 static volatile uint64_t sink;
 
@@ -27,14 +30,9 @@ __attribute__((noinline)) void work(void) {
     sink++;
 }
 
-static double used(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
 int main(int count, char **arguments) {
     double seconds = count > 1 ? atof(arguments[1]) : 1;
+    end_by(seconds);
     while (used() < seconds) work();
     return 0;
 }
@@ -55,13 +53,14 @@ pub const FUNCTIONS: [&str; 5] = [
 /// # Panics
 /// When it can't be compiled.
 pub fn compile(folder: &Path, name: &str) -> PathBuf {
-    let source = folder.join(format!("{name}.c"));
+    let text = folder.join(format!("{name}.c"));
     let program = folder.join(name);
-    std::fs::write(&source, SOURCE).expect("written");
+    std::fs::write(&text, SOURCE).expect("written");
     let mut compiler = Command::new("cc");
     // Optimized leaf functions have no frame, whatever else is asked for.
-    compiler.args(["-O0", "-g", "-fno-omit-frame-pointer", "-o"]);
-    let output = compiler.arg(&program).arg(&source).output().expect("cc");
+    compiler.args(["-O0", "-g", "-fno-omit-frame-pointer", "-I"]);
+    compiler.arg(source("clock.h").with_file_name("")).arg("-o");
+    let output = compiler.arg(&program).arg(&text).output().expect("cc");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cc: {errors}");
     program

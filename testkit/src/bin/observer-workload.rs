@@ -8,6 +8,8 @@
 //! - `spin=MS`: MS milliseconds of CPU time
 //! - `spawn=N:CALLS:MS`: N child processes, at most 50 at once, that make
 //!   CALLS getppid calls and live for MS milliseconds
+//!
+//! However slow the machine is, it ends after ten minutes: by SIGALRM.
 
 use std::ffi::CString;
 use std::io::{Read, Write};
@@ -18,10 +20,14 @@ use anyhow::{Context, Result, bail};
 use nix::sys::wait::wait;
 use nix::unistd::{ForkResult, fork};
 
+/// Seconds after which it ends in any case.
+const LONGEST: libc::c_uint = 600;
+
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let name = args.next().context("usage: observer-workload NAME STEP…")?;
     nix::sys::prctl::set_name(&CString::new(name)?)?;
+    nix::unistd::alarm::set(LONGEST);
     for step in args {
         let (what, numbers) = step.split_once('=').context("a step is WHAT=N")?;
         let numbers = numbers

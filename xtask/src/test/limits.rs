@@ -17,7 +17,7 @@ const LONGER: &[(&str, &str, u64)] = &[
 ];
 
 /// A whole binary of unit tests, or all of a package's examples in comments.
-pub const UNIT: Duration = Duration::from_secs(600);
+pub const UNIT: Duration = Duration::from_secs(1200);
 
 /// Listing the tests of a binary.
 pub const LIST: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::waiting;
@@ -118,10 +118,19 @@ impl Drop for Runner {
     }
 }
 
-/// Waits for a process, until the limit.
+/// Waits for a process, until the limit; orphans that became ours meanwhile are
+/// let go as soon as they have ended, as init would.
 fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let begin = Instant::now();
+    let own = Pid::from_raw(child.id().try_into().context("a process id")?);
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
+        while let Some(ended) = waitid(Id::All, peek)?.pid() {
+            if ended == own {
+                break;
+            }
+            waitpid(ended, Some(WaitPidFlag::WNOHANG))?;
+        }
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -244,6 +253,16 @@ mod tests {
         assert!(ended.status.is_none() && begin.elapsed() < limit);
         assert!(ended.output.contains("sleep"), "{}", ended.output);
         assert_eq!(ended.left.len(), 2, "{:?}", ended.left);
+
+        // An orphan is gone when it has ended.
+        let orphan =
+            "(sleep 0.1 & echo $!) > orphan; while [ -d /proc/$(cat orphan) ]; do sleep 0.1; done";
+        let mut orphaned = shell(orphan);
+        let folder = std::env::temp_dir().join("observer-xtask-tests");
+        let ended = runner
+            .run(orphaned.current_dir(folder), limit)
+            .expect("sh runs");
+        assert!(ended.success(), "{ended:?}");
 
         let ended = runner.run(&mut shell("setsid sleep 1236 & exit 0"), limit);
         let ended = ended.expect("sh runs");
