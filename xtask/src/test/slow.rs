@@ -12,6 +12,8 @@ const PERIOD: u64 = 100_000;
 
 /// The options that make the machine slow.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
+// Its name would be that of the options it is part of.
+#[group(skip)]
 pub struct Options {
     /// Take one CPU away by a busy loop.
     #[arg(long)]
