@@ -37,6 +37,10 @@ macro_rules! flag {
 
 /// A request is made of its first bio, by whoever wants something. Where the
 /// kernel has no such tracepoint (before 6.5), it is inserted into a queue.
+///
+/// `block_io_start(struct request *rq)`
+/// (include/trace/events/block.h). Since 6.5. Before, `block_rq_insert` with the same; before 5.11 that has
+/// `struct request_queue *q` first.
 #[btf_tracepoint(function = "block_io_start")]
 pub fn block_start(ctx: BtfTracePointContext) -> i32 {
     // Before 5.11 the queue came first; `block_io_start` is younger.
@@ -54,6 +58,9 @@ pub fn block_start(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// The driver takes a request.
+///
+/// `block_rq_issue(struct request *rq)`
+/// (include/trace/events/block.h). All kernels; before 5.11 with `struct request_queue *q` first.
 #[btf_tracepoint(function = "block_rq_issue")]
 pub fn block_issue(ctx: BtfTracePointContext) -> i32 {
     // Before 5.11 the queue came first.
@@ -87,6 +94,9 @@ pub fn block_issue(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// Some or all bytes of a request are done.
+///
+/// `block_rq_complete(struct request *rq, blk_status_t error, unsigned int nr_bytes)`
+/// (include/trace/events/block.h). All kernels; before 5.17 `int error`.
 #[btf_tracepoint(function = "block_rq_complete")]
 pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
     let request: *const u8 = ctx.arg(0);
@@ -129,6 +139,9 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
 /// missed: the kernel doesn't run a program within itself, so when an
 /// interrupt completes a request in the middle of [`block_complete`], that one
 /// isn't seen there.
+///
+/// `block_io_done(struct request *rq)`
+/// (include/trace/events/block.h). Since 6.5.
 #[btf_tracepoint(function = "block_io_done")]
 pub fn block_done(ctx: BtfTracePointContext) -> i32 {
     let request: *const u8 = ctx.arg(0);

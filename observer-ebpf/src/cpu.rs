@@ -8,14 +8,15 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use observer_common::cpu::{SampleKey, kind};
+use observer_common::requests::request;
 use observer_common::slot::NO_SYSCALL;
 use observer_common::workload::{KERNEL_THREAD, TRACED, Workload};
 
 use crate::identity::look_up;
 use crate::kernel::current;
-use crate::requests;
+use crate::scratch::{Context, scratch_of};
 use crate::slot::slot;
-use crate::stack::{Context, capture, count, scratch_of};
+use crate::stack::{capture, count};
 
 /// Workload and flags of the current thread, and the request that it serves.
 #[inline(always)]
@@ -27,7 +28,7 @@ fn who(task: *const u8) -> (Workload, u64) {
             id: slot.workload,
             flags: slot.flags,
         };
-        return (workload, requests::followed(slot.request));
+        return (workload, request::followed(slot.request));
     }
     (look_up(task), 0)
 }

@@ -88,6 +88,9 @@ fn peek(address: u64, offset: u32) -> Option<u64> {
 }
 
 /// A page of a file becomes dirty.
+///
+/// `writeback_dirty_folio(struct folio *folio, struct address_space *mapping)`
+/// (include/trace/events/writeback.h). Since 5.18. Before, `writeback_dirty_page` with `struct page *page` first.
 #[btf_tracepoint(function = "writeback_dirty_folio")]
 pub fn block_dirty(ctx: BtfTracePointContext) -> i32 {
     let mapping = ctx.arg::<u64>(1);

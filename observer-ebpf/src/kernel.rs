@@ -7,6 +7,7 @@ use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use observer_common::config::Config;
 use observer_common::offsets::{MISSING, Offsets};
 use observer_common::plain::zeroed;
+use observer_common::requests::SYSCALLS;
 
 /// Filled in by the daemon before the load and frozen then: to the verifier
 /// every field is a known number, so it removes what a setting turns off and
@@ -80,6 +81,20 @@ pub(crate) use {diagnostic, offset, read, setting};
 pub unsafe fn read_at<T: Copy>(pointer: *const u8, offset: u32) -> T {
     // SAFETY: the verifier checks the access.
     unsafe { read_volatile(pointer.add(offset as usize).cast::<T>()) }
+}
+
+/// What is known of a system call: where it has its bytes
+/// ([`observer_common::requests::Shape`]), and what it may wait for.
+#[inline(always)]
+pub fn syscall_class(syscall: u32) -> u8 {
+    if syscall as usize >= SYSCALLS {
+        return 0;
+    }
+    // SAFETY: within the table; volatile because the loader patches it.
+    unsafe {
+        let table = core::ptr::addr_of!((*config()).syscalls).cast::<u8>();
+        core::ptr::read_volatile(table.add(syscall as usize & (SYSCALLS - 1)))
+    }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

@@ -4,6 +4,8 @@ use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::{LOSSES, Loss};
 
+use crate::atomic::add;
+
 #[btf_map]
 static LOSS: PerCpuArray<u64, { LOSSES as usize }> = PerCpuArray::new();
 
@@ -20,7 +22,7 @@ pub fn lost(cause: Loss) {
 #[inline(never)]
 extern "C" fn loss_count(cause: u32) -> u32 {
     if let Some(count) = LOSS.get_ptr_mut(cause) {
-        crate::tally::add(count, 1);
+        add(count, 1);
     }
     0
 }

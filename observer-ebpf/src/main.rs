@@ -6,9 +6,11 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod atomic;
 mod block;
 mod cpu;
 mod dirty;
+mod hooks;
 mod identity;
 mod kernel;
 mod knobs;
@@ -16,12 +18,14 @@ mod loss;
 mod offcpu;
 mod requests;
 mod sched;
+mod scratch;
 mod slot;
+mod socket;
 mod stack;
-mod storage;
 mod syscalls;
 mod tally;
 mod tcp;
+mod thread;
 mod unwind;
 
 #[panic_handler]

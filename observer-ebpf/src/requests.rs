@@ -8,9 +8,11 @@
 mod capture;
 mod clock;
 mod connection;
+mod recognise;
 mod record;
 mod serve;
 mod share;
+mod sniff;
 mod socket;
 mod tls;
 
@@ -18,34 +20,28 @@ use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
-use observer_common::requests::{
-    Connection, Protocol, SNIFFED, Sniffed, direction, flag, protocol_state, role, sniff,
-};
+use observer_common::requests::{Connection, direction, protocol_state, role};
 use observer_common::slot::{NO_SYSCALL, Slot};
 use observer_common::tcp::state as tcp_state;
+use observer_common::workload::TRACED;
 
 use self::capture::Source;
-use self::connection::{Kind, kind_of};
+use self::connection::turned;
+use self::recognise::recognise;
 use self::record::Told;
 use self::share::Next;
-use self::socket::{Found, Socket, Trusted};
-use crate::identity::here;
+use self::socket::{Found, Kind, Socket, Trusted, kind_of};
+use crate::identity::anyone_here;
 use crate::kernel::{current, now, setting};
 use crate::loss::lost;
-use crate::slot::{slot, thread};
+use crate::slot::slot;
+use crate::thread::thread;
 
 pub use self::clock::{goes_off, is_back};
-pub use self::serve::{followed, hand_over};
+pub use self::serve::hand_over;
 
 /// `MSG_PEEK` of include/linux/socket.h: the bytes will be read again.
 const MSG_PEEK: u32 = 2;
-
-/// Messages of a connection that are looked at before it is left alone.
-const TRIES: u8 = 12;
-
-/// TLS's record types handshake and application data (RFC 8446, 5.1).
-const TLS_HANDSHAKE: u8 = 22;
-const TLS_DATA: u8 = 23;
 
 /// 1 = all programs are attached. Before, a request might be seen without its
 /// answer, which would be taken for that of the next.
@@ -58,17 +54,21 @@ pub fn is_on() -> bool {
     REQUESTS_ON.get(0).copied().unwrap_or(0) != 0
 }
 
+/// `sock_send_length(struct sock *sk, int ret, int flags)`
+/// (include/trace/events/sock.h). Since 6.3.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
     let sent: i32 = ctx.arg(1);
     if sent > 0 && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        happened(sk, sent as u32, direction::SENT);
+        happened(sk, sent as u32, direction::SENT, anyone_here);
     }
     0
 }
 
+/// `sock_recv_length(struct sock *sk, int ret, int flags)`
+/// (include/trace/events/sock.h). Since 6.3.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
     let received: i32 = ctx.arg(1);
@@ -76,15 +76,21 @@ pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
     if received > 0 && !peeked && setting!(by_descriptor) == 0 {
         // SAFETY: a tracepoint's argument is trusted.
         let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        happened(sk, received as u32, direction::RECEIVED);
+        happened(sk, received as u32, direction::RECEIVED, anyone_here);
     }
     0
 }
 
-/// The current thread sent or received something. Sockets that are left alone
-/// are looked for before all else, since most may be such.
+/// The current thread, whose slot `find` finds, sent or received something.
+/// Sockets that are left alone are looked for before all else, since most may
+/// be such.
 #[inline(always)]
-fn happened(sk: impl Socket, length: u32, way: u8) {
+fn happened(
+    sk: impl Socket,
+    length: u32,
+    way: u8,
+    find: impl Fn() -> Option<&'static mut Slot> + Copy,
+) {
     if !is_on() {
         return;
     }
@@ -98,11 +104,13 @@ fn happened(sk: impl Socket, length: u32, way: u8) {
     }
     let mut known = known;
     if let Some(connection) = &mut known
-        && share::passes_by(connection, way)
+        && share::passes_by(connection, way, find)
     {
         return;
     }
-    let Some(slot) = here() else { return };
+    let Some(slot) = find().filter(|slot| slot.flags & TRACED != 0) else {
+        return;
+    };
     let connection = match known {
         Some(connection) => connection,
         None => match sk.state(true) {
@@ -114,19 +122,32 @@ fn happened(sk: impl Socket, length: u32, way: u8) {
 }
 
 /// The current thread's system call ends, which may have been on a socket: for
-/// kernels without the tracepoints above.
+/// kernels without the tracepoints above. The slot is that thread's.
 #[inline(always)]
-pub fn returned(slot: &Slot, result: i64) {
-    if setting!(by_descriptor) == 0 || result <= 0 || result > i64::from(u32::MAX) {
-        return;
+pub fn returned(result: i64) {
+    if setting!(by_descriptor) != 0 && result > 0 && result <= i64::from(u32::MAX) {
+        requests_returned(result as u32);
     }
-    let Some(call) = capture::Call::of(slot) else {
-        return;
+}
+
+/// See [`returned`].
+///
+/// Global to the verifier, which therefore checks it once, and so that its stack
+/// doesn't add to that of what else is done at a call's end.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn requests_returned(result: u32) -> u32 {
+    if setting!(by_descriptor) == 0 {
+        return 0;
+    }
+    let Some(call) = slot().and_then(|slot| capture::Call::of(slot)) else {
+        return 0;
     };
     let Some(sk) = Found::behind(call.descriptor) else {
-        return;
+        return 0;
     };
-    happened(sk, call.bytes(result as u32), call.way);
+    happened(sk, call.bytes(result), call.way, slot);
+    0
 }
 
 #[inline(always)]
@@ -234,127 +255,8 @@ fn retransmits(connection: &mut Connection, sk: impl Socket, kind: Kind, way: u8
     connection.retransmits
 }
 
-/// Notes which way the bytes went; true if that is another than before.
-#[inline(always)]
-fn turned(connection: &mut Connection, way: u8) -> bool {
-    let turned = connection.direction != way + 1;
-    connection.direction = way + 1;
-    if turned {
-        connection.flags |= flag::TURN;
-        connection.turns = connection.turns.wrapping_add(1);
-        connection.head = 0;
-    } else {
-        connection.flags &= !flag::TURN;
-    }
-    turned
-}
-
-/// Looks at a message's first bytes; true if they tell what the connection is.
-#[inline(always)]
-fn recognise(
-    context: u32,
-    connection: &mut Connection,
-    source: &Source,
-    datagram: bool,
-    way: u8,
-    length: u32,
-) -> bool {
-    let seen = look(context, source, datagram, length);
-    let Some(seen) = seen else {
-        connection.tries += 1;
-        if connection.tries > TRIES {
-            connection.protocol = protocol_state::IGNORED;
-        }
-        return false;
-    };
-    recognised(connection, seen, way);
-    true
-}
-
-/// What a message looks like.
-#[derive(Clone, Copy)]
-enum Look {
-    /// It begins like one of this protocol.
-    Protocol(Sniffed),
-    /// It is a record of TLS.
-    Tls,
-}
-
-#[inline(always)]
-fn look(context: u32, source: &Source, datagram: bool, length: u32) -> Option<Look> {
-    let captured = capture::copy(context, source, length, SNIFFED as u32);
-    let seen = requests_sniff(context, captured, length, datagram as u32);
-    if seen == TLS_SEEN {
-        return Some(Look::Tls);
-    }
-    let protocol = Protocol::from_number(seen as u8)?;
-    if setting!(protocols) & (1 << (protocol as u32)) == 0 {
-        return None;
-    }
-    Some(Look::Protocol(Sniffed {
-        protocol,
-        request: seen & REQUEST_SEEN != 0,
-    }))
-}
-
-/// [`requests_sniff`]: added to the number of the protocol.
-const REQUEST_SEEN: u32 = 0x100;
-/// [`requests_sniff`]: a record of TLS.
-const TLS_SEEN: u32 = 0x200;
-
-/// What the first bytes of the scratch look like; 0 = nothing that is known.
-///
-/// Global to the verifier, which therefore checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn requests_sniff(context: u32, captured: u32, length: u32, datagram: u32) -> u32 {
-    let Some(scratch) = record::scratch(context) else {
-        return 0;
-    };
-    // SAFETY: as in `transferred`.
-    let scratch = unsafe { &*scratch };
-    let mut first = [0u8; SNIFFED];
-    for (i, byte) in first.iter_mut().enumerate() {
-        if (i as u32) < captured {
-            *byte = scratch.data[i];
-        }
-    }
-    let datagram = datagram != 0;
-    if !datagram && matches!(first[0], TLS_HANDSHAKE | TLS_DATA) && first[1] == 3 && first[2] <= 4 {
-        return TLS_SEEN;
-    }
-    match sniff(&first, length, datagram) {
-        Some(seen) if seen.request => seen.protocol as u32 | REQUEST_SEEN,
-        Some(seen) => seen.protocol as u32,
-        None => 0,
-    }
-}
-
-#[inline(always)]
-fn recognised(connection: &mut Connection, seen: Look, way: u8) {
-    let Look::Protocol(seen) = seen else {
-        connection.protocol = protocol_state::TLS_RECORDS;
-        return;
-    };
-    connection.protocol = seen.protocol as u8;
-    connection.role = if seen.request == (way == direction::RECEIVED) {
-        role::SERVER
-    } else {
-        role::CLIENT
-    };
-    if matches!(seen.protocol, Protocol::Dns) && connection.role == role::SERVER {
-        // Name servers answer many from one socket.
-        connection.protocol = protocol_state::IGNORED;
-        return;
-    }
-    if connection.tries != 0 || !seen.request {
-        connection.flags |= flag::MIDSTREAM;
-    }
-    if connection.id == 0 {
-        connection.id = record::number();
-    }
-}
-
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
+/// (include/trace/events/sock.h). All kernels.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn requests_state(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's argument is trusted.
@@ -368,11 +270,22 @@ pub fn requests_state(ctx: BtfTracePointContext) -> i32 {
             // One that is shut down may still be answered.
             let shut_down = slot().is_some_and(|slot| slot.syscall == setting!(shutdown));
             if !shut_down {
-                connection::ends(sk);
+                ends(sk);
             }
         }
-        (_, tcp_state::CLOSE) => connection::ends(sk),
+        (_, tcp_state::CLOSE) => ends(sk),
         _ => {}
     }
     0
+}
+
+/// A connection ends.
+#[inline(always)]
+fn ends(sk: Trusted) {
+    let Some(connection) = connection::ends(sk) else {
+        return;
+    };
+    if connection.protocol == protocol_state::TLS_RECORDS {
+        tls::forget(connection.id);
+    }
 }

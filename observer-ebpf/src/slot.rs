@@ -1,42 +1,14 @@
-//! The slot of this CPU and the state of a thread.
+//! The slot of this CPU: its current thread.
 
-use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type};
 use aya_ebpf::btf_maps::PerCpuArray;
-use aya_ebpf::helpers::generated::{bpf_task_storage_delete, bpf_task_storage_get};
 use aya_ebpf::macros::btf_map;
-use observer_common::slot::{Slot, ThreadState};
+use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
-/// Task storage, which aya-ebpf doesn't have: the layout is that of its
-/// `InodeStorage`, the BTF that libbpf-style loaders expect.
-#[repr(C)]
-pub struct TaskStorage<T> {
-    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
-}
-
-// SAFETY: the fields are placeholders that only the loader reads.
-unsafe impl<T> Sync for TaskStorage<T> {}
-
-impl<T> TaskStorage<T> {
-    const fn new() -> Self {
-        Self {
-            r#type: core::ptr::null(),
-            key: core::ptr::null(),
-            value: core::ptr::null(),
-            max_entries: core::ptr::null(),
-            map_flags: core::ptr::null(),
-        }
-    }
-}
+use crate::kernel::{now, read};
+use crate::thread::label_of;
 
 #[btf_map]
 static SLOT: PerCpuArray<Slot, 1> = PerCpuArray::new();
-
-#[btf_map]
-static THREADS: TaskStorage<ThreadState> = TaskStorage::new();
 
 /// This CPU's slot.
 #[inline(always)]
@@ -46,42 +18,48 @@ pub fn slot() -> Option<&'static mut Slot> {
     SLOT.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
 }
 
-/// The state of `task`, made (zeroed) if `create`; null if it has none.
-///
-/// # Safety
-///
-/// `task` must be a task pointer that the verifier trusts.
+/// The slot's thread begins a syscall.
 #[inline(always)]
-pub unsafe fn thread(task: *const u8, create: bool) -> *mut ThreadState {
-    let flags = if create {
-        BPF_LOCAL_STORAGE_GET_F_CREATE as u64
-    } else {
-        0
-    };
-    // SAFETY: the caller's promise; a null value means zeroes.
-    unsafe {
-        bpf_task_storage_get(
-            (&raw const THREADS).cast_mut().cast(),
-            task.cast_mut().cast(),
-            core::ptr::null_mut(),
-            flags,
-        )
-    }
-    .cast()
+pub fn begin_call(slot: &mut Slot, registers: *const u8, number: u64) {
+    slot.syscall = label_of(registers, number);
+    slot.calls = slot.calls.wrapping_add(1);
+    slot.syscall_start = now();
 }
 
-/// Drops the state of `task`.
-///
-/// # Safety
-///
-/// `task` must be a task pointer that the verifier trusts.
+/// From now on nobody is known to run here.
 #[inline(always)]
-pub unsafe fn forget(task: *const u8) {
-    // SAFETY: the caller's promise. A task without state has none to lose.
-    unsafe {
-        bpf_task_storage_delete(
-            (&raw const THREADS).cast_mut().cast(),
-            task.cast_mut().cast(),
-        )
-    };
+pub fn empty(slot: &mut Slot) {
+    slot.task = 0;
+    slot.registers = 0;
+}
+
+/// Saves what the slot's thread is doing, when it leaves the slot.
+#[inline(always)]
+pub fn park(slot: &Slot, state: &mut ThreadState) {
+    state.syscall = slot.syscall;
+    state.syscall_start = slot.syscall_start;
+    state.syscall_workload = slot.syscall_workload;
+    state.request = slot.request;
+    state.calls = slot.calls;
+    state.registers = slot.registers;
+}
+
+/// Fills the slot with a thread.
+#[inline(always)]
+pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState) {
+    slot.tid = read!(task, task_pid, u32);
+    slot.tgid = read!(task, task_tgid, u32);
+    slot.workload = state.workload;
+    slot.flags = state.flags;
+    slot.syscall = state.syscall;
+    slot.syscall_start = state.syscall_start;
+    slot.syscall_workload = state.syscall_workload;
+    slot.request = state.request;
+    slot.calls = state.calls;
+    slot.registers = state.registers;
+    // If the next switch goes unseen, no old syscall may come back.
+    state.syscall = NO_SYSCALL;
+    // Last, for the sampler, whose interrupt may come in between.
+    // SAFETY: the slot is a map value.
+    unsafe { core::ptr::write_volatile(&raw mut slot.task, task as u64) };
 }

@@ -1,7 +1,7 @@
 //! Stacks: captured, counted by what they are, and told of once.
 
 use aya_ebpf::bindings::{BPF_F_USER_STACK, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
 use observer_common::cpu::{
@@ -11,10 +11,11 @@ use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
 use observer_common::unwind::Outcome;
 
+use crate::atomic::add;
 use crate::kernel::{offset, read};
 use crate::loss::lost;
-use crate::tally::add;
-use crate::unwind::{Walk, walk};
+use crate::scratch::{Context, FRAMES, Scratch, iterator_scratch, scratch_of};
+use crate::unwind::walk;
 
 /// Counts of the even and the odd epochs.
 #[btf_map]
@@ -27,42 +28,6 @@ static SAMPLE_EPOCH: Array<u32, 1> = Array::new();
 #[btf_map]
 static STACK_RING: RingBuf<StackHeader, { STACK_RING_BYTES as usize }> = RingBuf::new();
 
-/// Room for frames: more than there can be, and a power of two, so that the
-/// verifier sees that every length fits.
-pub const FRAMES: usize = 2 * (MAX_FRAMES + 1);
-
-/// A stack in the making: a record to be, and the state of the walk.
-#[repr(C)]
-pub struct Scratch {
-    /// The record's header.
-    pub header: StackHeader,
-    /// Kernel frames, then user frames, leaf first.
-    pub frames: [u64; FRAMES],
-    /// The walk of the user part.
-    pub walk: Walk,
-}
-
-/// Who is at work: a timer's interrupt may come while a tracepoint's program
-/// walks a stack on the same CPU, so each has a scratch of its own.
-#[derive(Clone, Copy)]
-pub enum Context {
-    /// The sampler.
-    Interrupt = 0,
-    /// The current thread at a tracepoint, or on its way off the CPU.
-    Thread = 1,
-    /// The iterator that looks at other threads. It may sleep and be moved to
-    /// another CPU meanwhile, so its scratch belongs to none.
-    Iterator = 2,
-}
-/// How many of them belong to a CPU; a power of two.
-pub const CONTEXTS: usize = 2;
-
-#[btf_map]
-static STACK_SCRATCH: PerCpuArray<Scratch, CONTEXTS> = PerCpuArray::new();
-
-#[btf_map]
-static ITERATOR_SCRATCH: Array<Scratch, 1> = Array::new();
-
 /// Bytes that one half of a stack may take.
 const HALF_BYTES: u32 = (MAX_FRAMES * 8) as u32;
 
@@ -71,18 +36,6 @@ const FORCE_WAKEUP: u64 = 2;
 const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_AVAIL_DATA`: how much waits to be read.
 const AVAILABLE_DATA: u64 = 0;
-
-/// The scratch of [`Context::Iterator`].
-#[inline(always)]
-pub fn iterator_scratch() -> Option<*mut Scratch> {
-    ITERATOR_SCRATCH.get_ptr_mut(0)
-}
-
-/// The scratch of another [`Context`] by its number.
-#[inline(always)]
-pub fn scratch_of(context: u32) -> Option<*mut Scratch> {
-    STACK_SCRATCH.get_ptr_mut(context & (CONTEXTS as u32 - 1))
-}
 
 /// What was captured.
 #[derive(Clone, Copy)]

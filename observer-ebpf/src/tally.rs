@@ -16,6 +16,7 @@ use observer_common::tally::{
 };
 use observer_common::workload::OTHER;
 
+use crate::atomic::add;
 use crate::kernel::now;
 use crate::loss::lost;
 
@@ -44,52 +45,6 @@ static COUNTER_FREE: Queue<u32, { COUNTER_CELLS as usize }> = Queue::new();
 static COUNTER_RESERVE: Queue<u32, { RESERVED_CELLS as usize }> = Queue::new();
 #[btf_map]
 static COUNTER_CACHE: PerCpuArray<Cache, 1> = PerCpuArray::new();
-
-/// Adds atomically. A cell belongs to one CPU, but between load and store a
-/// softirq may hit it.
-#[inline(always)]
-pub fn add(to: *mut u64, value: u64) {
-    // SAFETY: callers pass a pointer into a map value. `core` has no atomic
-    // read-modify-write for BPF, the machine does.
-    unsafe {
-        core::arch::asm!(
-            "lock *(u64 *)({to} + 0) += {value}",
-            to = in(reg) to,
-            value = in(reg) value,
-        );
-    }
-}
-
-/// Puts a value in the place of another, atomically; returns that.
-#[inline(always)]
-pub fn swap(at: *mut u64, value: u64) -> u64 {
-    let mut value = value;
-    // SAFETY: as in `add`.
-    unsafe {
-        core::arch::asm!(
-            "{value} = xchg_64({at} + 0, {value})",
-            at = in(reg) at,
-            value = inout(reg) value,
-        );
-    }
-    value
-}
-
-/// The same if the old value is `expected`; returns the old value.
-#[inline(always)]
-pub fn compare_and_swap(at: *mut u64, expected: u64, value: u64) -> u64 {
-    let found;
-    // SAFETY: as in `add`.
-    unsafe {
-        core::arch::asm!(
-            "r0 = cmpxchg_64({at} + 0, r0, {value})",
-            at = in(reg) at,
-            value = in(reg) value,
-            inout("r0") expected => found,
-        );
-    }
-    found
-}
 
 /// Adds without a lock.
 #[inline(always)]

@@ -22,9 +22,9 @@ use observer_common::workload::OTHER;
 pub use self::connect::connect_returned;
 
 use self::account::{count_segments, ended, established, remember, report};
-pub use self::socket::tcp_socket;
 use self::socket::{adopt, connection, family};
 use crate::kernel::{now, offset, read, setting};
+use crate::socket::tcp_socket;
 use crate::tally;
 
 /// `TCP_CA_Recovery` and `TCP_CA_Loss` of include/uapi/linux/tcp.h.
@@ -79,6 +79,8 @@ fn make_up(connection: &mut Connection, tcp: *const u8, was: u8) {
     }
 }
 
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
+/// (include/trace/events/sock.h). All kernels.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
     let (was, is) = (ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
@@ -149,6 +151,9 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// The last sign of a socket.
+///
+/// `tcp_destroy_sock(struct sock *sk)`
+/// (include/trace/events/tcp.h). All kernels.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tcp_destroy(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's argument is trusted.
@@ -186,6 +191,9 @@ fn cause(tcp: *const u8) -> Retransmit {
 
 /// Fires once per attempt, which may send several segments: how many is in the
 /// socket's own count.
+///
+/// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)`
+/// (include/trace/events/tcp.h). All kernels; `int err` follows where it is newer (6.18 has it).
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 pub fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's argument is trusted.
@@ -212,6 +220,9 @@ pub fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// One segment each; sent by the listener, or by a Fast Open child.
+///
+/// `tcp_retransmit_synack(const struct sock *sk, const struct request_sock *req)`
+/// (include/trace/events/tcp.h). All kernels.
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 pub fn tcp_synack(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's argument is trusted.
@@ -239,6 +250,8 @@ pub fn tcp_synack(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// `tcp_receive_reset(struct sock *sk)`
+/// (include/trace/events/tcp.h). All kernels.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tcp_reset_in(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's argument is trusted.
@@ -246,6 +259,8 @@ pub fn tcp_reset_in(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb)`
+/// (include/trace/events/tcp.h). All kernels; `const enum sk_rst_reason reason` follows since 6.10.
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn tcp_reset_out(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);

@@ -13,42 +13,20 @@ mod tables;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use observer_common::offsets::MISSING;
 use observer_common::unwind::{
-    MAX_USER_FRAMES, Mapping, Outcome, Process, Registers, Rule, SIGNAL, TABLE_ABSENT, TABLE_EMPTY,
+    MAX_USER_FRAMES, Mapping, Outcome, Registers, Rule, SIGNAL, TABLE_ABSENT, TABLE_EMPTY,
     TABLE_NONE, step,
 };
 
 use crate::kernel::{offset, read, registers};
-use crate::stack::{Context, FRAMES, Scratch};
+use crate::scratch::{Context, FRAMES, REGISTERS, Scratch, iterator_scratch, scratch_of};
 use code::without_table;
-use memory::{Memory, REGISTERS};
+use memory::Memory;
 pub use memory::{STACK_PAGE, STACK_PAGES, stack_copy, user_stack_pointer};
 use processes::{ask, process};
 use tables::{find_mapping, find_rule};
 
 /// Bytes of x86_64's `struct pt_regs` (arch/x86/include/asm/ptrace.h).
 const PT_REGS_BYTES: usize = 21 * 8;
-
-/// A walk under way.
-#[repr(C)]
-pub struct Walk {
-    at: Registers,
-    /// The mapping of the last frame.
-    mapping: Mapping,
-    /// Registers of the innermost frame, as they lie in `pt_regs`.
-    innermost: [u64; REGISTERS],
-    process: Process,
-    tgid: u32,
-    /// Frames found so far.
-    frames: u32,
-    /// Where in the scratch's frames the walk's own begin.
-    before: u32,
-    /// The program counter is where the frame is, not one behind a call.
-    exact: u32,
-    /// `at` belongs to the innermost frame.
-    is_innermost: u32,
-    /// Set when something was missing on the way, though the walk went on.
-    flaw: u32,
-}
 
 /// The 64-bit code segment of x86_64 is 0x33, the 32-bit one this.
 const USER32_CS: u64 = 0x23;
@@ -172,7 +150,7 @@ pub extern "C" fn unwind_frames_copied() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_step(context: u32) -> u32 {
-    match crate::stack::scratch_of(context) {
+    match scratch_of(context) {
         Some(scratch) => step_in(scratch, Some(context)),
         None => Outcome::BadFrame as u32,
     }
@@ -182,7 +160,7 @@ pub extern "C" fn unwind_step(context: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_step_copied() -> u32 {
-    match crate::stack::iterator_scratch() {
+    match iterator_scratch() {
         Some(scratch) => step_in(scratch, None),
         None => Outcome::BadFrame as u32,
     }

@@ -14,6 +14,12 @@ pub mod request {
     pub const NONE: u64 = 0;
     /// It serves one that isn't followed: nor are the calls made for it.
     pub const UNFOLLOWED: u64 = u64::MAX;
+
+    /// The number of a request, if it is followed; otherwise [`NONE`].
+    #[inline(always)]
+    pub const fn followed(number: u64) -> u64 {
+        if number == UNFOLLOWED { NONE } else { number }
+    }
 }
 
 /// What begins where the side that asks takes its turn.

@@ -6,8 +6,8 @@ use aya_ebpf::btf_maps::{Array, LruHashMap};
 use aya_ebpf::macros::btf_map;
 use observer_common::block::{Request, SETS, Set, WAYS, Way, set_of};
 
+use crate::atomic::{compare_and_swap, swap};
 use crate::kernel::offsets;
-use crate::tally::{compare_and_swap, swap};
 
 /// Mapped by the daemon, and so in whole pages: no way lies in two lines of the
 /// processor's cache.

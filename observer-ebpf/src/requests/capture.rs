@@ -3,14 +3,13 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use observer_common::offsets::MISSING;
-use observer_common::requests::{
-    CAPTURE_MAX, Connection, Protocol, SYSCALLS, Shape, direction, flag, role,
-};
+use observer_common::requests::{CAPTURE_MAX, Connection, Protocol, Shape, direction, flag, role};
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
 use super::record::{DATA, Scratch, scratch};
-use crate::kernel::{config, current, offset, read, registers, setting};
-use crate::syscalls::is_compat;
+use super::sniff::requests_sniff;
+use crate::kernel::{current, offset, read, registers, setting, syscall_class};
+use crate::thread::is_compat;
 
 /// Buffers of one call that are looked at.
 const BUFFERS: usize = 8;
@@ -37,19 +36,6 @@ const LFCR: u16 = u16::from_le_bytes(*b"\n\r");
 pub struct Source {
     shape: u32,
     address: u64,
-}
-
-/// What is known of a system call: [`Shape`] and what it may wait for.
-#[inline(always)]
-pub fn syscall_class(syscall: u32) -> u8 {
-    if syscall as usize >= SYSCALLS {
-        return 0;
-    }
-    // SAFETY: within the table; volatile because the loader patches it.
-    unsafe {
-        let table = core::ptr::addr_of!((*config()).syscalls).cast::<u8>();
-        core::ptr::read_volatile(table.add(syscall as usize & (SYSCALLS - 1)))
-    }
 }
 
 /// A system call on a descriptor that may be a socket's.
@@ -285,7 +271,7 @@ pub fn message(
         copy(context, source, length, CAPTURE_MAX - head)
     } else {
         let captured = copy(context, source, length, BODY);
-        let seen = super::requests_sniff(context, captured, length, 0);
+        let seen = requests_sniff(context, captured, length, 0);
         if seen as u8 != Protocol::Http1 as u8 {
             return captured;
         }

@@ -6,10 +6,8 @@ use observer_common::offsets::MISSING;
 use observer_common::requests::{Component, Connection, Serving, Wait, context, request, role};
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
-use super::capture::syscall_class;
-use super::serve::followed;
-use crate::kernel::{in_iowait, offset, read};
-use crate::sched::Grown;
+use crate::kernel::{in_iowait, offset, read, syscall_class};
+use crate::thread::Grown;
 
 /// What the syscall may wait for, as the number of a [`Wait`].
 #[inline(always)]
@@ -50,7 +48,9 @@ fn pass(serving: &mut Serving, now: u64, ran: u64) {
 /// serves. Whoever only asks needs none.
 #[inline(always)]
 pub fn is_kept(connection: &Connection, slot: &Slot, state: &ThreadState) -> bool {
-    connection.role == role::SERVER || state.serving.mark != 0 || followed(slot.request) != 0
+    connection.role == role::SERVER
+        || state.serving.mark != 0
+        || request::followed(slot.request) != 0
 }
 
 /// Brings the clock of the current thread up to `now`; from its first call on

@@ -1,48 +1,14 @@
 //! A connection: its state, kept with the socket, its ends, its end.
 
 use observer_common::offsets::MISSING;
-use observer_common::requests::{Closed, Connection, Opened, Tag, protocol_state, transport};
+use observer_common::requests::{Closed, Connection, Opened, Tag, flag, transport};
 
-use super::socket::{Socket, Trusted, field, peek};
-use super::{record, tls};
+use super::record;
+use super::socket::{AF_INET, Kind, Socket, Trusted, field, peek};
 use crate::kernel::{now, offset};
 
-/// `AF_UNIX`, `AF_INET`, `AF_INET6` of include/linux/socket.h.
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-/// `IPPROTO_TCP` and `IPPROTO_UDP` of include/uapi/linux/in.h.
-const TCP: u16 = 6;
-const UDP: u16 = 17;
-/// `SOCK_STREAM` of include/linux/net.h.
-const STREAM: u16 = 1;
 /// `::ffff:0:0/96`, the second half of the address but for the IPv4 part.
 const MAPPED: u32 = u32::from_be_bytes([0, 0, 0xff, 0xff]).to_be();
-
-/// Sockets that can carry requests.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// A Unix domain stream socket.
-    Unix,
-}
-
-/// Which kind of socket it is, if any of these.
-#[inline(always)]
-pub fn kind_of(sk: impl Socket) -> Option<Kind> {
-    match field!(sk, sock_family, u16) {
-        AF_INET | AF_INET6 => match field!(sk, sock_protocol, u16) {
-            TCP => Some(Kind::Tcp),
-            UDP => Some(Kind::Udp),
-            _ => None,
-        },
-        AF_UNIX if field!(sk, sock_type, u16) == STREAM => Some(Kind::Unix),
-        _ => None,
-    }
-}
 
 /// Says who is connected.
 #[inline(always)]
@@ -80,25 +46,21 @@ pub fn describe(opened: &mut Opened, sk: impl Socket, kind: Kind) {
     }
 }
 
-/// Tells of a connection's end, once.
+/// Tells of a connection's end, once; returns it if it just ended.
 #[inline(always)]
-pub fn ends(sk: Trusted) {
-    let Some(connection) = sk.state(false) else {
-        return;
-    };
+pub fn ends(sk: Trusted) -> Option<&'static Connection> {
+    let connection = sk.state(false)?;
     if connection.announced == 0 || connection.closed != 0 {
-        return;
+        return None;
     }
     connection.closed = 1;
-    if connection.protocol == protocol_state::TLS_RECORDS {
-        tls::forget(connection.id);
-    }
     record::closed(&Closed {
         tag: Tag::Closed as u32,
         error: field!(sk, sock_err, u32),
         connection: connection.id,
         at: now(),
     });
+    Some(connection)
 }
 
 /// A socket connects for a request, or for nobody's (0).
@@ -113,4 +75,19 @@ pub fn begin(sk: Trusted, request: u64) {
         connected: (request != 0) as u8,
         ..Connection::NEW
     };
+}
+
+/// Notes which way the bytes went; true if that is another than before.
+#[inline(always)]
+pub fn turned(connection: &mut Connection, way: u8) -> bool {
+    let turned = connection.direction != way + 1;
+    connection.direction = way + 1;
+    if turned {
+        connection.flags |= flag::TURN;
+        connection.turns = connection.turns.wrapping_add(1);
+        connection.head = 0;
+    } else {
+        connection.flags &= !flag::TURN;
+    }
+    turned
 }

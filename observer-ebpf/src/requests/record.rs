@@ -11,9 +11,9 @@ use observer_common::requests::{
 };
 use observer_common::slot::{Slot, ThreadState};
 
+use crate::atomic::compare_and_swap;
 use crate::kernel::setting;
 use crate::loss::lost;
-use crate::tally::compare_and_swap;
 
 /// Bytes of a scratch: twice what is captured, so that the verifier sees that
 /// every sum of a place and a length fits.

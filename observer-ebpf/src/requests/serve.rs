@@ -10,16 +10,6 @@ use super::{connection, record};
 use crate::kernel::{current, read, setting};
 use crate::slot::slot;
 
-/// The number of a request, if it is followed; otherwise 0.
-#[inline(always)]
-pub fn followed(number: u64) -> u64 {
-    if number == request::UNFOLLOWED {
-        request::NONE
-    } else {
-        number
-    }
-}
-
 /// Notes what a piece says of that; returns the request and how it is known.
 #[inline(always)]
 pub fn note(

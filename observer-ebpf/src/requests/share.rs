@@ -17,10 +17,8 @@ use observer_common::slot::Slot;
 use observer_common::tally::Kind as Tally;
 
 use super::capture::{self, Source};
-use super::connection::Kind;
-use super::socket::{Socket, peek};
-use super::turned;
-use crate::identity::anyone_here;
+use super::connection::turned;
+use super::socket::{Kind, Socket, peek};
 use crate::kernel::offset;
 use crate::knobs::knobs;
 use crate::tally;
@@ -57,9 +55,13 @@ fn overlaps(connection: &Connection) -> bool {
 }
 
 /// Handles a piece with which nothing can begin, of an exchange that isn't
-/// followed; false if it isn't one.
+/// followed; false if it isn't one. `find` finds the current thread's slot.
 #[inline(always)]
-pub fn passes_by(connection: &mut Connection, way: u8) -> bool {
+pub fn passes_by(
+    connection: &mut Connection,
+    way: u8,
+    find: impl Fn() -> Option<&'static mut Slot>,
+) -> bool {
     if connection.flags & flag::UNFOLLOWED == 0
         || connection.protocol >= protocol_state::TLS_RECORDS
     {
@@ -71,7 +73,7 @@ pub fn passes_by(connection: &mut Connection, way: u8) -> bool {
     }
     if turns {
         turned(connection, way);
-        if let Some(slot) = anyone_here() {
+        if let Some(slot) = find() {
             serves(connection, slot, way);
         }
     }

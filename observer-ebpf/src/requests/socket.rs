@@ -12,8 +12,7 @@ use observer_common::requests::{Connection, direction};
 
 use crate::kernel::{current, offset, read, read_at, setting};
 use crate::loss::lost;
-use crate::storage::{PLAIN, SocketStorage};
-use crate::tcp::tcp_socket;
+use crate::socket::{PLAIN, SocketStorage, tcp_socket};
 
 /// Stays with its socket: what a listener accepts begins anew.
 #[btf_map]
@@ -23,6 +22,40 @@ static REQUEST_SOCKETS: SocketStorage<Connection, PLAIN> = SocketStorage::new();
 /// pointer that the verifier trusts. The loader gives it a size where it is used.
 #[btf_map]
 static REQUEST_ADDRESSES: LruHashMap<u64, Connection, 1> = LruHashMap::new();
+
+/// `AF_UNIX`, `AF_INET`, `AF_INET6` of include/linux/socket.h.
+const AF_UNIX: u16 = 1;
+pub const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// `IPPROTO_TCP` and `IPPROTO_UDP` of include/uapi/linux/in.h.
+const TCP: u16 = 6;
+const UDP: u16 = 17;
+/// `SOCK_STREAM` of include/linux/net.h.
+const STREAM: u16 = 1;
+/// Sockets that can carry requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// A Unix domain stream socket.
+    Unix,
+}
+
+/// Which kind of socket it is, if any of these.
+#[inline(always)]
+pub fn kind_of(sk: impl Socket) -> Option<Kind> {
+    match field!(sk, sock_family, u16) {
+        AF_INET | AF_INET6 => match field!(sk, sock_protocol, u16) {
+            TCP => Some(Kind::Tcp),
+            UDP => Some(Kind::Udp),
+            _ => None,
+        },
+        AF_UNIX if field!(sk, sock_type, u16) == STREAM => Some(Kind::Unix),
+        _ => None,
+    }
+}
 
 /// What is asked of a socket.
 pub trait Socket: Copy {

@@ -8,122 +8,28 @@
 //! Programs on user functions may lose their CPU to another thread in the
 //! middle, which those on tracepoints don't.
 
-use aya_ebpf::btf_maps::LruHashMap;
+mod session;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::{btf_map, btf_tracepoint, uprobe, uretprobe};
+use aya_ebpf::macros::{btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
 use observer_common::loss::Loss;
 use observer_common::requests::{
-    Closed, Connection, Executed, Session, SessionKey, Tag, TlsCall, TlsSocket, direction, flag,
-    protocol_state,
+    Connection, Executed, SessionKey, Tag, TlsCall, direction, protocol_state,
 };
 use observer_common::slot::{Slot, ThreadState};
 
+pub use self::session::{begins, forget, is_handshake, used};
 use super::capture::{self, Source};
-use super::connection::{self, Kind};
-use super::record::{self, Scratch, Told};
+use super::connection::turned;
+use super::recognise::recognise;
+use super::record::{self, Told};
 use super::share::{self, Next};
-use super::socket::Socket;
-use super::{clock, is_on, recognise, serve, turned};
+use super::{clock, is_on, serve};
 use crate::identity::here;
 use crate::kernel::{self, current, now, read};
 use crate::loss::lost;
-use crate::slot::thread;
-
-/// Sessions and sockets remembered; then those used longest ago are forgotten,
-/// and are known again when they are used.
-const SESSIONS: usize = 16384;
-
-/// A handshake's record (RFC 8446, 5.1), of version 3.1 to 3.4: nothing that a
-/// followed protocol could send instead.
-const HANDSHAKE: u8 = 22;
-
-/// Sessions that are tied to a socket.
-#[btf_map]
-static TLS_SESSIONS: LruHashMap<SessionKey, Session, SESSIONS> = LruHashMap::new();
-
-/// By number: connections that carry TLS.
-#[btf_map]
-static TLS_SOCKETS: LruHashMap<u64, TlsSocket, SESSIONS> = LruHashMap::new();
-
-/// After so many doubts a session belongs to the other socket.
-const MAX_DOUBTS: u8 = 2;
-
-/// Whether the bytes of a recognised connection are the beginning of TLS.
-#[inline(always)]
-pub fn is_handshake(scratch: &Scratch, captured: u32) -> bool {
-    let first = &scratch.data;
-    captured >= 5 && first[0] == HANDSHAKE && first[1] == 3 && matches!(first[2], 1..=4)
-}
-
-/// The socket carries TLS from now on.
-#[inline(always)]
-pub fn begins(
-    scratch: &mut Scratch,
-    call: &mut TlsCall,
-    connection: &mut Connection,
-    sk: impl Socket,
-    kind: Kind,
-    way: u8,
-) {
-    if connection.announced != 0 {
-        // It began in plain text; what is inside of TLS begins anew.
-        record::closed(&Closed {
-            tag: Tag::Closed as u32,
-            error: 0,
-            connection: connection.id,
-            at: now(),
-        });
-        connection.announced = 0;
-        connection.number = 0;
-        connection.id = 0;
-    }
-    if connection.id == 0 {
-        connection.id = record::number();
-    }
-    let socket = &mut scratch.socket;
-    connection::describe(&mut socket.opened, sk, kind);
-    socket.session = Session {
-        connection: *connection,
-        sure: 0,
-        doubts: 0,
-        padding: [0; 6],
-    };
-    let plain = &mut socket.session.connection;
-    plain.flags = (plain.flags | flag::TLS) & !flag::TURN;
-    plain.direction = 0;
-    plain.tries = 0;
-    plain.head = 0;
-    if TLS_SOCKETS.insert(connection.id, &*socket, 0).is_err() {
-        lost(Loss::RequestStateFailed);
-    }
-    connection.protocol = protocol_state::TLS_RECORDS;
-    // Its end will be.
-    connection.announced = 1;
-    used(call, connection, sk, kind, way);
-}
-
-/// The thread sent or received records.
-#[inline(always)]
-pub fn used(call: &mut TlsCall, connection: &Connection, sk: impl Socket, kind: Kind, way: u8) {
-    if call.session != 0 {
-        call.connection = connection.id;
-    } else if way == direction::RECEIVED {
-        call.received = connection.id;
-    }
-    call.retransmits = if matches!(kind, Kind::Tcp) {
-        sk.retransmits()
-    } else {
-        0
-    };
-}
-
-/// The connection with this number has ended.
-#[inline(always)]
-pub fn forget(connection: u64) {
-    // It may have been forgotten before.
-    let _ = TLS_SOCKETS.remove(connection);
-}
+use crate::thread::thread;
 
 /// The registers with which the current thread came here from its program.
 #[inline(always)]
@@ -227,8 +133,7 @@ pub fn tls_free(_ctx: ProbeContext) -> u32 {
             session: read!(registers(), call_first, u64),
             tgid: slot.tgid.into(),
         };
-        // It may have been forgotten before.
-        let _ = TLS_SESSIONS.remove(key);
+        session::free(key);
     }
     0
 }
@@ -250,7 +155,7 @@ pub fn tls_returned(_ctx: RetProbeContext) -> u32 {
         tgid: slot.tgid.into(),
     };
     state.tls.session = 0;
-    let Some(session) = session(&key, &mut state.tls) else {
+    let Some(session) = session::session(&key, &mut state.tls) else {
         return 0;
     };
     if length == 0 || state.tls.way == TlsCall::HANDSHAKE {
@@ -280,51 +185,6 @@ fn length(call: &TlsCall, result: i32) -> u32 {
     } else {
         length as u32
     }
-}
-
-/// The session of a call that ends, tied to its socket if that is known.
-#[inline(always)]
-fn session(key: &SessionKey, call: &mut TlsCall) -> Option<&'static mut Session> {
-    let (mut id, sure) = (call.connection, call.connection != 0);
-    let known = TLS_SESSIONS.get_ptr_mut(key);
-    // A call that sends says nothing about what was received, unless it is what
-    // takes part in the handshake.
-    if !sure && (known.is_none() || call.way != u32::from(direction::SENT)) {
-        id = call.received;
-        call.received = 0;
-    }
-    if let Some(session) = known {
-        // SAFETY: a map value; a session's calls don't overlap.
-        let session = unsafe { &mut *session };
-        if id == 0 || session.connection.id == id {
-            session.doubts = 0;
-            session.sure |= sure as u8;
-            return Some(session);
-        }
-        if !sure {
-            // The thread received something for another session, most likely.
-            session.doubts += 1;
-            if session.sure != 0 || session.doubts < MAX_DOUBTS {
-                return Some(session);
-            }
-        }
-    }
-    if id == 0 {
-        return None;
-    }
-    let socket = TLS_SOCKETS.get_ptr_mut(id)?;
-    // SAFETY: a map value.
-    if TLS_SESSIONS
-        .insert(key, unsafe { &(*socket).session }, 0)
-        .is_err()
-    {
-        lost(Loss::RequestStateFailed);
-        return None;
-    }
-    // SAFETY: as above.
-    let session = unsafe { &mut *TLS_SESSIONS.get_ptr_mut(key)? };
-    session.sure = sure as u8;
-    Some(session)
 }
 
 /// Plain text was transferred: as for a socket without TLS.
@@ -366,11 +226,10 @@ fn transferred(
         return;
     }
     if connection.announced == 0 {
-        let Some(socket) = TLS_SOCKETS.get_ptr_mut(connection.id) else {
+        let Some(opened) = session::opened(connection.id) else {
             return;
         };
-        // SAFETY: a map value.
-        scratch.opened = unsafe { (*socket).opened };
+        scratch.opened = *opened;
     }
     let now = now();
     if clock::is_kept(connection, slot, state) {
@@ -395,6 +254,9 @@ fn transferred(
 }
 
 /// A program begins: it may bring a library that isn't known yet.
+///
+/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+/// (include/trace/events/sched.h). All kernels.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn requests_exec(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);

@@ -14,6 +14,7 @@ use observer_common::tcp::{
 };
 
 use super::socket::{family, take_addresses};
+use crate::atomic::compare_and_swap;
 use crate::kernel::{now, read, setting};
 use crate::loss::lost;
 use crate::tally;
@@ -37,7 +38,7 @@ fn claim(counted: *mut u64, now: u64) -> u64 {
         if now <= old {
             return 0;
         }
-        if tally::compare_and_swap(counted, old, now) == old {
+        if compare_and_swap(counted, old, now) == old {
             return now - old;
         }
     }

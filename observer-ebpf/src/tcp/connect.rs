@@ -11,8 +11,9 @@ use observer_common::tcp::{Connection, Role, label};
 
 use super::socket::family;
 use crate::kernel::{current, read, setting};
-use crate::slot::{slot, thread};
+use crate::slot::slot;
 use crate::tally;
+use crate::thread::thread;
 
 /// `O_NONBLOCK` of include/uapi/asm-generic/fcntl.h.
 const O_NONBLOCK: u32 = 0o4000;

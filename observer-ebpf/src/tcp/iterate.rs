@@ -9,9 +9,10 @@ use observer_common::tcp::{
 use observer_common::workload::{OTHER, TRACED};
 
 use super::account::{begin_bytes, bytes, count_bytes, sample_rtt};
-use super::socket::{connection, family, tcp_socket};
+use super::socket::{connection, family};
 use crate::identity::identify;
 use crate::kernel::{now, read, setting};
+use crate::socket::tcp_socket;
 
 #[btf_map]
 static TCP_LISTENERS: HashMap<Place, Holder, LISTENERS> = HashMap::new();

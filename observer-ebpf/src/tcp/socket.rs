@@ -1,7 +1,6 @@
 //! A socket: its fields, its state, its owner.
 
 use aya_ebpf::bindings::BPF_F_CLONE;
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::tcp::{Connection, Family, owner};
@@ -10,7 +9,7 @@ use observer_common::workload::{KERNEL_THREAD, TRACED};
 use crate::identity::identify;
 use crate::kernel::{current, read};
 use crate::loss::lost;
-use crate::storage::{PLAIN, SocketStorage};
+use crate::socket::{PLAIN, SocketStorage};
 
 /// `AF_INET` of include/linux/socket.h.
 const AF_INET: u16 = 2;
@@ -25,25 +24,11 @@ const MAPPED: u32 = u32::from_be_bytes([0, 0, 0xff, 0xff]).to_be();
 static TCP_SOCKETS: SocketStorage<Connection, { PLAIN | BPF_F_CLONE as usize }> =
     SocketStorage::new();
 
-/// The TCP socket behind `sk`; null when it is something else, or only half of
-/// a socket (a handshake under way, TIME_WAIT).
-///
-/// # Safety
-///
-/// `sk` must be a socket that the verifier trusts, and not null.
-#[inline(always)]
-pub unsafe fn tcp_socket(sk: *const u8) -> *const u8 {
-    // SAFETY: the caller's promise.
-    unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
-        .cast_const()
-        .cast()
-}
-
 /// The state of a socket, made (zeroed) if `create`; null if it has none.
 ///
 /// # Safety
 ///
-/// `tcp` must come from [`tcp_socket`] and not be null.
+/// `tcp` must come from [`crate::socket::tcp_socket`] and not be null.
 #[inline(always)]
 pub unsafe fn connection(tcp: *const u8, create: bool) -> Option<&'static mut Connection> {
     // SAFETY: the caller's promise.

@@ -7,9 +7,7 @@ use observer_common::offsets::MISSING;
 use observer_common::unwind::Machine;
 
 use crate::kernel::{config, offset, read, registers};
-
-/// Words of `struct pt_regs` that are kept, a power of two.
-pub const REGISTERS: usize = 32;
+use crate::scratch::REGISTERS;
 
 /// A process, usually the current one.
 pub struct Memory<'a> {
@@ -79,7 +77,7 @@ pub struct StackCopy {
 #[btf_map]
 static STACK_COPY: Array<StackCopy, 1> = Array::new();
 
-/// The copy that [`Context::Iterator`] walks.
+/// The copy that the iterator over threads walks.
 #[inline(always)]
 pub fn stack_copy() -> Option<*mut StackCopy> {
     STACK_COPY.get_ptr_mut(0)

@@ -75,6 +75,9 @@ pub fn ask(tgid: u32, reason: Outcome, address: u64) {
 }
 
 /// A child begins with its parent's mappings.
+///
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
+/// (include/trace/events/sched.h). All kernels.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn unwind_fork(ctx: BtfTracePointContext) -> i32 {
     let parent: *const u8 = ctx.arg(0);
@@ -97,6 +100,9 @@ pub fn unwind_fork(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// A process that starts another program has other mappings from now on.
+///
+/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+/// (include/trace/events/sched.h). All kernels.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn unwind_exec(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
@@ -106,6 +112,9 @@ pub fn unwind_exec(ctx: BtfTracePointContext) -> i32 {
 
 /// A process is forgotten when its leader ends: its id may be reused. (Threads
 /// that outlive it ask again.)
+///
+/// `sched_process_exit(struct task_struct *p)`
+/// (include/trace/events/sched.h). All kernels; `bool group_dead` follows where it is newer (6.18 has it).
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn unwind_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);

@@ -9,7 +9,7 @@ use observer_common::unwind::{
 };
 
 use crate::kernel::now;
-use crate::stack::CONTEXTS;
+use crate::scratch::CONTEXTS;
 
 /// The mappings; written by the daemon.
 #[btf_map]

@@ -1,7 +1,7 @@
-//! What is kept with a socket and lives as long.
+//! A socket: what is kept with it and lives as long, and its TCP side.
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
-use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use aya_ebpf::helpers::generated::{bpf_sk_storage_get, bpf_skc_to_tcp_sock};
 
 /// Socket storage. aya-ebpf's own knows neither `FLAGS` (`BPF_F_CLONE`) nor raw
 /// sockets; the layout is the same.
@@ -56,4 +56,18 @@ impl<T, const FLAGS: usize> SocketStorage<T, FLAGS> {
         // SAFETY: null or a storage value that lives as long as the program runs.
         unsafe { found.as_mut() }
     }
+}
+
+/// The TCP socket behind `sk`; null when it is something else, or only half of
+/// a socket (a handshake under way, TIME_WAIT).
+///
+/// # Safety
+///
+/// `sk` must be a socket that the verifier trusts, and not null.
+#[inline(always)]
+pub unsafe fn tcp_socket(sk: *const u8) -> *const u8 {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
+        .cast_const()
+        .cast()
 }

@@ -1,0 +1,155 @@
+//! From one frame to its caller.
+
+use super::outcome::Outcome;
+use super::table::{FP, OTHER_STACK, Rule, SIGNAL, SP, cfa, place};
+use crate::plain::{FromBytes, Immutable, IntoBytes};
+
+/// Registers that matter in every frame.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
+pub struct Registers {
+    /// Program counter.
+    pub pc: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub fp: u64,
+    /// Link register, where the machine has one; else 0.
+    pub lr: u64,
+}
+
+/// What a step needs from outside.
+pub trait Machine {
+    /// The word at an address of the process.
+    fn read(&mut self, address: u64) -> Option<u64>;
+
+    /// A register of the innermost frame by DWARF number; `None` in others.
+    fn register(&mut self, number: u8) -> Option<u64>;
+}
+
+/// One step by a rule: the caller's registers.
+///
+/// # Errors
+/// The outcome with which the walk ends; [`Outcome::Complete`] at the outermost
+/// frame, [`Outcome::NoRow`] when the rule knows nothing (frame pointers may).
+#[inline(always)]
+pub fn step<M: Machine>(
+    rule: &Rule,
+    at: &Registers,
+    machine: &mut M,
+) -> Result<Registers, Outcome> {
+    let offset = rule.cfa_offset as i64 as u64;
+    let mut frame = match rule.cfa {
+        cfa::UNKNOWN => return Err(Outcome::NoRow),
+        cfa::END => return Err(Outcome::Complete),
+        cfa::REGISTER | cfa::DEREFERENCE => {
+            let base = match rule.register {
+                SP => at.sp,
+                FP => at.fp,
+                number => match machine.register(number) {
+                    Some(value) => value,
+                    None => return Err(Outcome::BadRule),
+                },
+            };
+            base.wrapping_add(offset)
+        }
+        cfa::PLT => {
+            let pushed = if at.pc & 15 >= u64::from(rule.parameter()) {
+                8
+            } else {
+                0
+            };
+            at.sp.wrapping_add(offset).wrapping_add(pushed)
+        }
+        _ => return Err(Outcome::BadRule),
+    };
+    if rule.cfa == cfa::DEREFERENCE {
+        frame = match machine.read(frame) {
+            Some(value) => value.wrapping_add(8 * u64::from(rule.parameter())),
+            None => return Err(Outcome::ReadFault),
+        };
+    }
+    let ra_offset = rule.ra_offset as i64 as u64;
+    let pc_at = match rule.ra() {
+        place::AT_CFA => frame.wrapping_add(ra_offset),
+        place::AT_SP => at.sp.wrapping_add(ra_offset),
+        place::AT_FP => at.fp.wrapping_add(ra_offset),
+        _ => 0,
+    };
+    let pc = if pc_at != 0 {
+        match machine.read(pc_at) {
+            Some(value) => value,
+            None => return Err(Outcome::ReadFault),
+        }
+    } else if rule.ra() == place::REGISTER {
+        match machine.register(rule.ra_offset as u8) {
+            Some(value) => value,
+            None => return Err(Outcome::BadRule),
+        }
+    } else {
+        at.lr
+    };
+    let fp_offset = rule.fp_offset as i64 as u64;
+    let fp_at = match rule.fp() {
+        place::AT_CFA => frame.wrapping_add(fp_offset),
+        place::AT_SP => at.sp.wrapping_add(fp_offset),
+        place::AT_FP => at.fp.wrapping_add(fp_offset),
+        _ => 0,
+    };
+    let fp = if fp_at != 0 {
+        match machine.read(fp_at) {
+            Some(value) => value,
+            None => return Err(Outcome::ReadFault),
+        }
+    } else {
+        at.fp
+    };
+    if pc == 0 {
+        return Err(Outcome::Complete);
+    }
+    // Any caller on the same stack lies above; signals may have another.
+    let above = frame > at.sp || (pc_at == 0 && frame == at.sp);
+    if rule.flags & (SIGNAL | OTHER_STACK) == 0 && !above {
+        return Err(Outcome::BadFrame);
+    }
+    Ok(Registers {
+        pc,
+        sp: frame,
+        fp,
+        lr: 0,
+    })
+}
+
+/// One step by frame pointers, for code without a table.
+///
+/// # Errors
+/// [`Outcome::Complete`] when the frame pointer is 0, as the ABI wants it in the
+/// outermost frame; else what is wrong.
+#[inline(always)]
+pub fn step_by_frame_pointer<M: Machine>(
+    at: &Registers,
+    machine: &mut M,
+) -> Result<Registers, Outcome> {
+    if at.fp == 0 {
+        return Err(Outcome::Complete);
+    }
+    if at.fp < at.sp || at.fp & 7 != 0 {
+        return Err(Outcome::NoRow);
+    }
+    let (Some(fp), Some(pc)) = (machine.read(at.fp), machine.read(at.fp.wrapping_add(8))) else {
+        return Err(Outcome::ReadFault);
+    };
+    if pc == 0 {
+        return Err(Outcome::Complete);
+    }
+    Ok(Registers {
+        pc,
+        sp: at.fp.wrapping_add(16),
+        fp,
+        lr: 0,
+    })
+}
+
+#[cfg(test)]
+#[path = "step_tests.rs"]
+mod tests;

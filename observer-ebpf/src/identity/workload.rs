@@ -1,0 +1,193 @@
+//! The table of workloads: from what is seen of a task to its workload.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::btf_maps::{HashMap, Queue, RingBuf};
+use aya_ebpf::macros::btf_map;
+use observer_common::loss::Loss;
+use observer_common::workload::{
+    DEFAULT_WORKLOADS, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload, WorkloadKey,
+};
+
+use super::filters::{cgroup_id, excludes_comm, excludes_process, passes_cgroup_filter};
+use crate::kernel::{read, setting};
+use crate::loss::lost;
+
+/// `PF_KTHREAD` of include/linux/sched.h.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+#[btf_map]
+static WORKLOADS: HashMap<WorkloadKey, Workload, { DEFAULT_WORKLOADS as usize }> = HashMap::new();
+/// Ids that are free; filled by the daemon.
+#[btf_map]
+static WORKLOAD_IDS: Queue<u32, { DEFAULT_WORKLOADS as usize }> = Queue::new();
+#[btf_map]
+static WORKLOAD_RING: RingBuf<NewWorkload, { 64 * 1024 }> = RingBuf::new();
+
+/// The inputs from which a workload is derived.
+pub struct Sight {
+    /// The name of its process, as two words.
+    pub comm: [u64; 2],
+    /// Its `css_set`: in which cgroups it is.
+    pub css_set: *const u8,
+}
+
+/// What is seen of `task`.
+#[inline(always)]
+pub fn sight(task: *const u8) -> Sight {
+    let leader = read!(task, task_group_leader, *const u8);
+    Sight {
+        comm: read!(leader, task_comm, [u64; 2]),
+        css_set: read!(task, task_cgroups, *const u8),
+    }
+}
+
+/// Looks a workload up by its inputs, or makes it known.
+#[inline(always)]
+pub fn derive(task: *const u8, seen: &Sight) -> Workload {
+    // First what is read through pointers: on each way there, the verifier
+    // searches the kernel's types for each of them.
+    let cgroup_v2 = read!(seen.css_set, css_set_dfl_cgrp, *const u8);
+    let id_v2 = cgroup_id(cgroup_v2);
+    let id_v1 = if setting!(cgroup_v1) != 0 {
+        let css = read!(seen.css_set, css_set_subsys, *const u8);
+        cgroup_id(read!(css, css_cgroup, *const u8))
+    } else {
+        0
+    };
+    let tgid = read!(task, task_tgid, u32);
+    let kernel_thread = read!(task, task_flags, u32) & PF_KTHREAD != 0;
+    let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
+    if passes_cgroup_filter(cgroup_v2, seen.css_set) {
+        flags |= TRACED;
+    }
+    let known = identity_workload(
+        seen.comm[0],
+        seen.comm[1],
+        id_v1,
+        id_v2,
+        packed(tgid, flags),
+    );
+    let mut workload = Workload {
+        id: known as u32,
+        flags: (known >> 32) as u32,
+    };
+    if excludes_process(tgid) {
+        workload.flags &= !TRACED;
+    }
+    workload
+}
+
+/// Two numbers in one: what is global to the verifier takes five, and returns
+/// one.
+#[inline(always)]
+fn packed(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// The workload of a process with this comm in these cgroups, made known if it
+/// isn't yet: its id and its flags, [`packed`]. The last argument is the
+/// process's id with the flags that a new workload has, if its comm is wanted.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn identity_workload(
+    comm_0: u64,
+    comm_1: u64,
+    cgroup_v1: u64,
+    cgroup_v2: u64,
+    process_and_flags: u64,
+) -> u64 {
+    let (tgid, mut flags) = (process_and_flags as u32, (process_and_flags >> 32) as u32);
+    let comm = if flags & KERNEL_THREAD != 0 {
+        trimmed([comm_0, comm_1])
+    } else {
+        [comm_0, comm_1]
+    };
+    let key = WorkloadKey {
+        cgroup_v1,
+        cgroup_v2,
+        // SAFETY: both are 16 bytes.
+        comm: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) },
+    };
+    // SAFETY: copied at once.
+    if let Some(known) = unsafe { WORKLOADS.get(&key) } {
+        return packed(known.id, known.flags);
+    }
+    if excludes_comm(&key.comm) {
+        flags &= !TRACED;
+    }
+    let workload = create(&key, flags, tgid);
+    packed(workload.id, workload.flags)
+}
+
+#[inline(always)]
+fn create(key: &WorkloadKey, flags: u32, tgid: u32) -> Workload {
+    let Ok(Some(id)) = WORKLOAD_IDS.pop() else {
+        lost(Loss::WorkloadTableFull);
+        return Workload { id: OTHER, flags };
+    };
+    let workload = Workload { id, flags };
+    if WORKLOADS
+        .insert(key, &workload, BPF_NOEXIST as u64)
+        .is_err()
+    {
+        // Another CPU made it at the same moment (or the table is full).
+        let _ = WORKLOAD_IDS.push(&id, 0);
+        // SAFETY: copied at once.
+        return match unsafe { WORKLOADS.get(key) } {
+            Some(known) => *known,
+            None => {
+                lost(Loss::WorkloadTableFull);
+                Workload { id: OTHER, flags }
+            }
+        };
+    }
+    if WORKLOAD_RING
+        .output(
+            &NewWorkload {
+                key: *key,
+                id,
+                tgid,
+            },
+            0,
+        )
+        .is_err()
+    {
+        lost(Loss::WorkloadRingFull);
+    }
+    workload
+}
+
+/// A kernel thread's comm, cut at its number: `kworker/3:1` → `kworker`.
+#[inline(always)]
+fn trimmed(comm: [u64; 2]) -> [u64; 2] {
+    let low = identity_trim(comm[0]);
+    [
+        low,
+        if low == comm[0] {
+            identity_trim(comm[1])
+        } else {
+            0
+        },
+    ]
+}
+
+/// Half a name, cut at the first byte that belongs to a number.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn identity_trim(half: u64) -> u64 {
+    let mut shift = 0;
+    while shift < 64 {
+        if matches!(
+            (half >> shift) as u8,
+            b'/' | b':' | b'-' | b'.' | b'0'..=b'9'
+        ) {
+            return half & ((1 << shift) - 1);
+        }
+        shift += 8;
+    }
+    half
+}

@@ -1,0 +1,86 @@
+//! Recognising connections by their messages' first bytes.
+
+use observer_common::requests::{
+    Connection, Protocol, SNIFFED, Sniffed, direction, flag, protocol_state, role,
+};
+
+use super::capture::{self, Source};
+use super::record;
+use super::sniff::{REQUEST_SEEN, TLS_SEEN, requests_sniff};
+use crate::kernel::setting;
+
+/// Messages of a connection that are looked at before it is left alone.
+const TRIES: u8 = 12;
+
+/// Looks at a message's first bytes; true if they tell what the connection is.
+#[inline(always)]
+pub fn recognise(
+    context: u32,
+    connection: &mut Connection,
+    source: &Source,
+    datagram: bool,
+    way: u8,
+    length: u32,
+) -> bool {
+    let seen = look(context, source, datagram, length);
+    let Some(seen) = seen else {
+        connection.tries += 1;
+        if connection.tries > TRIES {
+            connection.protocol = protocol_state::IGNORED;
+        }
+        return false;
+    };
+    recognised(connection, seen, way);
+    true
+}
+
+/// What a message looks like.
+#[derive(Clone, Copy)]
+enum Look {
+    /// It begins like one of this protocol.
+    Protocol(Sniffed),
+    /// It is a record of TLS.
+    Tls,
+}
+
+#[inline(always)]
+fn look(context: u32, source: &Source, datagram: bool, length: u32) -> Option<Look> {
+    let captured = capture::copy(context, source, length, SNIFFED as u32);
+    let seen = requests_sniff(context, captured, length, datagram as u32);
+    if seen == TLS_SEEN {
+        return Some(Look::Tls);
+    }
+    let protocol = Protocol::from_number(seen as u8)?;
+    if setting!(protocols) & (1 << (protocol as u32)) == 0 {
+        return None;
+    }
+    Some(Look::Protocol(Sniffed {
+        protocol,
+        request: seen & REQUEST_SEEN != 0,
+    }))
+}
+
+#[inline(always)]
+fn recognised(connection: &mut Connection, seen: Look, way: u8) {
+    let Look::Protocol(seen) = seen else {
+        connection.protocol = protocol_state::TLS_RECORDS;
+        return;
+    };
+    connection.protocol = seen.protocol as u8;
+    connection.role = if seen.request == (way == direction::RECEIVED) {
+        role::SERVER
+    } else {
+        role::CLIENT
+    };
+    if matches!(seen.protocol, Protocol::Dns) && connection.role == role::SERVER {
+        // Name servers answer many from one socket.
+        connection.protocol = protocol_state::IGNORED;
+        return;
+    }
+    if connection.tries != 0 || !seen.request {
+        connection.flags |= flag::MIDSTREAM;
+    }
+    if connection.id == 0 {
+        connection.id = record::number();
+    }
+}

@@ -1,0 +1,42 @@
+//! What a message's first bytes look like.
+
+use observer_common::requests::{SNIFFED, sniff};
+
+use super::record;
+
+/// TLS's record types handshake and application data (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+const TLS_DATA: u8 = 23;
+
+/// [`requests_sniff`]: added to the number of the protocol.
+pub const REQUEST_SEEN: u32 = 0x100;
+/// [`requests_sniff`]: a record of TLS.
+pub const TLS_SEEN: u32 = 0x200;
+
+/// What the first bytes of the scratch look like; 0 = nothing that is known.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn requests_sniff(context: u32, captured: u32, length: u32, datagram: u32) -> u32 {
+    let Some(scratch) = record::scratch(context) else {
+        return 0;
+    };
+    // SAFETY: this CPU's map value, used by one program only, which doesn't nest.
+    let scratch = unsafe { &*scratch };
+    let mut first = [0u8; SNIFFED];
+    for (i, byte) in first.iter_mut().enumerate() {
+        if (i as u32) < captured {
+            *byte = scratch.data[i];
+        }
+    }
+    let datagram = datagram != 0;
+    if !datagram && matches!(first[0], TLS_HANDSHAKE | TLS_DATA) && first[1] == 3 && first[2] <= 4 {
+        return TLS_SEEN;
+    }
+    match sniff(&first, length, datagram) {
+        Some(seen) if seen.request => seen.protocol as u32 | REQUEST_SEEN,
+        Some(seen) => seen.protocol as u32,
+        None => 0,
+    }
+}
