@@ -7,6 +7,7 @@
 
 mod lock;
 mod sources;
+mod stack;
 mod strip;
 mod tools;
 
@@ -50,6 +51,7 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
         Err(error) => return Err(error),
     };
     let object = build(&checkout, &tools)?;
+    println!("most stack of a chain of calls: {}", stack::check(&object)?);
     let lock = lock.with_build(&tools, &object);
     if options.check {
         let committed = fs::read(&object_path)
