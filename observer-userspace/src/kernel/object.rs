@@ -186,6 +186,7 @@ pub struct Kernel {
     /// Needed as long as programs are attached; see [`Kernel::forget_types`].
     btf: Option<Btf>,
     offsets: Offsets,
+    by_descriptor: bool,
     /// See [`Kernel::block_operations`].
     block_operations: Vec<(String, u32)>,
     states: Vec<ProbeState>,
@@ -307,6 +308,7 @@ impl Kernel {
             ebpf,
             btf: Some(btf),
             offsets,
+            by_descriptor,
             block_operations,
             states: Vec::new(),
             links: HashMap::new(),
@@ -457,6 +459,24 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// Whether this program was accepted: it is attached, or loaded where its
+    /// probe attaches it.
+    pub fn has(&self, program: &str) -> bool {
+        let mut states = self.states.iter();
+        states.any(|state| state.program.name == program && state.failure.is_none())
+    }
+
+    /// Whether anything of what the probe observes can be seen.
+    pub fn sees(&self, probe: &ProbeSpec) -> bool {
+        let mut states = self.states.iter();
+        states.any(|state| state.failure.is_none() && probe.is_seen_by(state.program.name))
+    }
+
+    /// Whether sockets are found by their descriptors, at the end of a call.
+    pub fn finds_sockets_by_descriptor(&self) -> bool {
+        self.by_descriptor
     }
 
     /// Whether this program on a tracepoint is attached.

@@ -28,6 +28,10 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "all syscall metrics",
         },
     ],
+    requires: &[&super::sched::SPEC],
+    covered_by: None,
+    prepare: None,
+    seen_by: &["syscalls_exit"],
 };
 
 const NAME: (&str, &str) = ("syscall.name", "Name of the syscall, e.g. `openat`");

@@ -1,48 +1,58 @@
-//! Per probe family: are its hooks and the fields it reads in this kernel, and
-//! does the kernel accept its programs? Tried by attaching them for a moment.
-
-use std::time::Duration;
+//! Per program: are its hook and the fields it reads in this kernel, and does the
+//! kernel accept it? Tried by attaching them for a moment, as `observer run` does.
 
 use observer_common::offsets::{MISSING, Offsets};
 use observer_common::tally::RESERVED_CELLS;
 
 use super::report::{Item, Report, Status};
-use crate::identity::{subsys_enum_name, v1_controller};
+use crate::config::values::Family;
 use crate::kernel::btf::KernelBtf;
 use crate::kernel::capabilities::Effective;
-use crate::kernel::{Attach, Kernel, LoadOptions, ProgramSpec};
-use crate::probes;
+use crate::kernel::{Attach, Kernel, LoadOptions, ProgramSpec, RequestOptions};
+use crate::probes::plan::{Plan, Purpose};
+use crate::probes::sched;
+
+/// Programs that `observer run` attaches with the given options.
+const OF_RUN: &str = "probes";
+
+/// Those that the other commands attach.
+const OF_OTHERS: &str = "probes of record and trace";
 
 /// Entries of each table while programs are only tried: few, to cost no memory,
 /// beside those that are held in reserve.
 const TRIAL_ENTRIES: u32 = 64;
 
+/// Bytes of each ring buffer, likewise: a page.
+const TRIAL_RING: u32 = 4096;
+
 /// How much of the kernel's own explanation is shown: what follows is the
 /// verifier's log, hundreds of lines.
 const REASON_LIMIT: usize = 160;
 
-/// Looks up everything that the families say they need, and tries them.
-pub fn families(report: &mut Report, held: Effective) {
+/// Looks up everything that the programs for `families` say they need, and tries
+/// them, loaded with `options`.
+pub fn programs(report: &mut Report, held: Effective, families: &[Family], options: LoadOptions) {
     // Why it can't be read was said where BTF itself was looked at.
     let Ok(btf) = KernelBtf::load() else { return };
     let offsets = btf.offsets();
-    let mut kernel = load(report, held);
-    for probe in probes::all() {
-        let spec = probe.spec();
+    let mut kernel = load(report, held, options);
+    let daemon = Plan::of(families, Purpose::Daemon);
+    let others = Plan::of(families, Purpose::Everything).without(&daemon);
+    for (group, plan) in [(OF_RUN, daemon), (OF_OTHERS, others)] {
         if let Some(kernel) = &mut kernel {
-            kernel.attach(spec);
+            plan.attach(kernel);
         }
-        for program in spec.programs {
+        for (probe, program) in plan.programs() {
             let missing = missing(
                 program,
                 |name| btf.has_tracepoint(name),
                 |name| offsets.get(name).is_some_and(|offset| offset != MISSING),
             );
-            let found = item(spec.family, program, &missing);
+            let found = item(group, probe.family, program, &missing);
             let failure = kernel.as_ref().and_then(|kernel| failure(kernel, program));
             report.add(match failure {
                 Some(reason) if missing.is_empty() => found.worse(
-                    Status::Degraded,
+                    severity(program),
                     format!("{}: {}", program.lost_without, in_short(&reason)),
                     "report it with the output of: observer run --log-level debug --duration 1s",
                 ),
@@ -52,22 +62,34 @@ pub fn families(report: &mut Report, held: Effective) {
     }
 }
 
+/// How grave it is that the program can't be attached.
+fn severity(program: &ProgramSpec) -> Status {
+    if sched::SPEC.is_seen_by(program.name) {
+        Status::Missing
+    } else {
+        Status::Degraded
+    }
+}
+
 /// The kernel half, loaded with small tables; `None` if that isn't possible,
 /// which is reported unless it is for lack of privileges.
-fn load(report: &mut Report, held: Effective) -> Option<Kernel> {
+fn load(report: &mut Report, held: Effective, options: LoadOptions) -> Option<Kernel> {
     let options = LoadOptions {
         workloads: TRIAL_ENTRIES,
         histogram_cells: RESERVED_CELLS + TRIAL_ENTRIES,
         counter_cells: RESERVED_CELLS + TRIAL_ENTRIES,
-        v1_subsystem: v1_controller().map(subsys_enum_name),
-        // The whole of the programs is to be tried.
-        off_cpu: Some(Duration::ZERO),
-        ..LoadOptions::default()
+        sample_entries: TRIAL_ENTRIES,
+        ring_bytes: Some(TRIAL_RING),
+        requests: options.requests.map(|requests| RequestOptions {
+            ring_bytes: TRIAL_RING,
+            ..requests
+        }),
+        ..options
     };
     if held.ensure_required().is_err() {
         return None;
     }
-    let item = Item::ok("probes", "kernel half", "loaded for a moment");
+    let item = Item::ok(OF_RUN, "kernel half", "loaded for a moment");
     match Kernel::load(&options) {
         Ok(kernel) => {
             report.add(item);
@@ -101,7 +123,7 @@ fn in_short(reason: &str) -> String {
     }
 }
 
-fn item(family: &str, program: &ProgramSpec, missing: &[String]) -> Item {
+fn item(group: &'static str, family: &str, program: &ProgramSpec, missing: &[String]) -> Item {
     let hook = match program.attach {
         Attach::Tracepoint(name) => format!("tracepoint {name}"),
         Attach::FirstTracepoint(names) => format!("tracepoint {}", names.join(" or ")),
@@ -109,12 +131,12 @@ fn item(family: &str, program: &ProgramSpec, missing: &[String]) -> Item {
         Attach::Manual => "perf event".to_owned(),
         Attach::UserFunction => "uprobes".to_owned(),
     };
-    let item = Item::ok("probes", format!("{family}: {}", program.name), hook);
+    let item = Item::ok(group, format!("{family}: {}", program.name), hook);
     if missing.is_empty() {
         return item;
     }
     item.worse(
-        Status::Degraded,
+        severity(program),
         format!(
             "{}: this kernel has no {}",
             program.lost_without,
@@ -173,7 +195,7 @@ mod tests {
             found,
             ["tracepoint some_event", "task_struct.__state or state"]
         );
-        let item = item("cpu", &PROGRAM, &found);
+        let item = item(OF_RUN, "cpu", &PROGRAM, &found);
         assert_eq!(item.status, Status::Degraded);
         assert!(item.lost.is_some_and(|lost| lost.starts_with("insight")));
     }
@@ -189,15 +211,13 @@ mod tests {
     /// Checks that every family's needs are names that can be looked up at all.
     #[test]
     fn needs_can_be_looked_up() {
-        for probe in probes::all() {
-            for program in probe.spec().programs {
-                for need in program.needs {
-                    assert!(
-                        Offsets::MISSING.get(need).is_some(),
-                        "{}: {need}",
-                        program.name
-                    );
-                }
+        for (_, program) in Plan::of(&Family::ALL, Purpose::Everything).programs() {
+            for need in program.needs {
+                assert!(
+                    Offsets::MISSING.get(need).is_some(),
+                    "{}: {need}",
+                    program.name
+                );
             }
         }
     }
