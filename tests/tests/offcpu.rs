@@ -20,7 +20,7 @@ use observer_testkit::stolen::Stolen;
 use observer_testkit::{in_time, observer_bin, workload};
 use observer_userspace::config::values::Family;
 use observer_userspace::export::otlp::Signal;
-use observer_userspace::kernel::object::Filters;
+use observer_userspace::kernel::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{Sampler, Taken};
 use observer_userspace::probes::offcpu::Blocked;

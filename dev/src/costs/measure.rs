@@ -44,8 +44,7 @@ pub fn sizes() -> Result<Costs> {
     for state in kernel.states() {
         let name = state.program.name;
         if let Some(failure) = &state.failure {
-            let line = failure.lines().next().unwrap_or_default();
-            anyhow::bail!("{name} can't be loaded: {line}");
+            anyhow::bail!("{name} can't be loaded: {failure}");
         }
         let found = named(&held, name).with_context(|| format!("the kernel has no {name}"))?;
         programs.push(Program {

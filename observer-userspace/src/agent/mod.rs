@@ -25,8 +25,7 @@ use crate::export::self_stats::Fill;
 use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock;
-use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, RequestOptions, SpanLimit};
+use crate::kernel::{Filters, Kernel, LoadOptions, RequestOptions, SpanLimit};
 use crate::probes::plan::{Plan, Purpose};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::WallClock;
@@ -474,5 +473,6 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         },
         diagnostics: config.kernel_debug,
         ring_bytes: Some(config.tables.ring_bytes),
+        btf: config.btf.clone(),
     })
 }

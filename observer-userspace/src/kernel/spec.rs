@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::Kernel;
+use super::{AttachError, Kernel};
 
 /// How a program is hooked into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,5 +73,5 @@ pub struct ProbeState {
     /// The program.
     pub program: ProgramSpec,
     /// Why it isn't attached, if it isn't.
-    pub failure: Option<String>,
+    pub failure: Option<AttachError>,
 }

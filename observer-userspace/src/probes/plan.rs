@@ -152,10 +152,10 @@ pub fn ensure_seen(kernel: &Kernel, probe: &ProbeSpec) -> Result<()> {
     let mut states = kernel.states().iter();
     let of_probe = states.find(|state| probe.is_seen_by(state.program.name));
     let (program, reason) = match of_probe {
-        Some(state) => (state.program.name, state.failure.as_deref()),
+        Some(state) => (state.program.name, state.failure.as_ref()),
         None => (probe.family, None),
     };
-    let reason = reason.unwrap_or("it was not attached");
+    let reason = reason.map_or("it was not attached".to_owned(), ToString::to_string);
     bail!(
         "there is no way to see {}: {program}: {reason}; `observer check` says more",
         probe.observes
