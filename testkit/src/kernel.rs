@@ -8,9 +8,8 @@ use observer_common::tally::Kind;
 use observer_common::workload::WorkloadKey;
 use observer_userspace::identity::{subsys_enum_name, v1_controller};
 use observer_userspace::kernel::cells::{Cells, CounterTally, HistogramTally, Series, Tallies};
-use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec};
+use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec, syscalls};
 use observer_userspace::probes::plan::{Plan, Purpose};
-use observer_userspace::probes::syscalls;
 use observer_userspace::signals::Value;
 
 /// A loaded kernel half; detached when dropped.

@@ -17,7 +17,7 @@ use observer_testkit::loopdev::LoopDevice;
 use observer_testkit::receiver::Receiver;
 use observer_testkit::root::is_root;
 use observer_testkit::stolen::Stolen;
-use observer_testkit::{in_time, observer_bin, workload};
+use observer_testkit::{in_time, observer_bin, semaphore, workload};
 use observer_userspace::config::values::Family;
 use observer_userspace::export::otlp::Signal;
 use observer_userspace::kernel::Filters;
@@ -287,6 +287,10 @@ fn every_wait_has_its_time_and_reason() {
     let threads = [
         (Reason::Sleep, measured(|| std::thread::sleep(WAIT))),
         (Reason::Lock, measured(wait_for_lock)),
+        (
+            Reason::Lock,
+            measured(|| semaphore::wait(WAIT).expect("a semaphore")),
+        ),
         (Reason::Pipe, measured(wait_for_pipe)),
         (Reason::Socket, measured(wait_for_socket)),
         (Reason::Poll, measured(wait_in_poll)),

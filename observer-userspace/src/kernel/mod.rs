@@ -15,7 +15,7 @@ pub mod release;
 pub mod ring;
 pub mod spec;
 pub mod stats;
-mod syscall_classes;
+pub mod syscalls;
 pub mod unwind;
 
 pub use object::options::{Filters, LoadOptions, RequestOptions, SpanLimit};

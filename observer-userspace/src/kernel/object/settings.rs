@@ -6,7 +6,7 @@ use observer_common::offsets::{MISSING, Offsets};
 
 use super::options::{Filters, LoadOptions, SpanLimit};
 use crate::kernel::btf::KernelBtf;
-use crate::kernel::syscall_classes;
+use crate::kernel::syscalls;
 
 /// Tells which socket a system call is about; since 6.3.
 const SOCKET_TRACEPOINT: &str = "sock_send_length";
@@ -80,7 +80,7 @@ impl Settings {
             // Woken whenever a quarter of it is full.
             request_ring_shift: requests.ring_bytes.max(4096).ilog2() - 2,
             by_descriptor: by_descriptor.into(),
-            syscalls: syscall_classes::table(),
+            syscalls: syscalls::classes(),
             link_period: options.link_period,
             dwarf_registers: dwarf_registers(),
         };
