@@ -8,8 +8,8 @@ use observer_common::tally::Kind;
 use observer_common::workload::WorkloadKey;
 use observer_userspace::identity::{subsys_enum_name, v1_controller};
 use observer_userspace::kernel::cells::{Cells, CounterTally, HistogramTally, Series, Tallies};
-use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec};
-use observer_userspace::probes::{sched, syscalls};
+use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec, syscalls};
+use observer_userspace::probes::plan::{Plan, Purpose};
 use observer_userspace::signals::Value;
 
 /// A loaded kernel half; detached when dropped.
@@ -21,7 +21,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// Loads with defaults and attaches scheduling, identity and `specs`.
+    /// Loads with defaults and attaches `specs` with all that they require.
     pub fn attach(specs: &[&'static ProbeSpec]) -> Result<Self> {
         let options = LoadOptions {
             v1_subsystem: v1_controller().map(subsys_enum_name),
@@ -33,13 +33,7 @@ impl Fixture {
     /// The same with options.
     pub fn with_options(options: &LoadOptions, specs: &[&'static ProbeSpec]) -> Result<Self> {
         let mut kernel = Kernel::load(options).context("tests of probes need root")?;
-        sched::make_room(&mut kernel)?;
-        for spec in [&sched::IDENTITY, &sched::SPEC]
-            .into_iter()
-            .chain(specs.iter().copied())
-        {
-            kernel.attach(spec);
-        }
+        Plan::of_probes(specs, Purpose::Daemon).attach(&mut kernel);
         for state in kernel.states() {
             ensure!(
                 state.failure.is_none(),

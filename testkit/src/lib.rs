@@ -23,6 +23,7 @@ pub mod python;
 pub mod receiver;
 pub mod requests;
 pub mod root;
+pub mod semaphore;
 pub mod stolen;
 pub mod tcp;
 pub mod tool;

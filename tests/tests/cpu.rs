@@ -14,7 +14,7 @@ use observer_testkit::observer_bin;
 use observer_testkit::packages::program;
 use observer_testkit::root::is_root;
 use observer_testkit::stolen::Stolen;
-use observer_userspace::kernel::object::Filters;
+use observer_userspace::kernel::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{SPEC, Sampler};
 use observer_userspace::signals::attribute::SharedResource;

@@ -17,13 +17,14 @@ use observer_testkit::loopdev::LoopDevice;
 use observer_testkit::receiver::Receiver;
 use observer_testkit::root::is_root;
 use observer_testkit::stolen::Stolen;
-use observer_testkit::{in_time, observer_bin, workload};
+use observer_testkit::{in_time, observer_bin, semaphore, workload};
+use observer_userspace::config::values::Family;
 use observer_userspace::export::otlp::Signal;
-use observer_userspace::kernel::object::Filters;
+use observer_userspace::kernel::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
-use observer_userspace::probes::cpu::{self, Sampler, Taken};
-use observer_userspace::probes::offcpu::{self, Blocked};
-use observer_userspace::probes::sched;
+use observer_userspace::probes::cpu::{Sampler, Taken};
+use observer_userspace::probes::offcpu::Blocked;
+use observer_userspace::probes::plan::{Plan, Purpose};
 use observer_userspace::signals::attribute::SharedResource;
 use observer_userspace::signals::profile::ProfileKind;
 use observer_userspace::signals::{Profile, Reason};
@@ -47,14 +48,9 @@ struct Recorder {
 impl Recorder {
     fn start(options: LoadOptions, frequency: Option<u32>) -> Self {
         let mut kernel = Kernel::load(&options).expect("loaded");
-        sched::make_room(&mut kernel).expect("an iterator over tasks");
-        kernel.attach(&sched::IDENTITY);
-        kernel.attach(&offcpu::SYSCALLS);
-        kernel.attach(&sched::SPEC);
-        kernel.attach(&offcpu::SPEC);
-        if frequency.is_some() {
-            kernel.attach(&cpu::SPEC);
-        }
+        let families = [Some(Family::OffCpu), frequency.map(|_| Family::Cpu)];
+        let families: Vec<Family> = families.into_iter().flatten().collect();
+        Plan::of(&families, Purpose::Recording { children: false }).attach(&mut kernel);
         for state in kernel.states() {
             assert_eq!(state.failure, None, "{}", state.program.name);
         }
@@ -291,6 +287,10 @@ fn every_wait_has_its_time_and_reason() {
     let threads = [
         (Reason::Sleep, measured(|| std::thread::sleep(WAIT))),
         (Reason::Lock, measured(wait_for_lock)),
+        (
+            Reason::Lock,
+            measured(|| semaphore::wait(WAIT).expect("a semaphore")),
+        ),
         (Reason::Pipe, measured(wait_for_pipe)),
         (Reason::Socket, measured(wait_for_socket)),
         (Reason::Poll, measured(wait_in_poll)),

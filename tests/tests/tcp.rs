@@ -8,7 +8,7 @@ use observer_common::tcp::state;
 use observer_testkit::netns::Pair;
 use observer_testkit::peer::Peer;
 use observer_testkit::tcp::{Metrics, Observed, SETTLE, attribute, number};
-use observer_userspace::kernel::object::Filters;
+use observer_userspace::kernel::Filters;
 use observer_userspace::kernel::{LoadOptions, SpanLimit};
 use observer_userspace::signals::{Span, SpanKind, SpanStatus};
 

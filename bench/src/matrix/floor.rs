@@ -1,17 +1,18 @@
 //! Empty programs on the hooks that Observer attaches to: what the kernel alone
 //! charges for being asked.
 //!
-//! They are made from the probes' own list of hooks, so that they are always on
-//! the same ones, as many programs on each. What isn't a tracepoint has no
+//! They are made from the plan by which Observer attaches its own, so that they are
+//! always on the same hooks, as many programs on each. What isn't a tracepoint has no
 //! floor: samples of CPUs, functions of user programs.
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use observer_userspace::config::values::Family;
+use observer_userspace::kernel::Attach;
 use observer_userspace::kernel::btf::KernelBtf;
-use observer_userspace::kernel::{Attach, ProbeSpec};
-use observer_userspace::probes::{block, cpu, offcpu, requests, sched, syscalls, tcp};
+use observer_userspace::probes::plan::{Plan, Purpose};
 
 use super::{Contender, Role, Running, Told, Work};
 use observer_testkit::empty_program;
@@ -22,17 +23,6 @@ pub const ARGUMENT: &str = "--floor";
 
 /// What it says when all are attached.
 const READY: &str = "attached";
-
-/// Families and what they attach. Identity is everybody's.
-pub const FAMILIES: &[(&str, &[&ProbeSpec])] = &[
-    ("sched", &[&sched::SPEC]),
-    ("syscalls", &[&syscalls::SPEC]),
-    ("cpu", &[&cpu::SPEC, &cpu::UNWIND]),
-    ("offcpu", &[&offcpu::SPEC]),
-    ("block", &[&block::SPEC]),
-    ("tcp", &[&tcp::SPEC]),
-    ("requests", &[&requests::SPEC]),
-];
 
 /// Empty programs, held by a process of their own.
 pub struct Floor {
@@ -47,7 +37,7 @@ impl Floor {
         Self {
             name: "empty programs, all hooks".into(),
             narrow: false,
-            families: FAMILIES.iter().map(|(family, _)| *family).collect(),
+            families: Family::ALL.map(Family::as_str).to_vec(),
         }
     }
 
@@ -100,13 +90,11 @@ impl Running for Attached {
 pub fn main() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     let btf = KernelBtf::load()?;
-    let wanted: Vec<String> = std::env::args().skip(2).collect();
-    let chosen = FAMILIES
-        .iter()
-        .filter(|(f, _)| wanted.iter().any(|w| w == f));
-    let specs = chosen.flat_map(|(_, specs)| specs.iter().copied());
+    let wanted = std::env::args().skip(2).map(|word| word.parse());
+    let families: Result<Vec<Family>, String> = wanted.collect();
+    let plan = Plan::of(&families.map_err(anyhow::Error::msg)?, Purpose::Daemon);
     let mut held = Vec::new();
-    for program in specs.chain([&sched::IDENTITY]).flat_map(|s| s.programs) {
+    for (_, program) in plan.programs() {
         let hook = match program.attach {
             Attach::Tracepoint(hook) => Some(hook),
             Attach::FirstTracepoint(hooks) => {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 pub use contender::{Contender, Nothing, Role, Running, Told};
-pub use floor::{ARGUMENT as FLOOR_ARGUMENT, FAMILIES, Floor, main as floor_main};
+pub use floor::{ARGUMENT as FLOOR_ARGUMENT, Floor, main as floor_main};
 pub use observer::{Observer, standard};
 pub use peer::{Peer, Ready, lost_lines};
 pub use results::{Account, Results, Round, Series};

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use observer_userspace::agent;
 use observer_userspace::config::Config;
+use observer_userspace::config::values::Family;
 use observer_userspace::kernel::btf::KernelBtf;
 use observer_userspace::kernel::loaded::{self, LoadedProgram};
-use observer_userspace::kernel::{Attach, Kernel, LoadOptions, ProbeSpec, ProgramSpec, stats};
-use observer_userspace::probes::{self, cpu, offcpu, sched};
+use observer_userspace::kernel::{Attach, Kernel, LoadOptions, ProgramSpec, stats};
+use observer_userspace::probes::plan::{Plan, Purpose};
 
 use super::{Costs, Map, Platform, Program, Run, load};
 use observer_testkit::daemon;
@@ -37,21 +38,13 @@ pub fn sizes() -> Result<Costs> {
         v1_subsystem: None,
         ..agent::load_options(&config)?
     })?;
-    let mut specs: Vec<&ProbeSpec> = vec![&sched::IDENTITY, &sched::FOLLOW];
-    let families = probes::all();
-    specs.extend(families.iter().map(|family| family.spec()));
-    specs.extend([&cpu::UNWIND, &offcpu::SYSCALLS]);
-    sched::make_room(&mut kernel)?;
-    for spec in specs {
-        kernel.attach(spec);
-    }
+    Plan::of(&Family::ALL, Purpose::Everything).attach(&mut kernel);
     let held = loaded::programs(std::process::id())?;
     let mut programs = Vec::new();
     for state in kernel.states() {
         let name = state.program.name;
         if let Some(failure) = &state.failure {
-            let line = failure.lines().next().unwrap_or_default();
-            anyhow::bail!("{name} can't be loaded: {line}");
+            anyhow::bail!("{name} can't be loaded: {failure}");
         }
         let found = named(&held, name).with_context(|| format!("the kernel has no {name}"))?;
         programs.push(Program {

@@ -25,8 +25,8 @@ use crate::export::self_stats::Fill;
 use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
 use crate::kernel::clock;
-use crate::kernel::object::Filters;
-use crate::kernel::{Kernel, LoadOptions, ProbeSpec, RequestOptions, SpanLimit};
+use crate::kernel::{Filters, Kernel, LoadOptions, RequestOptions, SpanLimit};
+use crate::probes::plan::{Plan, Purpose};
 use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
 use crate::signals::WallClock;
 use crate::signals::metric::MetricBatch;
@@ -73,6 +73,8 @@ pub struct Agent {
     kernel: Kernel,
     cells: Cells,
     probes: Vec<Box<dyn Probe>>,
+    /// See [`Agent::families`].
+    families: Vec<&'static str>,
     rings: Rings,
     /// If the families cpu or offcpu are chosen and could be started.
     profiler: Option<Profiler>,
@@ -96,7 +98,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// When nothing at all can be attached. A probe that can't be attached is
+    /// When nothing at all can be seen. A program that can't be attached is
     /// logged with its reason, and the others go on.
     pub fn start(config: &Config, host: &Host, sinks: Sinks) -> Result<Self> {
         let options = LoadOptions {
@@ -109,25 +111,16 @@ impl Agent {
             diagnostics::start(&mut kernel);
         }
 
-        if let Err(error) = probes::sched::make_room(&mut kernel) {
-            tracing::debug!("threads aren't looked at before they are seen: {error:#}");
-        }
-        attach(&mut kernel, &probes::sched::IDENTITY);
-        // Scheduling keeps the slot from which all families learn who runs.
-        if !attach(&mut kernel, &probes::sched::SPEC) {
+        Plan::of(&config.probes, Purpose::Daemon).attach(&mut kernel);
+        if !kernel.sees(&probes::sched::SPEC) {
             anyhow::bail!(
                 "sched_switch can't be attached, and all probes build on it; `observer check` says more"
             );
         }
-        // Which call a thread is in, and since when. Before requests, which would
-        // leave connections alone whose bytes they can't find.
-        let has = |family| probes.iter().any(|probe| probe.spec().family == family);
-        let needed = has(probes::offcpu::SPEC.family) || has(probes::requests::SPEC.family);
-        if needed && !has(probes::syscalls::SPEC.family) {
-            attach(&mut kernel, &probes::offcpu::SYSCALLS);
-        }
+        // What is left of a family goes on, even if it is little.
         probes.retain(|probe| {
-            probe.spec().family == probes::sched::SPEC.family || attach(&mut kernel, probe.spec())
+            let mut programs = probe.spec().programs.iter();
+            programs.any(|program| kernel.has(program.name)) || probe.is_seen(&kernel)
         });
         let cells = Cells::map(&mut kernel, options.histogram_cells, options.counter_cells)?;
         let rings = Rings::take(&mut kernel, &probes)?;
@@ -147,6 +140,14 @@ impl Agent {
             config.tables.unwind_bytes,
         );
         kernel.forget_types();
+        let families = seen(&kernel, &probes, profiler.is_some());
+        if families.is_empty() {
+            let chosen: Vec<_> = config.probes.iter().map(|family| family.as_str()).collect();
+            anyhow::bail!(
+                "nothing of {} can be seen here; `observer check` says why",
+                chosen.join(", ")
+            );
+        }
         for probe in &mut probes {
             if let Err(error) = probe.begin(&mut kernel) {
                 let family = probe.spec().family;
@@ -160,6 +161,7 @@ impl Agent {
             rings,
             profiler,
             probes,
+            families,
             workloads: Workloads::new(host),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             sinks,
@@ -173,12 +175,9 @@ impl Agent {
         })
     }
 
-    /// The probe families of which anything is attached.
-    pub fn families(&self) -> Vec<&'static str> {
-        self.probes
-            .iter()
-            .map(|probe| probe.spec().family)
-            .collect()
+    /// The chosen families of which anything is seen.
+    pub fn families(&self) -> &[&'static str] {
+        &self.families
     }
 
     /// Observes until `end` resolves, then exports the last interval.
@@ -354,25 +353,18 @@ fn fill(name: &str, used: usize, of: u32) -> Fill {
     }
 }
 
-/// Attaches a family; says what fails and what is lost by that.
-fn attach(kernel: &mut Kernel, spec: &'static ProbeSpec) -> bool {
-    let before = kernel.states().len();
-    let any = kernel.attach(spec);
-    for state in &kernel.states()[before..] {
-        if let Some(failure) = &state.failure {
-            tracing::warn!(
-                probe = spec.family,
-                program = state.program.name,
-                "{} is not attached: {failure}; lost without it: {}",
-                state.program.name,
-                state.program.lost_without,
-            );
-        }
-    }
-    any
+/// The families of which anything is seen; of profiles nothing is without the
+/// profiler.
+fn seen(kernel: &Kernel, probes: &[Box<dyn Probe>], profiles: bool) -> Vec<&'static str> {
+    let profiled = [probes::cpu::SPEC.family, probes::offcpu::SPEC.family];
+    let families = probes.iter().filter(|probe| probe.is_seen(kernel));
+    let families = families.map(|probe| probe.spec().family);
+    families
+        .filter(|family| profiles || !profiled.contains(family))
+        .collect()
 }
 
-/// Starts the profiler if one of its families was chosen and attached.
+/// Starts the profiler if one of its families was chosen and sees anything.
 fn start_profiler(
     kernel: &mut Kernel,
     probes: &[Box<dyn Probe>],
@@ -385,7 +377,6 @@ fn start_profiler(
     if !on_cpu && !off_cpu {
         return None;
     }
-    attach(kernel, &probes::cpu::UNWIND);
     Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
         .inspect_err(|error| tracing::warn!("no profiles: {error:#}"))
         .ok()
@@ -482,5 +473,6 @@ pub fn load_options(config: &Config) -> Result<LoadOptions> {
         },
         diagnostics: config.kernel_debug,
         ring_bytes: Some(config.tables.ring_bytes),
+        btf: config.btf.clone(),
     })
 }

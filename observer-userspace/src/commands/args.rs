@@ -41,8 +41,9 @@ pub(super) enum Command {
     Trace(Box<TraceArgs>),
     /// Say what this kernel and these privileges allow, and how to get the rest
     ///
+    /// Takes the options of `observer run`, and tries each program that it would attach with them.
     /// Exit status: 0 everything is there, 1 something is degraded, 2 it can't run.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
 }
 
 /// Arguments of `observer run`.
@@ -136,6 +137,9 @@ pub(super) struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// As `observer run` would be started.
+    #[command(flatten)]
+    pub(super) run: RunArgs,
 }
 
 #[cfg(test)]
@@ -179,7 +183,8 @@ mod tests {
         assert_eq!(args.record.route.map(|r| r.len()), Some(2));
         let slower_than = args.record.slower_than.map(|t| t.0.as_millis());
         assert_eq!(slower_than, Some(100));
-        assert!(Cli::try_parse_from(["observer", "check", "--json"]).is_ok());
+        let check = "observer check --json --probes requests --requests-by-descriptor true";
+        assert!(Cli::try_parse_from(check.split_whitespace()).is_ok());
 
         let trace = "observer trace --service shop --slower-than 50ms -v --duration 5s --pid 1 \
             --comm a --cgroup /x";

@@ -73,7 +73,11 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Check(args) => Ok(check::execute(&args)),
+        Command::Check(args) => {
+            let run = &args.run;
+            let config = Config::load(run.config.as_deref(), run.layer(cli.log)).map_err(usage)?;
+            check::execute(&config, args.json)
+        }
         Command::Run(args) => {
             let config =
                 Config::load(args.config.as_deref(), args.layer(cli.log)).map_err(usage)?;

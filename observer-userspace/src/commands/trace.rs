@@ -37,11 +37,6 @@ pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, 
         let host = Host::detect();
         let sinks = Sinks::new(vec![Box::new(printer)], config.interval);
         let agent = Agent::start(&config, &host, sinks)?;
-        let requests = Family::Requests.as_str();
-        if !agent.families().contains(&requests) {
-            let why = anyhow::anyhow!("requests can't be seen here; `observer check` says why");
-            return Err(Failure::Runtime(why));
-        }
         tracing::info!("tracing requests (Ctrl-C ends it)");
         let end = async {
             tokio::select! {

@@ -18,7 +18,7 @@ pub fn read(path: &Path) -> anyhow::Result<Layer> {
 }
 
 /// The layer, or the line (from 1) and what is wrong there.
-fn parse(text: &str) -> Result<Layer, (usize, String)> {
+pub(super) fn parse(text: &str) -> Result<Layer, (usize, String)> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         let before = text.get(..start).unwrap_or_default();

@@ -43,6 +43,9 @@ pub struct Layer {
     /// Print the kernel half's own diagnostics (costs performance)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub kernel_debug: Option<bool>,
+    /// Take the kernel's types from this file, for tests
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub btf: Option<PathBuf>,
     /// Export the daemon's own cost, fill levels and losses [default: true]
     #[arg(long, value_name = "BOOL")]
     pub own_telemetry: Option<bool>,
@@ -388,6 +391,7 @@ layered!(Layer {
     budget,
     budget_period,
     kernel_debug,
+    btf,
     own_telemetry
 }
     { filter, otlp, sinks, spans, requests, tables, log, record });

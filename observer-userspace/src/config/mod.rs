@@ -5,6 +5,8 @@
 //! OpenTelemetry specification says about `OTEL_EXPORTER_OTLP_*` belongs to
 //! the exporter, which therefore gets both layers ([`Otlp`]).
 
+#[cfg(test)]
+mod documented;
 pub mod file;
 pub mod layer;
 mod otlp;
@@ -17,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
+use observer_common::workload::DEFAULT_WORKLOADS;
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer, SinkLayer};
 pub use requests::Requests;
@@ -24,6 +27,7 @@ use units::{Budget, Period, Size};
 use values::{Family, LogFilter, LogFormat};
 
 use crate::governor;
+use crate::kernel::object::options::SLOW_BLOCK;
 use crate::stacks::DEFAULT_TABLE_BYTES;
 
 /// What Observer may cost where nobody says otherwise.
@@ -52,6 +56,8 @@ pub struct Config {
     pub budget_period: Duration,
     /// Whether the kernel half's diagnostics (aya-log) are compiled in.
     pub kernel_debug: bool,
+    /// A file with the kernel's types, instead of the kernel's own: for tests.
+    pub btf: Option<PathBuf>,
     /// Whether the daemon exports its own cost, fill levels and losses.
     pub own_telemetry: bool,
     /// Whom to observe.
@@ -215,7 +221,7 @@ impl Config {
             }
         };
         let ring_bytes = ring_bytes(all.tables.ring, 256 << 10)?;
-        let workloads = all.tables.workloads.map_or(1024, |n| n.0);
+        let workloads = all.tables.workloads.map_or(DEFAULT_WORKLOADS, |n| n.0);
         anyhow::ensure!(
             workloads <= MAX_WORKLOADS,
             "the table of workloads has at most {MAX_WORKLOADS} entries, not {workloads}"
@@ -241,6 +247,7 @@ impl Config {
                 .budget_period
                 .map_or(governor::PERIOD, |period| period.0),
             kernel_debug: all.kernel_debug.unwrap_or(false),
+            btf: all.btf,
             own_telemetry: all.own_telemetry.unwrap_or(true),
             filter: all.filter.into(),
             otlp,
@@ -248,7 +255,7 @@ impl Config {
             spans: Spans {
                 tcp: all.spans.tcp.unwrap_or(true),
                 block: all.spans.block.unwrap_or(true),
-                slow_io: all.spans.slow_io.map_or(Duration::from_millis(50), |p| p.0),
+                slow_io: all.spans.slow_io.map_or(SLOW_BLOCK, |p| p.0),
                 rate: all.spans.rate.map_or(10, |n| n.0),
                 burst: all.spans.burst.map_or(50, |n| n.0),
             },

@@ -1,7 +1,7 @@
 //! `[requests]`.
 
 use anyhow::Context;
-use observer_common::requests::{CAPTURE, CAPTURE_MAX, Protocol};
+use observer_common::requests::{CAPTURE, CAPTURE_MAX, Protocol, REQUEST_RING_BYTES};
 
 use super::layer::RequestLayer;
 use crate::requests::redact::{Glob, Redactor, Rule};
@@ -87,7 +87,7 @@ impl Requests {
             by_descriptor: layer.by_descriptor.unwrap_or(false),
             share: layer.share.unwrap_or(0),
             capture,
-            ring_bytes: super::ring_bytes(layer.ring, 2 << 20)?,
+            ring_bytes: super::ring_bytes(layer.ring, REQUEST_RING_BYTES.into())?,
             redact: layer.redact.unwrap_or_default(),
             query_keys: layer.query_keys.unwrap_or_default(),
             routes: layer.routes.unwrap_or_default(),

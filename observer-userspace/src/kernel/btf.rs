@@ -2,6 +2,8 @@
 
 mod raw;
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use observer_common::offsets::{MISSING, Offsets, Spec};
 
@@ -20,14 +22,25 @@ pub struct KernelBtf(RawBtf);
 
 impl KernelBtf {
     /// Reads the running kernel's BTF.
+    ///
+    /// # Errors
+    ///
+    /// When it isn't there or has an unknown form.
     pub fn load() -> Result<Self> {
-        let bytes = std::fs::read(VMLINUX).with_context(|| {
-            format!(
-                "cannot read {VMLINUX}: Observer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-            )
-        })?;
+        Self::read(Path::new(VMLINUX))
+            .context("Observer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y")
+    }
+
+    /// Reads BTF from a file.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be read or has an unknown form.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let btf = RawBtf::parse(bytes)
-            .with_context(|| format!("{VMLINUX} has a form that this version doesn't know"))?;
+            .with_context(|| format!("{shown} has a form that this version doesn't know"))?;
         Ok(Self(btf))
     }
 

@@ -11,11 +11,13 @@ pub mod loaded;
 pub mod mapped;
 pub mod object;
 pub mod perf;
+pub mod release;
 pub mod ring;
 pub mod spec;
 pub mod stats;
-mod syscall_classes;
+pub mod syscalls;
 pub mod unwind;
 
-pub use object::{Kernel, LoadOptions, RequestOptions, SpanLimit};
+pub use object::options::{Filters, LoadOptions, RequestOptions, SpanLimit};
+pub use object::{AttachError, Kernel};
 pub use spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

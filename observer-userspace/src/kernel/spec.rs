@@ -1,6 +1,10 @@
 //! What a probe family needs from the kernel, said once: used to attach it, by
 //! `observer check`, and to say what is lost when it can't be had.
 
+use anyhow::Result;
+
+use super::{AttachError, Kernel};
+
 /// How a program is hooked into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
@@ -38,6 +42,27 @@ pub struct ProbeSpec {
     pub observes: &'static str,
     /// Its programs, in the order in which they are attached.
     pub programs: &'static [ProgramSpec],
+    /// The probes that are attached before it, in this order.
+    pub requires: &'static [&'static ProbeSpec],
+    /// The family whose probe does the same and more: where that is attached,
+    /// this one isn't.
+    pub covered_by: Option<&'static str>,
+    /// Run once when it is attached, before any other is.
+    pub prepare: Option<fn(&mut Kernel) -> Result<()>>,
+    /// The programs by which it sees what it observes: one of them is enough to
+    /// see something. They may be another probe's. None means any of its own.
+    pub seen_by: &'static [&'static str],
+}
+
+impl ProbeSpec {
+    /// Whether this program is one of those by which it sees.
+    pub fn is_seen_by(&self, program: &str) -> bool {
+        if self.seen_by.is_empty() {
+            self.programs.iter().any(|own| own.name == program)
+        } else {
+            self.seen_by.contains(&program)
+        }
+    }
 }
 
 /// What became of one program.
@@ -48,5 +73,5 @@ pub struct ProbeState {
     /// The program.
     pub program: ProgramSpec,
     /// Why it isn't attached, if it isn't.
-    pub failure: Option<String>,
+    pub failure: Option<AttachError>,
 }

@@ -79,6 +79,10 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "who wrote what the kernel writes back later: its threads are charged",
         },
     ],
+    requires: &[&super::sched::SPEC],
+    covered_by: None,
+    prepare: None,
+    seen_by: &["block_complete", "block_done"],
 };
 
 const DEVICE: (&str, &str) = ("system.device", "The disk, named as in `/proc/diskstats`");

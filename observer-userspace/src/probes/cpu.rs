@@ -27,6 +27,10 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         needs: IDENTITY_FIELDS,
         lost_without: "CPU profiles",
     }],
+    requires: &[&UNWIND],
+    covered_by: None,
+    prepare: None,
+    seen_by: &[],
 };
 
 /// Attached with it: keep what the kernel half knows of processes up to date.
@@ -53,6 +57,10 @@ pub static UNWIND: ProbeSpec = ProbeSpec {
             lost_without: "room for the mappings of new processes",
         },
     ],
+    requires: &[],
+    covered_by: None,
+    prepare: None,
+    seen_by: &[],
 };
 
 /// The family, as documented; the work is done by [`Sampler`].

@@ -4,6 +4,7 @@ pub mod block;
 pub mod causes;
 pub mod cpu;
 pub mod offcpu;
+pub mod plan;
 pub mod requests;
 pub mod sched;
 pub mod served;
@@ -49,6 +50,12 @@ pub struct Sink<'a> {
 pub trait Probe {
     /// What it needs from the kernel.
     fn spec(&self) -> &'static ProbeSpec;
+
+    /// Whether anything of what it observes can be seen, once all programs are
+    /// attached.
+    fn is_seen(&self, kernel: &Kernel) -> bool {
+        kernel.sees(self.spec())
+    }
 
     /// Called first of all, if it takes options.
     fn configure(&mut self, _config: &Config) {}

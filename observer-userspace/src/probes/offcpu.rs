@@ -5,13 +5,13 @@
 //! longer than an interval must be counted to it when it ends. For that an
 //! iterator looks at all threads.
 
-use super::sched::IDENTITY_FIELDS;
-use super::{MetricBuilder, Probe, Tick};
+use super::sched::{self, IDENTITY_FIELDS};
+use super::{MetricBuilder, Probe, Tick, cpu};
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::MetricDef;
 
-/// What the family needs, beside the programs of `sched`.
+/// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
     family: "offcpu",
     observes: "stacks off CPU",
@@ -21,9 +21,13 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         needs: &["task_on_cpu"],
         lost_without: "time off CPU of threads that wait longer than an interval, until they end",
     }],
+    requires: &[&SYSCALLS, &sched::SPEC, &cpu::UNWIND],
+    covered_by: None,
+    prepare: None,
+    seen_by: &["sched_switch"],
 };
 
-/// What it needs where the family `syscalls` isn't attached.
+/// In which system call each thread is, where the family `syscalls` doesn't tell.
 pub static SYSCALLS: ProbeSpec = ProbeSpec {
     family: "offcpu",
     observes: "in which syscall a thread waits",
@@ -41,6 +45,10 @@ pub static SYSCALLS: ProbeSpec = ProbeSpec {
             lost_without: "user stacks off CPU",
         },
     ],
+    requires: &[&sched::IDENTITY],
+    covered_by: Some("syscalls"),
+    prepare: None,
+    seen_by: &[],
 };
 
 const THREADS: &str = "offcpu_threads";
@@ -63,16 +71,20 @@ impl Probe for OffCpu {
 /// The threads that are off CPU.
 #[derive(Debug)]
 pub struct Blocked {
-    threads: Iterator,
+    /// `None`: they can't be looked at, and long waits are counted when they end.
+    threads: Option<Iterator>,
 }
 
 impl Blocked {
-    /// Their iterator must be loaded (`kernel.attach(&SPEC)`).
+    /// To be called when the family's programs are attached.
     ///
     /// # Errors
-    /// When it isn't, or can't be linked.
+    /// When their iterator is loaded and can't be linked.
     pub fn new(kernel: &mut Kernel) -> anyhow::Result<Self> {
-        let threads = Iterator::new(kernel, THREADS, None)?;
+        let threads = match kernel.has(THREADS) {
+            true => Some(Iterator::new(kernel, THREADS, None)?),
+            false => None,
+        };
         Ok(Self { threads })
     }
 
@@ -82,6 +94,9 @@ impl Blocked {
     /// # Errors
     /// When the iterator can't be run.
     pub fn catch_up(&self) -> anyhow::Result<()> {
-        self.threads.run(|_| {})
+        match &self.threads {
+            Some(threads) => threads.run(|_| {}),
+            None => Ok(()),
+        }
     }
 }

@@ -14,7 +14,7 @@ use observer_common::knobs::Knobs;
 use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::causes::{self, Cause};
-use super::{MetricBuilder, Probe, Sink, Tick};
+use super::{MetricBuilder, Probe, Sink, Tick, offcpu, sched};
 use crate::config::{self, Config};
 use crate::kernel::clock;
 use crate::kernel::ring::record;
@@ -49,7 +49,7 @@ const SOCKET_FIELDS: &[&str] = &[
     "sock_net",
 ];
 
-/// What the family needs, beside the programs of `sched`.
+/// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
     family: "requests",
     observes: "requests and answers on sockets: HTTP, gRPC, PostgreSQL, MySQL, Redis, DNS",
@@ -88,7 +88,21 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         tls::PROGRAMS[6],
         tls::PROGRAMS[7],
     ],
+    requires: &[&offcpu::SYSCALLS, &sched::SPEC],
+    covered_by: None,
+    prepare: None,
+    seen_by: &["requests_sent", "requests_received"],
 };
+
+/// Where sockets are found by their descriptors: the programs at the end of each
+/// system call, one of which is attached.
+const BY_DESCRIPTOR: [&str; 2] = ["syscalls_exit", "offcpu_exit"];
+
+/// Whether any request can be seen.
+pub fn is_seen(kernel: &Kernel) -> bool {
+    let calls_end = BY_DESCRIPTOR.iter().any(|program| kernel.has(program));
+    kernel.sees(&SPEC) || (kernel.finds_sockets_by_descriptor() && calls_end)
+}
 
 /// The ring buffer of its records.
 pub const RING: &str = "REQUEST_RING";
@@ -199,6 +213,10 @@ pub fn served(tracer: &Tracer, request: u64) -> Option<Served> {
 impl Probe for Requests {
     fn spec(&self) -> &'static ProbeSpec {
         &SPEC
+    }
+
+    fn is_seen(&self, kernel: &Kernel) -> bool {
+        is_seen(kernel)
     }
 
     fn configure(&mut self, config: &Config) {

@@ -41,9 +41,13 @@ pub static IDENTITY: ProbeSpec = ProbeSpec {
         needs: &["task_pid"],
         lost_without: "a running thread's new workload until its next context switch",
     }],
+    requires: &[&THREADS],
+    covered_by: None,
+    prepare: None,
+    seen_by: &[],
 };
 
-/// Run once before the switches are seen.
+/// Run once, first of all.
 static THREADS: ProbeSpec = ProbeSpec {
     family: "identity",
     observes: "threads that are older than the daemon",
@@ -53,17 +57,17 @@ static THREADS: ProbeSpec = ProbeSpec {
         needs: &[],
         lost_without: "some threads' first switches after the start",
     }],
+    requires: &[],
+    covered_by: None,
+    prepare: Some(make_room),
+    seen_by: &[],
 };
 
 /// Has the kernel half make room for what it knows of each thread, where there
 /// is time for it: at their switches memory is short. Each CPU has memory of
 /// its own for that, so it is done on each; those that the daemon may not use
-/// do without. Call it before any other program is attached.
-///
-/// # Errors
-/// When the kernel has no such iterator; switches then do it.
-pub fn make_room(kernel: &mut Kernel) -> anyhow::Result<()> {
-    kernel.attach(&THREADS);
+/// do without.
+fn make_room(kernel: &mut Kernel) -> anyhow::Result<()> {
     let threads = Iterator::new(kernel, "identity_threads", None)?;
     // In a thread of its own, as it moves.
     let run = || {
@@ -100,6 +104,10 @@ pub static FOLLOW: ProbeSpec = ProbeSpec {
             lost_without: "the end of recorded processes",
         },
     ],
+    requires: &[],
+    covered_by: None,
+    prepare: None,
+    seen_by: &[],
 };
 
 /// What the family needs.
@@ -126,6 +134,10 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "run-queue latency of new threads",
         },
     ],
+    requires: &[&IDENTITY],
+    covered_by: None,
+    prepare: None,
+    seen_by: &["sched_switch"],
 };
 
 /// Run-queue latency.

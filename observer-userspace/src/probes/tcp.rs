@@ -114,6 +114,17 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "connections by state; bytes and round-trip times before a connection's end",
         },
     ],
+    requires: &[&super::sched::SPEC],
+    covered_by: None,
+    prepare: None,
+    seen_by: &[
+        "tcp_state",
+        "tcp_retransmit",
+        "tcp_synack",
+        "tcp_reset_in",
+        "tcp_reset_out",
+        "tcp_sockets",
+    ],
 };
 
 /// Kinds of iterators.

@@ -12,6 +12,7 @@ use observer_common::slot::NO_SYSCALL;
 use observer_common::syscalls::COMPAT;
 
 use super::Wait;
+use crate::kernel::syscalls;
 use crate::signals::wait::{Reason, ThreadState, Waited};
 
 /// Functions under which everything is a page fault, also reading a disk.
@@ -175,54 +176,6 @@ const FUNCTIONS: &[(&str, Reason)] = &[
     ("nfs4_", Reason::Disk),
 ];
 
-/// Which syscalls wait for what, where nothing better is known.
-const SYSCALLS: &[(i64, Reason)] = &[
-    (libc::SYS_futex, Reason::Lock),
-    (libc::SYS_flock, Reason::Lock),
-    (libc::SYS_semop, Reason::Lock),
-    (libc::SYS_semtimedop, Reason::Lock),
-    (libc::SYS_accept, Reason::Socket),
-    (libc::SYS_accept4, Reason::Socket),
-    (libc::SYS_connect, Reason::Socket),
-    (libc::SYS_recvfrom, Reason::Socket),
-    (libc::SYS_recvmsg, Reason::Socket),
-    (libc::SYS_recvmmsg, Reason::Socket),
-    (libc::SYS_sendto, Reason::Socket),
-    (libc::SYS_sendmsg, Reason::Socket),
-    (libc::SYS_sendmmsg, Reason::Socket),
-    (libc::SYS_msgrcv, Reason::Pipe),
-    (libc::SYS_msgsnd, Reason::Pipe),
-    (libc::SYS_mq_timedreceive, Reason::Pipe),
-    (libc::SYS_mq_timedsend, Reason::Pipe),
-    (libc::SYS_ppoll, Reason::Poll),
-    (libc::SYS_pselect6, Reason::Poll),
-    (libc::SYS_epoll_pwait, Reason::Poll),
-    (libc::SYS_epoll_pwait2, Reason::Poll),
-    (libc::SYS_io_getevents, Reason::Poll),
-    (libc::SYS_io_uring_enter, Reason::Poll),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_poll, Reason::Poll),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_select, Reason::Poll),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_epoll_wait, Reason::Poll),
-    (libc::SYS_nanosleep, Reason::Sleep),
-    (libc::SYS_clock_nanosleep, Reason::Sleep),
-    (libc::SYS_wait4, Reason::Child),
-    (libc::SYS_waitid, Reason::Child),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_vfork, Reason::Child),
-    (libc::SYS_rt_sigsuspend, Reason::Signal),
-    (libc::SYS_rt_sigtimedwait, Reason::Signal),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_pause, Reason::Signal),
-    (libc::SYS_fsync, Reason::Disk),
-    (libc::SYS_fdatasync, Reason::Disk),
-    (libc::SYS_sync, Reason::Disk),
-    (libc::SYS_syncfs, Reason::Disk),
-    (libc::SYS_msync, Reason::Disk),
-];
-
 /// Bits of the kernel's task state (include/linux/sched.h).
 const TASK_UNINTERRUPTIBLE: u8 = 2;
 const TASK_STOPPED: u8 = 4;
@@ -279,8 +232,7 @@ fn of_syscall(label: u32) -> Option<Reason> {
     if label == NO_SYSCALL || label & COMPAT != 0 {
         return None;
     }
-    let known = SYSCALLS.iter().find(|(n, _)| *n == i64::from(label));
-    known.map(|(_, reason)| *reason)
+    syscalls::reason(label)
 }
 
 /// Whether the function only belongs to the switch itself, or to its being

@@ -8,6 +8,7 @@
 //! - `/cpu`: burns 20 ms of CPU time.
 //! - `/sleep` and `/sleep/MS`: sleeps for 20 ms, or that long.
 //! - `/lock`: waits 20 ms for a lock that another thread holds.
+//! - `/semaphore`: waits 20 ms in `semop` for a semaphore of System V.
 //! - `/disk`: reads from FILE past the page cache until 20 ms are over.
 //! - `/downstream`: asks another port, of the same process, for `/sleep`.
 //! - `/mixed`: 5 ms of each but the disk.
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::time::{ClockId, clock_gettime};
+use observer_testkit::semaphore;
 
 const LONG: Duration = Duration::from_millis(20);
 const SHORT: Duration = Duration::from_millis(5);
@@ -159,6 +161,7 @@ impl Connection {
             "work" => other_work(milliseconds(parameter)?),
             "sleep" => std::thread::sleep(parameter.map_or(Ok(LONG), |p| milliseconds(Some(p)))?),
             "lock" => self.wait_for_lock(LONG)?,
+            "semaphore" => semaphore::wait(LONG)?,
             "disk" => self.read_disk(LONG)?,
             "downstream" => self.ask("/sleep")?,
             "mixed" => {

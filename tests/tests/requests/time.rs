@@ -179,6 +179,7 @@ fn components() -> Result<()> {
         ("/cpu", "cpu"),
         ("/sleep", "other"),
         ("/lock", "lock"),
+        ("/semaphore", "lock"),
         ("/disk", "disk"),
         ("/downstream", "network"),
     ];
@@ -190,7 +191,7 @@ fn components() -> Result<()> {
         "--connections",
         "1",
         "--requests",
-        "180",
+        "210",
         "--path",
         "/mixed",
     ];

@@ -11,43 +11,27 @@ use nix::errno::Errno;
 use super::report::{Item, Report, Status};
 use super::trial;
 use crate::kernel::btf::VMLINUX;
-
-/// Since which kernel tracing programs may use task storage (5.13), on which all
-/// families build; the rest is older: ring buffers 5.8, `bpf_sock_from_file`
-/// and socket storage for tracing 5.11.
-const OLDEST_KERNEL: (u32, u32) = (5, 13);
+use crate::kernel::release;
 
 const UPGRADE: &str = "boot a newer kernel, or one whose distribution enables it";
 
-/// Major and minor version of the running kernel; (0, 0) if it doesn't say.
-pub fn kernel_version() -> (u32, u32) {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    parse_version(&release)
-}
-
-fn parse_version(release: &str) -> (u32, u32) {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|digits| digits.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+/// What mends a kernel that is too old.
+pub fn boot_newer() -> String {
+    let (major, minor) = release::OLDEST;
+    format!("boot Linux {major}.{minor} or newer")
 }
 
 /// Version, type information, lockdown.
 pub fn kernel(report: &mut Report) {
     let group = "kernel";
-    let (major, minor) = kernel_version();
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let item = Item::ok(group, "version", release.trim());
-    report.add(if (major, minor) >= OLDEST_KERNEL {
+    let item = Item::ok(group, "version", release::release());
+    report.add(if release::version() >= release::OLDEST {
         item
     } else {
         item.worse(
             Status::Missing,
             "everything: hooks and maps that Observer builds on are newer",
-            format!(
-                "boot Linux {}.{} or newer",
-                OLDEST_KERNEL.0, OLDEST_KERNEL.1
-            ),
+            boot_newer(),
         )
     });
 
@@ -212,15 +196,6 @@ fn errno(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Checks that distributions' version strings are understood.
-    #[test]
-    fn versions_are_parsed() {
-        assert_eq!(parse_version("6.1.0-18-amd64\n"), (6, 1));
-        assert_eq!(parse_version("5.10.205"), (5, 10));
-        assert_eq!(parse_version("6.18-rc1"), (6, 18));
-        assert_eq!(parse_version(""), (0, 0));
-    }
 
     /// Checks that "not allowed" isn't taken for "not there".
     #[test]

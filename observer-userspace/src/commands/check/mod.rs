@@ -12,23 +12,28 @@ mod trial;
 
 use std::process::ExitCode;
 
-use super::args::CheckArgs;
+use super::{Failure, usage};
+use crate::agent;
+use crate::config::Config;
+use crate::kernel::LoadOptions;
 use crate::kernel::capabilities::Effective;
 use report::Report;
 
-/// Prints the report; the exit status is 0 when everything is there, 1 when
-/// something is degraded, 2 when Observer can't run.
-pub fn execute(args: &CheckArgs) -> ExitCode {
-    let report = inspect();
-    if args.json {
+/// Prints the report, for `observer run` with this configuration; the exit
+/// status is 0 when everything is there, 1 when something is degraded, 2 when
+/// Observer can't run.
+pub fn execute(config: &Config, json: bool) -> Result<ExitCode, Failure> {
+    let options = agent::load_options(config).map_err(usage)?;
+    let report = inspect(config, options);
+    if json {
         report.print_json();
     } else {
         report.print_text();
     }
-    ExitCode::from(report.exit_code())
+    Ok(ExitCode::from(report.exit_code()))
 }
 
-fn inspect() -> Report {
+fn inspect(config: &Config, options: LoadOptions) -> Report {
     let mut report = Report::new();
     // Without procfs nothing is known to be held: everything shows as missing.
     let held = Effective::read().unwrap_or_default();
@@ -36,7 +41,7 @@ fn inspect() -> Report {
     system::namespaces(&mut report);
     features::kernel(&mut report);
     features::bpf(&mut report);
-    probes::families(&mut report, held);
+    probes::programs(&mut report, held, &config.probes, options);
     system::cgroups(&mut report);
     system::procfs(&mut report);
     system::sysctls(&mut report, held);

@@ -1,160 +1,179 @@
-//! Per probe family: are its hooks and the fields it reads in this kernel, and
-//! does the kernel accept its programs? Tried by attaching them for a moment.
+//! Per program: are its hook and the fields it reads in this kernel, and does the
+//! kernel accept it? Tried by attaching them for a moment, as `observer run` does.
 
-use std::time::Duration;
-
-use observer_common::offsets::{MISSING, Offsets};
+use observer_common::offsets::MISSING;
 use observer_common::tally::RESERVED_CELLS;
 
+use super::features::boot_newer;
 use super::report::{Item, Report, Status};
-use crate::identity::{subsys_enum_name, v1_controller};
+use crate::config::values::Family;
 use crate::kernel::btf::KernelBtf;
 use crate::kernel::capabilities::Effective;
-use crate::kernel::{Attach, Kernel, LoadOptions, ProgramSpec};
-use crate::probes;
+use crate::kernel::object::field_name;
+use crate::kernel::{
+    Attach, AttachError, Kernel, LoadOptions, ProgramSpec, RequestOptions, release,
+};
+use crate::probes::plan::{Plan, Purpose};
+use crate::probes::sched;
+
+/// Programs that `observer run` attaches with the given options.
+const OF_RUN: &str = "probes";
+
+/// Those that the other commands attach.
+const OF_OTHERS: &str = "probes of record and trace";
 
 /// Entries of each table while programs are only tried: few, to cost no memory,
 /// beside those that are held in reserve.
 const TRIAL_ENTRIES: u32 = 64;
 
-/// How much of the kernel's own explanation is shown: what follows is the
-/// verifier's log, hundreds of lines.
-const REASON_LIMIT: usize = 160;
+/// Bytes of each ring buffer, likewise: a page.
+const TRIAL_RING: u32 = 4096;
 
-/// Looks up everything that the families say they need, and tries them.
-pub fn families(report: &mut Report, held: Effective) {
+const REPORT: &str = "report it with the output of: observer run --log-level debug --duration 1s";
+
+/// Looks up everything that the programs for `families` say they need, and tries
+/// them, loaded with `options`.
+pub fn programs(report: &mut Report, held: Effective, families: &[Family], options: LoadOptions) {
+    let types = match &options.btf {
+        Some(path) => KernelBtf::read(path),
+        None => KernelBtf::load(),
+    };
     // Why it can't be read was said where BTF itself was looked at.
-    let Ok(btf) = KernelBtf::load() else { return };
-    let offsets = btf.offsets();
-    let mut kernel = load(report, held);
-    for probe in probes::all() {
-        let spec = probe.spec();
+    let Ok(types) = types else { return };
+    let offsets = types.offsets();
+    let mut kernel = load(report, held, options);
+    let daemon = Plan::of(families, Purpose::Daemon);
+    let others = Plan::of(families, Purpose::Everything).without(&daemon);
+    for (group, plan) in [(OF_RUN, daemon), (OF_OTHERS, others)] {
         if let Some(kernel) = &mut kernel {
-            kernel.attach(spec);
+            plan.attach(kernel);
         }
-        for program in spec.programs {
-            let missing = missing(
+        for (probe, program) in plan.programs() {
+            let lacking = lacking(
                 program,
-                |name| btf.has_tracepoint(name),
+                |name| types.has_tracepoint(name),
                 |name| offsets.get(name).is_some_and(|offset| offset != MISSING),
             );
-            let found = item(spec.family, program, &missing);
-            let failure = kernel.as_ref().and_then(|kernel| failure(kernel, program));
-            report.add(match failure {
-                Some(reason) if missing.is_empty() => found.worse(
-                    Status::Degraded,
-                    format!("{}: {}", program.lost_without, in_short(&reason)),
-                    "report it with the output of: observer run --log-level debug --duration 1s",
-                ),
-                _ => found,
+            let name = format!("{}: {}", probe.family, program.name);
+            let item = Item::ok(group, name, hook(program));
+            let refused = kernel.as_ref().map(|kernel| failure(kernel, program));
+            report.add(match (lacking, refused) {
+                (Some(reason), _) | (None, Some(Some(reason))) => worse(item, program, &reason),
+                (None, Some(None)) => item,
+                (None, None) => untried(item, program),
             });
         }
     }
 }
 
+/// The item of a program that wasn't tried, since the kernel half isn't loaded.
+fn untried(item: Item, program: &ProgramSpec) -> Item {
+    let detail = format!("{}; not tried", item.detail);
+    let remedy = "mend what is missing above, and check again";
+    Item { detail, ..item }.worse(Status::Unknown, program.lost_without, remedy)
+}
+
+/// The item of a program that can't be attached, with what mends that.
+fn worse(item: Item, program: &ProgramSpec, reason: &AttachError) -> Item {
+    let remedy = match reason {
+        AttachError::NoField(_) | AttachError::NoHook(_) => {
+            "boot a kernel that has it; everything else works without"
+        }
+        AttachError::NoPrivilege(_) => {
+            "run it as root, or with CAP_BPF and CAP_PERFMON; a lockdown or a security module may \
+             forbid it, too (dmesg says so)"
+        }
+        AttachError::Refused(_) | AttachError::Failed(_) => REPORT,
+    };
+    let lost = format!("{}: {reason}", program.lost_without);
+    let kind = Some(reason.kind());
+    Item { kind, ..item }.worse(severity(program), lost, remedy)
+}
+
+/// How grave it is that the program can't be attached.
+fn severity(program: &ProgramSpec) -> Status {
+    if sched::SPEC.is_seen_by(program.name) {
+        Status::Missing
+    } else {
+        Status::Degraded
+    }
+}
+
 /// The kernel half, loaded with small tables; `None` if that isn't possible,
 /// which is reported unless it is for lack of privileges.
-fn load(report: &mut Report, held: Effective) -> Option<Kernel> {
+fn load(report: &mut Report, held: Effective, options: LoadOptions) -> Option<Kernel> {
     let options = LoadOptions {
         workloads: TRIAL_ENTRIES,
         histogram_cells: RESERVED_CELLS + TRIAL_ENTRIES,
         counter_cells: RESERVED_CELLS + TRIAL_ENTRIES,
-        v1_subsystem: v1_controller().map(subsys_enum_name),
-        // The whole of the programs is to be tried.
-        off_cpu: Some(Duration::ZERO),
-        ..LoadOptions::default()
+        sample_entries: TRIAL_ENTRIES,
+        ring_bytes: Some(TRIAL_RING),
+        requests: options.requests.map(|requests| RequestOptions {
+            ring_bytes: TRIAL_RING,
+            ..requests
+        }),
+        ..options
     };
     if held.ensure_required().is_err() {
         return None;
     }
-    let item = Item::ok("probes", "kernel half", "loaded for a moment");
+    let item = Item::ok(OF_RUN, "kernel half", "loaded for a moment");
     match Kernel::load(&options) {
         Ok(kernel) => {
             report.add(item);
             Some(kernel)
         }
         Err(error) => {
-            report.add(item.worse(
-                Status::Missing,
-                format!("everything: {}", in_short(&format!("{error:#}"))),
-                "report it with the output of: observer run --log-level debug --duration 1s",
-            ));
+            let remedy = release::too_old().map_or(REPORT.to_owned(), |_| boot_newer());
+            let lost = format!("everything: {error:#}");
+            report.add(item.worse(Status::Missing, lost, remedy));
             None
         }
     }
 }
 
-/// Why the kernel refused a program that was attached just now.
-fn failure(kernel: &Kernel, program: &ProgramSpec) -> Option<String> {
+/// Why a program that was attached just now isn't.
+fn failure(kernel: &Kernel, program: &ProgramSpec) -> Option<AttachError> {
     let mut states = kernel.states().iter();
     states
         .find(|state| state.program.name == program.name)
         .and_then(|state| state.failure.clone())
 }
 
-/// The first line, within limits.
-fn in_short(reason: &str) -> String {
-    let line = reason.lines().next().unwrap_or_default();
-    match line.char_indices().nth(REASON_LIMIT) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
-}
-
-fn item(family: &str, program: &ProgramSpec, missing: &[String]) -> Item {
-    let hook = match program.attach {
+/// Where a program is attached.
+fn hook(program: &ProgramSpec) -> String {
+    match program.attach {
         Attach::Tracepoint(name) => format!("tracepoint {name}"),
         Attach::FirstTracepoint(names) => format!("tracepoint {}", names.join(" or ")),
         Attach::Iterator(name) => format!("iterator over {name}"),
         Attach::Manual => "perf event".to_owned(),
         Attach::UserFunction => "uprobes".to_owned(),
-    };
-    let item = Item::ok("probes", format!("{family}: {}", program.name), hook);
-    if missing.is_empty() {
-        return item;
     }
-    item.worse(
-        Status::Degraded,
-        format!(
-            "{}: this kernel has no {}",
-            program.lost_without,
-            missing.join(", no ")
-        ),
-        "boot a kernel that has it; everything else works without",
-    )
 }
 
-/// What of a program's needs isn't there, as a person would look for it.
-fn missing(
+/// What of a program's needs isn't in the kernel's types, all of it by name.
+fn lacking(
     program: &ProgramSpec,
     has_tracepoint: impl Fn(&str) -> bool,
     has_field: impl Fn(&str) -> bool,
-) -> Vec<String> {
-    let hook = match program.attach {
-        Attach::Tracepoint(name) if !has_tracepoint(name) => Some(format!("tracepoint {name}")),
-        Attach::FirstTracepoint(names) if !names.iter().any(|name| has_tracepoint(name)) => {
-            Some(format!("tracepoint {}", names.join(" or ")))
-        }
-        _ => None,
+) -> Option<AttachError> {
+    let is_there = match program.attach {
+        Attach::Tracepoint(name) => has_tracepoint(name),
+        Attach::FirstTracepoint(names) => names.iter().any(|name| has_tracepoint(name)),
+        _ => true,
     };
-    let fields = program
-        .needs
-        .iter()
-        .filter(|name| !has_field(name))
-        .map(|name| {
-            Offsets::SPECS
-                .iter()
-                .find(|spec| spec.name == *name)
-                .map_or_else(
-                    || format!("field {name}"),
-                    |spec| format!("{}.{}", spec.structure, spec.paths.join(" or ")),
-                )
-        });
-    hook.into_iter().chain(fields).collect()
+    if !is_there {
+        return Some(AttachError::NoHook(hook(program)));
+    }
+    let missing = program.needs.iter().filter(|name| !has_field(name));
+    let names: Vec<String> = missing.map(|name| field_name(name)).collect();
+    (!names.is_empty()).then(|| AttachError::NoField(names.join(", no ")))
 }
 
 #[cfg(test)]
 mod tests {
+    use observer_common::offsets::Offsets;
+
     use super::*;
 
     const PROGRAM: ProgramSpec = ProgramSpec {
@@ -164,40 +183,65 @@ mod tests {
         lost_without: "insight",
     };
 
-    /// Checks that missing hooks and fields are named as the kernel names them.
+    /// Checks that missing hooks and fields are named as the kernel names them,
+    /// with what is lost and what mends it.
     #[test]
     fn missing_needs_are_named() {
-        assert!(missing(&PROGRAM, |_| true, |_| true).is_empty());
-        let found = missing(&PROGRAM, |_| false, |name| name != "task_state");
+        assert_eq!(lacking(&PROGRAM, |_| true, |_| true), None);
+        let hook = lacking(&PROGRAM, |_| false, |_| true);
+        let expected = AttachError::NoHook("tracepoint some_event".to_owned());
+        assert_eq!(hook, Some(expected));
+        let field = lacking(&PROGRAM, |_| true, |_| false).expect("two fields");
+        let expected = "task_struct.__state or state, no task_struct.pid";
+        assert_eq!(field, AttachError::NoField(expected.to_owned()));
+        let item = worse(Item::ok(OF_RUN, "cpu: program", ""), &PROGRAM, &field);
         assert_eq!(
-            found,
-            ["tracepoint some_event", "task_struct.__state or state"]
+            (item.status, item.kind),
+            (Status::Degraded, Some("no_field"))
         );
-        let item = item("cpu", &PROGRAM, &found);
-        assert_eq!(item.status, Status::Degraded);
-        assert!(item.lost.is_some_and(|lost| lost.starts_with("insight")));
+        let lost = item.lost.expect("what is lost");
+        assert!(lost.starts_with("insight: ") && lost.contains("task_struct.pid"));
+        assert!(item.remedy.expect("a remedy").contains("boot a kernel"));
     }
 
-    /// Checks that a verifier's log doesn't fill the screen.
+    /// Checks that each kind of failure has a remedy that fits, and that without
+    /// `sched_switch` nothing works.
     #[test]
-    fn reasons_are_short() {
-        assert_eq!(in_short("refused\nline 2"), "refused");
-        let short = in_short(&"é".repeat(1000));
-        assert_eq!(short.chars().count(), REASON_LIMIT + 1);
+    fn kinds_have_remedies() {
+        let remedy = |reason| {
+            let item = worse(Item::ok(OF_RUN, "cpu: program", ""), &PROGRAM, &reason);
+            item.remedy.expect("a remedy")
+        };
+        assert!(remedy(AttachError::NoPrivilege(String::new())).contains("CAP_BPF"));
+        assert!(remedy(AttachError::Refused(String::new())).contains("--log-level debug"));
+        let switch = ProgramSpec {
+            name: "sched_switch",
+            ..PROGRAM
+        };
+        let reason = AttachError::Failed(String::new());
+        let item = worse(
+            Item::ok(OF_RUN, "sched: sched_switch", ""),
+            &switch,
+            &reason,
+        );
+        assert_eq!(item.status, Status::Missing);
+        let item = untried(Item::ok(OF_RUN, "cpu: program", "hook"), &PROGRAM);
+        assert_eq!(
+            (item.status, &*item.detail),
+            (Status::Unknown, "hook; not tried")
+        );
     }
 
     /// Checks that every family's needs are names that can be looked up at all.
     #[test]
     fn needs_can_be_looked_up() {
-        for probe in probes::all() {
-            for program in probe.spec().programs {
-                for need in program.needs {
-                    assert!(
-                        Offsets::MISSING.get(need).is_some(),
-                        "{}: {need}",
-                        program.name
-                    );
-                }
+        for (_, program) in Plan::of(&Family::ALL, Purpose::Everything).programs() {
+            for need in program.needs {
+                assert!(
+                    Offsets::MISSING.get(need).is_some(),
+                    "{}: {need}",
+                    program.name
+                );
             }
         }
     }

@@ -59,6 +59,9 @@ pub struct Item {
     /// How to get it: one command, or what to change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Of a program that can't be attached: the kind of reason, like `no_field`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
 }
 
 impl Item {
@@ -71,6 +74,7 @@ impl Item {
             detail: detail.into(),
             lost: None,
             remedy: None,
+            kind: None,
         }
     }
 

@@ -7,6 +7,7 @@ use super::report::{Item, Report, Status};
 use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
 use crate::kernel::capabilities::{self, Capability, Effective};
+use crate::kernel::release;
 
 /// Its inode number is fixed in the kernel's `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -14,7 +15,7 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// What this process may do.
 pub fn capabilities(report: &mut Report, held: Effective) {
     let group = "capabilities";
-    let charges_memlock = super::features::kernel_version() < (5, 11) && memlock_is_limited();
+    let charges_memlock = release::version() < (5, 11) && memlock_is_limited();
     for capability in capabilities::ALL {
         let needed = *capability != capabilities::SYS_RESOURCE || charges_memlock;
         let item = Item::ok(group, capability.name, "");

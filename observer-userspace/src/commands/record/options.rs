@@ -11,7 +11,7 @@ use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
 use crate::config::{self, Config};
 use crate::export::profile_file::Output;
-use crate::kernel::object::Filters;
+use crate::kernel::Filters;
 
 /// How long without `--duration` and without a command.
 pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(10);

@@ -19,10 +19,11 @@ use super::selection::Selection;
 use super::targets::{all_ended, program, running};
 use super::total::Total;
 use crate::agent::request_options;
-use crate::config::values::RecordType;
+use crate::config::values::{Family, RecordType};
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
-use crate::probes::{cpu, offcpu, requests, sched};
+use crate::probes::plan::{self, Plan, Purpose};
+use crate::probes::{cpu, offcpu, requests};
 use crate::stacks::{RawProfile, Stacks, SymbolOptions, UnwindOptions};
 
 /// How often the progress bar moves and stacks are read.
@@ -82,36 +83,7 @@ impl Recording {
             ..LoadOptions::default()
         })?;
         let workloads = RingBuf::try_from(kernel.take_map("WORKLOAD_RING")?)?;
-        if !options.filters.pids.is_empty() {
-            kernel.attach(&sched::FOLLOW);
-        }
-        if options.wants_on_cpu() {
-            kernel.attach(&cpu::SPEC);
-        }
-        if off_cpu || follow {
-            if let Err(error) = sched::make_room(&mut kernel) {
-                tracing::debug!("threads aren't looked at before they are seen: {error:#}");
-            }
-            kernel.attach(&sched::IDENTITY);
-            kernel.attach(&offcpu::SYSCALLS);
-            kernel.attach(&sched::SPEC);
-        }
-        if off_cpu {
-            kernel.attach(&offcpu::SPEC);
-        }
-        let requests_attached = follow && kernel.attach(&requests::SPEC);
-        kernel.attach(&cpu::UNWIND);
-        for state in kernel.states() {
-            if let Some(failure) = &state.failure {
-                let (name, lost) = (state.program.name, state.program.lost_without);
-                // Requests are seen in several ways, and some may be enough.
-                if state.family == requests::SPEC.family && requests_attached {
-                    tracing::warn!("{name}: {failure} (without it: no {lost})");
-                    continue;
-                }
-                anyhow::bail!("{name}: {failure} (without it: no {lost})");
-            }
-        }
+        attach(&mut kernel, options)?;
         let filter = options.requests.clone();
         let requests = filter
             .map(|filter| RequestFeed::take(&mut kernel, &options.following, filter))
@@ -281,6 +253,28 @@ impl Recording {
         losses.retain(|(_, count)| *count > 0);
         Ok(losses)
     }
+}
+
+/// Attaches what the recording needs.
+///
+/// # Errors
+/// When something that was asked for can't be seen at all.
+fn attach(kernel: &mut Kernel, options: &RecordOptions) -> anyhow::Result<()> {
+    let wanted = [
+        (options.wants_on_cpu(), Family::Cpu),
+        (options.wants_off_cpu(), Family::OffCpu),
+        (options.requests.is_some(), Family::Requests),
+    ];
+    let families = wanted.iter().filter(|(wanted, _)| *wanted);
+    let families: Vec<Family> = families.map(|(_, family)| *family).collect();
+    let children = !options.filters.pids.is_empty();
+    Plan::of(&families, Purpose::Recording { children }).attach(kernel);
+    for family in families {
+        if family != Family::Requests || !requests::is_seen(kernel) {
+            plan::ensure_seen(kernel, plan::spec(family))?;
+        }
+    }
+    Ok(())
 }
 
 /// Resolves when there is much to read of requests, if any are followed.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::identity::process::comm_from_bytes;
-use crate::kernel::object::Filters;
+use crate::kernel::Filters;
 
 /// Bytes of a process's name.
 const MAX_COMM: usize = 15;

@@ -1,0 +1,194 @@
+//! Loading the kernel object: its maps are made and filled, nothing is attached.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{HashMap as BpfHashMap, Queue};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use observer_common::tally::RESERVED_CELLS;
+use observer_common::workload::OTHER;
+
+use super::options::{Filters, LoadOptions};
+use super::settings::Settings;
+use super::{Bytes, Kernel};
+use crate::kernel::btf::KernelBtf;
+use crate::kernel::release;
+use crate::memory;
+
+/// The committed kernel object.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
+
+/// The families' ring buffers whose size is the user's choice. (That of stacks
+/// isn't: the kernel half knows it.)
+const RINGS: [&str; 2] = ["TCP_RING", "BLOCK_RING"];
+
+/// Sockets that can be followed at once where they are found from descriptors.
+const ADDRESSES: u32 = 65_536;
+
+/// Sessions and sockets of TLS, which take megabytes.
+const TLS_MAPS: [&str; 2] = ["TLS_SESSIONS", "TLS_SOCKETS"];
+
+/// Bytes of the ring buffer of a family that is off: a page.
+const UNUSED_RING: u32 = 4096;
+
+/// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`,
+/// include/linux/proc_ns.h).
+const INITIAL_PIDS: u64 = 0xeffffffc;
+
+/// This process as the kernel half sees it; 0 where its own namespace calls it
+/// otherwise.
+fn own_tgid() -> u32 {
+    let namespace = std::fs::metadata("/proc/self/ns/pid");
+    let is_initial = namespace.is_ok_and(|ns| ns.ino() == INITIAL_PIDS);
+    if is_initial { std::process::id() } else { 0 }
+}
+
+impl Kernel {
+    /// Loads the kernel object: maps are made, nothing is attached yet.
+    ///
+    /// # Errors
+    ///
+    /// Without BTF, without privileges, or when a map can't be made.
+    pub fn load(options: &LoadOptions) -> Result<Self> {
+        let types = match &options.btf {
+            Some(path) => KernelBtf::read(path)?,
+            None => KernelBtf::load()?,
+        };
+        let settings = Settings::new(options, &types, own_tgid());
+        // Called `req_opf` until 6.0.
+        let block_operations = ["req_op", "req_opf"]
+            .iter()
+            .flat_map(|name| types.enumerators(name))
+            .collect();
+        let btf = types.hooks()?;
+        drop(types);
+        memory::give_back();
+        let ebpf = load_object(options, &settings, &btf).with_context(|| {
+            release::too_old().unwrap_or("cannot load the kernel object".into())
+        })?;
+        let mut kernel = Self {
+            ebpf,
+            btf: Some(btf),
+            by_descriptor: settings.by_descriptor(),
+            offsets: settings.offsets,
+            block_operations,
+            states: Vec::new(),
+            links: HashMap::new(),
+        };
+        kernel.fill_free_lists(options)?;
+        kernel.fill_filters(&options.filters)?;
+        Ok(kernel)
+    }
+
+    fn fill_free_lists(&mut self, options: &LoadOptions) -> Result<()> {
+        let reserved = RESERVED_CELLS;
+        for (free, reserve, cells) in [
+            (
+                "HISTOGRAM_FREE",
+                "HISTOGRAM_RESERVE",
+                options.histogram_cells,
+            ),
+            ("COUNTER_FREE", "COUNTER_RESERVE", options.counter_cells),
+        ] {
+            if cells <= reserved {
+                bail!(
+                    "{cells} cells are too few: at least {} are needed",
+                    reserved + 1
+                );
+            }
+            self.fill_queue(free, 0..cells - reserved)?;
+            self.fill_queue(reserve, cells - reserved..cells)?;
+        }
+        // OTHER is nobody's own.
+        self.fill_queue("WORKLOAD_IDS", OTHER + 1..options.workloads)
+    }
+
+    fn fill_queue(&mut self, name: &'static str, values: std::ops::Range<u32>) -> Result<()> {
+        let mut queue: Queue<_, u32> = Queue::try_from(self.map_mut(name)?)?;
+        for value in values {
+            queue
+                .push(value, 0)
+                .with_context(|| format!("cannot fill the map {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn fill_filters(&mut self, filters: &Filters) -> Result<()> {
+        let mut pids: BpfHashMap<_, u32, u32> = BpfHashMap::try_from(self.map_mut("FILTER_PIDS")?)?;
+        for pid in &filters.pids {
+            pids.insert(pid, u32::from(filters.with_children), 0)
+                .context("too many --pid")?;
+        }
+        let mut comms: BpfHashMap<_, [u8; 16], u32> =
+            BpfHashMap::try_from(self.map_mut("FILTER_COMMS")?)?;
+        for comm in &filters.comms {
+            // The kernel keeps 15 bytes and a NUL (TASK_COMM_LEN).
+            let mut key = [0; 16];
+            for (to, from) in key[..15].iter_mut().zip(comm.bytes()) {
+                *to = from;
+            }
+            comms.insert(key, 1, 0).context("too many --comm")?;
+        }
+        let mut cgroups: BpfHashMap<_, u64, u32> =
+            BpfHashMap::try_from(self.map_mut("FILTER_CGROUPS")?)?;
+        for cgroup in &filters.cgroups {
+            cgroups.insert(cgroup, 1, 0).context("too many --cgroup")?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the maps, each as large as it has to be.
+fn load_object(options: &LoadOptions, settings: &Settings, btf: &Btf) -> Result<Ebpf> {
+    let (offsets, config) = (Bytes(settings.offsets), Bytes(settings.config));
+    let mut loader = EbpfLoader::new();
+    if let Some(bytes) = options.ring_bytes {
+        for ring in RINGS {
+            loader.map_max_entries(ring, bytes);
+        }
+    }
+    // A family that is off needs no room.
+    let request_ring = match &options.requests {
+        Some(requests) => requests.ring_bytes,
+        None => UNUSED_RING,
+    };
+    loader.map_max_entries("REQUEST_RING", request_ring);
+    if options.requests.is_none() {
+        for map in TLS_MAPS {
+            loader.map_max_entries(map, 1);
+        }
+    }
+    if settings.by_descriptor() {
+        loader.map_max_entries("REQUEST_ADDRESSES", ADDRESSES);
+    }
+    Ok(loader
+        .btf(Some(btf))
+        .allow_unsupported_maps()
+        .verifier_log_level(log_level())
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("WORKLOADS", options.workloads)
+        .map_max_entries("WORKLOAD_IDS", options.workloads)
+        .map_max_entries("HISTOGRAMS", options.histogram_cells)
+        .map_max_entries("HISTOGRAM_INDEX", options.histogram_cells)
+        .map_max_entries("HISTOGRAM_FREE", options.histogram_cells)
+        .map_max_entries("SAMPLES_0", options.sample_entries)
+        .map_max_entries("SAMPLES_1", options.sample_entries)
+        .map_max_entries("COUNTERS", options.counter_cells)
+        .map_max_entries("COUNTER_INDEX", options.counter_cells)
+        .map_max_entries("COUNTER_FREE", options.counter_cells)
+        .load(OBJECT)?)
+}
+
+/// What the verifier writes of a program that it refuses. aya asks it without a
+/// log first, then with ten times as much room for it each time until all of it
+/// fits: its reason alone fits the first time, so a program is verified twice at
+/// most. Whoever debugs wants the whole log and waits for it.
+fn log_level() -> VerifierLogLevel {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::STATS
+    }
+}
