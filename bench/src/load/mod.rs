@@ -18,6 +18,7 @@ use super::matrix::{Observer, Peer, Plan, Ready, Results};
 use super::report::{Section, Target};
 use super::{Options, peers};
 use exported::Series;
+use observer_requests::metrics::{UNFOLLOWED, WHAT, WHOSE};
 use observer_testkit::collector::Collector;
 
 /// When a tool is ready that writes nothing into a file before it ends.
@@ -89,11 +90,9 @@ fn requests(
 ) -> Result<f64> {
     let followed = exported::sum(collector, metric, |series| series.of(workload))?;
     let skipped = |series: &Series| {
-        series.of(workload)
-            && series.has("network.protocol.name", protocol)
-            && series.has("observer.request.role", role)
+        series.of(workload) && series.has(WHAT.0, protocol) && series.has(WHOSE.0, role)
     };
-    Ok((followed + exported::sum(collector, "observer.request.unfollowed", skipped)?) as f64)
+    Ok((followed + exported::sum(collector, UNFOLLOWED.name, skipped)?) as f64)
 }
 
 /// bpftrace with a program that is known only when the workload is there.

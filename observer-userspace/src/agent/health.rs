@@ -124,6 +124,7 @@ impl Agent {
         let profiler = self.profiler.iter().flat_map(Profiler::losses);
         losses.extend(profiler.map(|(cause, count)| loss("cpu", cause, count)));
         let probes = self.probes.iter().flat_map(|probe| probe.losses());
+        let probes = probes.chain(self.rings.losses());
         losses.extend(probes.map(|(cause, count)| loss(cause.probe, cause.name, count)));
         losses
     }

@@ -52,8 +52,8 @@ const DRAIN_BATCH: usize = 4096;
 /// always be more of them.
 const DRAIN_LIMIT: Duration = Duration::from_millis(50);
 
-/// The same when the daemon ends, for what still comes is nobody's any more.
-const LAST_DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// The same in all when the daemon ends; what is left then is counted as lost.
+const LAST_DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Of each CPU's waits one in so many nanoseconds says for which request it was.
 const LINK_PERIOD: u64 = 4_000_000;
@@ -197,7 +197,7 @@ impl Agent {
                 () = &mut end => break,
                 () = due(&self.governing) => self.govern(),
                 () = sleep_until(self.sinks.metrics_due().into()) => {
-                    self.aside(|agent| agent.tick(Recipients::Due(Instant::now())));
+                    self.aside(|agent| agent.tick(Recipients::Due(Instant::now()), None));
                 }
                 _ = profiles.tick() => self.aside(Self::end_profile),
                 profile = profiler::finished(&mut self.profiler) => {
@@ -205,25 +205,32 @@ impl Agent {
                 }
                 ready = self.rings.ready() => {
                     ready?;
-                    self.drain(false);
+                    self.drain(None);
                 }
                 _ = drains.tick() => {
-                    self.drain(false);
+                    self.drain(None);
                     self.health.end_window(&self.kernel);
                 }
                 // After whatever else is due, exporting too.
-                () = tokio::task::yield_now(), if self.behind => self.drain(false),
+                () = tokio::task::yield_now(), if self.behind => self.drain(None),
             }
         }
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
+        for probe in &mut self.probes {
+            if let Err(error) = probe.end(&mut self.kernel) {
+                let family = probe.spec().family;
+                tracing::warn!(probe = family, "{family}: {error:#}");
+            }
+        }
         // Samples end before they are told of for the last time, so that the last
         // figures are about all of them.
-        self.drain(true);
+        let drained_by = Instant::now() + LAST_DRAIN_LIMIT;
+        self.drain(Some(drained_by));
         if let Some(profiler) = &mut self.profiler {
             profiler.stop();
         }
         self.end_profile();
-        self.tick(Recipients::All);
+        self.tick(Recipients::All, Some(drained_by));
         let names_due = tokio::time::Instant::now() + LAST_PROFILE_LIMIT;
         while self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);
@@ -249,16 +256,23 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes all records that wait, as far as there is time for it; `last` if no
-    /// more will be taken.
-    fn drain(&mut self, last: bool) {
+    /// Takes all records that wait, as far as there is time for it. At the
+    /// daemon's end, `last` is when that is over: what waits then is counted.
+    fn drain(&mut self, last: Option<Instant>) {
         let mut spans = Vec::new();
         let mut kept: Vec<Span> = Vec::new();
-        let began = Instant::now();
+        let until = last.unwrap_or_else(|| Instant::now() + DRAIN_LIMIT);
         loop {
-            let found = self.rings.drain_workloads(DRAIN_BATCH, &mut self.workloads);
+            let (announced, rings) = self.rings.parts();
+            let found = announced.drain(DRAIN_BATCH, &mut self.workloads);
             let workloads = &mut self.workloads;
-            let mut resource = |id: u16| workloads.resource(id);
+            // Who makes requests now may have been announced since.
+            let mut resource = |id: u16| {
+                if !workloads.knows(id) {
+                    announced.drain(DRAIN_BATCH, workloads);
+                }
+                workloads.resource(id)
+            };
             let mut sink = Sink {
                 clock: self.clock,
                 resource: &mut resource,
@@ -266,18 +280,18 @@ impl Agent {
                 kept: Vec::new(),
                 wants_spans: self.sinks.wants_spans(),
             };
-            let found = found
-                + self
-                    .rings
-                    .drain_probes(DRAIN_BATCH, &mut self.probes, &mut sink);
+            let found = found + rings.drain(DRAIN_BATCH, &mut self.probes, &mut sink);
+            self.behind = found >= DRAIN_BATCH;
+            let out_of_time = Instant::now() >= until;
+            if last.is_some() && self.behind && out_of_time {
+                rings.count_left();
+            }
             for probe in &mut self.probes {
-                probe.drained(last, &mut sink);
+                probe.drained(last.is_some(), &mut sink);
             }
             spans.append(&mut sink.spans);
             kept.append(&mut sink.kept);
-            self.behind = found >= DRAIN_BATCH;
-            let limit = if last { LAST_DRAIN_LIMIT } else { DRAIN_LIMIT };
-            if !self.behind || began.elapsed() >= limit {
+            if !self.behind || out_of_time {
                 break;
             }
         }
@@ -301,8 +315,9 @@ impl Agent {
         }
     }
 
-    /// Ends an interval: reads everything and hands it on.
-    fn tick(&mut self, to: Recipients) {
+    /// Ends an interval: reads everything and hands it on. `last`: see
+    /// [`Self::drain`].
+    fn tick(&mut self, to: Recipients, last: Option<Instant>) {
         let began = Instant::now();
         self.clock = clock::measure();
         for probe in &mut self.probes {
@@ -311,7 +326,7 @@ impl Agent {
                 tracing::warn!(probe = family, "{family}: {error:#}");
             }
         }
-        self.drain(false);
+        self.drain(last);
         let tallies = self.cells.read();
         let mut out = MetricBuilder::default();
         let tick = Tick {

@@ -10,13 +10,29 @@ use super::workloads::Workloads;
 use crate::export::self_stats::Fill;
 use crate::kernel::Kernel;
 use crate::kernel::ring::{Ring, record};
+use crate::probes::causes::{self, Cause};
 use crate::probes::{Probe, Sink};
 
 /// The ring buffers of the identity and of the probes that have one.
 pub struct Rings {
-    workloads: Ring,
-    /// With the index of the probe that each belongs to.
-    probes: Vec<(usize, Ring)>,
+    workloads: Announced,
+    probes: ProbeRings,
+}
+
+/// The ring buffer in which new workloads are announced.
+pub struct Announced(Ring);
+
+/// The ring buffers of probes.
+pub struct ProbeRings(Vec<ProbeRing>);
+
+/// The ring buffer of a probe.
+struct ProbeRing {
+    /// Index of the probe.
+    probe: usize,
+    family: &'static str,
+    ring: Ring,
+    /// Records that were left in it when the daemon ended.
+    left: u64,
 }
 
 impl Rings {
@@ -26,13 +42,23 @@ impl Rings {
         let mut rings = Vec::new();
         for (index, probe) in probes.iter().enumerate() {
             if let Some(name) = probe.ring() {
-                rings.push((index, Ring::take(kernel, name)?));
+                rings.push(ProbeRing {
+                    probe: index,
+                    family: probe.spec().family,
+                    ring: Ring::take(kernel, name)?,
+                    left: 0,
+                });
             }
         }
         Ok(Self {
-            workloads,
-            probes: rings,
+            workloads: Announced(workloads),
+            probes: ProbeRings(rings),
         })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Ring> {
+        let probes = self.probes.0.iter().map(|one| &one.ring);
+        std::iter::once(&self.workloads.0).chain(probes)
     }
 
     /// Resolves when the kernel announces a record.
@@ -40,7 +66,7 @@ impl Rings {
         poll_fn(|context| {
             // All are polled, so that all wake us.
             let mut ready = Poll::Pending;
-            for ring in std::iter::once(&self.workloads).chain(self.probes.iter().map(|(_, r)| r)) {
+            for ring in self.all() {
                 if let Poll::Ready(result) = ring.poll_ready(context) {
                     if result.is_err() {
                         return Poll::Ready(result);
@@ -55,8 +81,7 @@ impl Rings {
 
     /// How full each is.
     pub fn fills(&self) -> Vec<Fill> {
-        std::iter::once(&self.workloads)
-            .chain(self.probes.iter().map(|(_, ring)| ring))
+        self.all()
             .map(|ring| Fill {
                 name: ring.name().to_string(),
                 ratio: ring.fill(),
@@ -64,28 +89,52 @@ impl Rings {
             .collect()
     }
 
-    /// Learns of new workloads.
-    pub fn drain_workloads(&mut self, limit: usize, to: &mut Workloads) -> usize {
-        self.workloads.drain(limit, |bytes| {
+    /// Records that were left in rings when the daemon ended.
+    pub fn losses(&self) -> impl Iterator<Item = (Cause, u64)> {
+        let probes = self.probes.0.iter();
+        probes.map(|one| (causes::left_at_end(one.family), one.left))
+    }
+
+    /// Both kinds, to be emptied one in the midst of the other.
+    pub fn parts(&mut self) -> (&mut Announced, &mut ProbeRings) {
+        (&mut self.workloads, &mut self.probes)
+    }
+}
+
+impl Announced {
+    /// Learns of new workloads, of at most `limit`; returns of how many.
+    pub fn drain(&mut self, limit: usize, to: &mut Workloads) -> usize {
+        self.0.drain(limit, |bytes| {
             if let Some(new) = record::<NewWorkload>(bytes) {
                 to.learn(&new);
             }
         })
     }
+}
 
-    /// Hands the probes their records.
-    pub fn drain_probes(
+impl ProbeRings {
+    /// Hands the probes their records, of each ring at most `limit`; returns how
+    /// many most had.
+    pub fn drain(
         &mut self,
         limit: usize,
         probes: &mut [Box<dyn Probe>],
         sink: &mut Sink<'_>,
     ) -> usize {
         let mut most = 0;
-        for (index, ring) in &mut self.probes {
-            if let Some(probe) = probes.get_mut(*index) {
-                most = most.max(ring.drain(limit, |bytes| probe.record(bytes, sink)));
+        for one in &mut self.0 {
+            if let Some(probe) = probes.get_mut(one.probe) {
+                let found = one.ring.drain(limit, |bytes| probe.record(bytes, sink));
+                most = most.max(found);
             }
         }
         most
+    }
+
+    /// Takes what is still there without looking at it, and counts it.
+    pub fn count_left(&mut self) {
+        for one in &mut self.0 {
+            one.left += one.ring.drain(usize::MAX, |_| {}) as u64;
+        }
     }
 }

@@ -28,6 +28,11 @@ impl Workloads {
         self.resolver.resolve(new);
     }
 
+    /// Whether a workload was announced.
+    pub fn knows(&self, id: u16) -> bool {
+        self.resolver.get(id.into()).is_some()
+    }
+
     /// The resource of a workload; that of `other` for one that was never
     /// announced (see [`Workloads::catch_up`]).
     pub fn resource(&self, id: u16) -> SharedResource {
@@ -49,7 +54,7 @@ impl Workloads {
     /// Reads the kernel's table if one of `ids` was not announced: cgroup and
     /// comm are known there, only the process isn't.
     pub fn catch_up(&mut self, mut ids: impl Iterator<Item = u16>, kernel: &mut Kernel) {
-        if ids.all(|id| self.resolver.get(id.into()).is_some()) {
+        if ids.all(|id| self.knows(id)) {
             return;
         }
         match kernel.workloads() {

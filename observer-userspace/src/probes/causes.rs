@@ -117,8 +117,23 @@ pub const TLS_FILE_NO_ROOM: Cause = Cause {
     meaning: "Looks at a TLS library that found as many attached as the daemon may have; a higher limit of open files may help.",
 };
 
+/// See [`left_at_end`]; the families that have a ring.
+const LEFT_AT_END: Cause = Cause {
+    probe: "block, requests, tcp",
+    name: "record_left",
+    meaning: "Records of the kernel half that still waited when the daemon ended and had no more time for them: what they told of is not known.",
+};
+
+/// See `agent::rings`: records of this family.
+pub const fn left_at_end(family: &'static str) -> Cause {
+    Cause {
+        probe: family,
+        ..LEFT_AT_END
+    }
+}
+
 /// All of them.
-pub const ALL: [Cause; 15] = [
+pub const ALL: [Cause; 16] = [
     PROGRAM_MISSED,
     SYMBOLIZER_TOO_SLOW,
     STACK_UNKNOWN,
@@ -134,4 +149,5 @@ pub const ALL: [Cause; 15] = [
     REQUEST_UNBUFFERED,
     TLS_FILE_FAILED,
     TLS_FILE_NO_ROOM,
+    LEFT_AT_END,
 ];

@@ -75,6 +75,12 @@ pub trait Probe {
         Ok(())
     }
 
+    /// Called once when the daemon ends, before records are read for the last
+    /// time: from then on nothing is to be told that nobody would read.
+    fn end(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Called at each tick before the tallies are read, e.g. to have an
     /// iterator bring them up to date.
     fn before_tick(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {

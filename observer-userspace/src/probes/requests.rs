@@ -184,8 +184,20 @@ pub fn options(config: &config::Requests) -> Options {
 /// # Errors
 /// When the kernel half has no such switch.
 pub fn follow(kernel: &mut Kernel) -> anyhow::Result<()> {
+    set_on(kernel, 1).context("cannot begin to follow requests")
+}
+
+/// From now on no request is followed or counted any more.
+///
+/// # Errors
+/// When the kernel half has no such switch.
+fn leave(kernel: &mut Kernel) -> anyhow::Result<()> {
+    set_on(kernel, 0).context("cannot end to follow requests")
+}
+
+fn set_on(kernel: &mut Kernel, value: u32) -> anyhow::Result<()> {
     let mut on: Array<_, u32> = Array::try_from(kernel.map_mut("REQUESTS_ON")?)?;
-    on.set(0, 1, 0).context("cannot begin to follow requests")
+    Ok(on.set(0, value, 0)?)
 }
 
 /// The process, if a record tells that one began a program.
@@ -245,6 +257,10 @@ impl Probe for Requests {
             self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
         }
         Ok(())
+    }
+
+    fn end(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        leave(kernel)
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {

@@ -110,9 +110,14 @@ impl Daemon {
 
     /// Waits until what ended by now is known, ends the daemon in order, and
     /// returns what the collector got.
-    pub fn finish(mut self) -> Result<Seen> {
+    pub fn finish(self) -> Result<Seen> {
         std::thread::sleep(Duration::from_millis(700));
         kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
+        self.ended()
+    }
+
+    /// Waits until the daemon ends, and returns what the collector got.
+    pub fn ended(mut self) -> Result<Seen> {
         let status = self.child.wait()?;
         let log = self.log();
         ensure!(status.success(), "the daemon ended with {status}: {log}");

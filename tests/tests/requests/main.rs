@@ -4,6 +4,7 @@
 mod commands;
 mod db;
 mod dns;
+mod exact;
 mod hostile;
 mod http;
 mod http2;
