@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use observer_common::requests::Protocol;
+
 /// A request with its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
@@ -131,17 +133,6 @@ pub struct Rpc {
     pub failure: Option<Failure>,
 }
 
-/// Which database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DbSystem {
-    /// `postgresql`.
-    PostgreSql,
-    /// `mysql`.
-    MySql,
-    /// `redis`.
-    Redis,
-}
-
 /// What a database is asked for. Operations that say the same mostly share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -160,8 +151,8 @@ pub struct Asked {
 /// A database operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Db {
-    /// Which system.
-    pub system: DbSystem,
+    /// Which system, by the protocol that it speaks.
+    pub system: Protocol,
     /// What it was asked for, whose fields are as good as its own.
     pub asked: Arc<Asked>,
     /// The database's name (or number).

@@ -34,6 +34,6 @@ pub mod trace_context;
 pub mod tracer;
 pub mod turn;
 
-pub use call::{Asked, Call, Db, DbSystem, Dns, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
+pub use call::{Asked, Call, Db, Dns, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};
 pub use protocol::{Chunk, Ended, Event, Events, Exchange, Parser, RemoteContext};

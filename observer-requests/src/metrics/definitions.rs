@@ -36,7 +36,7 @@ const RPC_STATUS: Label = (
     "rpc.response.status_code",
     "`OK`, `NOT_FOUND`, …; what a client makes of it where the server didn't say",
 );
-const DB_SYSTEM: Label = ("db.system.name", "`postgresql`, `mysql` or `redis`");
+const DB_SYSTEM: Label = ("db.system.name", "`postgresql`, `redis`, …");
 const DB_OPERATION: Label = ("db.operation.name", "`SELECT`, `GET`, …");
 const DB_SUMMARY: Label = (
     "db.query.summary",
@@ -46,7 +46,7 @@ const DB_COLLECTION: Label = ("db.collection.name", "the table, if there is just
 const DB_NAMESPACE: Label = ("db.namespace", "the database");
 const DB_STATUS: Label = (
     "db.response.status_code",
-    "the database's code of an error: SQLSTATE, MySQL's number, Redis's prefix",
+    "the database's code of an error: SQLSTATE, MySQL's number, Redis's prefix, …",
 );
 const DNS_NAME: Label = ("dns.question.name", "the name that was asked for");
 const PROTOCOL: Label = ("network.protocol.name", "`dns` where it is that");
@@ -190,8 +190,10 @@ pub static TIME: MetricDef = seconds(
 /// Attributes of [`UNFOLLOWED`].
 pub const WHAT: Label = (
     "network.protocol.name",
-    "`http`, `http2`, `postgresql`, `mysql`, `redis` or `dns`",
+    "`http`, `postgresql`, `dns`, …: of which protocol",
 );
+/// See [`WHAT`].
+pub const WHICH: Label = ("network.protocol.version", "`2` for HTTP/2; absent otherwise");
 /// See [`WHAT`].
 pub const WHOSE: Label = ("network.connection.role", "`client` or `server`");
 /// Exchanges that weren't followed.
@@ -200,7 +202,7 @@ pub static UNFOLLOWED: MetricDef = MetricDef {
     unit: "{request}",
     instrument: Instrument::Counter,
     description: "Requests that were only counted, to save costs, and are in no other metric. Those that were sent together without waiting for answers are one.",
-    attributes: &[WHAT, WHOSE],
+    attributes: &[WHAT, WHICH, WHOSE],
 };
 
 /// All of them.

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use observer_common::requests::{Protocol, ThreadClock};
 
 use super::*;
-use crate::call::{Asked, Call, Db, DbSystem, Dns, Failure, Http, HttpHead, Rpc};
+use crate::call::{Asked, Call, Db, Dns, Failure, Http, HttpHead, Rpc};
 use crate::finished::{Endpoints, Parent, Transport};
 use crate::routes::Routes;
 use observer_signals::attribute::SharedResource;
@@ -100,7 +100,7 @@ fn series_are_labelled() {
         ..Rpc::default()
     });
     let db = Call::Db(Db {
-        system: DbSystem::PostgreSql,
+        system: Protocol::Postgres,
         asked: Arc::new(Asked {
             operation: "SELECT".into(),
             summary: "SELECT users".into(),
@@ -269,7 +269,7 @@ fn same_texts_are_one_series() {
     for i in 0..5_000u32 {
         // New strings and a new connection each time.
         let db = Call::Db(Db {
-            system: DbSystem::Redis,
+            system: Protocol::Redis,
             asked: Arc::new(Asked {
                 operation: ["GET", "SET"][i as usize % 2].to_owned().into(),
                 summary: ["GET", "SET"][i as usize % 2].into(),

@@ -1,8 +1,10 @@
 //! What the server says, and the end of exchanges.
 
+use observer_common::requests::Protocol;
+
 use super::messages::{capability, command, integer, little16, little32};
 use super::{Ask, MySql, Phase, Stage};
-use crate::call::{Call, Db, DbSystem, Failure};
+use crate::call::{Call, Db, Failure};
 use crate::protocol::{Ended, Event, Events};
 use crate::sql::Statement;
 use crate::turn::Side;
@@ -254,7 +256,7 @@ impl MySql {
             answered,
             at,
             call: Call::Db(Db {
-                system: DbSystem::MySql,
+                system: Protocol::MySql,
                 asked,
                 namespace: self.namespace.clone(),
                 error,

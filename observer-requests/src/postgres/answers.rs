@@ -1,8 +1,10 @@
 //! What the server says, and the end of exchanges.
 
+use observer_common::requests::Protocol;
+
 use super::messages::{complete, sqlstate};
 use super::{Ask, Kind, Postgres};
-use crate::call::{Call, Db, DbSystem, Failure};
+use crate::call::{Call, Db, Failure};
 use crate::protocol::{Ended, Event, Events};
 use crate::sql::{self, Statement};
 use crate::turn::Side;
@@ -154,7 +156,7 @@ impl Postgres {
             answered,
             at,
             call: Call::Db(Db {
-                system: DbSystem::PostgreSql,
+                system: Protocol::Postgres,
                 asked,
                 namespace: self.namespace.clone(),
                 error: code,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use observer_common::requests::Protocol;
 
-use super::call::{Call, Db, DbSystem, Failure};
+use super::call::{Call, Db, Failure};
 use super::frames::{Frame, Frames, Rest};
 use super::protocol::{Chunk, Ended, Event, Events, Exchange, MAX_OPEN, Parser};
 use super::turn::{Side, begins};
@@ -264,7 +264,7 @@ impl Redis {
             answered,
             at,
             call: Call::Db(Db {
-                system: DbSystem::Redis,
+                system: Protocol::Redis,
                 asked: ask.command.asked(ask.arguments as usize),
                 namespace: self.namespace.clone(),
                 error,

@@ -14,7 +14,7 @@ pub(super) fn describe(
     redact: &Redactor,
     out: &mut Attributes,
 ) -> String {
-    let system = super::db_system(call.system);
+    let system = call.system.network_name();
     let clean = |text: &str| redact.text(text).into_owned();
     let summary = clean(&call.summary);
     let operation = clean(&call.operation);

@@ -198,7 +198,7 @@ fn rpc_database_dns() {
     );
 
     let call = Db {
-        system: DbSystem::PostgreSql,
+        system: Protocol::Postgres,
         asked: Arc::new(Asked {
             operation: "SELECT".into(),
             summary: "SELECT users".into(),
@@ -283,7 +283,7 @@ fn errors() {
     };
     let db = |error: Option<&str>| {
         Call::Db(Db {
-            system: DbSystem::Redis,
+            system: Protocol::Redis,
             asked: Arc::new(Asked {
                 operation: "GET".into(),
                 summary: "GET".into(),
@@ -445,7 +445,7 @@ fn secrets_stay() {
     }
     let shared = |text: &str| -> Option<Arc<str>> { Some(text.into()) };
     calls.push(Call::Db(Db {
-        system: DbSystem::MySql,
+        system: Protocol::MySql,
         asked: Arc::new(Asked {
             operation: "SELECT".into(),
             summary: "SELECT hunter2".into(),

@@ -288,7 +288,7 @@ fn of_http2() -> Result<()> {
     ensure!((1..CONNECTIONS).contains(&followed), "{followed}");
     assert_eq!(seen.of(kind::CLIENT, port).len(), servers.len());
     for (service, role) in [("nginx", "server"), ("curl", "client")] {
-        let counted = unfollowed(&seen, service, "http2", role);
+        let counted = unfollowed(&seen, service, "http", role);
         assert_eq!(followed + counted, CONNECTIONS, "{role}");
     }
     Ok(())
