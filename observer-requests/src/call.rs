@@ -166,6 +166,20 @@ pub struct Db {
     pub failure: Option<Failure>,
 }
 
+impl Db {
+    /// An operation of which nothing is known yet.
+    pub fn new(system: Protocol) -> Self {
+        Self {
+            system,
+            asked: Arc::default(),
+            namespace: None,
+            error: None,
+            rows: None,
+            failure: None,
+        }
+    }
+}
+
 impl Deref for Db {
     type Target = Asked;
 

@@ -20,6 +20,7 @@ pub mod http2;
 mod input;
 pub mod metrics;
 pub mod mysql;
+pub mod ordered;
 pub mod postgres;
 pub mod protocol;
 pub mod redact;

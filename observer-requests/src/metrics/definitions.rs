@@ -193,7 +193,10 @@ pub const WHAT: Label = (
     "`http`, `postgresql`, `dns`, …: of which protocol",
 );
 /// See [`WHAT`].
-pub const WHICH: Label = ("network.protocol.version", "`2` for HTTP/2; absent otherwise");
+pub const WHICH: Label = (
+    "network.protocol.version",
+    "`2` for HTTP/2; absent otherwise",
+);
 /// See [`WHAT`].
 pub const WHOSE: Label = ("network.connection.role", "`client` or `server`");
 /// Exchanges that weren't followed.

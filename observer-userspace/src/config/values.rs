@@ -77,7 +77,11 @@ impl FromStr for RequestProtocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        one_of(text, "protocol", &Protocol::ALL.map(|p| (p.name(), Self(p))))
+        one_of(
+            text,
+            "protocol",
+            &Protocol::ALL.map(|p| (p.name(), Self(p))),
+        )
     }
 }
 

@@ -21,7 +21,10 @@ const SERVED: [&str; 3] = [
 /// What it asked of others: metric, and how the other is called if its points
 /// don't say that.
 const CALLED: [(&str, &str); 4] = [
-    ("http.client.request.duration", Protocol::Http1.network_name()),
+    (
+        "http.client.request.duration",
+        Protocol::Http1.network_name(),
+    ),
     ("rpc.client.call.duration", "grpc"),
     ("db.client.operation.duration", "database"),
     ("dns.lookup.duration", Protocol::Dns.network_name()),
