@@ -148,6 +148,48 @@ pub struct Asked {
     pub batch: Option<u32>,
 }
 
+/// What a cache made of what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheResult {
+    /// All that was asked for was there.
+    Hit,
+    /// Nothing of it was.
+    Miss,
+    /// Some of several keys were.
+    Partial,
+    /// It was stored.
+    Stored,
+    /// It wasn't, since its condition isn't met.
+    NotStored,
+    /// It wasn't, since there is another one.
+    Exists,
+}
+
+impl CacheResult {
+    /// What users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Partial => "partial",
+            Self::Stored => "stored",
+            Self::NotStored => "not_stored",
+            Self::Exists => "exists",
+        }
+    }
+}
+
+/// A cache's result, by keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Of all together.
+    pub result: CacheResult,
+    /// Keys that were there.
+    pub hits: u32,
+    /// Keys that weren't.
+    pub misses: u32,
+}
+
 /// A database operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Db {
@@ -162,6 +204,8 @@ pub struct Db {
     pub error: Option<String>,
     /// Rows that came back or were changed, if told.
     pub rows: Option<u64>,
+    /// Whether it was there, of a cache that says so.
+    pub cache: Option<Cache>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
 }
@@ -175,6 +219,7 @@ impl Db {
             namespace: None,
             error: None,
             rows: None,
+            cache: None,
             failure: None,
         }
     }

@@ -18,6 +18,7 @@ pub mod grpc;
 pub mod http1;
 pub mod http2;
 mod input;
+pub mod memcached;
 pub mod metrics;
 pub mod mysql;
 pub mod ordered;

@@ -7,6 +7,7 @@
 mod dns;
 mod http1;
 mod http2;
+mod memcached;
 mod mysql;
 mod postgres;
 mod redis;
@@ -228,6 +229,19 @@ protocols! {
         name: "mysql",
         title: "MySQL",
         network: "mysql",
+        version: None,
+        in_order: true,
+        answers_get_lost: false,
+        only_clients: false,
+        whole_connections: false,
+        parts: false,
+    }
+    /// Memcached's text, meta and binary protocols.
+    Memcached = 7 {
+        file: memcached,
+        name: "memcached",
+        title: "Memcached",
+        network: "memcached",
         version: None,
         in_order: true,
         answers_get_lost: false,

@@ -48,6 +48,10 @@ const DB_STATUS: Label = (
     "db.response.status_code",
     "the database's code of an error: SQLSTATE, MySQL's number, Redis's prefix, …",
 );
+const CACHE_RESULT: Label = (
+    "observer.cache.result",
+    "`hit`, `miss`, `partial` (some of several keys), `stored`, `not_stored`, `exists`: of a cache's operations on keys",
+);
 const DNS_NAME: Label = ("dns.question.name", "the name that was asked for");
 const PROTOCOL: Label = ("network.protocol.name", "`dns` where it is that");
 const OVERFLOW: Label = (
@@ -72,6 +76,7 @@ const DB_SERVER_LABELS: &[Label] = &[
     DB_COLLECTION,
     DB_NAMESPACE,
     DB_STATUS,
+    CACHE_RESULT,
     ERROR,
     OVERFLOW,
 ];
@@ -82,6 +87,7 @@ const DB_CLIENT_LABELS: &[Label] = &[
     DB_COLLECTION,
     DB_NAMESPACE,
     DB_STATUS,
+    CACHE_RESULT,
     SERVER,
     PORT,
     ERROR,

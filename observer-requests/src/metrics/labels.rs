@@ -53,6 +53,9 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
             if let Some(code) = call.error.as_deref().and_then(error::database_code) {
                 labels.add("db.response.status_code", code.to_owned());
             }
+            if let Some(cache) = call.cache {
+                labels.add("observer.cache.result", cache.result.name());
+            }
             if finished.role == Role::Client {
                 labels.server(None, finished, redact);
             }

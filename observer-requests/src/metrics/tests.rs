@@ -111,6 +111,7 @@ fn series_are_labelled() {
         namespace: Some("shop".into()),
         error: Some("42P01".to_owned()),
         rows: None,
+        cache: None,
         failure: None,
     });
     let dns = Call::Dns(Dns {
@@ -278,6 +279,7 @@ fn same_texts_are_one_series() {
             namespace: Some("0".into()),
             error: None,
             rows: None,
+            cache: None,
             failure: None,
         });
         metrics.observe(&finished(Role::Client, db));

@@ -209,6 +209,7 @@ fn rpc_database_dns() {
         namespace: Some("shop".into()),
         error: Some("42P01".to_owned()),
         rows: Some(3),
+        cache: None,
         failure: None,
     };
     let span = make(&finished(Role::Client, Call::Db(call)));
@@ -292,6 +293,7 @@ fn errors() {
             namespace: None,
             error: error.map(str::to_owned),
             rows: None,
+            cache: None,
             failure: None,
         })
     };
@@ -456,6 +458,7 @@ fn secrets_stay() {
         namespace: shared("db_hunter2"),
         error: Some("no hunter2".to_owned()),
         rows: None,
+        cache: None,
         failure: None,
     }));
     calls.push(Call::Dns(Dns {

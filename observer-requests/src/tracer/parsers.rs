@@ -6,6 +6,7 @@ use crate::Parser;
 use crate::dns::Dns;
 use crate::http1::Http1;
 use crate::http2::Http2;
+use crate::memcached::Memcached;
 use crate::mysql::MySql;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
@@ -23,6 +24,7 @@ pub fn parser_for(protocol: Protocol, datagram: bool, _midstream: bool) -> Box<d
         Protocol::Postgres => Box::new(Postgres::new()),
         Protocol::MySql => Box::new(MySql::new()),
         Protocol::Redis => Box::new(Redis::new()),
+        Protocol::Memcached => Box::new(Memcached::new()),
         Protocol::Dns => Box::new(Dns::new(datagram)),
     }
 }
