@@ -20,7 +20,7 @@ pub const WRITE_ZEROES: u8 = 9;
 /// `REQ_OP_MASK`: the operation in `request.cmd_flags`.
 pub const OPERATION_MASK: u32 = 0xff;
 
-/// `__RQF_IO_STAT` where the kernel's BTF doesn't name it (before 6.12).
+/// `__RQF_IO_STAT` where the kernel's BTF doesn't name it (6.1, for one).
 pub const OLD_RQF_IO_STAT: u32 = 13;
 /// `__RQF_FLUSH_SEQ`, likewise.
 pub const OLD_RQF_FLUSH_SEQ: u32 = 4;

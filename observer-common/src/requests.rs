@@ -8,12 +8,14 @@
 use crate::plain::{FromBytes, Immutable, IntoBytes};
 
 mod clock;
+mod protocol;
 mod share;
 mod sniff;
 mod state;
 
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
-pub use share::{Beginning, REDIS_SELECT, REDIS_START, beginning, chosen, mixed, request};
+pub use protocol::{Protocol, REDIS_SELECT, REDIS_START};
+pub use share::{Beginning, beginning, chosen, mixed, request};
 pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
 
@@ -29,41 +31,6 @@ pub enum Tag {
     Closed = 3,
     /// An [`Executed`].
     Executed = 4,
-}
-
-/// Application protocols that are recognised. 0 is none.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HTTP/1.0 and HTTP/1.1 (RFC 9112).
-    Http1 = 1,
-    /// HTTP/2 (RFC 9113), and gRPC on it.
-    Http2 = 2,
-    /// PostgreSQL's frontend/backend protocol, version 3.
-    Postgres = 3,
-    /// Redis, RESP2 and RESP3.
-    Redis = 4,
-    /// DNS over UDP or TCP (RFC 1035).
-    Dns = 5,
-    /// MySQL's client/server protocol.
-    MySql = 6,
-}
-
-impl Protocol {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Http1,
-        Self::Http2,
-        Self::Postgres,
-        Self::Redis,
-        Self::Dns,
-        Self::MySql,
-    ];
-
-    /// The protocol with this number.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| *p as u8 == number)
-    }
 }
 
 /// Which way bytes went, as the socket's owner sees it.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use observer_common::requests::Protocol;
+
 /// A request with its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
@@ -131,17 +133,6 @@ pub struct Rpc {
     pub failure: Option<Failure>,
 }
 
-/// Which database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DbSystem {
-    /// `postgresql`.
-    PostgreSql,
-    /// `mysql`.
-    MySql,
-    /// `redis`.
-    Redis,
-}
-
 /// What a database is asked for. Operations that say the same mostly share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -157,11 +148,53 @@ pub struct Asked {
     pub batch: Option<u32>,
 }
 
+/// What a cache made of what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheResult {
+    /// All that was asked for was there.
+    Hit,
+    /// Nothing of it was.
+    Miss,
+    /// Some of several keys were.
+    Partial,
+    /// It was stored.
+    Stored,
+    /// It wasn't, since its condition isn't met.
+    NotStored,
+    /// It wasn't, since there is another one.
+    Exists,
+}
+
+impl CacheResult {
+    /// What users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Partial => "partial",
+            Self::Stored => "stored",
+            Self::NotStored => "not_stored",
+            Self::Exists => "exists",
+        }
+    }
+}
+
+/// A cache's result, by keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Of all together.
+    pub result: CacheResult,
+    /// Keys that were there.
+    pub hits: u32,
+    /// Keys that weren't.
+    pub misses: u32,
+}
+
 /// A database operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Db {
-    /// Which system.
-    pub system: DbSystem,
+    /// Which system, by the protocol that it speaks.
+    pub system: Protocol,
     /// What it was asked for, whose fields are as good as its own.
     pub asked: Arc<Asked>,
     /// The database's name (or number).
@@ -171,8 +204,25 @@ pub struct Db {
     pub error: Option<String>,
     /// Rows that came back or were changed, if told.
     pub rows: Option<u64>,
+    /// Whether it was there, of a cache that says so.
+    pub cache: Option<Cache>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
+}
+
+impl Db {
+    /// An operation of which nothing is known yet.
+    pub fn new(system: Protocol) -> Self {
+        Self {
+            system,
+            asked: Arc::default(),
+            namespace: None,
+            error: None,
+            rows: None,
+            cache: None,
+            failure: None,
+        }
+    }
 }
 
 impl Deref for Db {

@@ -1,7 +1,7 @@
 //! Messages that begin with their length, out of chunks whose ends weren't
 //! captured.
 
-use super::protocol::Chunk;
+use super::input::Input;
 
 /// What a message's first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,9 @@ pub enum Head {
     Short,
     /// It is no message.
     Wrong,
+    /// Not enough of a line, which is a message as far as it goes. What there is
+    /// is given if the rest isn't captured or too long, and then sight is lost.
+    Line,
     /// One of `length` bytes in all (1 at least), of which the first `wanted`
     /// are looked at.
     Message {
@@ -27,36 +30,6 @@ pub struct Frame<'a> {
     pub data: &'a [u8],
     /// Bytes in all.
     pub length: u64,
-}
-
-/// What is left of a chunk.
-#[derive(Clone, Copy, Debug)]
-pub struct Rest<'a> {
-    data: &'a [u8],
-    /// Bytes behind `data` that weren't captured.
-    hidden: u64,
-}
-
-impl<'a> Rest<'a> {
-    /// All of it.
-    pub fn of(chunk: &Chunk<'a>) -> Self {
-        Self {
-            data: chunk.data,
-            hidden: chunk.length.saturating_sub(chunk.data.len() as u64),
-        }
-    }
-
-    /// Leaves the first bytes out.
-    pub fn skip(&mut self, bytes: u64) {
-        let captured = bytes.min(self.data.len() as u64);
-        self.data = &self.data[captured as usize..];
-        self.hidden = self.hidden.saturating_sub(bytes - captured);
-    }
-
-    /// Captured bytes that are left.
-    pub fn data(&self) -> &'a [u8] {
-        self.data
-    }
 }
 
 /// Longest beginning of a message that is kept from one chunk to the next.
@@ -106,7 +79,7 @@ impl Frames {
     /// of the messages is lost; `wrong` counts what was none.
     pub fn next<'f, 'a: 'f>(
         &'f mut self,
-        rest: &mut Rest<'a>,
+        input: &mut Input<'a>,
         wrong: &mut u64,
         head: impl Fn(&[u8]) -> Head,
     ) -> Option<Frame<'f>> {
@@ -118,22 +91,32 @@ impl Frames {
             return None;
         }
         if self.skip > 0 {
-            let here = self.skip.min(rest.data.len() as u64);
-            rest.data = &rest.data[here as usize..];
+            let here = self.skip.min(input.data.len() as u64);
+            input.data = &input.data[here as usize..];
             self.skip -= here;
         }
-        if rest.data.is_empty() {
-            self.hide(rest);
+        if input.data.is_empty() {
+            self.hide(input);
             return None;
         }
         if !self.kept.is_empty() {
-            return self.go_on(rest, wrong, head);
+            return self.go_on(input, wrong, head);
         }
-        let data = rest.data;
+        let data = input.data;
         let (length, wanted) = match head(data) {
             Head::Message { length, wanted } => (length.max(1), wanted.min(MAX_WANTED)),
             Head::Short => {
-                self.keep(rest);
+                self.keep(input);
+                return None;
+            }
+            Head::Line if input.hidden > 0 || data.len() >= MAX_WANTED => {
+                let length = data.len() as u64 + input.hidden;
+                *input = Input::default();
+                self.lose();
+                return Some(Frame { data, length });
+            }
+            Head::Line => {
+                self.keep(input);
                 return None;
             }
             Head::Wrong => {
@@ -144,32 +127,32 @@ impl Frames {
         };
         if length <= data.len() as u64 {
             let (data, behind) = data.split_at(length as usize);
-            rest.data = behind;
+            input.data = behind;
             return Some(Frame { data, length });
         }
-        if data.len() >= wanted || rest.hidden > 0 {
-            rest.data = &[];
+        if data.len() >= wanted || input.hidden > 0 {
+            input.data = &[];
             self.skip = length - data.len() as u64;
-            self.hide(rest);
+            self.hide(input);
             return Some(Frame { data, length });
         }
-        self.keep(rest);
+        self.keep(input);
         None
     }
 
     /// Keeps the beginning of a message, if the next chunk goes on right there.
-    fn keep(&mut self, rest: &mut Rest<'_>) {
-        if rest.hidden > 0 {
+    fn keep(&mut self, input: &mut Input<'_>) {
+        if input.hidden > 0 {
             self.lose();
         } else {
-            self.kept.extend_from_slice(rest.data);
+            self.kept.extend_from_slice(input.data);
         }
-        rest.data = &[];
+        input.data = &[];
     }
 
     /// Bytes that weren't captured, behind all that were.
-    fn hide(&mut self, rest: &mut Rest<'_>) {
-        let hidden = std::mem::take(&mut rest.hidden);
+    fn hide(&mut self, input: &mut Input<'_>) {
+        let hidden = std::mem::take(&mut input.hidden);
         if hidden <= self.skip {
             self.skip -= hidden;
         } else {
@@ -180,7 +163,7 @@ impl Frames {
     /// Goes on with a message that began in an earlier chunk.
     fn go_on(
         &mut self,
-        rest: &mut Rest<'_>,
+        input: &mut Input<'_>,
         wrong: &mut u64,
         head: impl Fn(&[u8]) -> Head,
     ) -> Option<Frame<'_>> {
@@ -191,6 +174,22 @@ impl Frames {
                     self.lose();
                     return None;
                 }
+                Head::Line => {
+                    let hidden = input.data.is_empty() && input.hidden > 0;
+                    if hidden || self.kept.len() >= MAX_WANTED {
+                        let length = self.kept.len() as u64 + input.left();
+                        *input = Input::default();
+                        self.given = true;
+                        self.lost = true;
+                        return Some(Frame {
+                            data: &self.kept,
+                            length,
+                        });
+                    }
+                    let end = input.data.iter().position(|byte| *byte == b'\n');
+                    let end = end.map_or(input.data.len(), |end| end + 1);
+                    end.min(MAX_WANTED - self.kept.len()).max(1)
+                }
                 // A head has few bytes.
                 Head::Short if self.kept.len() < MAX_HEAD => 1,
                 Head::Short => {
@@ -200,20 +199,20 @@ impl Frames {
                 Head::Message { length, wanted } => {
                     let wanted = length.min(wanted.min(MAX_WANTED) as u64) as usize;
                     let missing = wanted.saturating_sub(self.kept.len());
-                    let hidden = rest.data.is_empty() && rest.hidden > 0;
+                    let hidden = input.data.is_empty() && input.hidden > 0;
                     if missing == 0 || hidden {
                         self.skip = length.saturating_sub(self.kept.len() as u64);
                         self.given = true;
                         if hidden {
                             let skip = self.skip;
-                            if rest.hidden > skip {
+                            if input.hidden > skip {
                                 // What follows is out of sight.
                                 self.lost = true;
                                 self.skip = 0;
                             } else {
-                                self.skip -= rest.hidden;
+                                self.skip -= input.hidden;
                             }
-                            rest.hidden = 0;
+                            input.hidden = 0;
                         }
                         return Some(Frame {
                             data: &self.kept,
@@ -223,16 +222,16 @@ impl Frames {
                     missing
                 }
             };
-            if rest.data.is_empty() {
-                if rest.hidden > 0 {
+            if input.data.is_empty() {
+                if input.hidden > 0 {
                     self.lose();
                 }
-                rest.hidden = 0;
+                input.hidden = 0;
                 return None;
             }
-            let (here, behind) = rest.data.split_at(missing.min(rest.data.len()));
+            let (here, behind) = input.data.split_at(missing.min(input.data.len()));
             self.kept.extend_from_slice(here);
-            rest.data = behind;
+            input.data = behind;
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::protocol::Chunk;
 
 /// The rest of a chunk: bytes that were captured, then some that were not.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Input<'a> {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Input<'a> {
     /// Captured bytes.
     pub data: &'a [u8],
     /// Bytes behind them that nobody saw.

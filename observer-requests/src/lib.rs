@@ -18,8 +18,10 @@ pub mod grpc;
 pub mod http1;
 pub mod http2;
 mod input;
+pub mod memcached;
 pub mod metrics;
 pub mod mysql;
+pub mod ordered;
 pub mod postgres;
 pub mod protocol;
 pub mod redact;
@@ -34,6 +36,6 @@ pub mod trace_context;
 pub mod tracer;
 pub mod turn;
 
-pub use call::{Asked, Call, Db, DbSystem, Dns, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
+pub use call::{Asked, Call, Db, Dns, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
 pub use finished::{Endpoints, Finished, Parent, Role, Transport};
 pub use protocol::{Chunk, Ended, Event, Events, Exchange, Parser, RemoteContext};

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-pub use definitions::{METRICS, UNFOLLOWED, WHAT, WHOSE};
+pub use definitions::{METRICS, UNFOLLOWED, WHAT, WHICH, WHOSE};
 
 use super::finished::{Finished, Role};
 use super::redact::Redactor;

@@ -24,7 +24,7 @@ pub use rpc::{
     METHOD_UNKNOWN, method as rpc_method, status as rpc_status, status_name as rpc_status_name,
 };
 
-use super::call::{Call, DbSystem, HttpVersion, Method};
+use super::call::{Call, HttpVersion, Method};
 use super::finished::{Endpoints, Finished, Parent, Role, Transport};
 use super::redact::Redactor;
 use super::target::host_and_port;
@@ -102,15 +102,6 @@ fn parent(parent: Parent) -> Option<&'static str> {
         Parent::Inferred => Some("inferred"),
         Parent::HandedOver => Some("handed_over"),
         Parent::Ambiguous => Some("ambiguous"),
-    }
-}
-
-/// The value of `db.system.name`.
-pub fn db_system(system: DbSystem) -> &'static str {
-    match system {
-        DbSystem::PostgreSql => "postgresql",
-        DbSystem::MySql => "mysql",
-        DbSystem::Redis => "redis",
     }
 }
 

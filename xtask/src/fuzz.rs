@@ -25,21 +25,11 @@ pub struct Options {
     keep: bool,
 }
 
-/// Targets, and where inputs for them lie beside their corpus.
-const TARGETS: &[(&str, Option<&str>)] = &[
-    ("unwind_elf", Some("tests/corpus/unwind")),
-    ("unwind_frames", None),
-    ("perf_map", None),
-    ("http1", None),
-    ("http2", None),
-    ("postgres", None),
-    ("mysql", None),
-    ("redis", None),
-    ("dns", None),
-    ("sql", None),
-    ("request_targets", None),
-    ("tracer", None),
-];
+/// Where the targets are, a file each.
+const TARGETS: &str = "fuzz/src/bin";
+
+/// Targets that have inputs beside their corpus, and where.
+const MORE_INPUTS: &[(&str, &str)] = &[("unwind_elf", "tests/corpus/unwind")];
 
 /// The flags with which cargo-fuzz builds, but for the sanitizer's.
 const FLAGS: &[&str] = &[
@@ -69,18 +59,17 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
     build.args(["--manifest-path", "fuzz/Cargo.toml", "--target-dir"]);
     run(build.arg(&folder).env("RUSTFLAGS", FLAGS.join(" ")))?;
 
-    let chosen: Vec<_> = TARGETS
-        .iter()
-        .filter(|(name, _)| options.target.as_deref().is_none_or(|only| only == *name))
-        .collect();
+    let mut chosen = targets()?;
+    chosen.retain(|name| options.target.as_deref().is_none_or(|only| only == name));
     if chosen.is_empty() {
         bail!("there is no target {:?}", options.target);
     }
     let seconds = (options.minutes * 60.0 / chosen.len() as f64).ceil() as u64;
-    for (name, more) in chosen {
+    for name in &chosen {
         let binary = folder.join(&triple).join("release").join(name);
         let corpus = Path::new("fuzz/corpus").join(name);
         let found = folder.join("corpus").join(name);
+        let more = MORE_INPUTS.iter().filter(|(target, _)| target == name);
         std::fs::create_dir_all(&found).with_context(|| format!("create {}", found.display()))?;
         let mut fuzz = std::process::Command::new(&binary);
         fuzz.current_dir(crate::checkout());
@@ -91,7 +80,8 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
         fuzz.arg(format!("-artifact_prefix={}/{name}-", folder.display()));
         fuzz.arg("-print_final_stats=1");
         // New inputs go to the first folder.
-        fuzz.arg(&found).arg(&corpus).args(more);
+        fuzz.arg(&found).arg(&corpus);
+        fuzz.args(more.map(|(_, inputs)| inputs));
         run(&mut fuzz)?;
         if options.keep {
             let mut merge = std::process::Command::new(&binary);
@@ -103,6 +93,18 @@ pub fn main(options: &Options) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The names of all targets, in order.
+fn targets() -> anyhow::Result<Vec<String>> {
+    let folder = crate::checkout().join(TARGETS);
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+        let file = Path::new(&file?.file_name()).with_extension("");
+        names.push(file.to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Removes the largest of the found inputs (their names are hashes, those of

@@ -5,8 +5,7 @@
 //! followed in any case, and what belongs to an exchange that has begun goes
 //! its way.
 
-use super::sniff::{SNIFFED, http1};
-use super::{Protocol, Sniffed};
+use super::protocol::begins;
 
 /// Numbers that stand for no request in [`crate::slot::Slot::request`].
 pub mod request {
@@ -33,129 +32,35 @@ pub struct Beginning {
     pub needed: bool,
 }
 
-/// An earlier exchange goes on.
-const GOES_ON: Beginning = Beginning {
-    exchange: false,
-    counted: false,
-    needed: false,
-};
-/// An exchange begins.
-const BEGINS: Beginning = Beginning {
-    exchange: true,
-    counted: true,
-    needed: false,
-};
-/// An exchange begins that matters later.
-const NEEDED: Beginning = Beginning {
-    exchange: true,
-    counted: true,
-    needed: true,
-};
-
-/// Bytes of a SELECT of Redis with a database of one digit.
-pub const REDIS_SELECT: u32 = 23;
-
-/// Pieces of a Redis connection at whose beginning databases are chosen.
-pub const REDIS_START: u32 = 8;
-
-/// What begins a connection of HTTP/2 and is longer has a request behind it,
-/// most likely: 24 bytes, settings, a window update.
-const PREFACE: u32 = 100;
-
-/// HTTP/2's frame type HEADERS (RFC 9113, 6.2).
-const HEADERS: u8 = 1;
+impl Beginning {
+    /// An earlier exchange goes on.
+    pub const NONE: Self = Self {
+        exchange: false,
+        counted: false,
+        needed: false,
+    };
+    /// An exchange begins.
+    pub const EXCHANGE: Self = Self {
+        exchange: true,
+        counted: true,
+        needed: false,
+    };
+    /// An exchange begins that matters later.
+    pub const NEEDED: Self = Self {
+        exchange: true,
+        counted: true,
+        needed: true,
+    };
+}
 
 /// What a piece of `length` bytes begins, by its first eight (in order, zeroes
 /// behind its end); `None` if they can't be read. `pieces` of the connection
 /// were followed before.
 #[inline(always)]
 pub fn beginning(protocol: u8, first: Option<u64>, length: u32, pieces: u32) -> Beginning {
-    let Some(first) = first else { return BEGINS };
-    if protocol == Protocol::Http1 as u8 {
-        http(first)
-    } else if protocol == Protocol::Postgres as u8 {
-        postgres(first)
-    } else if protocol == Protocol::MySql as u8 {
-        mysql(first)
-    } else if protocol == Protocol::Redis as u8 {
-        // SELECT with a database of one or two digits.
-        let select = first == u64::from_le_bytes(*b"*2\r\n$6\r\n") && length <= REDIS_SELECT + 1;
-        Beginning {
-            needed: select || pieces < REDIS_START,
-            ..BEGINS
-        }
-    } else if protocol == Protocol::Http2 as u8 {
-        let preface = first == u64::from_le_bytes(*b"PRI * HT");
-        Beginning {
-            counted: first.to_le_bytes()[3] == HEADERS || (preface && length > PREFACE),
-            ..BEGINS
-        }
-    } else {
-        BEGINS
-    }
-}
-
-/// Otherwise it is the rest of a body, or what a connection was upgraded to.
-#[inline(always)]
-fn http(first: u64) -> Beginning {
-    let bytes = first.to_le_bytes();
-    let mut message = [0; SNIFFED];
-    message[0] = bytes[0];
-    message[1] = bytes[1];
-    message[2] = bytes[2];
-    message[3] = bytes[3];
-    message[4] = bytes[4];
-    message[5] = bytes[5];
-    message[6] = bytes[6];
-    message[7] = bytes[7];
-    match http1(&message) {
-        Some(Sniffed { request: true, .. }) => BEGINS,
-        _ => GOES_ON,
-    }
-}
-
-/// Documentation, 55.7 "Message Formats".
-#[inline(always)]
-fn postgres(first: u64) -> Beginning {
-    let bytes = first.to_le_bytes();
-    let named = bytes[5] != 0;
-    match bytes[0] {
-        // A StartupMessage or one of its kin, which have no type.
-        0 => Beginning {
-            counted: false,
-            ..NEEDED
-        },
-        b'Q' | b'F' | b'B' | b'D' | b'E' => BEGINS,
-        // Parse, Close: of statements that are used later.
-        b'P' if !named => BEGINS,
-        b'P' | b'C' => NEEDED,
-        // Passwords, the data of COPY, Sync and Terminate alone.
-        _ => GOES_ON,
-    }
-}
-
-/// MySQL's source, "Client/Server Protocol", "Text Protocol" and others.
-#[inline(always)]
-fn mysql(first: u64) -> Beginning {
-    const QUIT: u8 = 1;
-    const INIT_DB: u8 = 2;
-    const QUERY: u8 = 3;
-    const CHANGE_USER: u8 = 17;
-    const STMT_PREPARE: u8 = 22;
-    const RESET_CONNECTION: u8 = 31;
-    let bytes = first.to_le_bytes();
-    // Number of the packet: a login, a file's contents.
-    if bytes[3] != 0 {
-        return GOES_ON;
-    }
-    match bytes[4] {
-        QUIT => GOES_ON,
-        INIT_DB | CHANGE_USER | STMT_PREPARE | RESET_CONNECTION => NEEDED,
-        // `USE …` chooses a database.
-        QUERY if bytes[5] | 0x20 == b'u' && bytes[6] | 0x20 == b's' && bytes[7] | 0x20 == b'e' => {
-            NEEDED
-        }
-        _ => BEGINS,
+    match first {
+        Some(first) => begins(protocol, first, length, pieces),
+        None => Beginning::EXCHANGE,
     }
 }
 
@@ -177,6 +82,11 @@ pub fn mixed(seed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::requests::Protocol;
+
+    const GOES_ON: Beginning = Beginning::NONE;
+    const BEGINS: Beginning = Beginning::EXCHANGE;
+    const NEEDED: Beginning = Beginning::NEEDED;
 
     fn look(protocol: Protocol, bytes: &[u8], pieces: u32) -> Beginning {
         let mut first = [0; 8];

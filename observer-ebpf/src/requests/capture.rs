@@ -252,7 +252,7 @@ pub fn message(
     let asks = (connection.role == role::SERVER) == (way == direction::RECEIVED);
     let turn = connection.flags & flag::TURN != 0;
     if connection.protocol != Protocol::Http1 as u8 {
-        let all = asks || connection.protocol == Protocol::Http2 as u8;
+        let all = asks || Protocol::whole_connections(connection.protocol);
         let wanted = if all { CAPTURE_MAX } else { setting!(capture) };
         return copy(context, source, length, wanted);
     }

@@ -72,8 +72,7 @@ fn recognised(connection: &mut Connection, seen: Look, way: u8) {
     } else {
         role::CLIENT
     };
-    if matches!(seen.protocol, Protocol::Dns) && connection.role == role::SERVER {
-        // Name servers answer many from one socket.
+    if Protocol::only_clients(connection.protocol) && connection.role == role::SERVER {
         connection.protocol = protocol_state::IGNORED;
         return;
     }

@@ -51,7 +51,7 @@ fn asks(connection: &Connection, way: u8) -> bool {
 /// Whether exchanges begin without a turn, too.
 #[inline(always)]
 fn overlaps(connection: &Connection) -> bool {
-    connection.protocol == Protocol::Http2 as u8 || connection.protocol == Protocol::Dns as u8
+    Protocol::overlaps(connection.protocol)
 }
 
 /// Handles a piece with which nothing can begin, of an exchange that isn't
@@ -112,7 +112,8 @@ pub fn follows(
                 connection.flags |= flag::UNFOLLOWED | (needed as u8) * flag::BLIND;
             }
         }
-        let counted = begins & COUNTED != 0 && (next.turn || next.datagram || !is_dns(connection));
+        let counted = begins & COUNTED != 0
+            && (next.turn || next.datagram || !Protocol::parts(connection.protocol));
         if connection.flags & flag::UNFOLLOWED != 0 && counted {
             let label = u32::from(connection.protocol) | u32::from(connection.role) << 8;
             requests_unfollowed(slot.workload, label);
@@ -125,11 +126,6 @@ pub fn follows(
         serves(connection, slot, next.way);
     }
     false
-}
-
-#[inline(always)]
-fn is_dns(connection: &Connection) -> bool {
-    connection.protocol == Protocol::Dns as u8
 }
 
 /// Whether an exchange that begins is followed.
@@ -145,7 +141,7 @@ fn chooses(
         return share == 0;
     }
     let was = connection.flags & flag::UNFOLLOWED != 0;
-    let streams = connection.protocol == Protocol::Http2 as u8;
+    let streams = Protocol::whole_connections(connection.protocol);
     // Its heads are told by what went before: all of a connection or nothing.
     if streams && (connection.number != 0 || was) {
         return !was;

@@ -10,7 +10,8 @@ mod tests;
 use std::collections::VecDeque;
 
 use super::call::{Call, Dns as Lookup, Failure};
-use super::frames::{Frames, Head, Rest};
+use super::frames::{Frames, Head};
+use super::input::Input;
 use super::protocol::{Chunk, Ended, Event, Events, Exchange, MAX_OPEN, Parser};
 use super::turn::Side;
 use message::{Message, type_name};
@@ -154,8 +155,8 @@ impl Parser for Dns {
         }
         self.last = Side::Asks;
         let mut frames = std::mem::take(&mut self.asks);
-        let mut rest = Rest::of(chunk);
-        while let Some(frame) = frames.next(&mut rest, &mut out.failed, head) {
+        let mut input = Input::of(chunk);
+        while let Some(frame) = frames.next(&mut input, &mut out.failed, head) {
             self.ask(frame.data.get(2..).unwrap_or(&[]), at, out);
         }
         self.asks = frames;
@@ -178,8 +179,8 @@ impl Parser for Dns {
         }
         self.last = Side::Answers;
         let mut frames = std::mem::take(&mut self.answers);
-        let mut rest = Rest::of(chunk);
-        while let Some(frame) = frames.next(&mut rest, &mut out.failed, head) {
+        let mut input = Input::of(chunk);
+        while let Some(frame) = frames.next(&mut input, &mut out.failed, head) {
             self.answer(frame.data.get(2..).unwrap_or(&[]), chunk.ended, out);
         }
         self.answers = frames;

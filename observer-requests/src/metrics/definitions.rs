@@ -36,7 +36,7 @@ const RPC_STATUS: Label = (
     "rpc.response.status_code",
     "`OK`, `NOT_FOUND`, …; what a client makes of it where the server didn't say",
 );
-const DB_SYSTEM: Label = ("db.system.name", "`postgresql`, `mysql` or `redis`");
+const DB_SYSTEM: Label = ("db.system.name", "`postgresql`, `redis`, …");
 const DB_OPERATION: Label = ("db.operation.name", "`SELECT`, `GET`, …");
 const DB_SUMMARY: Label = (
     "db.query.summary",
@@ -46,7 +46,11 @@ const DB_COLLECTION: Label = ("db.collection.name", "the table, if there is just
 const DB_NAMESPACE: Label = ("db.namespace", "the database");
 const DB_STATUS: Label = (
     "db.response.status_code",
-    "the database's code of an error: SQLSTATE, MySQL's number, Redis's prefix",
+    "the database's code of an error: SQLSTATE, MySQL's number, Redis's prefix, …",
+);
+const CACHE_RESULT: Label = (
+    "observer.cache.result",
+    "`hit`, `miss`, `partial` (some of several keys), `stored`, `not_stored`, `exists`: of a cache's operations on keys",
 );
 const DNS_NAME: Label = ("dns.question.name", "the name that was asked for");
 const PROTOCOL: Label = ("network.protocol.name", "`dns` where it is that");
@@ -72,6 +76,7 @@ const DB_SERVER_LABELS: &[Label] = &[
     DB_COLLECTION,
     DB_NAMESPACE,
     DB_STATUS,
+    CACHE_RESULT,
     ERROR,
     OVERFLOW,
 ];
@@ -82,6 +87,7 @@ const DB_CLIENT_LABELS: &[Label] = &[
     DB_COLLECTION,
     DB_NAMESPACE,
     DB_STATUS,
+    CACHE_RESULT,
     SERVER,
     PORT,
     ERROR,
@@ -190,7 +196,12 @@ pub static TIME: MetricDef = seconds(
 /// Attributes of [`UNFOLLOWED`].
 pub const WHAT: Label = (
     "network.protocol.name",
-    "`http`, `http2`, `postgresql`, `mysql`, `redis` or `dns`",
+    "`http`, `postgresql`, `dns`, …: of which protocol",
+);
+/// See [`WHAT`].
+pub const WHICH: Label = (
+    "network.protocol.version",
+    "`2` for HTTP/2; absent otherwise",
 );
 /// See [`WHAT`].
 pub const WHOSE: Label = ("network.connection.role", "`client` or `server`");
@@ -200,7 +211,7 @@ pub static UNFOLLOWED: MetricDef = MetricDef {
     unit: "{request}",
     instrument: Instrument::Counter,
     description: "Requests that were only counted, to save costs, and are in no other metric. Those that were sent together without waiting for answers are one.",
-    attributes: &[WHAT, WHOSE],
+    attributes: &[WHAT, WHICH, WHOSE],
 };
 
 /// All of them.

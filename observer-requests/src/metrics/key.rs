@@ -102,7 +102,10 @@ pub fn key(
             },
         },
         Call::Db(call) => Key {
-            few: few | (call.system as u64) << 24 | failure(call.failure) << 48,
+            few: few
+                | (call.system as u64) << 24
+                | call.cache.map_or(0, |cache| cache.result as u64 + 1) << 32
+                | failure(call.failure) << 48,
             what: names.statement(call, room)?.into(),
             whom: match finished.role {
                 Role::Server => 0,

@@ -41,7 +41,7 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
             }
         }
         Call::Db(call) => {
-            labels.add("db.system.name", semantics::db_system(call.system));
+            labels.add("db.system.name", call.system.network_name());
             labels.text("db.operation.name", &redact.text(&call.operation));
             labels.text("db.query.summary", &redact.text(&call.summary));
             for (key, name) in [
@@ -52,6 +52,9 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
             }
             if let Some(code) = call.error.as_deref().and_then(error::database_code) {
                 labels.add("db.response.status_code", code.to_owned());
+            }
+            if let Some(cache) = call.cache {
+                labels.add("observer.cache.result", cache.result.name());
             }
             if finished.role == Role::Client {
                 labels.server(None, finished, redact);
@@ -72,7 +75,7 @@ pub fn of_times(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
         Call::Http(_) => labels.text("http.route", finished.route.as_deref().unwrap_or_default()),
         Call::Rpc(_) => labels.add("rpc.method", rpc_method(finished, redact)),
         Call::Db(call) => {
-            labels.add("db.system.name", semantics::db_system(call.system));
+            labels.add("db.system.name", call.system.network_name());
             labels.text("db.operation.name", &redact.text(&call.operation));
         }
         Call::Dns(_) => labels.add("network.protocol.name", "dns"),

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use observer_common::requests::{Protocol, ThreadClock};
 
 use super::*;
-use crate::call::{Asked, Call, Db, DbSystem, Dns, Failure, Http, HttpHead, Rpc};
+use crate::call::{Asked, Call, Db, Dns, Failure, Http, HttpHead, Rpc};
 use crate::finished::{Endpoints, Parent, Transport};
 use crate::routes::Routes;
 use observer_signals::attribute::SharedResource;
@@ -100,7 +100,7 @@ fn series_are_labelled() {
         ..Rpc::default()
     });
     let db = Call::Db(Db {
-        system: DbSystem::PostgreSql,
+        system: Protocol::Postgres,
         asked: Arc::new(Asked {
             operation: "SELECT".into(),
             summary: "SELECT users".into(),
@@ -111,6 +111,7 @@ fn series_are_labelled() {
         namespace: Some("shop".into()),
         error: Some("42P01".to_owned()),
         rows: None,
+        cache: None,
         failure: None,
     });
     let dns = Call::Dns(Dns {
@@ -269,7 +270,7 @@ fn same_texts_are_one_series() {
     for i in 0..5_000u32 {
         // New strings and a new connection each time.
         let db = Call::Db(Db {
-            system: DbSystem::Redis,
+            system: Protocol::Redis,
             asked: Arc::new(Asked {
                 operation: ["GET", "SET"][i as usize % 2].to_owned().into(),
                 summary: ["GET", "SET"][i as usize % 2].into(),
@@ -278,6 +279,7 @@ fn same_texts_are_one_series() {
             namespace: Some("0".into()),
             error: None,
             rows: None,
+            cache: None,
             failure: None,
         });
         metrics.observe(&finished(Role::Client, db));

@@ -1,11 +1,9 @@
 //! What the server says, and the end of exchanges.
 
 use super::messages::{capability, command, integer, little16, little32};
-use super::{Ask, MySql, Phase, Stage};
-use crate::call::{Call, Db, DbSystem, Failure};
-use crate::protocol::{Ended, Event, Events};
-use crate::sql::Statement;
-use crate::turn::Side;
+use super::{Flow, MySqlProtocol, Packet, Phase, Stage};
+use crate::ordered::OrderedProtocol as _;
+use crate::protocol::Events;
 
 /// Payload of a packet that goes on in the next one.
 const LONGEST: u64 = 0xff_ffff;
@@ -22,16 +20,19 @@ mod status {
     pub const NO_BACKSLASH_ESCAPES: u16 = 0x0200;
 }
 
-impl MySql {
-    /// One packet of the server's: its number and what follows it. Says no if it
-    /// can't be one here.
-    pub(super) fn answer(
+impl MySqlProtocol {
+    /// One packet of the server's; false if it can't be one here.
+    pub(super) fn packet(
         &mut self,
-        number: u8,
-        payload: &[u8],
-        length: u64,
+        flow: &mut Flow,
+        packet: &Packet<'_>,
         out: &mut Events,
     ) -> bool {
+        let Packet {
+            number,
+            payload,
+            length,
+        } = *packet;
         let continued = std::mem::replace(&mut self.continued, length == LONGEST);
         if continued {
             return true;
@@ -50,8 +51,8 @@ impl MySql {
             }
             _ => {}
         }
-        let at = self.answered_at;
-        let Some(ask) = self.queue.front_mut() else {
+        let at = flow.answered_at;
+        let Some(ask) = flow.queue.front_mut() else {
             return true;
         };
         let Some(&first) = payload.first() else {
@@ -69,11 +70,11 @@ impl MySql {
         if first == 0xff {
             let code = payload.get(1..).and_then(little16);
             let code = code.map_or_else(String::new, |code| code.to_string());
-            self.over(Some(code), out);
+            self.over(flow, Some(code), out);
             return true;
         }
         match self.stage {
-            Stage::First => self.first(payload, length, out),
+            Stage::First => self.first(flow, payload, length, out),
             Stage::Columns(left) => {
                 self.stage = match left {
                     0 | 1 => Stage::AfterColumns,
@@ -84,20 +85,26 @@ impl MySql {
                 let status = payload.get(3..).and_then(little16).unwrap_or(0);
                 self.stage = Stage::Rows;
                 if status & status::CURSOR != 0 {
-                    self.result_over(status, out);
+                    self.result_over(flow, status, out);
                 }
             }
-            Stage::AfterColumns | Stage::Rows => self.row(payload, length, out),
+            Stage::AfterColumns | Stage::Rows => self.row(flow, payload, length, out),
             Stage::Definitions(parameters, columns) => {
-                self.definition(parameters, columns, first == 0xfe && length == EOF, out);
+                self.definition(
+                    flow,
+                    parameters,
+                    columns,
+                    first == 0xfe && length == EOF,
+                    out,
+                );
             }
         }
         true
     }
 
     /// The first packet of an answer.
-    fn first(&mut self, payload: &[u8], length: u64, out: &mut Events) {
-        let Some(ask) = self.queue.front_mut() else {
+    fn first(&mut self, flow: &mut Flow, payload: &[u8], length: u64, out: &mut Events) {
+        let Some(ask) = flow.queue.front_mut() else {
             return;
         };
         match (ask.command, payload[0]) {
@@ -114,19 +121,19 @@ impl MySql {
                 let packets = |n: u32| if n > 0 { n + ends } else { 0 };
                 self.stage = Stage::Definitions(packets(parameters), packets(columns));
                 if parameters + columns == 0 {
-                    self.over(None, out);
+                    self.over(flow, None, out);
                 }
             }
             (command::STMT_FETCH, _) => {
                 self.stage = Stage::Rows;
-                self.row(payload, length, out);
+                self.row(flow, payload, length, out);
             }
             (command::FIELD_LIST, first) => {
                 if first == 0xfe {
-                    self.over(None, out);
+                    self.over(flow, None, out);
                 }
             }
-            (command::STATISTICS, _) => self.over(None, out),
+            (command::STATISTICS, _) => self.over(flow, None, out),
             // Authentication goes on.
             (command::CHANGE_USER, 0xfe | 1) => {}
             (_, 0) => {
@@ -138,9 +145,9 @@ impl MySql {
                 if changes && let Some(rows) = rows {
                     ask.rows = Some(ask.rows.unwrap_or(0).saturating_add(rows));
                 }
-                self.result_over(status, out);
+                self.result_over(flow, status, out);
             }
-            (_, 0xfe) => self.over(None, out),
+            (_, 0xfe) => self.over(flow, None, out),
             // The server asks for a file's contents (LOCAL INFILE).
             (_, 0xfb) => {}
             _ => {
@@ -156,7 +163,7 @@ impl MySql {
     }
 
     /// A row, or the end of rows.
-    fn row(&mut self, payload: &[u8], length: u64, out: &mut Events) {
+    fn row(&mut self, flow: &mut Flow, payload: &[u8], length: u64, out: &mut Events) {
         self.stage = Stage::Rows;
         if payload.first() == Some(&0xfe) && length < LONGEST {
             let status = if length == EOF {
@@ -164,16 +171,23 @@ impl MySql {
             } else {
                 ok(payload).1
             };
-            if let Some(ask) = self.queue.front_mut() {
+            if let Some(ask) = flow.queue.front_mut() {
                 ask.rows.get_or_insert(0);
             }
-            self.result_over(status, out);
-        } else if let Some(ask) = self.queue.front_mut() {
+            self.result_over(flow, status, out);
+        } else if let Some(ask) = flow.queue.front_mut() {
             ask.rows = Some(ask.rows.unwrap_or(0).saturating_add(1));
         }
     }
 
-    fn definition(&mut self, parameters: u32, columns: u32, end: bool, out: &mut Events) {
+    fn definition(
+        &mut self,
+        flow: &mut Flow,
+        parameters: u32,
+        columns: u32,
+        end: bool,
+        out: &mut Events,
+    ) {
         let known = self.agreed.is_some();
         self.stage = match (parameters, columns) {
             // An end that wasn't counted, since nobody knew of it.
@@ -182,86 +196,31 @@ impl MySql {
             (parameters, columns) => Stage::Definitions(parameters - 1, columns),
         };
         if self.stage == Stage::Definitions(0, 0) {
-            self.over(None, out);
+            self.over(flow, None, out);
         }
     }
 
     /// A result is over, and with it the answer if no other one follows.
-    fn result_over(&mut self, status: u16, out: &mut Events) {
+    fn result_over(&mut self, flow: &mut Flow, status: u16, out: &mut Events) {
         self.plain = status & status::NO_BACKSLASH_ESCAPES != 0;
         if status & status::MORE_RESULTS != 0 {
             self.stage = Stage::First;
         } else {
-            self.over(None, out);
+            self.over(flow, None, out);
         }
     }
 
     /// The first one's answer is over.
-    fn over(&mut self, error: Option<String>, out: &mut Events) {
+    fn over(&mut self, flow: &mut Flow, error: Option<String>, out: &mut Events) {
         self.stage = Stage::First;
-        let Some(mut ask) = self.queue.pop_front() else {
+        let Some(mut open) = flow.queue.pop_front() else {
             return;
         };
-        if error.is_none() && ask.database.is_some() {
-            self.namespace = ask.database.take();
+        if error.is_none() && open.database.is_some() {
+            self.namespace = open.database.take();
         }
-        self.end(ask, self.answered_at, error, None, out);
-    }
-
-    /// The end of the answers wasn't seen, but the next command: all is over.
-    pub(super) fn settle(&mut self, out: &mut Events) {
-        self.stage = Stage::First;
-        self.continued = false;
-        if self.phase == Phase::Authentication {
-            self.phase = Phase::Ready;
-        }
-        while let Some(mut ask) = self.queue.pop_front() {
-            // What was seen of the rows isn't how many there were.
-            ask.rows = None;
-            self.end(ask, self.answered_at, None, None, out);
-        }
-    }
-
-    pub(super) fn close(&mut self, at: u64, out: &mut Events) {
-        if self.answers.lost() && self.last == Side::Answers {
-            self.settle(out);
-        }
-        while let Some(ask) = self.queue.pop_front() {
-            self.end(ask, at, None, Some(Failure::Closed), out);
-        }
-    }
-
-    fn end(
-        &self,
-        ask: Ask,
-        at: u64,
-        error: Option<String>,
-        failure: Option<Failure>,
-        out: &mut Events,
-    ) {
-        let statement = ask.statement.as_deref();
-        let name = command::name(ask.command);
-        let asked = match statement {
-            Some(statement) if name.is_empty() => statement.asked.clone(),
-            _ => Statement::instead(name, statement),
-        };
-        let answered = match failure {
-            Some(_) => ask.answered,
-            None => Some(ask.answered.unwrap_or(at)),
-        };
-        out.events.push(Event::Ended(Ended {
-            exchange: ask.exchange,
-            answered,
-            at,
-            call: Call::Db(Db {
-                system: DbSystem::MySql,
-                asked,
-                namespace: self.namespace.clone(),
-                error,
-                rows: ask.rows,
-                failure,
-            }),
-        }));
+        open.error = error;
+        self.end(open, flow.answered_at, None, out);
     }
 }
 

@@ -10,26 +10,29 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use observer_common::requests::Protocol;
 
-use super::frames::{Frames, Rest};
-use super::protocol::{Chunk, Event, Events, Exchange, MAX_OPEN, Parser};
+use super::call::Db;
+use super::frames::{Frame, Head};
+use super::ordered::{self, Open, Ordered, OrderedProtocol};
+use super::protocol::Events;
 use super::sql::{self, Dialect, Prepared, Statement};
-use super::turn::{Side, begins};
-use messages::{Greeting, Login, answer, capability, command, request};
+use messages::{Greeting, Login, capability, command};
+
+/// One connection.
+pub type MySql = Ordered<MySqlProtocol>;
+
+type Flow = ordered::Flow<Question>;
 
 /// A command whose answer isn't over.
 #[derive(Debug)]
-struct Ask {
-    exchange: Exchange,
+pub struct Question {
     command: u8,
     statement: Option<Arc<Statement>>,
     /// The database that it changes to.
     database: Option<Arc<str>>,
-    answered: Option<u64>,
     rows: Option<u64>,
 }
 
@@ -63,19 +66,13 @@ enum Stage {
     Definitions(u32, u32),
 }
 
-/// One connection.
+/// What is known of a connection.
 #[derive(Default)]
-pub struct MySql {
-    asks: Frames,
-    answers: Frames,
-    last: Side,
-    answered_at: u64,
+pub struct MySqlProtocol {
     phase: Phase,
     stage: Stage,
     /// Whether the packet goes on with one that has been.
     continued: bool,
-    queue: VecDeque<Ask>,
-    next: Exchange,
     namespace: Option<Arc<str>>,
     prepared: Prepared,
     /// What was prepared last.
@@ -87,12 +84,7 @@ pub struct MySql {
     plain: bool,
 }
 
-impl MySql {
-    /// A connection of which nothing was seen.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
+impl MySqlProtocol {
     fn dialect(&self) -> Dialect {
         if self.plain {
             Dialect::MySqlPlain
@@ -102,9 +94,16 @@ impl MySql {
     }
 
     /// One packet of the client's: its number and what follows it.
-    fn ask(&mut self, number: u8, payload: &[u8], length: u64, at: u64, out: &mut Events) {
+    fn ask(&mut self, flow: &mut Flow, packet: &Packet<'_>, at: u64, out: &mut Events) {
+        let Packet {
+            number,
+            payload,
+            length,
+        } = *packet;
         match self.phase {
-            Phase::Start | Phase::Login if number > 0 => return self.login(payload, length, out),
+            Phase::Start | Phase::Login if number > 0 => {
+                return self.login(flow, payload, length, out);
+            }
             Phase::Authentication => return,
             _ => {}
         }
@@ -163,17 +162,14 @@ impl MySql {
             }
             _ => {}
         }
-        let exchange = self.next;
-        self.next = self.next.wrapping_add(1);
-        out.events.push(Event::Begun { exchange, at });
-        self.queue.push_back(Ask {
-            exchange,
+        let exchange = flow.begin(at, out);
+        let question = Question {
             command: kind,
             statement,
             database: database.filter(|name| !name.is_empty()).map(Arc::from),
-            answered: None,
             rows: None,
-        });
+        };
+        flow.push(Some(exchange), question);
     }
 
     /// The statement of a COM_QUERY, behind its attributes.
@@ -190,7 +186,7 @@ impl MySql {
         }
     }
 
-    fn login(&mut self, payload: &[u8], length: u64, out: &mut Events) {
+    fn login(&mut self, flow: &mut Flow, payload: &[u8], length: u64, out: &mut Events) {
         match Login::read(payload, length) {
             Some(Login::Plain {
                 capabilities,
@@ -205,7 +201,7 @@ impl MySql {
             Some(Login::Tls) => out.finished = true,
             None => {
                 out.failed += 1;
-                self.asks.lose();
+                flow.asks.lose();
             }
         }
     }
@@ -218,91 +214,91 @@ impl MySql {
     }
 }
 
-impl Parser for MySql {
-    fn requested(&mut self, chunk: &Chunk<'_>, at: u64, out: &mut Events) {
-        let turn = self.last == Side::Answers;
-        if turn && self.answers.lost() {
-            self.settle(out);
-            self.answers.find();
-        }
-        let unknown = self.last == Side::Unknown && begins(chunk, Protocol::MySql);
-        if self.asks.lost() && self.queue.is_empty() && (turn || unknown) {
-            self.asks.find();
-            if unknown {
-                self.answers.find();
-            }
-        }
-        self.last = Side::Asks;
+/// A packet, as much of it as was captured.
+struct Packet<'a> {
+    /// Its number in a command.
+    number: u8,
+    payload: &'a [u8],
+    /// Bytes of the payload in all.
+    length: u64,
+}
 
-        let mut frames = std::mem::take(&mut self.asks);
-        let mut rest = Rest::of(chunk);
-        loop {
-            let commands = self.phase == Phase::Ready && self.queue.is_empty();
-            let head = |data: &[u8]| request(data, commands);
-            let Some(frame) = frames.next(&mut rest, &mut out.failed, head) else {
-                break;
-            };
-            if let [_, _, _, number, payload @ ..] = frame.data {
-                self.ask(*number, payload, frame.length - 4, at, out);
-            }
-            if self.queue.len() >= MAX_OPEN {
-                out.abandoned += 1;
-                frames.lose();
-            }
+impl<'a> Packet<'a> {
+    fn of(frame: Frame<'a>) -> Option<Self> {
+        match frame.data {
+            [_, _, _, number, payload @ ..] => Some(Self {
+                number: *number,
+                payload,
+                length: frame.length - 4,
+            }),
+            _ => None,
         }
-        if self.asks.lost() {
-            frames.lose();
-        }
-        self.asks = frames;
+    }
+}
+
+impl OrderedProtocol for MySqlProtocol {
+    const PROTOCOL: Protocol = Protocol::MySql;
+
+    type Question = Question;
+
+    fn question_head(&self, flow: &Flow, data: &[u8]) -> Head {
+        let commands = self.phase == Phase::Ready && flow.queue.is_empty();
+        messages::request(data, commands)
     }
 
-    fn answered(&mut self, chunk: &Chunk<'_>, out: &mut Events) {
-        self.last = Side::Answers;
-        self.answered_at = chunk.ended;
-        let mut frames = std::mem::take(&mut self.answers);
-        let mut rest = Rest::of(chunk);
-        while let Some(frame) = frames.next(&mut rest, &mut out.failed, answer) {
-            if let [_, _, _, number, payload @ ..] = frame.data
-                && !self.answer(*number, payload, frame.length - 4, out)
-            {
-                out.failed += 1;
-                frames.lose();
-            }
-        }
-        self.answers = frames;
-        if self.answers.lost()
-            && let Some(first) = self.queue.front_mut()
-        {
-            first.answered.get_or_insert(chunk.ended);
+    fn question(&mut self, flow: &mut Flow, frame: Frame<'_>, at: u64, out: &mut Events) {
+        if let Some(packet) = Packet::of(frame) {
+            self.ask(flow, &packet, at, out);
         }
     }
 
-    fn missed(&mut self, out: &mut Events) {
-        out.abandoned += self.queue.len() as u64;
-        self.queue.clear();
+    fn answer_head(&self, _flow: &Flow, data: &[u8]) -> Head {
+        messages::answer(data)
+    }
+
+    fn answer(&mut self, flow: &mut Flow, frame: Frame<'_>, out: &mut Events) -> bool {
+        Packet::of(frame).is_none_or(|packet| self.packet(flow, &packet, out))
+    }
+
+    fn call(&self, open: Open<Question>) -> Db {
+        let statement = open.statement.as_deref();
+        let name = command::name(open.command);
+        Db {
+            asked: match statement {
+                Some(statement) if name.is_empty() => statement.asked.clone(),
+                _ => Statement::instead(name, statement),
+            },
+            namespace: self.namespace.clone(),
+            error: open.error,
+            rows: open.question.rows,
+            ..Db::new(Protocol::MySql)
+        }
+    }
+
+    fn settle(&mut self, flow: &mut Flow, out: &mut Events) {
+        self.stage = Stage::First;
+        self.continued = false;
+        if self.phase == Phase::Authentication {
+            self.phase = Phase::Ready;
+        }
+        while let Some(mut open) = flow.queue.pop_front() {
+            // What was seen of the rows isn't how many there were.
+            open.rows = None;
+            self.end(open, flow.answered_at, None, out);
+        }
+    }
+
+    fn reset(&mut self) -> u64 {
         self.stage = Stage::First;
         self.continued = false;
         self.phase = Phase::Ready;
-        self.asks.lose();
-        self.answers.lose();
-        self.last = Side::Unknown;
+        0
     }
 
-    fn skipped(&mut self, blind: bool, out: &mut Events) {
-        if self.answers.lost() {
-            self.settle(out);
-        }
-        self.missed(out);
-        self.asks.find();
-        self.answers.find();
-        self.last = Side::Answers;
+    fn skipped(&mut self, blind: bool) {
         if blind {
             self.prepared.clear();
             self.preparing = None;
         }
-    }
-
-    fn closed(&mut self, at: u64, out: &mut Events) {
-        self.close(at, out);
     }
 }

@@ -10,16 +10,21 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use observer_common::requests::Protocol;
 
-use super::frames::{Frames, Rest};
-use super::protocol::{Chunk, Event, Events, Exchange, MAX_OPEN, Parser};
+use super::call::{Db, Failure};
+use super::frames::{Frame, Head};
+use super::ordered::{self, Open, Ordered, OrderedProtocol};
+use super::protocol::{Events, Exchange};
 use super::sql::{self, Dialect, Prepared, Statement};
-use super::turn::{Side, begins};
 use messages::{Names, Startup, backend, frontend, key, startup, string};
+
+/// One connection.
+pub type Postgres = Ordered<PostgresProtocol>;
+
+type Flow = ordered::Flow<Question>;
 
 /// What a question is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +42,14 @@ enum Kind {
 
 /// A question whose answer isn't over.
 #[derive(Debug)]
-struct Ask {
+pub struct Question {
     kind: Kind,
-    /// `None` for a Sync behind an Execute.
-    exchange: Option<Exchange>,
     statement: Option<Arc<Statement>>,
     /// What it does, if it isn't what its statement does.
     instead: &'static str,
-    answered: Option<u64>,
     rows: Option<u64>,
-    error: Option<[u8; 5]>,
+    /// The SQLSTATE of an error.
+    state: Option<[u8; 5]>,
     done: bool,
     /// An Execute that wasn't seen: there may be none.
     guessed: bool,
@@ -61,23 +64,16 @@ struct Group {
     prepares: bool,
 }
 
-/// One connection.
+/// What is known of a connection.
 #[derive(Default)]
-pub struct Postgres {
-    asks: Frames,
-    answers: Frames,
-    last: Side,
-    /// When the last piece of an answer was there.
-    answered_at: u64,
+pub struct PostgresProtocol {
     /// Whether a message without type may come (StartupMessage and its kin).
     started: bool,
     /// Whether the next ReadyForQuery ends the start.
     starting: bool,
     /// Answers of one byte that are due, to SSLRequest and GSSENCRequest.
     bytes: u32,
-    queue: VecDeque<Ask>,
     group: Option<Group>,
-    next: Exchange,
     namespace: Option<Arc<str>>,
     prepared: Prepared,
     /// The statement without a name, and what its portal was made of.
@@ -87,43 +83,32 @@ pub struct Postgres {
     portals: Prepared,
 }
 
-impl Postgres {
-    /// A connection of which nothing was seen.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// A Sync behind an Execute has no exchange.
+fn push(
+    flow: &mut Flow,
+    kind: Kind,
+    exchange: Option<Exchange>,
+    statement: Option<Arc<Statement>>,
+) {
+    let question = Question {
+        kind,
+        statement,
+        instead: "",
+        rows: None,
+        state: None,
+        done: false,
+        guessed: false,
+    };
+    flow.push(exchange, question);
+}
 
-    fn begin(&mut self, at: u64, out: &mut Events) -> Exchange {
-        let exchange = self.next;
-        self.next = self.next.wrapping_add(1);
-        out.events.push(Event::Begun { exchange, at });
-        exchange
-    }
-
-    fn group(&mut self, at: u64, out: &mut Events) -> &mut Group {
-        if self.group.is_none() {
-            let exchange = self.begin(at, out);
-            self.group = Some(Group {
-                exchange,
-                statement: None,
-                prepares: false,
-            });
-        }
-        self.group.as_mut().expect("just made")
-    }
-
-    fn push(&mut self, kind: Kind, exchange: Option<Exchange>, statement: Option<Arc<Statement>>) {
-        self.queue.push_back(Ask {
-            kind,
-            exchange,
-            statement,
-            instead: "",
-            answered: None,
-            rows: None,
-            error: None,
-            done: false,
-            guessed: false,
-        });
+impl PostgresProtocol {
+    fn group(&mut self, flow: &mut Flow, at: u64, out: &mut Events) -> &mut Group {
+        self.group.get_or_insert_with(|| Group {
+            exchange: flow.begin(at, out),
+            statement: None,
+            prepares: false,
+        })
     }
 
     fn statement(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
@@ -135,17 +120,17 @@ impl Postgres {
     }
 
     /// One message of the client's: its type and what follows its length.
-    fn ask(&mut self, kind: u8, body: &[u8], at: u64, out: &mut Events) {
+    fn ask(&mut self, flow: &mut Flow, kind: u8, body: &[u8], at: u64, out: &mut Events) {
         match kind {
             b'Q' => {
-                let exchange = self.begin(at, out);
+                let exchange = flow.begin(at, out);
                 let text = string(body).unwrap_or(body);
                 let statement = sql::cached(text, Dialect::Postgres);
-                self.push(Kind::Simple, Some(exchange), Some(statement));
+                push(flow, Kind::Simple, Some(exchange), Some(statement));
             }
             b'F' => {
-                let exchange = self.begin(at, out);
-                self.push(Kind::Simple, Some(exchange), None);
+                let exchange = flow.begin(at, out);
+                push(flow, Kind::Simple, Some(exchange), None);
             }
             b'P' => {
                 let mut names = Names(body);
@@ -153,7 +138,7 @@ impl Postgres {
                     let text = string(names.0).unwrap_or(names.0);
                     (name, sql::cached(text, Dialect::Postgres))
                 });
-                let group = self.group(at, out);
+                let group = self.group(flow, at, out);
                 group.prepares = true;
                 let Some((name, statement)) = found else {
                     return;
@@ -169,7 +154,7 @@ impl Postgres {
                 let mut names = Names(body);
                 let portal = names.next();
                 let statement = names.next().and_then(|name| self.statement(name));
-                let group = self.group(at, out);
+                let group = self.group(flow, at, out);
                 group.prepares = true;
                 group.statement.clone_from(&statement);
                 match (portal, statement) {
@@ -186,14 +171,14 @@ impl Postgres {
                     Some(name) if of_statement => self.statement(name),
                     _ => None,
                 };
-                let group = self.group(at, out);
+                let group = self.group(flow, at, out);
                 group.prepares = true;
                 if statement.is_some() {
                     group.statement = statement;
                 }
             }
             b'C' => {
-                self.group(at, out);
+                self.group(flow, at, out);
                 if let (Some(b'S'), Some(name)) = (body.first(), body.get(1..).and_then(string)) {
                     self.prepared.remove(key(name));
                 }
@@ -204,21 +189,21 @@ impl Postgres {
                     Some(name) => self.portals.get(key(name)).cloned(),
                     None => None,
                 };
-                let exchange = self.group(at, out).exchange;
+                let exchange = self.group(flow, at, out).exchange;
                 self.group = None;
-                self.push(Kind::Execute, Some(exchange), statement);
+                push(flow, Kind::Execute, Some(exchange), statement);
             }
             b'S' | b'H' => {
                 let sync = kind == b'S';
                 let kind = if sync { Kind::Sync } else { Kind::Flush };
                 let Some(group) = self.group.take() else {
                     if sync {
-                        self.push(kind, None, None);
+                        push(flow, kind, None, None);
                     }
                     return;
                 };
-                self.push(kind, Some(group.exchange), group.statement);
-                if let Some(ask) = self.queue.back_mut() {
+                push(flow, kind, Some(group.exchange), group.statement);
+                if let Some(ask) = flow.queue.back_mut() {
                     ask.instead = if group.prepares {
                         "PREPARE"
                     } else {
@@ -230,7 +215,7 @@ impl Postgres {
         }
     }
 
-    fn start(&mut self, message: &[u8], out: &mut Events) {
+    fn start(&mut self, flow: &mut Flow, message: &[u8], out: &mut Events) {
         match startup(message) {
             Startup::Encryption => self.bytes += 1,
             Startup::Session(session) => {
@@ -242,119 +227,91 @@ impl Postgres {
             Startup::Cancel => out.finished = true,
             Startup::Wrong => {
                 out.failed += 1;
-                self.asks.lose();
+                flow.asks.lose();
             }
         }
     }
 }
 
-impl Parser for Postgres {
-    fn requested(&mut self, chunk: &Chunk<'_>, at: u64, out: &mut Events) {
-        let turn = self.last == Side::Answers;
-        if turn && self.answers.lost() {
-            self.settle(out);
-            self.answers.find();
-            self.starting = false;
-        }
-        if turn {
-            self.settle_flushed(out);
-        }
-        let known = self.last != Side::Unknown || begins(chunk, Protocol::Postgres);
-        if self.asks.lost()
-            && self.queue.is_empty()
-            && known
-            && (turn || self.last == Side::Unknown)
-        {
-            self.asks.find();
-            if self.last == Side::Unknown {
-                self.answers.find();
-            }
-        }
-        self.last = Side::Asks;
+impl OrderedProtocol for PostgresProtocol {
+    const PROTOCOL: Protocol = Protocol::Postgres;
 
-        let mut frames = std::mem::take(&mut self.asks);
-        let mut rest = Rest::of(chunk);
-        loop {
-            let started = self.started;
-            let head = |data: &[u8]| frontend(data, started);
-            let Some(frame) = frames.next(&mut rest, &mut out.failed, head) else {
-                break;
-            };
-            if !started && frame.data.first() == Some(&0) {
-                self.start(frame.data, out);
-            } else if let Some((kind, body)) = frame.data.split_first() {
-                self.started = true;
-                self.ask(*kind, body.get(4..).unwrap_or(&[]), at, out);
-            }
-            if self.queue.len() >= MAX_OPEN {
-                out.abandoned += 1;
-                frames.lose();
-            }
+    type Question = Question;
+
+    fn question_head(&self, _flow: &Flow, data: &[u8]) -> Head {
+        frontend(data, self.started)
+    }
+
+    fn question(&mut self, flow: &mut Flow, frame: Frame<'_>, at: u64, out: &mut Events) {
+        if !self.started && frame.data.first() == Some(&0) {
+            self.start(flow, frame.data, out);
+        } else if let Some((kind, body)) = frame.data.split_first() {
+            self.started = true;
+            self.ask(flow, *kind, body.get(4..).unwrap_or(&[]), at, out);
         }
-        if self.asks.lost() {
-            frames.lose();
+    }
+
+    fn answer_head(&self, _flow: &Flow, data: &[u8]) -> Head {
+        backend(data, self.bytes > 0)
+    }
+
+    fn answer(&mut self, flow: &mut Flow, frame: Frame<'_>, out: &mut Events) -> bool {
+        let byte = self.bytes > 0;
+        match frame.data.split_first() {
+            // TLS or GSSAPI from here on.
+            Some((b'S' | b'G', _)) if byte => out.finished = true,
+            Some(_) if byte => self.bytes -= 1,
+            Some((kind, body)) => self.message(flow, *kind, body.get(4..).unwrap_or(&[]), out),
+            None => {}
         }
-        self.asks = frames;
-        if self.asks.lost()
-            && let Some(group) = self.group.take()
-        {
+        true
+    }
+
+    fn call(&self, open: Open<Question>) -> Db {
+        let statement = open.statement.as_deref();
+        Db {
+            asked: match statement {
+                Some(statement) if open.instead.is_empty() => statement.asked.clone(),
+                _ => Statement::instead(open.instead, statement),
+            },
+            namespace: self.namespace.clone(),
+            error: open
+                .state
+                .map(|state| String::from_utf8_lossy(&state).into()),
+            rows: open.rows,
+            ..Db::new(Protocol::Postgres)
+        }
+    }
+
+    fn turned(&mut self, flow: &mut Flow, out: &mut Events) {
+        self.settle_flushed(flow, out);
+    }
+
+    fn lost(&mut self, flow: &mut Flow, _out: &mut Events) {
+        if let Some(group) = self.group.take() {
             // Its Execute and its Sync are out of sight.
-            self.push(Kind::Execute, Some(group.exchange), group.statement);
-            if let Some(ask) = self.queue.back_mut() {
-                ask.guessed = true;
+            push(flow, Kind::Execute, Some(group.exchange), group.statement);
+            if let Some(open) = flow.queue.back_mut() {
+                open.guessed = true;
             }
-            self.push(Kind::Sync, None, None);
+            push(flow, Kind::Sync, None, None);
         }
     }
 
-    fn answered(&mut self, chunk: &Chunk<'_>, out: &mut Events) {
-        self.last = Side::Answers;
-        self.answered_at = chunk.ended;
-        let mut frames = std::mem::take(&mut self.answers);
-        let mut rest = Rest::of(chunk);
-        loop {
-            let byte = self.bytes > 0;
-            let head = |data: &[u8]| backend(data, byte);
-            let Some(frame) = frames.next(&mut rest, &mut out.failed, head) else {
-                break;
-            };
-            match frame.data.split_first() {
-                // TLS or GSSAPI from here on.
-                Some((b'S' | b'G', _)) if byte => out.finished = true,
-                Some(_) if byte => self.bytes -= 1,
-                Some((kind, body)) => self.answer(*kind, body.get(4..).unwrap_or(&[]), out),
-                None => {}
-            }
-        }
-        self.answers = frames;
-        if self.answers.lost()
-            && let Some(first) = self.queue.front_mut()
-        {
-            first.answered.get_or_insert(chunk.ended);
+    fn settle(&mut self, flow: &mut Flow, out: &mut Events) {
+        self.starting = false;
+        while let Some(open) = flow.queue.pop_front() {
+            self.end(open, flow.answered_at, None, out);
         }
     }
 
-    fn missed(&mut self, out: &mut Events) {
-        let open = self.queue.iter().filter(|ask| ask.exchange.is_some());
-        out.abandoned += (open.count() + usize::from(self.group.is_some())) as u64;
-        self.queue.clear();
-        self.group = None;
+    fn reset(&mut self) -> u64 {
         self.bytes = 0;
         self.starting = false;
-        self.asks.lose();
-        self.answers.lose();
-        self.last = Side::Unknown;
+        u64::from(self.group.take().is_some())
     }
 
-    fn skipped(&mut self, blind: bool, out: &mut Events) {
-        if self.answers.lost() {
-            self.settle(out);
-        }
-        self.settle_flushed(out);
-        self.missed(out);
-        self.asks.find();
-        self.answers.find();
-        self.last = Side::Answers;
+    fn skipped(&mut self, blind: bool) {
         self.started = true;
         self.unnamed = None;
         self.portal = None;
@@ -364,7 +321,16 @@ impl Parser for Postgres {
         }
     }
 
-    fn closed(&mut self, at: u64, out: &mut Events) {
-        self.close(at, out);
+    fn over_at_close(open: &Open<Question>, flow: &Flow, _at: u64) -> Option<u64> {
+        open.done.then_some(flow.answered_at)
+    }
+
+    fn closed(&mut self, flow: &mut Flow, at: u64, out: &mut Events) {
+        if let Some(group) = self.group.take() {
+            push(flow, Kind::Sync, Some(group.exchange), group.statement);
+            if let Some(open) = flow.queue.pop_front() {
+                self.end(open, at, Some(Failure::Closed), out);
+            }
+        }
     }
 }

@@ -259,7 +259,7 @@ fn missed_pieces() {
 /// Checks that nothing of the fuzz target's corpus breaks a promise.
 #[test]
 fn fuzz_corpus() {
-    corpus("postgres", |data| {
+    corpus("postgresql", |data| {
         play(&mut Postgres::new(), &pieces(data));
     });
 }

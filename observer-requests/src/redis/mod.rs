@@ -5,27 +5,29 @@ mod resp;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use observer_common::requests::Protocol;
 
-use super::call::{Call, Db, DbSystem, Failure};
-use super::frames::{Frame, Frames, Rest};
-use super::protocol::{Chunk, Ended, Event, Events, Exchange, MAX_OPEN, Parser};
-use super::turn::{Side, begins};
+use super::call::Db;
+use super::frames::{Frame, Head};
+use super::ordered::{self, Open, Ordered, OrderedProtocol};
+use super::protocol::{Events, Exchange};
 use commands::{Command, Kind};
+
+/// One connection.
+pub type Redis = Ordered<RedisProtocol>;
+
+type Flow = ordered::Flow<Question>;
 
 /// A command whose reply isn't there.
 #[derive(Debug)]
-struct Ask {
-    exchange: Exchange,
+pub struct Question {
     command: Command,
     /// Arguments behind the name.
     arguments: u32,
     /// The database that it selects.
     select: Option<u32>,
-    answered: Option<u64>,
 }
 
 /// A command that isn't whole.
@@ -51,18 +53,10 @@ enum Reply {
     Other,
 }
 
-/// One connection.
+/// What is known of a connection.
 #[derive(Default)]
-pub struct Redis {
-    asks: Frames,
-    answers: Frames,
-    last: Side,
-    answered_at: u64,
+pub struct RedisProtocol {
     building: Building,
-    queue: VecDeque<Ask>,
-    /// Commands behind the queue whose replies are not told.
-    untold: u64,
-    next: Exchange,
     resp3: bool,
     namespace: Option<Arc<str>>,
     reply: Reply,
@@ -74,14 +68,9 @@ pub struct Redis {
     ok: bool,
 }
 
-impl Redis {
-    /// A connection of which nothing was seen.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
+impl RedisProtocol {
     /// One element of the client's.
-    fn ask(&mut self, frame: Frame<'_>, at: u64, out: &mut Events) {
+    fn element(&mut self, flow: &mut Flow, frame: Frame<'_>, at: u64, out: &mut Events) {
         let element = frame.data;
         if self.building.left == 0 {
             if element.first() == Some(&b'*') {
@@ -93,17 +82,17 @@ impl Redis {
                     ..Building::default()
                 };
             } else {
-                self.inline(element, at, out);
+                self.inline(flow, element, at, out);
             }
             return;
         }
         let content = resp::content(element, frame.length);
         // A name that is cut isn't one.
         let whole = element.len() as u64 + 2 >= frame.length;
-        self.argument(if whole { content } else { &[] }, out);
+        self.argument(flow, if whole { content } else { &[] }, out);
     }
 
-    fn inline(&mut self, line: &[u8], at: u64, out: &mut Events) {
+    fn inline(&mut self, flow: &mut Flow, line: &[u8], at: u64, out: &mut Events) {
         let words = || {
             let words = line.split(|byte| byte.is_ascii_whitespace());
             words.filter(|word| !word.is_empty())
@@ -116,11 +105,11 @@ impl Redis {
             ..Building::default()
         };
         for word in words() {
-            self.argument(word, out);
+            self.argument(flow, word, out);
         }
     }
 
-    fn argument(&mut self, content: &[u8], out: &mut Events) {
+    fn argument(&mut self, flow: &mut Flow, content: &[u8], out: &mut Events) {
         let now = &mut self.building;
         let index = now.elements - now.left;
         now.left -= 1;
@@ -129,7 +118,7 @@ impl Redis {
                 now.command = Command::find(content);
                 now.kind = now.command.kind();
                 if now.kind != Kind::Subscribes {
-                    self.begin(out);
+                    self.begin(flow, out);
                 } else if !self.resp3 {
                     out.finished = true;
                 }
@@ -146,27 +135,16 @@ impl Redis {
             _ => {}
         }
         if self.building.left == 0 {
-            self.built(out);
+            self.built(flow, out);
         }
     }
 
-    fn begin(&mut self, out: &mut Events) {
-        if self.queue.len() >= MAX_OPEN || self.untold > 0 {
-            self.untold = self.untold.saturating_add(1);
-            out.abandoned += 1;
-            return;
-        }
-        let exchange = self.next;
-        self.next = self.next.wrapping_add(1);
-        self.building.exchange = Some(exchange);
-        out.events.push(Event::Begun {
-            exchange,
-            at: self.building.at,
-        });
+    fn begin(&mut self, flow: &mut Flow, out: &mut Events) {
+        self.building.exchange = flow.begin_or_count(self.building.at, out);
     }
 
     /// A command is whole, or the rest of it is out of sight.
-    fn built(&mut self, out: &mut Events) {
+    fn built(&mut self, flow: &mut Flow, out: &mut Events) {
         let now = std::mem::take(&mut self.building);
         match now.kind {
             Kind::Streams => out.finished = true,
@@ -181,20 +159,57 @@ impl Redis {
         } else {
             1
         };
-        self.queue.push_back(Ask {
-            exchange,
+        let question = Question {
             command: now.command,
             arguments: now.elements.saturating_sub(name),
             select: now.select,
-            answered: None,
-        });
+        };
+        flow.push(Some(exchange), question);
+    }
+
+    /// The last byte of a reply was there.
+    fn answer_ended(&mut self, flow: &mut Flow, out: &mut Events) {
+        self.ending = false;
+        if self.reply == Reply::Other {
+            return;
+        }
+        let Some(mut open) = flow.queue.pop_front() else {
+            flow.untold = flow.untold.saturating_sub(1);
+            return;
+        };
+        if let Some(number) = open.select
+            && self.ok
+        {
+            self.namespace = Some(number.to_string().into());
+        }
+        open.error = self.error.take();
+        self.end(open, flow.answered_at, None, out);
+    }
+}
+
+impl OrderedProtocol for RedisProtocol {
+    const PROTOCOL: Protocol = Protocol::Redis;
+    const OUTLIVES_FULL_QUEUE: bool = true;
+
+    type Question = Question;
+
+    fn question_head(&self, _flow: &Flow, data: &[u8]) -> Head {
+        resp::command(data, self.building.left > 0)
+    }
+
+    fn question(&mut self, flow: &mut Flow, frame: Frame<'_>, at: u64, out: &mut Events) {
+        self.element(flow, frame, at, out);
+    }
+
+    fn answer_head(&self, _flow: &Flow, data: &[u8]) -> Head {
+        resp::reply(data)
     }
 
     /// One element of the server's.
-    fn answer(&mut self, frame: Frame<'_>, out: &mut Events) {
+    fn answer(&mut self, flow: &mut Flow, frame: Frame<'_>, out: &mut Events) -> bool {
         let element = frame.data;
         if self.ending {
-            self.answer_ended(out);
+            self.answer_ended(flow, out);
         }
         if self.pending == 0 {
             self.pending = 1;
@@ -203,9 +218,9 @@ impl Redis {
                 _ => Reply::Answer,
             };
             if self.reply == Reply::Answer
-                && let Some(first) = self.queue.front_mut()
+                && let Some(first) = flow.queue.front_mut()
             {
-                first.answered.get_or_insert(self.answered_at);
+                first.answered.get_or_insert(flow.answered_at);
                 self.ok = element == b"+OK\r\n";
                 let failed = matches!(element.first(), Some(b'-' | b'!'));
                 self.error = failed.then(|| resp::error(element));
@@ -214,158 +229,64 @@ impl Redis {
         self.pending = self.pending - 1 + resp::children(element).min(u64::MAX / 4);
         self.ending = self.pending == 0;
         if self.ending && element.len() as u64 >= frame.length {
-            self.answer_ended(out);
+            self.answer_ended(flow, out);
+        }
+        true
+    }
+
+    fn call(&self, open: Open<Question>) -> Db {
+        Db {
+            asked: open.command.asked(open.arguments as usize),
+            namespace: self.namespace.clone(),
+            error: open.error,
+            ..Db::new(Protocol::Redis)
         }
     }
 
-    /// The last byte of a reply was there.
-    fn answer_ended(&mut self, out: &mut Events) {
-        self.ending = false;
-        if self.reply == Reply::Other {
-            return;
-        }
-        let Some(ask) = self.queue.pop_front() else {
-            self.untold = self.untold.saturating_sub(1);
-            return;
-        };
-        if let Some(number) = ask.select
-            && self.ok
-        {
-            self.namespace = Some(number.to_string().into());
-        }
-        let error = self.error.take();
-        self.end(&ask, self.answered_at, error, None, out);
+    fn found(&mut self) {
+        self.building = Building::default();
     }
 
-    fn settle(&mut self, out: &mut Events) {
-        let mut error = self.error.take();
-        while let Some(ask) = self.queue.pop_front() {
-            self.end(&ask, self.answered_at, error.take(), None, out);
+    fn lost(&mut self, flow: &mut Flow, out: &mut Events) {
+        if self.building.left > 0 {
+            self.built(flow, out);
         }
-        self.untold = 0;
+    }
+
+    fn paused(&mut self, flow: &mut Flow, out: &mut Events) {
+        if self.ending && flow.answers.between() {
+            self.answer_ended(flow, out);
+        }
+    }
+
+    fn settle(&mut self, flow: &mut Flow, out: &mut Events) {
+        if let Some(first) = flow.queue.front_mut() {
+            first.error = self.error.take();
+        }
+        while let Some(open) = flow.queue.pop_front() {
+            self.end(open, flow.answered_at, None, out);
+        }
+        flow.untold = 0;
+        self.error = None;
         self.pending = 0;
         self.ending = false;
     }
 
-    fn end(
-        &self,
-        ask: &Ask,
-        at: u64,
-        error: Option<String>,
-        failure: Option<Failure>,
-        out: &mut Events,
-    ) {
-        let answered = match failure {
-            Some(_) => ask.answered,
-            None => Some(ask.answered.unwrap_or(at)),
-        };
-        out.events.push(Event::Ended(Ended {
-            exchange: ask.exchange,
-            answered,
-            at,
-            call: Call::Db(Db {
-                system: DbSystem::Redis,
-                asked: ask.command.asked(ask.arguments as usize),
-                namespace: self.namespace.clone(),
-                error,
-                rows: None,
-                failure,
-            }),
-        }));
-    }
-}
-
-impl Parser for Redis {
-    fn requested(&mut self, chunk: &Chunk<'_>, at: u64, out: &mut Events) {
-        let turn = self.last == Side::Answers;
-        if turn && self.answers.lost() {
-            self.settle(out);
-            self.answers.find();
-        }
-        if self.asks.lost() && self.queue.is_empty() {
-            let unknown = self.last == Side::Unknown && begins(chunk, Protocol::Redis);
-            if turn || unknown {
-                self.asks.find();
-                self.building = Building::default();
-                self.untold = 0;
-            }
-            if unknown {
-                self.answers.find();
-            }
-        }
-        self.last = Side::Asks;
-
-        let mut frames = std::mem::take(&mut self.asks);
-        let mut rest = Rest::of(chunk);
-        loop {
-            let inside = self.building.left > 0;
-            let head = |data: &[u8]| resp::command(data, inside);
-            let Some(frame) = frames.next(&mut rest, &mut out.failed, head) else {
-                break;
-            };
-            self.ask(frame, at, out);
-        }
-        self.asks = frames;
-        if self.asks.lost() && self.building.left > 0 {
-            self.built(out);
-        }
-    }
-
-    fn answered(&mut self, chunk: &Chunk<'_>, out: &mut Events) {
-        self.last = Side::Answers;
-        self.answered_at = chunk.ended;
-        let mut frames = std::mem::take(&mut self.answers);
-        let mut rest = Rest::of(chunk);
-        while let Some(frame) = frames.next(&mut rest, &mut out.failed, resp::reply) {
-            self.answer(frame, out);
-        }
-        self.answers = frames;
-        if self.ending && self.answers.between() {
-            self.answer_ended(out);
-        }
-        if self.answers.lost()
-            && let Some(first) = self.queue.front_mut()
-        {
-            first.answered.get_or_insert(chunk.ended);
-        }
-    }
-
-    fn missed(&mut self, out: &mut Events) {
-        let building = self.building.exchange.is_some();
-        out.abandoned += self.queue.len() as u64 + u64::from(building);
-        self.queue.clear();
-        self.building = Building::default();
-        self.untold = 0;
+    fn reset(&mut self) -> u64 {
+        let building = std::mem::take(&mut self.building);
         self.pending = 0;
         self.ending = false;
         self.error = None;
-        self.asks.lose();
-        self.answers.lose();
-        self.last = Side::Unknown;
+        u64::from(building.exchange.is_some())
     }
 
-    fn skipped(&mut self, blind: bool, out: &mut Events) {
-        if self.answers.lost() {
-            self.settle(out);
-        }
-        self.missed(out);
-        self.asks.find();
-        self.answers.find();
-        self.last = Side::Answers;
+    fn skipped(&mut self, blind: bool) {
         if blind {
             self.namespace = None;
         }
     }
 
-    fn closed(&mut self, at: u64, out: &mut Events) {
-        if self.building.left > 0 {
-            self.built(out);
-        }
-        if self.answers.lost() && self.last == Side::Answers {
-            self.settle(out);
-        }
-        while let Some(ask) = self.queue.pop_front() {
-            self.end(&ask, at, None, Some(Failure::Closed), out);
-        }
+    fn closing(&mut self, flow: &mut Flow, out: &mut Events) {
+        self.lost(flow, out);
     }
 }

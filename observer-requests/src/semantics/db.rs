@@ -14,7 +14,7 @@ pub(super) fn describe(
     redact: &Redactor,
     out: &mut Attributes,
 ) -> String {
-    let system = super::db_system(call.system);
+    let system = call.system.network_name();
     let clean = |text: &str| redact.text(text).into_owned();
     let summary = clean(&call.summary);
     let operation = clean(&call.operation);
@@ -34,6 +34,13 @@ pub(super) fn describe(
     let code = call.error.as_deref().and_then(database_code);
     out.put_some("db.response.status_code", code.map(str::to_owned));
     out.put_some("db.response.returned_rows", call.rows);
+    if let Some(cache) = call.cache {
+        out.put("observer.cache.result", cache.result.name());
+        if cache.hits + cache.misses > 0 {
+            out.put("observer.cache.hits", cache.hits);
+            out.put("observer.cache.misses", cache.misses);
+        }
+    }
     // A batch of one is none.
     out.put_some("db.operation.batch.size", call.batch.filter(|n| *n > 1));
     let server = super::served_by(&finished.endpoints, finished.role);

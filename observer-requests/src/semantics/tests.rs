@@ -198,7 +198,7 @@ fn rpc_database_dns() {
     );
 
     let call = Db {
-        system: DbSystem::PostgreSql,
+        system: Protocol::Postgres,
         asked: Arc::new(Asked {
             operation: "SELECT".into(),
             summary: "SELECT users".into(),
@@ -209,6 +209,7 @@ fn rpc_database_dns() {
         namespace: Some("shop".into()),
         error: Some("42P01".to_owned()),
         rows: Some(3),
+        cache: None,
         failure: None,
     };
     let span = make(&finished(Role::Client, Call::Db(call)));
@@ -283,7 +284,7 @@ fn errors() {
     };
     let db = |error: Option<&str>| {
         Call::Db(Db {
-            system: DbSystem::Redis,
+            system: Protocol::Redis,
             asked: Arc::new(Asked {
                 operation: "GET".into(),
                 summary: "GET".into(),
@@ -292,6 +293,7 @@ fn errors() {
             namespace: None,
             error: error.map(str::to_owned),
             rows: None,
+            cache: None,
             failure: None,
         })
     };
@@ -445,7 +447,7 @@ fn secrets_stay() {
     }
     let shared = |text: &str| -> Option<Arc<str>> { Some(text.into()) };
     calls.push(Call::Db(Db {
-        system: DbSystem::MySql,
+        system: Protocol::MySql,
         asked: Arc::new(Asked {
             operation: "SELECT".into(),
             summary: "SELECT hunter2".into(),
@@ -456,6 +458,7 @@ fn secrets_stay() {
         namespace: shared("db_hunter2"),
         error: Some("no hunter2".to_owned()),
         rows: None,
+        cache: None,
         failure: None,
     }));
     calls.push(Call::Dns(Dns {

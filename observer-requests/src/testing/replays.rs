@@ -38,6 +38,9 @@ pub fn lines(outcome: &Outcome) -> Vec<String> {
         if let Some(rows) = db.rows {
             line += &format!(" ={rows}");
         }
+        if let Some(cache) = &db.cache {
+            line += &format!(" ({})", cache.result.name());
+        }
         if let Some(failure) = &db.failure {
             line += &format!(" {failure:?}");
         }
@@ -128,30 +131,33 @@ fn split<'a>(whole: &[Piece<'a>], random: &mut fastrand::Rng, most: usize) -> Ve
     split
 }
 
+/// Whatever is said, beginning like one of the openings and going on with
+/// anything, is survived; and a parser by itself is small.
+pub fn survive<P: Parser>(new: impl Fn() -> P, openings: &[&[u8]]) {
+    assert!(size_of::<P>() <= 1024, "{}", std::any::type_name::<P>());
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..500 {
+        let mut recording = Vec::new();
+        for _ in 0..random.usize(..30) {
+            let mut bytes = Vec::new();
+            for _ in 0..random.usize(..4) {
+                bytes.extend(openings[random.usize(..openings.len())]);
+                bytes.extend((0..random.usize(..20)).map(|_| random.u8(..)));
+            }
+            // Most begin like a message, none is lost in half of the pieces.
+            let flags = random.u8(..) & if random.bool() { 13 } else { 15 };
+            recording.push(flags);
+            recording.extend((bytes.len() as u16).to_be_bytes());
+            recording.extend(bytes);
+        }
+        play(&mut new(), &pieces(&recording));
+    }
+}
+
 /// Checks that whatever is said in any protocol's first bytes, and goes on with
 /// anything, is survived; and that a parser by itself is small.
 #[test]
 fn garbage_is_survived() {
-    fn survive<P: Parser>(new: impl Fn() -> P, openings: &[&[u8]]) {
-        assert!(size_of::<P>() <= 1024, "{}", std::any::type_name::<P>());
-        let mut random = fastrand::Rng::with_seed(3);
-        for _ in 0..500 {
-            let mut recording = Vec::new();
-            for _ in 0..random.usize(..30) {
-                let mut bytes = Vec::new();
-                for _ in 0..random.usize(..4) {
-                    bytes.extend(openings[random.usize(..openings.len())]);
-                    bytes.extend((0..random.usize(..20)).map(|_| random.u8(..)));
-                }
-                // Most begin like a message, none is lost in half of the pieces.
-                let flags = random.u8(..) & if random.bool() { 13 } else { 15 };
-                recording.push(flags);
-                recording.extend((bytes.len() as u16).to_be_bytes());
-                recording.extend(bytes);
-            }
-            play(&mut new(), &pieces(&recording));
-        }
-    }
     survive(
         crate::postgres::Postgres::new,
         &[

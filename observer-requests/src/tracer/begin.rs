@@ -1,7 +1,7 @@
 //! The beginning of an exchange: which trace it belongs to, and whose child it
 //! is.
 
-use observer_common::requests::{Piece, Protocol, context};
+use observer_common::requests::{Piece, context};
 
 use super::Tracer;
 use super::connections::Slot;
@@ -22,11 +22,6 @@ enum MadeFor {
     Several,
     /// For none.
     Nobody,
-}
-
-/// Whether exchanges on one connection end in the order of their begin.
-pub fn in_order(protocol: Protocol) -> bool {
-    !matches!(protocol, Protocol::Http2 | Protocol::Dns)
 }
 
 impl Tracer {
@@ -325,7 +320,7 @@ impl Tracer {
         let received_here = (tid, tgid) == (piece.tid, piece.tgid);
         // Pipelined behind it, if its connection goes one by one.
         let behind = match self.connections.get(request.connection) {
-            Some(connection) if in_order(connection.protocol()) => connection.open.len() - 1,
+            Some(connection) if connection.protocol().in_order() => connection.open.len() - 1,
             _ if several => return MadeFor::Several,
             _ => 0,
         };

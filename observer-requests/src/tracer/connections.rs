@@ -276,7 +276,7 @@ impl Connections {
             }
         };
         self.numbers.insert(id, slot);
-        if protocol == Protocol::Dns {
+        if protocol.answers_get_lost() {
             self.unsure.push(id);
         }
         self.link_newest(slot);
@@ -347,13 +347,7 @@ impl Connections {
 /// What calls of a protocol to `peer` are called where they are waited for:
 /// `postgresql 127.0.0.1:5432`.
 pub fn called(protocol: Protocol, peer: Option<(IpAddr, u16)>) -> Arc<str> {
-    let system = match protocol {
-        Protocol::Http1 | Protocol::Http2 => "http",
-        Protocol::Postgres => "postgresql",
-        Protocol::Redis => "redis",
-        Protocol::Dns => "dns",
-        Protocol::MySql => "mysql",
-    };
+    let system = protocol.network_name();
     match peer {
         Some((address, port)) => {
             let address = std::net::SocketAddr::new(address, port);

@@ -35,7 +35,7 @@ impl Tracer {
         let Some(key) = connection.remove(ended.exchange) else {
             return;
         };
-        if super::begin::in_order(connection.protocol()) {
+        if connection.protocol().in_order() {
             // Those before it won't end any more.
             while connection
                 .open

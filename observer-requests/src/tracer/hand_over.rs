@@ -16,7 +16,7 @@ impl Tracer {
         let Some(connection) = self.connections.get(slot) else {
             return;
         };
-        let one_by_one = super::begin::in_order(connection.protocol());
+        let one_by_one = connection.protocol().in_order();
         let Some((_, key)) = connection.open.front().copied() else {
             return;
         };

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use observer_common::requests::Protocol;
 use serde::{Deserialize, Deserializer};
 
 use super::units::{Budget, Frequency, Period, Positive, Size, Threshold, from_texts};
@@ -212,10 +213,13 @@ pub struct RequestLayer {
     /// So many traces may come at once before the rate applies [default: five times the rate]
     #[arg(long = "requests-burst", id = "requests-burst", value_name = "N")]
     pub burst: Option<Positive>,
-    /// Protocols to follow, separated by commas [default: all of
-    /// http1,http2,postgresql,redis,dns,mysql]
+    /// Protocols to follow.
     #[arg(
         long = "requests-protocols",
+        help = format!(
+            "Protocols to follow, separated by commas [default: all of {}]",
+            Protocol::NAMES
+        ),
         id = "requests-protocols",
         value_name = "NAMES",
         value_delimiter = ',',

@@ -4,6 +4,7 @@ use anyhow::Context;
 use observer_common::requests::{CAPTURE, CAPTURE_MAX, Protocol, REQUEST_RING_BYTES};
 
 use super::layer::RequestLayer;
+use super::values::RequestProtocol;
 use crate::requests::redact::{Glob, Redactor, Rule};
 use crate::requests::routes::Pattern;
 use crate::requests::tracer::Sampler;
@@ -69,16 +70,14 @@ impl Requests {
             .with_context(|| {
                 format!("of messages {CAPTURE_MIN} to {CAPTURE_MAX} bytes are taken, not {capture}")
             })?;
-        let mut protocols = match layer.protocols {
-            None => Protocol::ALL.to_vec(),
-            Some(chosen) => chosen.into_iter().map(|protocol| protocol.0).collect(),
-        };
+        let mut protocols = Protocol::ALL.to_vec();
+        if let Some(chosen) = layer.protocols {
+            protocols.retain(|protocol| chosen.contains(&RequestProtocol(*protocol)));
+        }
         anyhow::ensure!(
             !protocols.is_empty(),
             "no protocol is chosen; leave `protocols` out for all"
         );
-        protocols.sort_unstable_by_key(|protocol| *protocol as u8);
-        protocols.dedup();
         Ok(Self {
             sampler,
             span_limit: rate.map(|rate| (rate, burst(rate))),
@@ -149,6 +148,10 @@ mod tests {
         )
         .expect("correct");
         assert_eq!(requests.protocols, [Protocol::Redis, Protocol::Dns]);
+        let documented: Layer =
+            toml::from_str(include_str!("../../../docs/observer.toml")).expect("a correct file");
+        let documented = Requests::resolve(documented.requests).expect("correct");
+        assert_eq!(documented.protocols, Protocol::ALL, "docs/observer.toml");
         assert_eq!(&**requests.routes[0].route(), "/a/{x}");
         assert_eq!(
             requests.redactor().query("page=2&x=3&page=secret"),

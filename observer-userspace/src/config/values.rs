@@ -73,23 +73,15 @@ impl FromStr for Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestProtocol(pub Protocol);
 
-impl RequestProtocol {
-    /// All of them by name.
-    const NAMES: [(&str, Self); Protocol::ALL.len()] = [
-        ("http1", Self(Protocol::Http1)),
-        ("http2", Self(Protocol::Http2)),
-        ("postgresql", Self(Protocol::Postgres)),
-        ("redis", Self(Protocol::Redis)),
-        ("dns", Self(Protocol::Dns)),
-        ("mysql", Self(Protocol::MySql)),
-    ];
-}
-
 impl FromStr for RequestProtocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        one_of(text, "protocol", &Self::NAMES)
+        one_of(
+            text,
+            "protocol",
+            &Protocol::ALL.map(|p| (p.name(), Self(p))),
+        )
     }
 }
 

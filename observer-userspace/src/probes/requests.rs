@@ -52,7 +52,7 @@ const SOCKET_FIELDS: &[&str] = &[
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
     family: "requests",
-    observes: "requests and answers on sockets: HTTP, gRPC, PostgreSQL, MySQL, Redis, DNS",
+    observes: Protocol::OBSERVED,
     programs: &[
         ProgramSpec {
             name: "requests_sent",

@@ -9,6 +9,7 @@ mod hostile;
 mod http;
 mod http2;
 mod link;
+mod memcached;
 mod share;
 mod time;
 mod tls;

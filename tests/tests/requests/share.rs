@@ -288,7 +288,9 @@ fn of_http2() -> Result<()> {
     ensure!((1..CONNECTIONS).contains(&followed), "{followed}");
     assert_eq!(seen.of(kind::CLIENT, port).len(), servers.len());
     for (service, role) in [("nginx", "server"), ("curl", "client")] {
-        let counted = unfollowed(&seen, service, "http2", role);
+        let counted = unfollowed(&seen, service, "http", role);
+        let with = [("network.protocol.version", "2")];
+        assert_eq!(counted, seen.sum(UNFOLLOWED, service, &with[..]), "{role}");
         assert_eq!(followed + counted, CONNECTIONS, "{role}");
     }
     Ok(())

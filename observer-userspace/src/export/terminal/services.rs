@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use observer_common::requests::Protocol;
+
 use super::format::{count, cut, paint, percent, plain, quantile, visible};
 use super::table::table;
 use super::view::{View, attribute, label, number};
@@ -19,10 +21,13 @@ const SERVED: [&str; 3] = [
 /// What it asked of others: metric, and how the other is called if its points
 /// don't say that.
 const CALLED: [(&str, &str); 4] = [
-    ("http.client.request.duration", "http"),
+    (
+        "http.client.request.duration",
+        Protocol::Http1.network_name(),
+    ),
     ("rpc.client.call.duration", "grpc"),
     ("db.client.operation.duration", "database"),
-    ("dns.lookup.duration", "dns"),
+    ("dns.lookup.duration", Protocol::Dns.network_name()),
 ];
 
 /// Where a service's time went.

@@ -4,19 +4,8 @@ use observer_common::requests::{Protocol, role};
 use observer_common::tally::Kind;
 
 use crate::probes::{MetricBuilder, Tick};
-use crate::requests::metrics::{UNFOLLOWED, WHAT, WHOSE};
+use crate::requests::metrics::{UNFOLLOWED, WHAT, WHICH, WHOSE};
 use crate::signals::{Attribute, PointValue};
-
-fn name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http1 => "http",
-        Protocol::Http2 => "http2",
-        Protocol::Postgres => "postgresql",
-        Protocol::MySql => "mysql",
-        Protocol::Redis => "redis",
-        Protocol::Dns => "dns",
-    }
-}
 
 /// Adds the points of this tick.
 pub fn collect(tick: &Tick<'_>, out: &mut MetricBuilder) {
@@ -24,7 +13,7 @@ pub fn collect(tick: &Tick<'_>, out: &mut MetricBuilder) {
         if series.kind != Kind::RequestUnfollowed as u8 {
             continue;
         }
-        let mut attributes = Vec::with_capacity(2);
+        let mut attributes = Vec::with_capacity(3);
         let whose = (series.label >> 8) as u8;
         if whose == role::SERVER || whose == role::CLIENT {
             let whose = if whose == role::SERVER {
@@ -35,7 +24,10 @@ pub fn collect(tick: &Tick<'_>, out: &mut MetricBuilder) {
             attributes.push(Attribute::new(WHOSE.0, whose));
         }
         if let Some(protocol) = Protocol::from_number(series.label as u8) {
-            attributes.push(Attribute::new(WHAT.0, name(protocol)));
+            attributes.push(Attribute::new(WHAT.0, protocol.network_name()));
+            if let Some(version) = protocol.network_version() {
+                attributes.push(Attribute::new(WHICH.0, version));
+            }
         }
         let value = PointValue::Int(i64::try_from(tally.value).unwrap_or(i64::MAX));
         let start = tick.clock.wall(tally.since);
