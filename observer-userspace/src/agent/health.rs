@@ -13,7 +13,7 @@ use crate::export::self_stats::{
     Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
 };
 use crate::kernel::Kernel;
-use crate::kernel::stats::{Estimate, MIN_WINDOW};
+use crate::kernel::stats::{self, Estimate, MIN_WINDOW};
 use crate::probes::causes::{PROGRAM_MISSED, REQUEST_LIMITED};
 use crate::stacks::UnwindStats;
 
@@ -90,11 +90,6 @@ impl Health {
             ..SelfStats::default()
         }
     }
-
-    /// How often a program could not run.
-    fn missed(&self) -> u64 {
-        self.programs.totals().map(|(_, run)| run.missed).sum()
-    }
 }
 
 impl Agent {
@@ -119,7 +114,7 @@ impl Agent {
     /// Everything that was ever lost between the kernel and the sinks.
     fn losses(&mut self) -> Vec<ProbeLoss> {
         let mut losses = kernel_losses(&mut self.kernel, &self.limiter);
-        let missed = self.health.missed();
+        let missed = stats::missed(&self.kernel);
         losses.push(loss(PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
         let profiler = self.profiler.iter().flat_map(Profiler::losses);
         losses.extend(profiler.map(|(cause, count)| loss("cpu", cause, count)));

@@ -58,7 +58,7 @@ impl KernelBtf {
             return spec
                 .paths
                 .iter()
-                .find_map(|path| self.enumerator(name, path));
+                .find_map(|path| self.enumerator(name, path).or_else(|| self.unnamed(path)));
         }
         if let Some(tracepoint) = spec.structure.strip_prefix("arguments ") {
             return self.tracepoint_arguments(tracepoint);
@@ -105,6 +105,17 @@ impl KernelBtf {
         let all = self.enumerators(name);
         all.into_iter()
             .find(|(known, _)| known == enumerator)
+            .map(|(_, value)| value)
+    }
+
+    /// The value of an enumerator of any enum without a name. (The kernel gives
+    /// and takes such names: `enum rqf_flags` has none in 6.12. Enumerators are
+    /// told apart by their own.)
+    fn unnamed(&self, enumerator: &str) -> Option<u32> {
+        self.0
+            .find(&[kind::ENUM], "")
+            .flat_map(|found| self.0.enumerators(found))
+            .find(|(known, _)| *known == enumerator.as_bytes())
             .map(|(_, value)| value)
     }
 
@@ -229,6 +240,25 @@ mod tests {
         }
         assert!(named[0] > 100 && named[1] > 3, "{named:?}");
         KernelBtf(whole).hooks().expect("aya takes it");
+    }
+
+    /// Checks that flags of block requests are found in an enum without a name,
+    /// as in 6.12, where nothing else would tell that no request is counted.
+    #[test]
+    fn enums_without_names() {
+        let strings = b"\0__RQF_FLUSH_SEQ\0__RQF_IO_STAT\0";
+        // `struct btf_type`: no name, two enumerators, four bytes; then names
+        // and values.
+        let types = [0, u32::from(kind::ENUM) << 24 | 2, 4, 1, 1, 17, 8];
+        let lengths = [24, 0, 28, 28, strings.len() as u32];
+        let mut file = vec![0x9f, 0xeb, 1, 0];
+        file.extend(lengths.iter().chain(&types).flat_map(|w| w.to_ne_bytes()));
+        file.extend(strings);
+        let btf = KernelBtf(RawBtf::parse(file).expect("it is BTF"));
+        let offsets = btf.offsets();
+        assert_eq!(offsets.get("rqf_io_stat"), Some(8));
+        assert_eq!(offsets.get("rqf_flush_seq"), Some(1));
+        assert_eq!(offsets.get("req_fua"), Some(MISSING));
     }
 
     /// Checks that cut and nonsensical files are refused or harmless.

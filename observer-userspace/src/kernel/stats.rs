@@ -25,7 +25,8 @@ pub struct RunStats {
     /// Runs.
     pub count: u64,
     /// Events that the kernel did not show to the program, because the event
-    /// came while the same program ran on the same CPU. Always counted.
+    /// came while the same program ran on the same CPU. Counted by the kernel
+    /// also outside of windows, so never estimated: [`missed`].
     pub missed: u64,
 }
 
@@ -100,7 +101,6 @@ impl Estimate {
             let total = self.totals.entry(name).or_default();
             total.time_ns += (run.time_ns as f64 * factor) as u64;
             total.count += (run.count as f64 * factor) as u64;
-            total.missed = run.missed;
         }
     }
 
@@ -140,7 +140,6 @@ impl Estimate {
             let seen = self.seen.entry(name).or_default();
             seen.time_ns += ran;
             seen.count += now.count.saturating_sub(begin.count);
-            seen.missed = now.missed;
         }
         self.seconds_seen += length;
         Some(time_ns as f64 / 1e9 / length.max(1e-6))
@@ -169,6 +168,13 @@ pub fn read(kernel: &Kernel) -> HashMap<String, RunStats> {
             Some((name.to_string(), info(fd.as_fd()).ok()?))
         })
         .collect()
+}
+
+/// Events that the kernel did not show to our programs since they were loaded
+/// (`recursion_misses`), read now: what is lost in an interval is told with it,
+/// also in the last one.
+pub fn missed(kernel: &Kernel) -> u64 {
+    read(kernel).values().map(|run| run.missed).sum()
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD` of enum bpf_cmd (include/uapi/linux/bpf.h).
