@@ -128,38 +128,36 @@ pub fn record_script(script: &str) -> Recorded {
     record(["--", "sh", "-c", script])
 }
 
-/// A shell function `warm PROGRAM ARGUMENTS…` for scripts that are recorded: runs
-/// the program until Observer, which is our parent, has built the unwinding tables
-/// of all its files: until the thread that does it has worked, and then has had
-/// nothing to do for half a second. How long that takes depends on the files, the
-/// machine, and what else it does. After a minute it gives up.
-pub const WARM: &str = r#"
+/// A shell function `built` for scripts that are recorded: waits until Observer,
+/// which is our parent, has built the unwinding tables of the programs that run in
+/// the background, and ends them. They are built when the thread that does it has
+/// worked and then had nothing to do for half a second. How long that takes depends
+/// on the files, the machine, and what else it does; after two minutes `built`
+/// gives up.
+pub const BUILT: &str = r#"
 tables() {
+    now=
     for thread in /proc/$PPID/task/*; do
-        read -r name < $thread/comm
-        if [ "$name" = observer-tables ]; then
-            read -r used _ < $thread/schedstat
-            read -r _ _ state _ < $thread/stat
-            echo "$state $used"
-        fi
+        { read -r name < $thread/comm; } 2>/dev/null
+        [ "$name" = observer-tables ] || continue
+        read -r used _ < $thread/schedstat
+        read -r _ _ state _ < $thread/stat
+        now="$state $used"
     done
 }
-warm() {
-    first=$(tables); last=; same=0; tries=0
-    "$@" & warming=$!
-    while [ $same -lt 5 ] && [ $tries -lt 600 ]; do
-        sleep 0.1
-        tries=$((tries + 1)); now=$(tables)
-        case "$now" in
-            "$first") ;;
-            "$last") same=$((same + 1)) ;;
-            *) same=0 ;;
-        esac
-        case "$now" in S*) ;; *) same=0 ;; esac
+built() {
+    last=; same=0; tries=0
+    while [ $same -lt 3 ] && [ $tries -lt 600 ]; do
+        sleep 0.2
+        tries=$((tries + 1)); tables
+        if [ "$now" = "$last" ]; then same=$((same + 1)); else same=0; fi
+        case "$now" in "$first") same=0 ;; S*) ;; *) same=0 ;; esac
         last=$now
     done
-    kill $warming; wait $warming
+    [ $same -ge 3 ] || echo "the tables were not built in two minutes" >&2
+    kill $warming; wait
 }
+tables; first=$now; warming=
 "#;
 
 /// Records programs with arguments, two at a time, after each has run for a
@@ -169,7 +167,7 @@ warm() {
 /// # Panics
 /// When a program can't be linked to its other name, or recording fails.
 pub fn record_warm(programs: &[(&Path, &str)]) -> Recorded {
-    let mut script = String::new();
+    let mut script = BUILT.to_owned();
     for (program, rest) in programs {
         let folder = program.parent().expect("a folder").join("warm");
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -177,9 +175,10 @@ pub fn record_warm(programs: &[(&Path, &str)]) -> Recorded {
         let warm = folder.join(format!("warm-{name}"));
         std::fs::hard_link(program, &warm).expect("linked");
         // Writing to a String can't fail.
-        let _ = write!(script, "{} 0.3 {rest} & ", warm.display());
+        let _ = write!(script, "{} 600 {rest} & ", warm.display());
+        script += "warming=\"$warming $!\"; ";
     }
-    script += "wait; ";
+    script += "built; ";
     for pair in programs.chunks(2) {
         for (program, rest) in pair {
             let _ = write!(script, "{} {SECONDS} {rest} & ", program.display());

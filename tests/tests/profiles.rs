@@ -1,6 +1,7 @@
 //! Profiles all the way: a program burns CPU, the daemon samples it, a receiver
 //! that isn't ours to trust gets them over OTLP. Needs root.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -50,9 +51,14 @@ async fn short_program_reaches_the_receiver() -> Result<()> {
         .args(["--interval", "4s", "--duration", "6s"])
         .args(["--otlp-endpoint", &receiver.endpoint()])
         .args(["--otlp-protocol", "http/protobuf"])
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
-    tokio::time::sleep(Duration::from_millis(2000)).await;
+    let mut said = BufReader::new(observer.stderr.take().context("a pipe")?).lines();
+    let started = said.any(|line| line.is_ok_and(|line| line.contains("observing ")));
+    assert!(started, "it says when it is ready");
+    // What else it says has somewhere to go.
+    std::thread::spawn(move || said.for_each(drop));
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let mut burning = Command::new(program).arg("0.6").spawn()?;
     let status = tokio::task::spawn_blocking(move || {
         burning.wait()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use observer_testkit::chain::{
-    SAMPLES, Shape, WARM, check_all, compile, must, record_script, record_warm, source,
+    BUILT, SAMPLES, Shape, check_all, compile, must, record_script, record_warm, source,
 };
 use observer_testkit::in_time;
 use observer_testkit::packages::program;
@@ -125,7 +125,7 @@ fn node() {
     std::os::unix::fs::symlink(node.get_program(), &warm).expect("linked");
     // A function that is inlined has no frame. Node leaves a log in its folder.
     let recorded = record_script(&format!(
-        "{WARM} cd {}; warm {} {script} 60; echo $$ > {}; exec {} --perf-basic-prof --no-turbo-inlining {script} 2.5",
+        "{BUILT} cd {}; {} {script} 600 & warming=$!; built; echo $$ > {}; exec {} --perf-basic-prof --no-turbo-inlining {script} 2.5",
         folder.path().display(),
         warm.display(),
         noted.display(),
