@@ -30,10 +30,7 @@ fn ask(scene: &Scene, command: &mut Command) -> Result<i64> {
 }
 
 /// Client spans that `wanted` by process.
-fn by_process<'a>(
-    seen: &'a Seen,
-    wanted: impl Fn(&Span) -> bool,
-) -> Result<BTreeMap<i64, Vec<&'a Span>>> {
+fn by_process(seen: &Seen, wanted: impl Fn(&Span) -> bool) -> Result<BTreeMap<i64, Vec<&Span>>> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
     for span in &seen.spans {
         if span.kind == kind::CLIENT && wanted(span) {
