@@ -13,7 +13,7 @@ use observer_userspace::export::otlp::{Exporter, OtlpSettings, Signal, SignalSta
 use observer_userspace::export::self_stats::{
     Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats,
 };
-use observer_userspace::governor::{Status, Turns};
+use observer_userspace::governor::{Status, StepCounts};
 use observer_userspace::signals::{Attribute, Resource};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
@@ -307,7 +307,7 @@ async fn own_telemetry() -> Result<()> {
             },
             governing: Some(Status {
                 budget: 0.01,
-                turns: [("spans", Turns::default())].into(),
+                steps: [("spans", StepCounts::default())].into(),
                 ..Status::default()
             }),
             ..SelfStats::default()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use observer_common::loss::Loss;
 
 use super::Agent;
-use super::governing::Governing;
+use super::budget::Budget;
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::export::self_stats::{
@@ -106,7 +106,7 @@ impl Agent {
             unwinding: profiler
                 .map(|p| unwinding(p.unwinding()))
                 .unwrap_or_default(),
-            governing: self.governing.as_ref().map(Governing::status),
+            governing: self.budget.as_ref().map(Budget::status),
             ..cost
         }
     }

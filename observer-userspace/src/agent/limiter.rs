@@ -8,7 +8,7 @@ pub struct SpanLimiter {
     rate: f64,
     burst: f64,
     buckets: HashMap<u16, Bucket>,
-    /// Of the rate this part holds.
+    /// The part of the rate that holds, from 0 to 1.
     share: f64,
     dropped: u64,
 }
@@ -36,9 +36,9 @@ impl SpanLimiter {
         self.admits_at(workload, now)
     }
 
-    /// From now on the rate is one of so many parts of what it was to be.
-    pub fn divide(&mut self, parts: u32) {
-        self.share = 1.0 / f64::from(parts.max(1));
+    /// From now on the rate is the configured one divided by `n`.
+    pub fn divide(&mut self, n: u32) {
+        self.share = 1.0 / f64::from(n.max(1));
     }
 
     fn admits_at(&mut self, workload: u16, now: Instant) -> bool {

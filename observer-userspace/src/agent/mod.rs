@@ -4,9 +4,10 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
+mod budget;
 mod diagnostics;
-mod governing;
 mod health;
+mod levers;
 mod limiter;
 mod profiler;
 mod rings;
@@ -34,7 +35,7 @@ use crate::signals::{Span, UnixNanos};
 use crate::sinks::{Cadence, Recipients, Sinks};
 use crate::stacks::Served;
 
-use governing::{Governing, due};
+use budget::{Budget, due};
 use health::Health;
 use limiter::SpanLimiter;
 use profiler::Profiler;
@@ -83,7 +84,7 @@ pub struct Agent {
     sinks: Sinks,
     health: Health,
     /// `None`: it may cost what it takes.
-    governing: Option<Governing>,
+    budget: Option<Budget>,
     /// The clock at the start, for series' start times.
     started: WallClock,
     clock: WallClock,
@@ -155,7 +156,7 @@ impl Agent {
             }
         }
         let wants_spans = sinks.wants_spans();
-        let governing = governing::start(&mut kernel, config, &probes, &profiler, wants_spans);
+        let budget = budget::start(&mut kernel, config, &probes, &profiler, wants_spans);
         Ok(Self {
             cells,
             rings,
@@ -165,8 +166,8 @@ impl Agent {
             workloads: Workloads::new(host),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             sinks,
-            health: Health::new(governing.is_some()),
-            governing,
+            health: Health::new(budget.is_some()),
+            budget,
             started: clock::measure(),
             clock: clock::measure(),
             tables: config.tables.clone(),
@@ -195,13 +196,13 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = &mut end => break,
-                () = due(&self.governing) => self.govern(),
+                () = due(&self.budget) => self.govern(),
                 () = sleep_until(self.sinks.metrics_due().into()) => {
-                    self.aside(|agent| agent.tick(Recipients::Due(Instant::now()), None));
+                    self.occasionally(|agent| agent.tick(Recipients::Due(Instant::now()), None));
                 }
-                _ = profiles.tick() => self.aside(Self::end_profile),
+                _ = profiles.tick() => self.occasionally(Self::end_profile),
                 profile = profiler::finished(&mut self.profiler) => {
-                    self.aside(|agent| agent.sinks.profile(&profile));
+                    self.occasionally(|agent| agent.sinks.profile(&profile));
                 }
                 ready = self.rings.ready() => {
                     ready?;

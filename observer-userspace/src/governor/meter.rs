@@ -61,7 +61,7 @@ pub struct Meter {
     last: Clocks,
     /// Seconds of the agent's thread in this period that were for what it does
     /// now and then.
-    aside: f64,
+    occasional: f64,
     /// Seconds for such things by period, the latest last.
     slow: VecDeque<f64>,
     /// CPUs that the kernel half takes, smoothed; `None`: nothing is known.
@@ -74,17 +74,17 @@ impl Meter {
     pub fn new(now: Clocks) -> Self {
         Self {
             last: now,
-            aside: 0.0,
+            occasional: 0.0,
             slow: VecDeque::new(),
             bpf: None,
             periods: 0,
         }
     }
 
-    /// So many of the agent's seconds on CPU weren't for what goes on all of the
-    /// time.
-    pub fn put_aside(&mut self, seconds: f64) {
-        self.aside += seconds;
+    /// `seconds` of the agent's time on CPU were for what it does now and then,
+    /// not for what goes on all of the time.
+    pub fn add_occasional(&mut self, seconds: f64) {
+        self.occasional += seconds;
     }
 
     /// What the kernel half took so far says nothing of what it will take.
@@ -100,13 +100,13 @@ impl Meter {
         let all = (now.process - self.last.process).max(0.0);
         let agent = (now.agent - self.last.agent).max(0.0).min(all);
         self.last = now;
-        let aside = std::mem::take(&mut self.aside).min(agent);
+        let occasional = std::mem::take(&mut self.occasional).min(agent);
         let others = all - agent;
         // What the daemon's other threads do is never urgent.
         let slow = if self.periods <= START {
             0.0
         } else {
-            (others + aside) / length
+            (others + occasional) / length
         };
         if self.slow.len() == SLOW_PERIODS as usize {
             self.slow.pop_front();
@@ -119,7 +119,7 @@ impl Meter {
         let sum: f64 = self.slow.iter().sum();
         Measured {
             cost: Cost {
-                fast: (bpf + (agent - aside) / length) / cpus,
+                fast: (bpf + (agent - occasional) / length) / cpus,
                 slow: sum / f64::from(SLOW_PERIODS) / cpus,
             },
             bpf: bpf / cpus,
@@ -145,7 +145,7 @@ mod tests {
         for _ in 0..100 {
             now.process += 0.05;
             now.agent += 0.03;
-            meter.put_aside(0.01);
+            meter.add_occasional(0.01);
             measured = meter.end_period(now, 1.0, 0.2, 4);
         }
         // 0.2 + 0.02 at once, 0.03 now and then.

@@ -2,18 +2,21 @@
 //! less while there is much to see. `docs/governor.md` is for users.
 //!
 //! [`meter`] says what a period cost, [`law`] how many steps that calls for, and
-//! [`ladder`] what the steps are. Nothing here touches the kernel: the agent
-//! hands in what it measured and carries out what comes out.
+//! [`ladder`] in which order levers are lowered by them. Nothing here touches the
+//! kernel: the agent hands in its levers and what it measured, and moves the
+//! levers as it is told.
 
-pub mod ladder;
+mod ladder;
 mod law;
+mod lever;
 mod meter;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-pub use ladder::{Attached, Ladder, Settings, Step};
+pub use ladder::{Change, Ladder};
 use law::Law;
+pub use lever::Lever;
 pub use meter::Clocks;
 use meter::{Measured, Meter};
 
@@ -30,9 +33,9 @@ const CALM: f64 = 0.5;
 /// … one period that is as long as so many.
 const CALM_PERIODS: u32 = 5;
 
-/// How often steps about something were taken, and taken back.
+/// How often steps of a lever were taken, and taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turns {
+pub struct StepCounts {
     /// Taken.
     pub taken: u64,
     /// Taken back.
@@ -55,21 +58,10 @@ pub struct Status {
     pub levels: usize,
     /// Whether it costs too much with all steps taken that help.
     pub exhausted: bool,
-    /// Steps so far, by [`Step::name`].
-    pub turns: BTreeMap<&'static str, Turns>,
+    /// Steps so far, by [`Lever::name`].
+    pub steps: BTreeMap<&'static str, StepCounts>,
     /// What is done less now, for people.
     pub less: String,
-}
-
-/// One thing to change.
-#[derive(Clone, Copy, Debug)]
-pub struct Change {
-    /// What it is about.
-    pub step: Step,
-    /// What is done so far.
-    pub before: Settings,
-    /// What is to be done from now on.
-    pub after: Settings,
 }
 
 /// What a period's end calls for.
@@ -96,18 +88,18 @@ pub struct Governor {
     measuring: bool,
     last: Measured,
     budget: f64,
-    turns: BTreeMap<&'static str, Turns>,
+    steps: BTreeMap<&'static str, StepCounts>,
 }
 
 impl Governor {
-    /// Keeps to a budget: a share of the host's CPU, from 0 to 1. The first
-    /// period begins now; to be called on the agent's thread.
-    pub fn new(budget: f64, period: Duration, attached: Attached) -> Self {
-        let ladder = Ladder::new(attached);
-        let steps = ladder.steps();
-        let turns = steps.iter().map(|step| (step.name(), Turns::default()));
+    /// Keeps to a budget: a share of the host's CPU, from 0 to 1, by lowering
+    /// `levers` in their order. The first period begins now; to be called on the
+    /// agent's thread.
+    pub fn new(budget: f64, period: Duration, levers: Vec<Lever>) -> Self {
+        let ladder = Ladder::new(levers);
+        let steps = ladder.names().map(|name| (name, StepCounts::default()));
         Self {
-            law: Law::new(budget, steps.len(), ladder.slow_steps()),
+            law: Law::new(budget, ladder.step_count(), ladder.slow_steps()),
             meter: Meter::new(Clocks::read()),
             period,
             current: period,
@@ -115,7 +107,7 @@ impl Governor {
             measuring: false,
             last: Measured::default(),
             budget,
-            turns: turns.collect(),
+            steps: steps.collect(),
             ladder,
         }
     }
@@ -142,13 +134,18 @@ impl Governor {
         self.measuring = true;
     }
 
-    /// So many of the agent's seconds on CPU were for what it does now and then.
-    pub fn put_aside(&mut self, seconds: f64) {
-        self.meter.put_aside(seconds);
+    /// `seconds` of the agent's time on CPU were for what it does now and then.
+    pub fn add_occasional(&mut self, seconds: f64) {
+        self.meter.add_occasional(seconds);
     }
 
-    /// A period is over in which the kernel half took `bpf` CPUs, on a host of
-    /// so many.
+    /// A lever by its position.
+    pub fn lever(&self, lever: usize) -> Option<&Lever> {
+        self.ladder.lever(lever)
+    }
+
+    /// A period is over in which the kernel half took `bpf` CPUs, on a host with
+    /// `cpus` of them.
     pub fn end_period(&mut self, bpf: f64, cpus: usize) -> Verdict {
         let now = Instant::now();
         let length = (now - std::mem::replace(&mut self.since, now)).as_secs_f64();
@@ -170,23 +167,19 @@ impl Governor {
         if before != after {
             self.meter.forget_bpf();
         }
-        for (step, ..) in &changes {
-            let turns = self.turns.entry(step.name()).or_default();
+        for change in &changes {
+            let Some(lever) = self.ladder.lever(change.lever) else {
+                continue;
+            };
+            let counts = self.steps.entry(lever.name).or_default();
             if after > before {
-                turns.taken += 1;
+                counts.taken += 1;
             } else {
-                turns.back += 1;
+                counts.back += 1;
             }
         }
         Verdict {
-            changes: changes
-                .into_iter()
-                .map(|(step, before, after)| Change {
-                    step,
-                    before,
-                    after,
-                })
-                .collect(),
+            changes,
             exhausted: self.law.is_exhausted() && !was_exhausted,
         }
     }
@@ -199,9 +192,9 @@ impl Governor {
             bpf: self.last.bpf,
             daemon: self.last.daemon(),
             level,
-            levels: self.ladder.steps().len(),
+            levels: self.ladder.step_count(),
             exhausted: self.law.is_exhausted(),
-            turns: self.turns.clone(),
+            steps: self.steps.clone(),
             less: self.ladder.summary(level),
         }
     }

@@ -6,7 +6,6 @@ pub mod capabilities;
 pub mod cells;
 pub mod clock;
 pub mod iter;
-pub mod knobs;
 pub mod loaded;
 pub mod mapped;
 pub mod object;
@@ -16,6 +15,7 @@ pub mod ring;
 pub mod spec;
 pub mod stats;
 pub mod syscalls;
+pub mod tunables;
 pub mod unwind;
 
 pub use object::options::{Filters, LoadOptions, RequestOptions, SpanLimit};

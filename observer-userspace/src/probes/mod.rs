@@ -102,9 +102,9 @@ pub trait Probe {
     /// (`last`) at the end, e.g. to put records into order.
     fn drained(&mut self, _last: bool, _sink: &mut Sink<'_>) {}
 
-    /// Of so many traces that are to be kept one is from now on, if the family
+    /// From now on keep one in `n` of the traces that would be kept, if the family
     /// decides on traces.
-    fn keep_one_of(&mut self, _traces: u32) {}
+    fn keep_one_in(&mut self, _n: u32) {}
 
     /// What it lost so far on its way through the daemon.
     fn losses(&self) -> Vec<(Cause, u64)> {

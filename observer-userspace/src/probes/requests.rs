@@ -246,10 +246,10 @@ impl Probe for Requests {
 
     fn begin(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
         if self.share != 0 {
-            let mut knobs = kernel.knobs()?;
-            knobs.set(Knobs {
+            let mut tunables = kernel.tunables()?;
+            tunables.set(Knobs {
                 request_share: self.share,
-                ..knobs.get()
+                ..tunables.get()
             });
         }
         follow(kernel)?;
@@ -307,8 +307,8 @@ impl Probe for Requests {
         served(&self.tracer, request)
     }
 
-    fn keep_one_of(&mut self, traces: u32) {
-        self.tracer.keep_one_of(traces);
+    fn keep_one_in(&mut self, n: u32) {
+        self.tracer.keep_one_of(n);
     }
 
     fn losses(&self) -> Vec<(Cause, u64)> {

@@ -110,6 +110,10 @@ pub static FOLLOW: ProbeSpec = ProbeSpec {
     seen_by: &[],
 };
 
+/// The program that sees a thread being woken. Without it run-queue latency isn't
+/// measured.
+pub const WAKEUP: &str = "sched_wakeup";
+
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
     family: "sched",
@@ -122,7 +126,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "CPU time, context switches, and the duration of syscalls that wait",
         },
         ProgramSpec {
-            name: "sched_wakeup",
+            name: WAKEUP,
             attach: Attach::Tracepoint("sched_wakeup"),
             needs: &[],
             lost_without: "run-queue latency",

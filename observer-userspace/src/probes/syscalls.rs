@@ -10,13 +10,17 @@ use crate::kernel::cells::Tallies;
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec, syscalls};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
 
+/// The program that sees a call begin. Without it calls are counted, but not
+/// timed.
+pub const BEGIN: &str = "syscalls_enter";
+
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
     family: "syscalls",
     observes: "syscall counts, failures and durations",
     programs: &[
         ProgramSpec {
-            name: "syscalls_enter",
+            name: BEGIN,
             attach: Attach::Tracepoint("sys_enter"),
             needs: super::sched::IDENTITY_FIELDS,
             lost_without: "syscalls' durations, and time off CPU by syscall",

@@ -252,8 +252,8 @@ pub static CATALOGUE: &[SelfMetric] = &[
         whole: true,
         read: |s, into| {
             governing(s, |status| {
-                for (name, turns) in &status.turns {
-                    for (direction, count) in [("less", turns.taken), ("more", turns.back)] {
+                for (name, counts) in &status.steps {
+                    for (direction, count) in [("less", counts.taken), ("more", counts.back)] {
                         let attributes = [
                             kv("observer.governor.step", name),
                             kv("observer.governor.direction", direction),
@@ -461,7 +461,7 @@ fn fills(fills: &[Fill], into: &mut Reading<'_>) {
 mod tests {
     use super::*;
     use crate::export::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats};
-    use crate::governor::Turns;
+    use crate::governor::StepCounts;
     use observer_common::unwind::Outcome;
 
     /// Checks that every series carries exactly the attributes that the
@@ -478,7 +478,7 @@ mod tests {
                 off_cpu: [(Outcome::Complete, 1)].into(),
             },
             governing: Some(Status {
-                turns: [("spans", Turns::default())].into(),
+                steps: [("spans", StepCounts::default())].into(),
                 ..Status::default()
             }),
             ..SelfStats::default()

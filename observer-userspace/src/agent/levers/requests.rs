@@ -1,0 +1,47 @@
+//! Which share of requests is followed.
+
+use anyhow::Result;
+use observer_common::knobs::Knobs;
+
+use super::{Adjust, Parts, share};
+use crate::governor::Lever;
+use crate::kernel::tunables::Tunables;
+
+/// Of 2ⁿ exchanges one is followed, level by level; at the one behind them none
+/// is.
+const SHARES: [u32; 3] = [0, 3, 6];
+
+/// Requests that are followed.
+pub(super) struct Followed {
+    /// Of 2ⁿ exchanges one, at most.
+    configured: u32,
+}
+
+impl Followed {
+    /// Never more than one of 2^`configured` exchanges.
+    pub(super) fn new(configured: u32) -> Self {
+        Self { configured }
+    }
+}
+
+impl Adjust for Followed {
+    fn lever(&self) -> Lever {
+        let levels = SHARES.iter().map(|shift| share(1 << shift));
+        Lever {
+            name: "requests",
+            subject: "followed requests",
+            levels: levels.chain(["none".to_owned()]).collect(),
+            ends_off: true,
+            lowers_slow: false,
+        }
+    }
+
+    fn set(&mut self, level: usize, tunables: &mut Tunables, _parts: &mut Parts<'_>) -> Result<()> {
+        let share = SHARES.get(level).copied().unwrap_or(Knobs::NO_REQUESTS);
+        tunables.set(Knobs {
+            request_share: share.max(self.configured),
+            ..tunables.get()
+        });
+        Ok(())
+    }
+}
