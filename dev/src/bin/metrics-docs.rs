@@ -125,7 +125,7 @@ fn causes(page: &mut String) {
     for (name, meaning, _) in MappingLosses::default().causes() {
         line(name, probes::cpu::SPEC.family, meaning);
     }
-    for cause in probes::causes::ALL {
+    for cause in probes::losses::ALL {
         line(cause.name, cause.probe, cause.meaning);
     }
     page.push_str(

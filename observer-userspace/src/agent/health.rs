@@ -14,7 +14,7 @@ use crate::export::self_stats::{
 };
 use crate::kernel::Kernel;
 use crate::kernel::stats::{self, Estimate, MIN_WINDOW};
-use crate::probes::causes::{PROGRAM_MISSED, REQUEST_LIMITED};
+use crate::probes::losses::{PROGRAM_MISSED, REQUEST_LIMITED};
 use crate::stacks::UnwindStats;
 
 /// Not worth a person's attention. (How many spans are kept is the user's

@@ -33,7 +33,7 @@ use crate::signals::WallClock;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
 use crate::sinks::{Cadence, Recipients, Sinks};
-use crate::stacks::Served;
+use crate::stacks::RequestLink;
 
 use budget::{Budget, due};
 use health::Health;
@@ -358,7 +358,7 @@ impl Agent {
 }
 
 /// What the families know of a request.
-fn served(probes: &[Box<dyn Probe>], request: u64) -> Option<Served> {
+fn served(probes: &[Box<dyn Probe>], request: u64) -> Option<RequestLink> {
     probes.iter().find_map(|probe| probe.served(request))
 }
 

@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use crate::export::self_stats::ProfileOutcomes;
 use crate::kernel::{Kernel, unwind};
-use crate::probes::causes::{MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLOW};
 use crate::probes::cpu::Sampler;
+use crate::probes::losses::{MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLOW};
 use crate::probes::offcpu::Blocked;
-use crate::probes::served::Resolve;
+use crate::probes::request_links::Resolve;
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;

@@ -10,7 +10,7 @@ use super::workloads::Workloads;
 use crate::export::self_stats::Fill;
 use crate::kernel::Kernel;
 use crate::kernel::ring::{Ring, record};
-use crate::probes::causes::{self, Cause};
+use crate::probes::losses::{self, Cause};
 use crate::probes::{Probe, Sink};
 
 /// The ring buffers of the identity and of the probes that have one.
@@ -92,7 +92,7 @@ impl Rings {
     /// Records that were left in rings when the daemon ended.
     pub fn losses(&self) -> impl Iterator<Item = (Cause, u64)> {
         let probes = self.probes.0.iter();
-        probes.map(|one| (causes::left_at_end(one.family), one.left))
+        probes.map(|one| (losses::left_at_end(one.family), one.left))
     }
 
     /// Both kinds, to be emptied one in the midst of the other.

@@ -1,13 +1,13 @@
 //! One file per probe family: attach it, read it, make signals of it.
 
 pub mod block;
-pub mod causes;
 pub mod cpu;
+pub mod losses;
 pub mod offcpu;
 pub mod plan;
+pub mod request_links;
 pub mod requests;
 pub mod sched;
-pub mod served;
 pub mod syscalls;
 pub mod tcp;
 
@@ -19,8 +19,8 @@ use crate::kernel::{Kernel, ProbeSpec};
 use crate::signals::WallClock;
 use crate::signals::attribute::SharedResource;
 use crate::signals::{MetricDef, Span};
-use crate::stacks::Served;
-use causes::Cause;
+use crate::stacks::RequestLink;
+use losses::Cause;
 
 /// What a family's collector gets at each tick.
 pub struct Tick<'a> {
@@ -114,7 +114,7 @@ pub trait Probe {
     /// What is known of a request by the kernel half's number, if the family
     /// follows requests; asked for each sample that was taken while a thread
     /// served it.
-    fn served(&self, _request: u64) -> Option<Served> {
+    fn served(&self, _request: u64) -> Option<RequestLink> {
         None
     }
 }

@@ -13,7 +13,7 @@ use aya::maps::Array;
 use observer_common::knobs::Knobs;
 use observer_common::requests::{Executed, Protocol, Tag};
 
-use super::causes::{self, Cause};
+use super::losses::{self, Cause};
 use super::{MetricBuilder, Probe, Sink, Tick, offcpu, sched};
 use crate::config::{self, Config};
 use crate::kernel::clock;
@@ -25,7 +25,7 @@ use crate::requests::routes::Routes;
 use crate::requests::semantics;
 use crate::requests::tracer::{Active, Options, Output, Tracer};
 use crate::signals::MetricDef;
-use crate::stacks::Served;
+use crate::stacks::RequestLink;
 
 /// What can't be missed of a socket.
 const SOCKET_FIELDS: &[&str] = &[
@@ -211,9 +211,9 @@ fn tag(record: &[u8]) -> Option<u32> {
 }
 
 /// What a tracer knows of a request by the kernel half's number.
-pub fn served(tracer: &Tracer, request: u64) -> Option<Served> {
+pub fn served(tracer: &Tracer, request: u64) -> Option<RequestLink> {
     let link = tracer.link(request)?;
-    Some(Served {
+    Some(RequestLink {
         trace_id: link.trace_id,
         span_id: link.span_id,
         route: link.route,
@@ -303,7 +303,7 @@ impl Probe for Requests {
         self.hand_on(sink);
     }
 
-    fn served(&self, request: u64) -> Option<Served> {
+    fn served(&self, request: u64) -> Option<RequestLink> {
         served(&self.tracer, request)
     }
 
@@ -316,17 +316,17 @@ impl Probe for Requests {
         let tls = self.tls.as_ref().map(tls::Tls::figures);
         let tls = tls.unwrap_or_default();
         vec![
-            (causes::REQUEST_MALFORMED, lost.malformed),
-            (causes::REQUEST_OVERRUN, lost.overrun),
-            (causes::REQUEST_MISSED, lost.missed),
-            (causes::REQUEST_EVICTED, lost.evicted),
-            (causes::REQUEST_UNPARSED, lost.failed),
-            (causes::REQUEST_ABANDONED, lost.abandoned),
-            (causes::REQUEST_CLOCK, lost.clocks),
-            (causes::REQUEST_LIMITED, lost.limited),
-            (causes::REQUEST_UNBUFFERED, lost.unbuffered),
-            (causes::TLS_FILE_FAILED, tls.failed),
-            (causes::TLS_FILE_NO_ROOM, tls.full),
+            (losses::REQUEST_MALFORMED, lost.malformed),
+            (losses::REQUEST_OVERRUN, lost.overrun),
+            (losses::REQUEST_MISSED, lost.missed),
+            (losses::REQUEST_EVICTED, lost.evicted),
+            (losses::REQUEST_UNPARSED, lost.failed),
+            (losses::REQUEST_ABANDONED, lost.abandoned),
+            (losses::REQUEST_CLOCK, lost.clocks),
+            (losses::REQUEST_LIMITED, lost.limited),
+            (losses::REQUEST_UNBUFFERED, lost.unbuffered),
+            (losses::TLS_FILE_FAILED, tls.failed),
+            (losses::TLS_FILE_NO_ROOM, tls.full),
         ]
     }
 }

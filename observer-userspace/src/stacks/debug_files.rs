@@ -11,8 +11,9 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use super::files::Roots;
 use observer_symbols::elf::{Sections, hex};
+
+use super::roots::Roots;
 
 const FOLDER: &str = "/usr/lib/debug";
 /// Longest link.

@@ -5,14 +5,23 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::rc::Rc;
 
-use super::SymbolOptions;
-use super::debug_files::{self, DebugFile};
-use super::files::{Lines, Module, NamedLine, Roots};
 use observer_symbols::debug_info::{self, DebugSections, SourceLine};
 use observer_symbols::demangle::Demangler;
 use observer_symbols::elf::Sections;
 use observer_symbols::plt;
 use observer_symbols::symbol_table::{Unsized, look_up};
+
+use super::debug_files::{self, DebugFile};
+use super::module::{Lines, Module, NamedLine};
+use super::roots::Roots;
+
+/// What to symbolize with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SymbolOptions {
+    /// Use DWARF debug information: inlined functions, files and lines, at the
+    /// price of memory and time.
+    pub debug_info: bool,
+}
 
 /// What was found of one module, not demangled: by file offset.
 #[derive(Debug, Default)]

@@ -1,12 +1,43 @@
 //! Programs in memory: which file is executable at which address.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::files::MapFile;
+use super::module::Module;
 use super::sideband::FileIdentity;
 
 /// Executable mappings kept per process; a JVM has some hundreds.
 const MAX_MAPS: usize = 8_192;
+
+/// What a mapping shows, as the kernel described it.
+#[derive(Debug)]
+pub struct MapFile {
+    /// Path as the process sees it.
+    pub path: String,
+    /// Which file it is.
+    pub identity: FileIdentity,
+    /// What is known of its contents, once they were looked at.
+    pub(super) module: RefCell<Option<Rc<Module>>>,
+}
+
+impl MapFile {
+    /// A file not looked at yet.
+    pub fn new(path: String, identity: FileIdentity) -> Self {
+        Self {
+            path,
+            identity,
+            module: RefCell::new(None),
+        }
+    }
+
+    /// Whether there is a file behind it (else it is anonymous memory, a
+    /// kernel page…).
+    pub fn is_file(&self) -> bool {
+        let is_memory = ["//", "/dev/zero", "/anon_hugepage"];
+        self.path.starts_with('/') && !is_memory.iter().any(|name| self.path.starts_with(name))
+    }
+}
+
 /// One executable mapping.
 #[derive(Clone, Debug)]
 pub struct Map {

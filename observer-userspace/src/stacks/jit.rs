@@ -10,10 +10,10 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 
-use super::files::Roots;
-use super::mappings::Process;
-use super::sideband::Event;
 use observer_symbols::perf_map::Index;
+
+use super::process::Process;
+use super::sideband::Event;
 
 /// Processes with code made at run time.
 const MAX_PROCESSES: usize = 4096;
@@ -60,14 +60,14 @@ impl Maker {
 
 /// All processes that make code at run time.
 #[derive(Debug, Default)]
-pub struct Jits {
+pub(super) struct Jits {
     makers: HashMap<u32, Maker>,
     interval: u64,
 }
 
 impl Jits {
     /// Takes one piece of news in.
-    pub fn apply(&mut self, event: &Event) {
+    pub(super) fn apply(&mut self, event: &Event) {
         match event {
             Event::Mmap { pid, path, .. } if is_anonymous(path) => self.note(*pid),
             Event::Mmap { pid, path, .. } if is_dump(path) => {
@@ -92,7 +92,7 @@ impl Jits {
     }
 
     /// Names of those of `addresses` that the map of process `pid` knows.
-    pub fn names(
+    pub(super) fn names(
         &mut self,
         pid: u32,
         process: &Process,
@@ -106,7 +106,7 @@ impl Jits {
         };
         let maker = self.makers.get_mut(&pid).unwrap_or(&mut unknown);
         maker.asked = self.interval;
-        let roots = Roots::own(pid, process);
+        let roots = process.roots(pid);
         let open = |path: &str| {
             let file = roots.open_itself(path)?;
             let owner = file.metadata().ok()?.uid();
@@ -130,7 +130,7 @@ impl Jits {
 
     /// Lets go of processes that ended, and of what wasn't asked for longest
     /// when there is too much.
-    pub fn trim(&mut self) {
+    pub(super) fn trim(&mut self) {
         self.makers.retain(|_, maker| !maker.ended);
         self.interval += 1;
         let functions = |maker: &Maker| maker.index.functions() + maker.dumped.functions();

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::files::{Lines, NamedLine};
+use super::module::{Lines, NamedLine};
 
 #[derive(Debug)]
 struct Code {

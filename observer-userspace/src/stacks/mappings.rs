@@ -7,69 +7,16 @@
 //! with the mappings from after it.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::rc::{Rc, Weak};
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-
-use super::files::{MapFile, Root};
-use super::images::{Image, Map, parse_maps_line};
+use super::images::{Image, Map, MapFile, parse_maps_line};
+use super::process::Process;
+use super::roots::{Root, RootId};
 use super::sideband::{Event, FileIdentity};
 
 /// More processes than this at once are not tracked (their user frames show as
 /// addresses); bounds memory against fork bombs.
 const MAX_PROCESSES: usize = 32_768;
-/// Programs remembered per process and interval.
-const MAX_IMAGES: usize = 8;
-
-/// One process.
-#[derive(Debug, Default)]
-pub struct Process {
-    /// Oldest first; the last is what runs now.
-    images: Vec<Image>,
-    /// Its root directory, held open so that it outlives the process.
-    pub root: Option<Rc<Root>>,
-    /// Its leader ended.
-    pub ended: bool,
-    /// `/proc/PID/maps` was read again in this interval.
-    refreshed: bool,
-}
-
-impl Process {
-    /// The image that explains `addresses` best; of equals the one whose
-    /// process name is `comm`, then the newest.
-    pub fn image(&self, comm: &str, addresses: &[u64]) -> Option<&Image> {
-        if let [only] = self.images.as_slice() {
-            return Some(only);
-        }
-        self.images.iter().max_by_key(|image| {
-            let found = addresses.iter().filter(|a| image.find(**a).is_some());
-            (found.count(), image.comm == comm)
-        })
-    }
-
-    /// What it runs now.
-    pub fn current_image(&self) -> Option<&Image> {
-        self.images.last()
-    }
-
-    fn current(&mut self) -> &mut Image {
-        if self.images.is_empty() {
-            self.images.push(Image::default());
-        }
-        let last = self.images.len() - 1;
-        &mut self.images[last]
-    }
-
-    fn begin(&mut self, image: Image) {
-        if self.images.len() >= MAX_IMAGES {
-            self.images.remove(0);
-        }
-        self.images.push(image);
-    }
-}
 
 /// What could not be kept, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,13 +47,13 @@ impl MappingLosses {
 
 /// All processes.
 #[derive(Debug, Default)]
-pub struct Processes {
+pub(super) struct Processes {
     table: HashMap<u32, Process>,
     files: HashMap<(String, FileIdentity, usize), Weak<MapFile>>,
-    roots: HashMap<(u64, u64, u64), Weak<Root>>,
+    roots: HashMap<RootId, Weak<Root>>,
     losses: MappingLosses,
     /// Whether the side band tells of every new mapping.
-    pub side_band: bool,
+    pub(super) side_band: bool,
     /// It lost something in this interval.
     doubtful: bool,
 }
@@ -114,7 +61,7 @@ pub struct Processes {
 impl Processes {
     /// Reads what every process has mapped now. Call it after the side band
     /// was opened, so that nothing falls between.
-    pub fn scan(&mut self) {
+    pub(super) fn scan(&mut self) {
         let Ok(entries) = std::fs::read_dir("/proc") else {
             return;
         };
@@ -127,12 +74,12 @@ impl Processes {
     }
 
     /// What was lost since the start.
-    pub fn losses(&self) -> MappingLosses {
+    pub(super) fn losses(&self) -> MappingLosses {
         self.losses
     }
 
     /// The process `pid`, read from `/proc` if the side band never told of it.
-    pub fn get(&mut self, pid: u32) -> Option<&Process> {
+    pub(super) fn get(&mut self, pid: u32) -> Option<&Process> {
         if !self.table.contains_key(&pid) {
             self.read_maps(pid);
         }
@@ -141,7 +88,7 @@ impl Processes {
 
     /// Reads `/proc/PID/maps` again, once per interval, because an address
     /// was in no known mapping.
-    pub fn refresh(&mut self, pid: u32) {
+    pub(super) fn refresh(&mut self, pid: u32) {
         if let Some(process) = self.table.get_mut(&pid) {
             if process.refreshed || process.ended {
                 return;
@@ -152,7 +99,7 @@ impl Processes {
     }
 
     /// Takes one piece of news in.
-    pub fn apply(&mut self, event: Event) {
+    pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Fork { pid, parent } => self.fork(pid, parent),
             Event::Comm {
@@ -207,12 +154,10 @@ impl Processes {
 
     /// Lets go of processes that ended and of programs that were replaced; to
     /// be called when the interval that may have sampled them is symbolized.
-    pub fn forget_ended(&mut self) {
+    pub(super) fn forget_ended(&mut self) {
         self.table.retain(|pid, process| {
             process.refreshed = false;
-            if process.images.len() > 1 {
-                process.images.drain(..process.images.len() - 1);
-            }
+            process.forget_earlier();
             // A leader may end before its threads do.
             !process.ended || has_threads(*pid)
         });
@@ -223,18 +168,8 @@ impl Processes {
     }
 
     /// Whether an address in no known mapping can't be in any.
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.side_band && !self.doubtful
-    }
-
-    /// How many processes are known.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
     }
 
     fn entry(&mut self, pid: u32) -> Option<&mut Process> {
@@ -249,7 +184,7 @@ impl Processes {
         let inherited = self
             .table
             .get(&parent)
-            .map(|p| (p.images.last().cloned(), p.root.clone()));
+            .map(|p| (p.current_image().cloned(), p.root.clone()));
         let Some(process) = self.entry(pid) else {
             return;
         };
@@ -292,11 +227,7 @@ impl Processes {
             if process.root.is_none() {
                 process.root = root;
             }
-            if process.images.is_empty() {
-                process.images.push(image);
-            } else {
-                *process.current() = image;
-            }
+            process.replace(image);
         }
     }
 
@@ -318,21 +249,12 @@ impl Processes {
 
     /// The root directory of `pid`, shared by all processes with the same one.
     fn open_root(&mut self, pid: u32) -> Option<Rc<Root>> {
-        let path = format!("/proc/{pid}/root");
-        let meta = std::fs::metadata(&path).ok()?;
-        let namespace = format!("/proc/{pid}/ns/mnt");
-        let number = std::fs::metadata(&namespace).ok()?.ino();
-        let key = (number, meta.dev(), meta.ino());
-        if let Some(root) = self.roots.get(&key).and_then(Weak::upgrade) {
+        let id = Root::id(pid)?;
+        if let Some(root) = self.roots.get(&id).and_then(Weak::upgrade) {
             return Some(root);
         }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd: OwnedFd = open(path.as_str(), flags, Mode::empty()).ok()?;
-        let root = Rc::new(Root {
-            fd,
-            _namespace: std::fs::File::open(namespace).ok()?,
-        });
-        self.roots.insert(key, Rc::downgrade(&root));
+        let root = Rc::new(Root::open(pid)?);
+        self.roots.insert(id, Rc::downgrade(&root));
         Some(root)
     }
 }
@@ -397,7 +319,7 @@ mod tests {
         assert_eq!(of_shell, Some(("/bin/sh".into(), 0x800)));
         p.forget_ended();
         assert_eq!(at(&mut p, 0x4000), None);
-        assert_eq!(p.len(), 1, "the parent lives on");
+        assert_eq!(p.table.len(), 1, "the parent lives on");
     }
 
     /// Checks that this process's own code is found by reading /proc.

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 
-use super::RawProfile;
+use super::file_names::SymbolOptions;
 use super::mappings::MappingLosses;
+use super::profile::FrameShare;
+use super::raw::RawProfile;
 use super::sideband::SideBand;
-use super::symbols::{FrameShare, SymbolOptions, Symbols};
+use super::symbols::Symbols;
 use super::tables::UnwindStats;
 use super::unwinder::Unwinder;
 use crate::kernel::unwind::{ProcessMaps, TableMaps};

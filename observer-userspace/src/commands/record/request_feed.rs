@@ -13,7 +13,7 @@ use crate::kernel::ring::Ring;
 use crate::probes::cpu::{Sampler, Taken};
 use crate::probes::requests::{self, tls::Tls};
 use crate::requests::tracer::{Output, Tracer};
-use crate::stacks::Served;
+use crate::stacks::RequestLink;
 
 /// Records read at once, so that the rest gets its turn.
 const BATCH: usize = 16 * 1024;
@@ -91,7 +91,7 @@ impl RequestFeed {
     }
 
     /// What is known of a request.
-    pub(super) fn served(&self, request: u64) -> Option<Served> {
+    pub(super) fn served(&self, request: u64) -> Option<RequestLink> {
         requests::served(&self.tracer, request)
     }
 
@@ -100,7 +100,7 @@ impl RequestFeed {
         let Self {
             tracer, selection, ..
         } = self;
-        let mut known = |request| -> Option<Arc<Served>> {
+        let mut known = |request| -> Option<Arc<RequestLink>> {
             sampler.served(request, &mut |request| requests::served(tracer, request))
         };
         Taken {

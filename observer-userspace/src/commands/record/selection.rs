@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::request_filter::RequestFilter;
 use crate::requests::{Finished, Role};
 use crate::signals::profile::ProfileKind;
-use crate::stacks::{RawProfile, RawSample, Served};
+use crate::stacks::{RawProfile, RawSample, RequestLink};
 
 /// Samples that may wait for the end of their request.
 const MAX_HELD: usize = 200_000;
@@ -81,7 +81,7 @@ impl Selection {
     pub(super) fn select(
         &mut self,
         raw: RawProfile,
-        served: &mut dyn FnMut(u64) -> Option<Arc<Served>>,
+        served: &mut dyn FnMut(u64) -> Option<Arc<RequestLink>>,
         last: bool,
     ) -> RawProfile {
         let place = place(raw.kind);

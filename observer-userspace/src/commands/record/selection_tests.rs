@@ -16,8 +16,8 @@ fn filter(routes: &[&str], slower_than: u64) -> RequestFilter {
     }
 }
 
-fn served(route: &str, duration: Option<u64>) -> Option<Arc<Served>> {
-    Some(Arc::new(Served {
+fn served(route: &str, duration: Option<u64>) -> Option<Arc<RequestLink>> {
+    Some(Arc::new(RequestLink {
         trace_id: [1; 16],
         span_id: [2; 8],
         route: duration.map(|_| route.into()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use observer_common::unwind::Outcome;
 
-use crate::stacks::{RawProfile, RawSample, RawStack, Served, Wait};
+use crate::stacks::{RawProfile, RawSample, RawStack, RequestLink, Wait};
 
 /// What makes two samples of one recording one.
 type Key = (
@@ -16,7 +16,7 @@ type Key = (
     Arc<RawStack>,
     Outcome,
     Option<Wait>,
-    Option<Arc<Served>>,
+    Option<Arc<RequestLink>>,
 );
 
 /// Profiles of one kind, added up.

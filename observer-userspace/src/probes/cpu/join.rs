@@ -22,7 +22,7 @@ use observer_common::cpu::{SampleKey, kind};
 use observer_common::unwind::Outcome;
 
 use crate::signals::attribute::SharedResource;
-use crate::stacks::{RawSample, RawStack, Served, Wait};
+use crate::stacks::{RawSample, RawStack, RequestLink, Wait};
 
 /// What was told of a key.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +103,7 @@ impl Interval<'_> {
         key: &SampleKey,
         value: u64,
         resource: impl FnOnce(u32) -> SharedResource,
-        served: impl FnOnce(u64) -> Option<Arc<Served>>,
+        served: impl FnOnce(u64) -> Option<Arc<RequestLink>>,
     ) {
         let wait = wait(key);
         let told = match wait {

@@ -66,7 +66,7 @@ fn join(join: &mut Join, table: u32, counts: &[(SampleKey, u64)]) -> (Vec<Seen>,
 #[test]
 fn a_sample_is_whole() {
     let mut all = Join::default();
-    let request = Served {
+    let request = RequestLink {
         trace_id: [1; 16],
         span_id: [2; 8],
         route: None,

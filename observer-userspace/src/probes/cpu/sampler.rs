@@ -14,10 +14,10 @@ use super::record::{parse, text};
 use crate::kernel::Kernel;
 use crate::kernel::clock;
 use crate::probes::offcpu;
-use crate::probes::served::{Links, Resolve};
+use crate::probes::request_links::{RequestLinks, Resolve};
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
-use crate::stacks::{RawProfile, RawStack, Served};
+use crate::stacks::{RawProfile, RawStack, RequestLink};
 
 /// Nanoseconds of CPU time that a sample would stand for without clocks.
 const NO_CLOCK_PERIOD: u64 = 1_000_000_000;
@@ -42,7 +42,7 @@ pub struct Sampler {
     counts: Counts,
     join: Join,
     /// The requests that sampled threads served.
-    links: Links,
+    links: RequestLinks,
     /// When the interval began, CLOCK_MONOTONIC in nanoseconds.
     since: u64,
     /// When sampling was stopped, likewise.
@@ -77,7 +77,7 @@ impl Sampler {
             ring: RingBuf::try_from(kernel.take_map("STACK_RING")?)?,
             counts: Counts::take(kernel)?,
             join: Join::default(),
-            links: Links::default(),
+            links: RequestLinks::default(),
             since: clock::monotonic(),
             until: None,
             unknown_reported: 0,
@@ -181,7 +181,7 @@ impl Sampler {
     }
 
     /// What is known by now of the request with this number.
-    pub fn served(&mut self, request: u64, resolve: &mut Resolve<'_>) -> Option<Arc<Served>> {
+    pub fn served(&mut self, request: u64, resolve: &mut Resolve<'_>) -> Option<Arc<RequestLink>> {
         self.links.get(request, clock::monotonic(), resolve)
     }
 

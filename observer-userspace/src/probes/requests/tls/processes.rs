@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::attach::{Attachment, Programs};
 use super::files::{FileKey, Files, Found, Outcome};
 use super::system;
-use crate::stacks::files::{Roots, open_regular};
 use crate::stacks::images::parse_maps_line;
+use crate::stacks::roots::{Roots, open_regular};
 
 /// The host's first process, whose root directory is the host's.
 const INIT: u32 = 1;

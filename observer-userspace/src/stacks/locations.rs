@@ -2,16 +2,16 @@
 
 use std::rc::Rc;
 
-use super::RawSample;
-use super::files::{Module, Modules};
 use super::images::{Image, Map};
 use super::mappings::Processes;
-use super::symbols::call_sites;
+use super::module::Module;
+use super::modules::Modules;
+use super::raw::RawSample;
 use crate::signals::profile::Mapping;
 
 /// A user address, explained as far as the mappings go.
 #[derive(Debug)]
-pub enum Place {
+pub(super) enum Location {
     /// In a file that could be opened.
     File {
         /// The process.
@@ -48,9 +48,9 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl Location {
     /// Process and address, where names depend on them.
-    pub fn runtime_address(&self) -> Option<(u32, u64)> {
+    pub(super) fn runtime_address(&self) -> Option<(u32, u64)> {
         match self {
             Self::File { pid, address, .. } | Self::Memory { pid, address, .. } => {
                 Some((*pid, *address))
@@ -60,7 +60,7 @@ impl Place {
     }
 
     /// The address to show: in the file's own address space if there is one.
-    pub fn shown_address(&self) -> u64 {
+    pub(super) fn shown_address(&self) -> u64 {
         match self {
             Self::File { module, offset, .. } => module.address(*offset).unwrap_or(*offset),
             Self::Lost { offset, .. } => *offset,
@@ -70,7 +70,7 @@ impl Place {
 
     /// The mapping (in the same address space as [`Self::shown_address`], so
     /// that one file is one mapping in all processes), its path and build id.
-    pub fn mapping(&self) -> Option<(Mapping, &str, &str)> {
+    pub(super) fn mapping(&self) -> Option<(Mapping, &str, &str)> {
         let (mapping, map, build_id) = match self {
             Self::File {
                 module,
@@ -118,13 +118,13 @@ fn by_offset(map: &Map) -> Mapping {
     }
 }
 
-/// The places of the user part of `sample`'s stack, leaf first.
-pub fn place_stack(
+/// Where the user part of `sample`'s stack lies, leaf first.
+pub(super) fn locate_stack(
     processes: &mut Processes,
     modules: &mut Modules,
     sample: &RawSample,
-) -> Vec<Place> {
-    let addresses: Vec<u64> = call_sites(&sample.stack.user).collect();
+) -> Vec<Location> {
+    let addresses: Vec<u64> = sample.stack.user_call_sites().collect();
     if addresses.is_empty() {
         return Vec::new();
     }
@@ -148,34 +148,37 @@ pub fn place_stack(
     let process = processes.get(sample.pid);
     let image = process.and_then(|p| p.image(&sample.process, &addresses));
     let pid = sample.pid;
-    let place = |address: u64| {
+    let locate = |address: u64| {
         let Some((process, map)) = process.zip(image.and_then(|i| i.find(address))) else {
-            return Place::Unknown { address };
+            return Location::Unknown { address };
         };
         let map = map.clone();
         let offset = address - map.start + map.offset;
         if !map.file.is_file() && map.file.path != "[vdso]" {
-            return Place::Memory { pid, address, map };
+            return Location::Memory { pid, address, map };
         }
         match modules.of(pid, process, &map) {
-            Some(module) => Place::File {
+            Some(module) => Location::File {
                 pid,
                 address,
                 module,
                 offset,
                 map,
             },
-            None => Place::Lost { offset, map },
+            None => Location::Lost { offset, map },
         }
     };
-    let mut places: Vec<Place> = addresses.into_iter().map(place).collect();
+    let mut locations: Vec<Location> = addresses.into_iter().map(locate).collect();
     if image.is_some() {
         // Code built without frame pointers uses that register for data. An
         // address where nothing executable is mapped was never a return
         // address, and what seems to follow it isn't a stack.
-        let real = |place: &Place| !matches!(place, Place::Unknown { .. });
-        let end = places.iter().skip(1).position(|place| !real(place));
-        places.truncate(end.map_or(places.len(), |end| end + 1));
+        let real = |location: &Location| !matches!(location, Location::Unknown { .. });
+        let end = locations
+            .iter()
+            .skip(1)
+            .position(|location| !real(location));
+        locations.truncate(end.map_or(locations.len(), |end| end + 1));
     }
-    places
+    locations
 }

@@ -1,26 +1,13 @@
-//! Source lines and inlined functions from DWARF.
-//!
-//! Looks a set of addresses up in one file, in one pass: what it needs of the
-//! file is read, used and dropped, and no index outlives it. Files are broken
-//! or hostile sometimes, so the work is counted and given up beyond a limit,
-//! nothing recurses, and what can't be read is left out.
-//!
-//! Format: DWARF 5, sections 2.17 (ranges), 3.3 (functions), 6.2 (lines);
-//! supplementary files as dwz(1) makes them (`DW_FORM_GNU_ref_alt`).
+//! The search: from units to rows of their line tables and to functions.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
+use std::collections::HashSet;
 use std::rc::Rc;
 
-use gimli::{
-    AttributeValue, DebuggingInformationEntry, DwarfSections, EndianSlice, Error, LittleEndian,
-    SectionId, Unit, UnitHeader, UnitOffset, constants as dw,
-};
+use gimli::{AttributeValue, DebuggingInformationEntry, Error, Unit, UnitHeader, constants as dw};
 
-use super::elf::Sections;
+use super::lines::{Function, Place};
+use super::units::{Dwarf, Files, Reader, Units};
 
-/// Debug information read of one file, decompressed.
-const MAX_BYTES: u64 = 1 << 30;
 /// References followed to find a function's name.
 const MAX_REFERENCES: usize = 16;
 /// Entries, ranges and rows looked at for one file; some seconds.
@@ -28,182 +15,8 @@ const MAX_WORK: u64 = 400_000_000;
 /// Inlined functions shown at one address.
 const MAX_INLINED: usize = 64;
 
-type Reader<'a> = EndianSlice<'a, LittleEndian>;
-type Dwarf<'a> = gimli::Dwarf<Reader<'a>>;
-
-/// One function at an address, not demangled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceLine {
-    /// The function as linkers or the source call it; `None` when the debug
-    /// information has only the line.
-    pub name: Option<String>,
-    /// Whether that is the linker's name; else it is the source's, which
-    /// doesn't say of which namespace or class.
-    pub is_linkage: bool,
-    /// Source file.
-    pub file: Option<Rc<str>>,
-    /// Source line, 0 when unknown.
-    pub line: u32,
-}
-
-/// The contents of a file's debug sections.
-pub struct DebugSections(DwarfSections<Vec<u8>>);
-
-impl DebugSections {
-    /// Reads them; `None` when there is no debug information, or too much.
-    pub fn read(file: &File) -> Option<Self> {
-        let sections = Sections::read(file).ok()?;
-        sections
-            .named(".debug_info")
-            .filter(|s| s.has_contents() && s.size > 0)?;
-        let mut left = MAX_BYTES;
-        let read = |id: SectionId| -> Result<Vec<u8>, ()> {
-            // Where variables live is of no interest here.
-            let wanted = !matches!(
-                id,
-                SectionId::DebugLoc
-                    | SectionId::DebugLocLists
-                    | SectionId::DebugMacinfo
-                    | SectionId::DebugMacro
-                    | SectionId::DebugNames
-                    | SectionId::DebugTypes
-            );
-            if !wanted || sections.named(id.name()).is_none() {
-                return Ok(Vec::new());
-            }
-            let contents = sections.contents(file, id.name(), left).ok_or(())?;
-            left -= contents.len() as u64;
-            Ok(contents)
-        };
-        DwarfSections::load(read).ok().map(Self)
-    }
-}
-
-/// What `addresses` (sorted, in the file's own address space) are in the
-/// source, innermost function first; empty where nothing is known. `alternate`
-/// is the supplementary file that dwz(1) moved common parts to.
-pub fn look_up(
-    sections: &DebugSections,
-    alternate: Option<&DebugSections>,
-    addresses: &[u64],
-) -> Vec<Vec<SourceLine>> {
-    let slice = |section| EndianSlice::new(section, LittleEndian);
-    let mut dwarf = sections
-        .0
-        .borrow_with_sup(alternate.map(|a| &a.0), |s| slice(s.as_slice()));
-    // Units share tables of abbreviations; each is read once.
-    dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
-    let mut search = Search {
-        main: Units::new(&dwarf),
-        alternate: dwarf.sup().map(Units::new),
-        dwarf: &dwarf,
-        addresses,
-        places: vec![Place::default(); addresses.len()],
-        work: 0,
-    };
-    // What was found before something broken is still right.
-    if let Err(error) = search.run() {
-        tracing::debug!("debug information is broken: {error}");
-    }
-    search.places.into_iter().map(Place::into_lines).collect()
-}
-
-/// All units of one file, by where they begin; parsed when needed.
-struct Units<'a> {
-    headers: BTreeMap<usize, UnitHeader<Reader<'a>>>,
-    parsed: HashMap<usize, Rc<Unit<Reader<'a>>>>,
-}
-
-impl<'a> Units<'a> {
-    fn new(dwarf: &Dwarf<'a>) -> Self {
-        let mut headers = BTreeMap::new();
-        let mut all = dwarf.units();
-        while let Ok(Some(header)) = all.next() {
-            if let Some(offset) = header.debug_info_offset() {
-                headers.insert(offset.0, header);
-            }
-        }
-        Self {
-            headers,
-            parsed: HashMap::new(),
-        }
-    }
-
-    /// The unit that holds an offset of the section, and the offset within it.
-    fn holding(
-        &mut self,
-        dwarf: &Dwarf<'a>,
-        offset: usize,
-    ) -> Result<(Rc<Unit<Reader<'a>>>, UnitOffset), Error> {
-        let missing = Error::NoEntryAtGivenOffset(offset as u64);
-        let (start, header) = self.headers.range(..=offset).next_back().ok_or(missing)?;
-        let unit = match self.parsed.get(start) {
-            Some(unit) => unit.clone(),
-            None => {
-                let unit = Rc::new(dwarf.unit(*header)?);
-                self.parsed.insert(*start, unit.clone());
-                unit
-            }
-        };
-        Ok((unit, UnitOffset(offset - start)))
-    }
-}
-
-/// A function that an address belongs to.
-#[derive(Clone, Debug)]
-struct Function {
-    name: Option<String>,
-    is_linkage: bool,
-    /// Where the function before it calls it.
-    call: (Option<Rc<str>>, u32),
-}
-
-/// What is known about one address.
-#[derive(Clone, Debug, Default)]
-struct Place {
-    row: Option<(Option<Rc<str>>, u32)>,
-    /// Outermost first.
-    functions: Vec<Function>,
-    /// Which entry the outermost one is, and how much code it has.
-    owner: Option<usize>,
-    length: u64,
-}
-
-impl Place {
-    fn into_lines(self) -> Vec<SourceLine> {
-        let mut at = self.row;
-        if self.functions.is_empty() {
-            let (file, line) = match at {
-                Some(at) => at,
-                None => return Vec::new(),
-            };
-            return vec![SourceLine {
-                name: None,
-                is_linkage: false,
-                file,
-                line,
-            }];
-        }
-        let mut lines = Vec::with_capacity(self.functions.len());
-        let outermost = self.functions.len() - 1;
-        for (depth, function) in self.functions.into_iter().rev().enumerate() {
-            let (file, line) = at.take().unwrap_or_default();
-            at = Some(function.call);
-            // Nothing can be said about an inlined function without a name.
-            if function.name.is_some() || depth == outermost {
-                lines.push(SourceLine {
-                    name: function.name,
-                    is_linkage: function.is_linkage,
-                    file,
-                    line,
-                });
-            }
-        }
-        lines
-    }
-}
-
-struct Search<'s, 'a> {
+/// A search for some addresses in one file, and the one that it supplements.
+pub(super) struct Search<'s, 'a> {
     dwarf: &'s Dwarf<'a>,
     main: Units<'a>,
     alternate: Option<Units<'a>>,
@@ -212,8 +25,30 @@ struct Search<'s, 'a> {
     work: u64,
 }
 
-impl<'a> Search<'_, 'a> {
-    fn run(&mut self) -> Result<(), Error> {
+impl<'s, 'a> Search<'s, 'a> {
+    /// For `addresses`, sorted.
+    pub(super) fn new(dwarf: &'s Dwarf<'a>, addresses: &'s [u64]) -> Self {
+        Self {
+            main: Units::new(dwarf),
+            alternate: dwarf.sup().map(Units::new),
+            dwarf,
+            addresses,
+            places: vec![Place::default(); addresses.len()],
+            work: 0,
+        }
+    }
+
+    /// What was found, address by address.
+    pub(super) fn into_places(self) -> impl Iterator<Item = Place> {
+        self.places.into_iter()
+    }
+
+    /// Looks all addresses up.
+    ///
+    /// # Errors
+    /// When the file is broken, or takes too much work; what was found until
+    /// then is right.
+    pub(super) fn run(&mut self) -> Result<(), Error> {
         let (listed, hit) = self.by_address_ranges()?;
         let headers: Vec<(usize, UnitHeader<Reader<'a>>)> = self
             .main
@@ -494,41 +329,4 @@ impl<'a> Search<'_, 'a> {
         }
         plain
     }
-}
-
-/// Names of a unit's source files, by number.
-#[derive(Default)]
-struct Files(HashMap<u64, Option<Rc<str>>>);
-
-impl Files {
-    fn name<'a>(
-        &mut self,
-        dwarf: &Dwarf<'a>,
-        unit: &Unit<Reader<'a>>,
-        number: u64,
-    ) -> Option<Rc<str>> {
-        let known = self.0.entry(number);
-        known
-            .or_insert_with(|| file_name(dwarf, unit, number))
-            .clone()
-    }
-}
-
-/// The path of a source file, as the compiler wrote it.
-fn file_name<'a>(dwarf: &Dwarf<'a>, unit: &Unit<Reader<'a>>, number: u64) -> Option<Rc<str>> {
-    let header = unit.line_program.as_ref()?.header();
-    let file = header.file(number)?;
-    let text = |value| {
-        let text = dwarf.attr_string(unit, value).ok()?;
-        Some(text.to_string_lossy().into_owned())
-    };
-    let mut path = text(file.path_name())?;
-    let folder = file.directory(header).and_then(text);
-    let start = unit.comp_dir.map(|c| c.to_string_lossy().into_owned());
-    for folder in [folder, start].into_iter().flatten() {
-        if !path.starts_with('/') && !folder.is_empty() {
-            path = format!("{}/{path}", folder.trim_end_matches('/'));
-        }
-    }
-    Some(path.into())
 }

@@ -7,13 +7,16 @@
 //! functions, and those of its own locks are among them. What is left is how
 //! they wait: out of reach of signals, and not for I/O.
 
+mod kernel_functions;
+
 use observer_common::cpu::IN_IOWAIT;
 use observer_common::slot::NO_SYSCALL;
 use observer_common::syscalls::COMPAT;
 
-use super::Wait;
+use super::raw::Wait;
 use crate::kernel::syscalls;
 use crate::signals::wait::{Reason, ThreadState, Waited};
+use kernel_functions::FUNCTIONS;
 
 /// Functions under which everything is a page fault, also reading a disk.
 const FAULTS: &[&str] = &[
@@ -26,156 +29,6 @@ const FAULTS: &[&str] = &[
     "handle_userfault",
 ];
 
-/// Beginnings of names of functions, in this order: the first that fits counts.
-const FUNCTIONS: &[(&str, Reason)] = &[
-    // Locks, the kernel's own as well.
-    ("mutex_lock_io", Reason::Disk),
-    ("futex_", Reason::Lock),
-    ("__futex_", Reason::Lock),
-    ("do_futex", Reason::Lock),
-    ("mutex_lock", Reason::Lock),
-    ("__mutex_lock", Reason::Lock),
-    ("ww_mutex_lock", Reason::Lock),
-    ("rt_mutex_", Reason::Lock),
-    ("__rt_mutex_", Reason::Lock),
-    ("rwsem_down_", Reason::Lock),
-    ("down_", Reason::Lock),
-    ("__down", Reason::Lock),
-    ("percpu_down_", Reason::Lock),
-    ("__percpu_down_", Reason::Lock),
-    ("percpu_rwsem_wait", Reason::Lock),
-    ("do_semtimedop", Reason::Lock),
-    ("__do_semtimedop", Reason::Lock),
-    ("locks_lock_inode_wait", Reason::Lock),
-    ("flock_lock_inode_wait", Reason::Lock),
-    ("posix_lock_inode_wait", Reason::Lock),
-    ("fcntl_setlk", Reason::Lock),
-    ("do_lock_file_wait", Reason::Lock),
-    // Sockets.
-    ("__lock_sock", Reason::Socket),
-    ("lock_sock_nested", Reason::Socket),
-    ("sk_wait_", Reason::Socket),
-    ("sk_stream_wait_", Reason::Socket),
-    ("__skb_wait_for_more_packets", Reason::Socket),
-    ("__skb_recv_", Reason::Socket),
-    ("sock_alloc_send_", Reason::Socket),
-    ("inet_csk_accept", Reason::Socket),
-    ("inet_csk_wait_", Reason::Socket),
-    ("inet_wait_for_connect", Reason::Socket),
-    ("__inet_stream_connect", Reason::Socket),
-    ("inet_stream_connect", Reason::Socket),
-    ("tcp_", Reason::Socket),
-    ("unix_", Reason::Socket),
-    ("__unix_", Reason::Socket),
-    ("vsock_", Reason::Socket),
-    ("__vsock_", Reason::Socket),
-    ("netlink_", Reason::Socket),
-    ("packet_recvmsg", Reason::Socket),
-    ("sock_recvmsg", Reason::Socket),
-    ("sock_sendmsg", Reason::Socket),
-    ("__sock_sendmsg", Reason::Socket),
-    ("sock_read_iter", Reason::Socket),
-    ("sock_write_iter", Reason::Socket),
-    ("__sys_recv", Reason::Socket),
-    ("__sys_send", Reason::Socket),
-    ("__sys_accept", Reason::Socket),
-    ("do_accept", Reason::Socket),
-    ("__sys_connect", Reason::Socket),
-    // Messages of others. Pipes are called anon_pipe_* since 6.15.
-    ("pipe_", Reason::Pipe),
-    ("anon_pipe_", Reason::Pipe),
-    ("fifo_open", Reason::Pipe),
-    ("wait_for_partner", Reason::Pipe),
-    ("wait_for_space", Reason::Pipe),
-    ("splice_from_pipe", Reason::Pipe),
-    ("opipe_prep", Reason::Pipe),
-    ("ipipe_prep", Reason::Pipe),
-    ("eventfd_", Reason::Pipe),
-    ("do_msgrcv", Reason::Pipe),
-    ("do_msgsnd", Reason::Pipe),
-    ("wq_sleep", Reason::Pipe),
-    ("do_mq_timed", Reason::Pipe),
-    // Any of several.
-    ("ep_poll", Reason::Poll),
-    ("do_epoll_", Reason::Poll),
-    ("poll_schedule_timeout", Reason::Poll),
-    ("do_poll", Reason::Poll),
-    ("do_sys_poll", Reason::Poll),
-    ("do_select", Reason::Poll),
-    ("core_sys_select", Reason::Poll),
-    ("io_cqring_wait", Reason::Poll),
-    ("do_io_getevents", Reason::Poll),
-    ("read_events", Reason::Poll),
-    ("inotify_read", Reason::Poll),
-    ("fanotify_read", Reason::Poll),
-    // Time.
-    ("do_nanosleep", Reason::Sleep),
-    ("hrtimer_nanosleep", Reason::Sleep),
-    ("common_nsleep", Reason::Sleep),
-    ("alarm_timer_nsleep", Reason::Sleep),
-    ("timerfd_read", Reason::Sleep),
-    ("msleep", Reason::Sleep),
-    ("usleep_range", Reason::Sleep),
-    // Children.
-    ("do_wait_intr", Reason::Other),
-    ("do_wait", Reason::Child),
-    ("__do_wait", Reason::Child),
-    ("kernel_wait4", Reason::Child),
-    ("kernel_waitid", Reason::Child),
-    ("wait_for_vfork_done", Reason::Child),
-    // Signals, and being stopped.
-    ("do_signal_stop", Reason::Stopped),
-    ("do_jobctl_trap", Reason::Stopped),
-    ("ptrace_stop", Reason::Stopped),
-    ("do_freezer_trap", Reason::Stopped),
-    ("__refrigerator", Reason::Stopped),
-    ("do_sigtimedwait", Reason::Signal),
-    ("sigsuspend", Reason::Signal),
-    ("signalfd_", Reason::Signal),
-    ("sys_pause", Reason::Signal),
-    ("__x64_sys_pause", Reason::Signal),
-    ("__do_sys_pause", Reason::Signal),
-    // Terminals.
-    ("n_tty_", Reason::Tty),
-    ("tty_", Reason::Tty),
-    ("vt_waitactive", Reason::Tty),
-    // Disks, last: their functions are near the wait, but whose wait it is
-    // (a pipe's, say) is never further away than one of the above.
-    ("io_schedule", Reason::Disk),
-    ("blk_", Reason::Disk),
-    ("submit_bio_wait", Reason::Disk),
-    ("wait_for_completion_io", Reason::Disk),
-    ("bit_wait_io", Reason::Disk),
-    ("folio_wait_", Reason::Disk),
-    ("wait_on_page", Reason::Disk),
-    ("__wait_on_buffer", Reason::Disk),
-    ("rq_qos_wait", Reason::Disk),
-    ("wbt_wait", Reason::Disk),
-    ("balance_dirty_pages", Reason::Disk),
-    ("jbd2_", Reason::Disk),
-    ("__jbd2_", Reason::Disk),
-    ("wait_transaction_locked", Reason::Disk),
-    ("blkdev_", Reason::Disk),
-    ("__blkdev_", Reason::Disk),
-    ("iomap_dio_", Reason::Disk),
-    ("__iomap_dio_", Reason::Disk),
-    ("filemap_", Reason::Disk),
-    ("__filemap_", Reason::Disk),
-    ("fuse_", Reason::Disk),
-    ("request_wait_answer", Reason::Disk),
-    ("rpc_wait_", Reason::Disk),
-    // Waits for the kernel itself.
-    ("synchronize_", Reason::Other),
-    ("__synchronize_", Reason::Other),
-    ("__wait_rcu_gp", Reason::Other),
-    ("rcu_barrier", Reason::Other),
-    ("__flush_work", Reason::Other),
-    ("call_usermodehelper_", Reason::Other),
-    ("devtmpfs_", Reason::Other),
-    ("nfs_", Reason::Disk),
-    ("nfs4_", Reason::Disk),
-];
-
 /// Bits of the kernel's task state (include/linux/sched.h).
 const TASK_UNINTERRUPTIBLE: u8 = 2;
 const TASK_STOPPED: u8 = 4;
@@ -183,7 +36,7 @@ const TASK_TRACED: u8 = 8;
 
 /// How a thread was off CPU; `kernel` are the names of its kernel functions,
 /// leaf first.
-pub fn explain<'a>(wait: Wait, kernel: impl Iterator<Item = &'a str> + Clone) -> Waited {
+pub(super) fn explain<'a>(wait: Wait, kernel: impl Iterator<Item = &'a str> + Clone) -> Waited {
     let Wait::Blocked { state, syscall } = wait else {
         return Waited {
             reason: Reason::RunQueue,
@@ -237,7 +90,7 @@ fn of_syscall(label: u32) -> Option<Reason> {
 
 /// Whether the function only belongs to the switch itself, or to its being
 /// observed: every stack off CPU ends in the same ones.
-pub fn is_switch(name: &str) -> bool {
+pub(super) fn is_switch(name: &str) -> bool {
     matches!(name, "schedule" | "__schedule" | "__switch_to_asm")
         || [
             "bpf_prog_",

@@ -1,4 +1,4 @@
-//! Which runs of entries of a shared array are free.
+//! Which ranges of entries of a shared array are free.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 /// read them take microseconds.
 const REST: Duration = Duration::from_secs(1);
 
-/// The free runs of an array.
+/// The free ranges of an array.
 #[derive(Debug)]
-pub struct Extents {
+pub(super) struct RangeAllocator {
     /// First entry → how many; never adjacent.
     free: BTreeMap<u32, u32>,
     resting: VecDeque<(Instant, u32, u32)>,
 }
 
-impl Extents {
+impl RangeAllocator {
     /// An array of `length` free entries.
-    pub fn new(length: u32) -> Self {
+    pub(super) fn new(length: u32) -> Self {
         Self {
             free: BTreeMap::from([(0, length)]),
             resting: VecDeque::new(),
         }
     }
 
-    /// Takes a run of `count` entries; `None` when there is none.
-    pub fn take(&mut self, count: u32, now: Instant) -> Option<u32> {
+    /// Takes a range of `count` entries; `None` when there is none.
+    pub(super) fn allocate(&mut self, count: u32, now: Instant) -> Option<u32> {
         while let Some((since, first, count)) = self.resting.front().copied() {
             if now.duration_since(since) < REST {
                 break;
@@ -41,8 +41,8 @@ impl Extents {
         Some(first)
     }
 
-    /// Frees a run; it rests first.
-    pub fn put(&mut self, first: u32, count: u32, now: Instant) {
+    /// Frees a range; it rests first.
+    pub(super) fn free(&mut self, first: u32, count: u32, now: Instant) {
         if count > 0 {
             self.resting.push_back((now, first, count));
         }
@@ -67,11 +67,11 @@ impl Extents {
 mod tests {
     use super::*;
 
-    /// Checks that runs never overlap, that freed ones rest, and that in the
-    /// end everything is one run again.
+    /// Checks that ranges never overlap, that freed ones rest, and that in the
+    /// end everything is one range again.
     #[test]
-    fn runs_are_disjoint() {
-        let mut extents = Extents::new(1000);
+    fn ranges_are_disjoint() {
+        let mut ranges = RangeAllocator::new(1000);
         let mut random = fastrand::Rng::with_seed(3);
         let mut now = Instant::now();
         let mut taken: Vec<(u32, u32)> = Vec::new();
@@ -79,21 +79,21 @@ mod tests {
             now += Duration::from_millis(10);
             if random.bool() {
                 let count = random.u32(1..40);
-                if let Some(first) = extents.take(count, now) {
+                if let Some(first) = ranges.allocate(count, now) {
                     let apart = |(f, c): &(u32, u32)| first + count <= *f || f + c <= first;
                     assert!(taken.iter().all(apart) && first + count <= 1000);
                     taken.push((first, count));
                 }
             } else if !taken.is_empty() {
                 let (first, count) = taken.swap_remove(random.usize(..taken.len()));
-                extents.put(first, count, now);
-                let resting = extents.resting.iter().any(|r| (r.1, r.2) == (first, count));
+                ranges.free(first, count, now);
+                let resting = ranges.resting.iter().any(|r| (r.1, r.2) == (first, count));
                 assert!(resting);
             }
         }
         for (first, count) in taken {
-            extents.put(first, count, now);
+            ranges.free(first, count, now);
         }
-        assert_eq!(extents.take(1000, now + REST), Some(0));
+        assert_eq!(ranges.allocate(1000, now + REST), Some(0));
     }
 }

@@ -1,90 +1,21 @@
-//! The unwinding tables of files: built on a thread of its own, because a large
-//! program takes seconds; kept in the kernel while they are used and fit.
+//! The thread that builds tables, smallest file first, and keeps them.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::fs::File;
 use std::io::{PipeWriter, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
+use super::message::{Built, FileKey, Message, News, Order};
+use super::stats::UnwindStats;
 use crate::kernel::clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
 use crate::memory;
-use crate::unwind::{self, BuildError, Table};
-
-/// Which file: its build id and length, or device, inode, length and time of
-/// modification.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FileKey {
-    /// A file with a build id.
-    BuildId(String, u64),
-    /// One without.
-    Inode(u64, u64, u64, i64),
-}
-
-/// What became of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// It can be used: its name (`observer_common::unwind::table`), and the address in the file to which its own
-    /// are relative.
-    Ready(u32, u64),
-    /// The file has no unwinding information.
-    Empty,
-    /// It can't be built, or is larger than all tables may be.
-    Failed,
-    /// It was in use least recently and had to make room, or there is no room
-    /// for it now.
-    Evicted,
-}
-
-/// Figures about tables and processes, for the daemon's own metrics.
-#[derive(Debug, Default)]
-pub struct UnwindStats {
-    /// Tables in the kernel.
-    pub tables: AtomicU64,
-    /// Bytes of them.
-    pub bytes: AtomicU64,
-    /// Tables built since the start.
-    pub built: AtomicU64,
-    /// Tables that couldn't be built.
-    pub failed: AtomicU64,
-    /// Tables evicted.
-    pub evicted: AtomicU64,
-    /// Processes whose mappings the kernel half knows.
-    pub processes: AtomicU64,
-    /// Processes for whose mappings there was no room.
-    pub no_room: AtomicU64,
-}
-
-/// A file to build a table of.
-struct Order {
-    key: FileKey,
-    file: File,
-    length: u64,
-}
-
-// The smallest file first: most programs need it.
-impl Ord for Order {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.length, &other.key).cmp(&(self.length, &self.key))
-    }
-}
-impl PartialOrd for Order {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl PartialEq for Order {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Order {}
+use crate::unwind::{self, Table};
 
 /// Files longer than this are built apart, so that small ones needn't wait.
 const LARGE: u64 = 16 << 20;
@@ -95,80 +26,6 @@ const IN_USE: Duration = Duration::from_secs(10);
 /// How long a number rests before another table may have it.
 const REST: Duration = Duration::from_secs(2);
 
-/// The thread's address. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Tables {
-    orders: mpsc::Sender<Message>,
-    news: mpsc::Receiver<(FileKey, News)>,
-}
-
-impl Tables {
-    /// Starts the thread. Tables may take `limit` bytes altogether; `wake` is
-    /// written a byte when there is news.
-    ///
-    /// # Errors
-    /// When the thread can't be started.
-    pub fn start(
-        maps: TableMaps,
-        limit: u64,
-        wake: PipeWriter,
-        stats: Arc<UnwindStats>,
-    ) -> anyhow::Result<Self> {
-        let (orders, receiver) = mpsc::channel();
-        let (sender, news) = mpsc::channel();
-        let keeper = Keeper {
-            maps,
-            limit,
-            used: 0,
-            kept: HashMap::new(),
-            free: (0..TABLES).collect(),
-            generation: 0,
-            resting: VecDeque::new(),
-            waiting: BinaryHeap::new(),
-            large: BinaryHeap::new(),
-            is_building: false,
-            orders: orders.clone(),
-            news: sender,
-            wake,
-            stats,
-        };
-        std::thread::Builder::new()
-            .name("observer-tables".into())
-            .spawn(move || keeper.run(&receiver))
-            .context("can't start the thread that builds unwinding tables")?;
-        Ok(Self { orders, news })
-    }
-
-    /// Orders the table of a file; the answer comes as news.
-    pub fn order(&self, key: FileKey, file: File, length: u64) {
-        // It only fails when the thread is gone, and then there is no news.
-        let _ = self
-            .orders
-            .send(Message::Order(Order { key, file, length }));
-    }
-
-    /// The next news.
-    pub fn news(&self) -> Option<(FileKey, News)> {
-        self.news.try_recv().ok()
-    }
-}
-
-enum Message {
-    Order(Order),
-    /// A large file's table.
-    Built(FileKey, Box<Built>),
-    End,
-}
-
-type Built = Result<Option<Table>, BuildError>;
-
-impl Drop for Tables {
-    fn drop(&mut self) {
-        // It only fails when the thread is gone already.
-        let _ = self.orders.send(Message::End);
-    }
-}
-
 /// A table in the kernel.
 struct Kept {
     id: u32,
@@ -176,8 +33,23 @@ struct Kept {
     since: Instant,
 }
 
+/// Where news goes.
+pub(super) struct Answers {
+    pub(super) news: mpsc::Sender<(FileKey, News)>,
+    /// Written a byte when there is some.
+    pub(super) wake: PipeWriter,
+}
+
+impl Answers {
+    fn tell(&mut self, key: FileKey, news: News) {
+        // Nobody listens any more when the daemon ends.
+        let _ = self.news.send((key, news));
+        let _ = self.wake.write(&[0]);
+    }
+}
+
 /// What the thread has.
-struct Keeper {
+pub(super) struct Keeper {
     maps: TableMaps,
     limit: u64,
     used: u64,
@@ -192,8 +64,7 @@ struct Keeper {
     is_building: bool,
     /// Where such a table arrives.
     orders: mpsc::Sender<Message>,
-    news: mpsc::Sender<(FileKey, News)>,
-    wake: PipeWriter,
+    answers: Answers,
     stats: Arc<UnwindStats>,
 }
 
@@ -207,7 +78,34 @@ struct Finished {
 }
 
 impl Keeper {
-    fn run(mut self, orders: &mpsc::Receiver<Message>) {
+    /// One that has no table yet. Tables may take `limit` bytes altogether;
+    /// large ones arrive through `orders`.
+    pub(super) fn new(
+        maps: TableMaps,
+        limit: u64,
+        orders: mpsc::Sender<Message>,
+        answers: Answers,
+        stats: Arc<UnwindStats>,
+    ) -> Self {
+        Self {
+            maps,
+            limit,
+            used: 0,
+            kept: HashMap::new(),
+            free: (0..TABLES).collect(),
+            generation: 0,
+            resting: VecDeque::new(),
+            waiting: BinaryHeap::new(),
+            large: BinaryHeap::new(),
+            is_building: false,
+            orders,
+            answers,
+            stats,
+        }
+    }
+
+    /// Builds and keeps tables until it is told that nobody needs them.
+    pub(super) fn run(mut self, orders: &mpsc::Receiver<Message>) {
         let mut finished: Vec<Finished> = Vec::new();
         let mut since = Instant::now();
         loop {
@@ -278,7 +176,7 @@ impl Keeper {
             Ok(_) => self.is_building = true,
             Err(error) => {
                 tracing::warn!("no thread to build an unwinding table: {error}");
-                self.tell(key, News::Failed);
+                self.answers.tell(key, News::Failed);
             }
         }
     }
@@ -294,7 +192,7 @@ impl Keeper {
             Ok(None) => News::Empty,
             Err(error) => self.failed(key, &error.into()),
         };
-        self.tell(key.clone(), news);
+        self.answers.tell(key.clone(), news);
         None
     }
 
@@ -383,7 +281,7 @@ impl Keeper {
         self.used -= kept.bytes;
         self.stats.evicted.fetch_add(1, Ordering::Relaxed);
         self.show();
-        self.tell(key, News::Evicted);
+        self.answers.tell(key, News::Evicted);
         true
     }
 
@@ -400,7 +298,7 @@ impl Keeper {
             // Before it is there: publishing takes the kernel ten milliseconds
             // and more, but each table can be used from its first moment on.
             let name = table(done.id, self.generation);
-            self.tell(done.key, News::Ready(name, done.base));
+            self.answers.tell(done.key, News::Ready(name, done.base));
         }
         let published = self.maps.publish(&tables);
         if let Err(error) = &published {
@@ -413,16 +311,10 @@ impl Keeper {
             } else {
                 self.used -= bytes;
                 self.resting.push_back((Instant::now(), id));
-                self.tell(key, News::Failed);
+                self.answers.tell(key, News::Failed);
             }
         }
         self.show();
-    }
-
-    fn tell(&mut self, key: FileKey, news: News) {
-        // Nobody listens any more when the daemon ends.
-        let _ = self.news.send((key, news));
-        let _ = self.wake.write(&[0]);
     }
 
     fn show(&self) {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::stacks::Served;
+use crate::stacks::RequestLink;
 
 /// Says what a request's number stands for, as far as it is known yet.
-pub type Resolve<'a> = dyn FnMut(u64) -> Option<Served> + 'a;
+pub type Resolve<'a> = dyn FnMut(u64) -> Option<RequestLink> + 'a;
 
 /// How long to ask for a request that nobody knows, in nanoseconds: its bytes
 /// may be on their way.
@@ -28,7 +28,7 @@ const KEPT_FOR: u32 = 2;
 
 /// What is known of the requests of recent samples.
 #[derive(Debug, Default)]
-pub struct Links {
+pub struct RequestLinks {
     noted: FxHashMap<u64, Noted>,
     /// Those whose answer may still change.
     asking: Vec<u64>,
@@ -41,10 +41,10 @@ struct Noted {
     since: u64,
     /// The interval in which it was wanted last.
     wanted: u32,
-    served: Option<Arc<Served>>,
+    served: Option<Arc<RequestLink>>,
 }
 
-impl Links {
+impl RequestLinks {
     /// A sample of this request was seen at `now` (ns, of any clock).
     pub fn note(&mut self, request: u64, now: u64) {
         if request == 0 {
@@ -92,7 +92,7 @@ impl Links {
         request: u64,
         now: u64,
         resolve: &mut Resolve<'_>,
-    ) -> Option<Arc<Served>> {
+    ) -> Option<Arc<RequestLink>> {
         if request == 0 {
             return None;
         }
@@ -123,8 +123,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn served(duration: Option<u64>) -> Served {
-        Served {
+    fn served(duration: Option<u64>) -> RequestLink {
+        RequestLink {
             trace_id: [1; 16],
             span_id: [2; 8],
             route: duration.map(|_| "/users/{id}".into()),
@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    fn nobody(_request: u64) -> Option<Served> {
+    fn nobody(_request: u64) -> Option<RequestLink> {
         None
     }
 
@@ -141,7 +141,7 @@ mod tests {
     /// stays when nobody knows it any more, and that then nobody is asked.
     #[test]
     fn asks_until_all_is_known() {
-        let mut links = Links::default();
+        let mut links = RequestLinks::default();
         links.note(0, 0);
         links.note(5, 0);
         let answers = [None, Some(served(None)), Some(served(Some(7))), None];
@@ -170,7 +170,7 @@ mod tests {
     /// for what was forgotten before its end.
     #[test]
     fn gives_up() {
-        let mut links = Links::default();
+        let mut links = RequestLinks::default();
         links.note(1, 0);
         links.note(2, 0);
         let mut asked = Vec::new();
@@ -189,7 +189,7 @@ mod tests {
     /// is bounded.
     #[test]
     fn forgets() {
-        let mut links = Links::default();
+        let mut links = RequestLinks::default();
         for request in 1..=2 * MAX_NOTED as u64 {
             links.note(request, 0);
         }

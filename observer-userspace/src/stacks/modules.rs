@@ -1,0 +1,123 @@
+//! From a mapping to an open file: the one that the process mapped, in its own
+//! mount namespace, also when it was deleted or its process ended.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::rc::{Rc, Weak};
+
+use super::images::Map;
+use super::module::Module;
+use super::process::Process;
+use super::roots::open_regular;
+use super::sideband::FileIdentity;
+
+/// Files kept open at once; more are opened again when needed.
+const MAX_OPEN: usize = 256;
+
+/// Names kept per file; beyond, they are looked up again.
+const MAX_NAMES: usize = 16_384;
+
+/// Device, inode, modification time (s, ns): what makes two paths one file.
+type Key = (u64, u64, i64, i64);
+
+/// All modules in use.
+#[derive(Debug, Default)]
+pub struct Modules {
+    by_key: HashMap<Key, Weak<Module>>,
+    vdso: Option<Rc<Module>>,
+}
+
+impl Modules {
+    /// The module behind `map`, a mapping of process `pid`.
+    pub fn of(&mut self, pid: u32, process: &Process, map: &Map) -> Option<Rc<Module>> {
+        let known = map.file.module.borrow().clone();
+        if let Some(module) = known {
+            if !module.is_open()
+                && let Some(file) = find(pid, process, map)
+            {
+                module.set_file(Some(file));
+            }
+            return Some(module);
+        }
+        let module = if map.file.path == "[vdso]" {
+            self.vdso()?
+        } else if map.file.is_file() {
+            self.intern(find(pid, process, map)?)?
+        } else {
+            return None;
+        };
+        *map.file.module.borrow_mut() = Some(module.clone());
+        Some(module)
+    }
+
+    /// Closes files beyond the limit and forgets those of ended processes.
+    pub fn trim(&mut self) {
+        self.by_key.retain(|_, module| module.strong_count() > 0);
+        let modules = self.by_key.values().filter_map(Weak::upgrade);
+        for (n, module) in modules.enumerate() {
+            if n >= MAX_OPEN {
+                module.set_file(None);
+            }
+            if module.names.borrow().len() > MAX_NAMES {
+                module.names.borrow_mut().clear();
+            }
+        }
+    }
+
+    fn intern(&mut self, file: File) -> Option<Rc<Module>> {
+        let meta = file.metadata().ok()?;
+        let key = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
+        if let Some(module) = self.by_key.get(&key).and_then(Weak::upgrade) {
+            return Some(module);
+        }
+        let module = Rc::new(Module::new(file).ok()?);
+        self.by_key.insert(key, Rc::downgrade(&module));
+        Some(module)
+    }
+
+    /// The vDSO is the same code in every (64-bit) process: ours is copied.
+    fn vdso(&mut self) -> Option<Rc<Module>> {
+        if self.vdso.is_none() {
+            let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+            let line = maps.lines().find(|l| l.ends_with("[vdso]"))?;
+            let (start, rest) = line.split_once('-')?;
+            let (end, _) = rest.split_once(' ')?;
+            let start = u64::from_str_radix(start, 16).ok()?;
+            let end = u64::from_str_radix(end, 16).ok()?;
+            let mut code = vec![0; usize::try_from(end - start).ok()?];
+            let memory = File::open("/proc/self/mem").ok()?;
+            memory.read_exact_at(&mut code, start).ok()?;
+            let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+            let copy = File::from(nix::sys::memfd::memfd_create(c"observer-vdso", flags).ok()?);
+            copy.write_all_at(&code, 0).ok()?;
+            self.vdso = Some(Rc::new(Module::new(copy).ok()?));
+        }
+        self.vdso.clone()
+    }
+}
+
+fn find(pid: u32, process: &Process, map: &Map) -> Option<File> {
+    let is_it = |file: &File| same_file(file, map.file.identity);
+    let mapped = || {
+        // Exact even for deleted files, but takes CAP_SYS_ADMIN (or
+        // CAP_CHECKPOINT_RESTORE since 5.9).
+        let (start, end) = (map.start, map.end);
+        open_regular(&format!("/proc/{pid}/map_files/{start:x}-{end:x}")).filter(is_it)
+    };
+    let in_root = || process.roots(pid).open(&map.file.path).filter(is_it);
+    match process.ended {
+        true => in_root(),
+        false => mapped().or_else(in_root),
+    }
+}
+
+/// Whether `file` can be the one that was mapped.
+fn same_file(file: &File, identity: FileIdentity) -> bool {
+    let (Some((major, minor, inode)), Ok(meta)) = (identity, file.metadata()) else {
+        return true;
+    };
+    // On overlayfs and btrfs the mapping names another device than stat(2)
+    // does; on the same device another inode is another file.
+    meta.ino() == inode || meta.dev() != libc::makedev(major, minor)
+}

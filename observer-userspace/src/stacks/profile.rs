@@ -1,0 +1,205 @@
+//! From samples, locations and names to a profile.
+
+use std::collections::HashMap;
+
+use super::kernel_names::KernelNames;
+use super::locations::Location;
+use super::module::Lines;
+use super::raw::{RawProfile, RawSample, Wait};
+use super::wait_reasons::{explain, is_switch};
+use crate::signals::Profile;
+use crate::signals::interner::Interner;
+use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, MappingId, Sample};
+use crate::signals::wait::Waited;
+
+/// Where the kernel half of the address space begins (x86_64, aarch64).
+const KERNEL_START: u64 = 0xffff_0000_0000_0000;
+
+/// Names of code made at run time, by process and address.
+pub(super) type JitNames = HashMap<(u32, u64), Lines>;
+
+/// How much of a profile has names, weighted by how often it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameShare {
+    /// Frames with a symbol.
+    pub named: u64,
+    /// All frames.
+    pub all: u64,
+}
+
+/// Everything that names what a profile has.
+pub(super) struct Names<'a> {
+    pub(super) kernel: &'a KernelNames,
+    pub(super) jit: &'a JitNames,
+}
+
+/// A profile of `raw`, whose samples' user frames lie at `locations`.
+pub(super) fn build(
+    raw: &RawProfile,
+    locations: &[Vec<Location>],
+    names: &Names<'_>,
+) -> (Profile, FrameShare) {
+    let mut share = FrameShare::default();
+    let mut interner = Interner::new(Profile {
+        kind: raw.kind,
+        start: raw.start,
+        duration: raw.duration,
+        period: raw.period,
+        ..Profile::default()
+    });
+    let path = interner.string("[kernel.kallsyms]");
+    let build_id = interner.string(names.kernel.build_id());
+    let kernel = Mapping {
+        start: KERNEL_START,
+        end: u64::MAX,
+        file_offset: 0,
+        path,
+        build_id,
+    };
+    for (sample, locations) in raw.samples.iter().zip(locations) {
+        interner.outcome(sample.outcome, sample.value);
+        let mut frames = kernel_frames(&mut interner, &kernel, sample, names.kernel);
+        let wait = sample.wait.map(|wait| {
+            let mapping = interner.mapping(kernel.clone());
+            put_reason(&mut interner, mapping, wait, &mut frames)
+        });
+        let user = locations.iter();
+        frames.extend(user.map(|location| user_frame(&mut interner, location, names.jit)));
+        share.all += frames.len() as u64 * sample.value;
+        let named = frames.iter().filter(|f| !f.lines.is_empty()).count();
+        share.named += named as u64 * sample.value;
+        add_sample(&mut interner, sample, frames, wait);
+    }
+    (interner.finish(), share)
+}
+
+/// Adds a sample with this stack, leaf first.
+fn add_sample(
+    interner: &mut Interner,
+    sample: &RawSample,
+    frames: Vec<Frame>,
+    wait: Option<Waited>,
+) {
+    let frames = frames.into_iter().map(|f| interner.frame(f)).collect();
+    let stack = interner.stack(frames);
+    let thread = interner.string(&sample.thread);
+    let process = interner.string(&sample.process);
+    let resource = interner.resource(&sample.resource);
+    let request = sample.served.as_deref();
+    let route = request.and_then(|request| request.route.as_deref());
+    let route = interner.string(route.unwrap_or_default());
+    interner.sample(Sample {
+        stack,
+        pid: sample.pid,
+        tid: sample.tid,
+        thread,
+        process,
+        resource,
+        wait,
+        value: sample.value,
+        // A link to a span that nobody has leads nowhere.
+        link: request
+            .filter(|request| request.sampled)
+            .map(|request| (request.trace_id, request.span_id)),
+        route,
+    });
+}
+
+/// The kernel half of a sample's stack; without it, the kernel isn't mapped.
+fn kernel_frames(
+    interner: &mut Interner,
+    kernel: &Mapping,
+    sample: &RawSample,
+    names: &KernelNames,
+) -> Vec<Frame> {
+    let sites = sample.stack.kernel_call_sites();
+    sites
+        .map(|address| Frame {
+            kind: FrameKind::Kernel,
+            mapping: interner.mapping(kernel.clone()),
+            address,
+            lines: intern_lines(interner, names.get(address)),
+        })
+        .collect()
+}
+
+fn intern_lines(interner: &mut Interner, lines: Option<&Lines>) -> Vec<Line> {
+    let lines = lines.map_or(&[][..], |l| l);
+    lines
+        .iter()
+        .map(|line| {
+            let name = interner.string(&line.name);
+            let system_name = interner.string(line.linkage_name.as_deref().unwrap_or(""));
+            let file = interner.string(line.file.as_deref().unwrap_or(""));
+            let function = interner.function(Function {
+                name,
+                system_name,
+                file,
+            });
+            Line {
+                function,
+                line: line.line,
+            }
+        })
+        .collect()
+}
+
+/// Puts a frame that says why the thread waited on top of its kernel frames,
+/// in the place of those that only switch threads.
+fn put_reason(
+    interner: &mut Interner,
+    mapping: MappingId,
+    wait: Wait,
+    kernel: &mut Vec<Frame>,
+) -> Waited {
+    let names = kernel.iter().map(|frame| interner.name_of(frame));
+    let switching = names.clone().take_while(|name| is_switch(name)).count();
+    let waited = explain(wait, names.skip(switching));
+    kernel.drain(..switching);
+    let name = interner.string(waited.reason.frame());
+    let function = interner.function(Function {
+        name,
+        ..Function::default()
+    });
+    kernel.insert(
+        0,
+        Frame {
+            kind: FrameKind::Kernel,
+            mapping,
+            address: 0,
+            lines: vec![Line { function, line: 0 }],
+        },
+    );
+    waited
+}
+
+/// A frame of the user half.
+fn user_frame(interner: &mut Interner, location: &Location, jit: &JitNames) -> Frame {
+    let mapping = location.mapping().map_or(0, |(mapping, path, build_id)| {
+        let path = interner.string(path);
+        let build_id = interner.string(build_id);
+        interner.mapping(Mapping {
+            path,
+            build_id,
+            ..mapping
+        })
+    });
+    let jitted = location
+        .runtime_address()
+        .and_then(|(pid, address)| jit.get(&(pid, address)));
+    let in_file = match location {
+        Location::File { module, offset, .. } => module.names.borrow().get(offset).cloned(),
+        _ => None,
+    };
+    let kind = if jitted.is_some() || matches!(location, Location::Memory { .. }) {
+        FrameKind::Jit
+    } else {
+        FrameKind::Native
+    };
+    Frame {
+        kind,
+        mapping,
+        address: location.shown_address(),
+        lines: intern_lines(interner, jitted.or(in_file.as_ref())),
+    }
+}

@@ -1,0 +1,112 @@
+//! Root directories of processes: where their files lie, whatever is mounted
+//! there.
+//!
+//! Files in another's root directory are chosen by others, so nothing is
+//! opened before it is known to be a regular file.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+
+/// A process's root directory, open as a path only, with the mount namespace
+/// that it is in: without that, its mounts would go with its last process. Held
+/// until the interval in which that process ended is symbolized.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    _namespace: File,
+}
+
+/// What tells root directories apart: mount namespace, device, inode.
+pub(super) type RootId = (u64, u64, u64);
+
+impl Root {
+    /// Which one process `pid` has now; `None` if it ended.
+    pub(super) fn id(pid: u32) -> Option<RootId> {
+        let root = std::fs::metadata(format!("/proc/{pid}/root")).ok()?;
+        let namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
+        Some((namespace.ino(), root.dev(), root.ino()))
+    }
+
+    /// Opens the one that process `pid` has now.
+    pub(super) fn open(pid: u32) -> Option<Self> {
+        Some(Self {
+            fd: open_directory(&format!("/proc/{pid}/root"))?,
+            _namespace: File::open(format!("/proc/{pid}/ns/mnt")).ok()?,
+        })
+    }
+}
+
+/// Opens `path`, provided that it is a regular file.
+pub(crate) fn open_regular(path: &str) -> Option<File> {
+    let handle = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
+        .open(path)
+        .ok()?;
+    reopen_regular(handle)
+}
+
+/// The root directories in which a process's files may lie: its own first, then
+/// the host's.
+#[derive(Debug, Default)]
+pub struct Roots(Vec<OwnedFd>);
+
+impl Roots {
+    /// A root directory that is held.
+    pub(super) fn held(root: &Root) -> Option<Self> {
+        Some(Self(vec![root.fd.try_clone().ok()?]))
+    }
+
+    /// The root directory of process `pid`, which isn't known otherwise.
+    pub(crate) fn now(pid: u32) -> Self {
+        let root = open_directory(&format!("/proc/{pid}/root"));
+        Self(root.into_iter().collect())
+    }
+
+    /// These, then the host's.
+    pub(super) fn or_host(mut self) -> Self {
+        self.0.extend(open_directory("/"));
+        self
+    }
+
+    /// Opens the first regular file called `path`. Links lead nowhere out of
+    /// the root directory: who owns it may have made them.
+    pub fn open(&self, path: &str) -> Option<File> {
+        let follow = OFlag::empty();
+        self.0
+            .iter()
+            .find_map(|root| open_within(root, path, follow))
+    }
+
+    /// Opens the first regular file called `path` that isn't a link itself.
+    pub fn open_itself(&self, path: &str) -> Option<File> {
+        let refuse = OFlag::O_NOFOLLOW;
+        self.0
+            .iter()
+            .find_map(|root| open_within(root, path, refuse))
+    }
+}
+
+fn open_directory(path: &str) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).ok()
+}
+
+fn open_within(root: &OwnedFd, path: &str, links: OFlag) -> Option<File> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | links)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    reopen_regular(File::from(openat2(root, path, how).ok()?))
+}
+
+/// Opens what `handle`, a path only, stands for, if it is a regular file.
+fn reopen_regular(handle: File) -> Option<File> {
+    if !handle.metadata().ok()?.is_file() {
+        return None;
+    }
+    File::open(format!("/proc/self/fd/{}", handle.as_raw_fd())).ok()
+}

@@ -1,0 +1,57 @@
+//! The mappings of a program, as the kernel half has them.
+
+use std::rc::Rc;
+
+use observer_common::unwind::{Mapping, TABLE_ABSENT, TABLE_EMPTY};
+
+use super::states::State;
+use crate::stacks::images::Map;
+use crate::stacks::module::Module;
+use crate::stacks::tables::FileKey;
+
+/// A list of mappings; processes that fork share it.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) number: u32,
+    pub(super) first: u32,
+    pub(super) maps: Rc<Vec<Map>>,
+    /// The file of each, and where it begins in the file's own addresses.
+    pub(super) files: Vec<Option<(Rc<FileKey>, u64)>>,
+    /// Processes that have it.
+    pub(super) users: u32,
+}
+
+impl List {
+    /// Entry `i` as the kernel half wants it; `start` is the address in memory
+    /// of the file's own address 0.
+    pub(super) fn entry(&self, i: usize, state: State, start: u64) -> Mapping {
+        let map = &self.maps[i];
+        let (table, base) = match state {
+            State::Ready { id, base } => (id, start.wrapping_add(base)),
+            State::Empty => (TABLE_EMPTY, 0),
+            State::Ordered | State::Failed | State::Evicted => (TABLE_ABSENT, 0),
+        };
+        Mapping {
+            start: map.start,
+            end: map.end,
+            base,
+            table,
+            list: self.number,
+        }
+    }
+}
+
+/// The address in memory of the file's own address 0.
+pub(super) fn load_address(module: &Module, map: &Map) -> Option<u64> {
+    let length = map.end - map.start;
+    // A mapping begins and ends at pages, segments don't.
+    let segment = module.info.segments.iter().find(|s| {
+        s.offset < map.offset.saturating_add(length)
+            && s.offset.saturating_add(s.length) > map.offset
+            && s.executable
+    })?;
+    let address = segment
+        .address
+        .wrapping_add(map.offset.wrapping_sub(segment.offset));
+    Some(map.start.wrapping_sub(address))
+}
