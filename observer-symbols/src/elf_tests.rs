@@ -35,3 +35,58 @@ fn kernel_build_id() {
         assert_eq!(build_id_in_notes(&notes[..cut]), None);
     }
 }
+
+/// A note: name and value, each filled up to a multiple of four.
+fn note(kind: u32, name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut note = Vec::new();
+    note.extend((name.len() as u32).to_le_bytes());
+    note.extend((value.len() as u32).to_le_bytes());
+    note.extend(kind.to_le_bytes());
+    for part in [name, value] {
+        note.extend(part);
+        note.resize(note.len().next_multiple_of(4), 0);
+    }
+    note
+}
+
+/// Checks build ids of every length, behind notes whose names and values have
+/// every padding, and that one which is cut short is none.
+#[test]
+fn build_ids_of_odd_lengths() {
+    for length in 0..=21_u8 {
+        let id: Vec<u8> = (1..=length).collect();
+        let other = note(1, &b"Linux\0\0"[..usize::from(length % 7)], &id);
+        let own = note(NT_GNU_BUILD_ID, b"GNU\0", &id);
+        let whole = [other.clone(), own].concat();
+        assert_eq!(build_id_in_notes(&whole), Some(hex(&id)), "{length} bytes");
+        let needed = other.len() + 16 + usize::from(length);
+        for cut in 0..whole.len() {
+            // Only what fills it up may be missing.
+            let expected = (cut >= needed).then(|| hex(&id));
+            assert_eq!(build_id_in_notes(&whole[..cut]), expected, "{cut} bytes");
+        }
+    }
+}
+
+/// Checks that lengths that no file has end the search, and that a note of
+/// another owner is no build id.
+#[test]
+fn hostile_notes() {
+    for (name, value) in [
+        (u32::MAX, 4),
+        (4, u32::MAX),
+        (u32::MAX, u32::MAX),
+        (1 << 31, 4),
+    ] {
+        let mut notes = Vec::new();
+        for word in [name, value, NT_GNU_BUILD_ID] {
+            notes.extend(word.to_le_bytes());
+        }
+        notes.extend(b"GNU\0\x01\x02\x03\x04");
+        assert_eq!(build_id_in_notes(&notes), None);
+    }
+    let foreign = note(NT_GNU_BUILD_ID, b"BSD\0", b"\x01\x02");
+    assert_eq!(build_id_in_notes(&foreign), None);
+    let short = note(NT_GNU_BUILD_ID, b"GN\0", b"\x01\x02");
+    assert_eq!(build_id_in_notes(&short), None);
+}

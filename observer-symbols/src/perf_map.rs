@@ -38,12 +38,21 @@ pub struct Entry<'a> {
     pub is_whole: bool,
 }
 
-/// Calls `each` with every entry of a map; lines that are none are passed over.
-/// Returns how much was read up to the end of the last whole line. Never keeps
-/// more than a line, however long lines are.
-pub fn parse(mut map: impl BufRead, mut each: impl FnMut(Entry<'_>)) -> u64 {
+/// What reading a map came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// Bytes up to the end of the last whole line.
+    pub complete: u64,
+    /// Whole lines that are no entries, nor empty.
+    pub malformed: u64,
+}
+
+/// Calls `each` with every entry of a map; lines that are none are passed over
+/// and counted. Never keeps more than a line, however long lines are.
+pub fn parse(mut map: impl BufRead, mut each: impl FnMut(Entry<'_>)) -> Parsed {
     let mut line = Vec::new();
-    let (mut begin, mut at, mut complete) = (0, 0, 0);
+    let (mut begin, mut at) = (0, 0);
+    let mut parsed = Parsed::default();
     loop {
         let piece = match map.fill_buf() {
             Ok([]) | Err(_) => break,
@@ -57,18 +66,19 @@ pub fn parse(mut map: impl BufRead, mut each: impl FnMut(Entry<'_>)) -> u64 {
         map.consume(used);
         at += used as u64;
         if end.is_some() {
-            if let Some(entry) = entry(&line, begin, true) {
-                each(entry);
+            match entry(&line, begin, true) {
+                Some(entry) => each(entry),
+                None => parsed.malformed += u64::from(!line.trim_ascii().is_empty()),
             }
             line.clear();
             begin = at;
-            complete = at;
+            parsed.complete = at;
         }
     }
     if let Some(entry) = entry(&line, begin, false) {
         each(entry);
     }
-    complete
+    parsed
 }
 
 fn entry(line: &[u8], at: u64, is_whole: bool) -> Option<Entry<'_>> {
@@ -92,11 +102,16 @@ fn entry(line: &[u8], at: u64, is_whole: bool) -> Option<Entry<'_>> {
 /// Names of those of `addresses` that a map knows. It is read as a stream:
 /// however long it is, only answers take memory.
 pub fn names_in(map: impl BufRead, addresses: &mut Vec<u64>) -> HashMap<u64, String> {
+    stream(map, addresses).0
+}
+
+/// Names of those of `addresses` that a map knows, and what reading it came to.
+fn stream(map: impl BufRead, addresses: &mut Vec<u64>) -> (HashMap<u64, String>, Parsed) {
     addresses.sort_unstable();
     addresses.dedup();
     let mut found = HashMap::new();
     let mut matches = 0;
-    parse(map, |entry| {
+    let parsed = parse(map, |entry| {
         if matches >= MAX_MATCHES {
             return;
         }
@@ -109,7 +124,7 @@ pub fn names_in(map: impl BufRead, addresses: &mut Vec<u64>) -> HashMap<u64, Str
             matches += 1;
         }
     });
-    found
+    (found, parsed)
 }
 
 /// Where the newest line about some code is.
@@ -129,6 +144,10 @@ pub struct Index {
     read: u64,
     /// Which file it was: device, inode.
     file: (u64, u64),
+    /// Lines of it that are no entries, as far as it was read, and how many of
+    /// them were told of.
+    malformed: u64,
+    told: u64,
 }
 
 impl Index {
@@ -140,7 +159,9 @@ impl Index {
         };
         if length > self.read && !self.update(map) {
             let whole = BufReader::new(At { map, at: 0 }.take(MAX_BYTES));
-            return names_in(whole, addresses);
+            let (names, parsed) = stream(whole, addresses);
+            self.malformed = parsed.malformed;
+            return names;
         }
         let named = addresses.iter().filter_map(|address| {
             let range = self.find(*address)?;
@@ -192,6 +213,13 @@ impl Index {
         Some(meta.len())
     }
 
+    /// Lines that are no entries, since this was asked last.
+    pub fn take_malformed(&mut self) -> u64 {
+        let new = self.malformed.saturating_sub(self.told);
+        self.told = self.malformed;
+        new
+    }
+
     /// How many functions are known.
     pub fn functions(&self) -> usize {
         self.ranges.len()
@@ -209,7 +237,7 @@ impl Index {
         let left = MAX_BYTES.saturating_sub(from);
         let added = BufReader::new(At { map, at: from }.take(left));
         let mut ranges = std::mem::take(&mut self.ranges);
-        let read = parse(added, |entry| {
+        let parsed = parse(added, |entry| {
             // A JIT's function of 4 GiB there is not.
             let length = u32::try_from(entry.size).unwrap_or(0);
             let at = u32::try_from(from + entry.at).unwrap_or(u32::MAX);
@@ -226,7 +254,8 @@ impl Index {
             return false;
         }
         self.ranges = newest(ranges);
-        self.read = from + read;
+        self.read = from + parsed.complete;
+        self.malformed += parsed.malformed;
         true
     }
 }
@@ -290,87 +319,5 @@ impl Read for At<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing;
-    use std::io::Write as _;
-
-    /// Checks that each address gets the newest name whose range holds it, and
-    /// that lines which aren't entries are passed over.
-    #[test]
-    fn newest_name_wins() {
-        let map = "1000 100 old\nnonsense\n\n0x1000 80 new name with spaces\n2000 10 last";
-        let mut addresses = vec![0x2000, 0x1000, 0x1080, 0x10ff, 0x1100, 0x2010];
-        let found = names_in(map.as_bytes(), &mut addresses);
-        let name = |a: u64| found.get(&a).map(String::as_str);
-        assert_eq!(name(0x1000), Some("new name with spaces"));
-        assert_eq!(name(0x1080), Some("old"));
-        assert_eq!(name(0x10ff), Some("old"));
-        assert_eq!(name(0x1100), None);
-        assert_eq!(name(0x2000), Some("last"));
-        assert_eq!(name(0x2010), None);
-    }
-
-    /// Checks that a line without an end takes no more memory than a line, and
-    /// that what follows it is read.
-    #[test]
-    fn endless_line() {
-        let long = format!("1000 10 {}\n2000 10 next\n", "x".repeat(1 << 20));
-        let mut found = Vec::new();
-        let read = parse(long.as_bytes(), |e| found.push((e.start, e.name.len())));
-        assert_eq!(found, [(0x1000, MAX_LINE - 8), (0x2000, 4)]);
-        assert_eq!(read, long.len() as u64);
-    }
-
-    /// Checks that reading comes to an end when each line names everything.
-    #[test]
-    fn work_is_bounded() {
-        let map = "0 ffffffffffff x\n".repeat(5) + "0 1 late\n";
-        let mut addresses: Vec<u64> = (0..1 << 20).collect();
-        assert_eq!(names_in(map.as_bytes(), &mut addresses)[&0], "x");
-    }
-
-    /// Checks an index that reads a growing map piece by piece against reading
-    /// all of it at once, with functions that overlap at random.
-    #[test]
-    fn growing_map() {
-        let mut random = fastrand::Rng::with_seed(3);
-        let mut map = tempfile::tempfile().expect("file");
-        let mut index = Index::default();
-        let mut text = String::new();
-        for turn in 0..60 {
-            let mut added = String::new();
-            for n in 0..random.usize(0..20) {
-                let (start, size) = (random.u32(0..400), random.u32(0..40));
-                added += &format!("{start:x} {size:x} f{turn}_{n}\n");
-            }
-            // The last line is on its way.
-            let cut = random.usize(0..=added.len());
-            for part in [&added[..cut], &added[cut..]] {
-                map.write_all(part.as_bytes()).expect("written");
-                text += part;
-                let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-                let mut addresses: Vec<u64> = (0..450).collect();
-                let expected = names_in(whole.as_bytes(), &mut addresses);
-                assert_eq!(index.names(&map, &mut addresses), expected, "turn {turn}");
-            }
-        }
-        assert!(index.read > 0 && index.functions() > 10);
-    }
-
-    /// Checks that all inputs which fuzzing found worth keeping are read without
-    /// a panic, and that what comes of them is well-formed.
-    #[test]
-    fn fuzzed_inputs() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/perf_map");
-        let mut count = 0;
-        for file in std::fs::read_dir(folder).expect("a corpus") {
-            let map = std::fs::read(file.expect("a file").path()).expect("read");
-            let mut addresses = testing::addresses(&map);
-            let found = names_in(map.as_slice(), &mut addresses);
-            testing::check(&map, &addresses, &found);
-            count += 1;
-        }
-        assert!(count > 0, "{folder} is empty");
-    }
-}
+#[path = "perf_map_tests.rs"]
+mod tests;

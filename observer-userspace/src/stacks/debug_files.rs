@@ -18,22 +18,24 @@ use super::roots::Roots;
 const FOLDER: &str = "/usr/lib/debug";
 /// Longest link.
 const MAX_LINK: u64 = 64 * 1024;
+/// Shortest build id, in bytes: the first is the name of a folder.
+const MIN_BUILD_ID: usize = 2;
 /// Largest file whose checksum is computed.
 const MAX_SUMMED: u64 = 1 << 30;
 
 /// A file's debug file.
 #[derive(Debug)]
-pub struct DebugFile {
+pub(super) struct DebugFile {
     /// It, open.
-    pub file: File,
+    pub(super) file: File,
     /// Its sections.
-    pub sections: Sections,
+    pub(super) sections: Sections,
     /// Its path in the file system where it was found.
     path: String,
 }
 
 /// The debug file of `file`, which is `path` to its process.
-pub fn find(
+pub(super) fn find(
     roots: &Roots,
     path: &str,
     file: &File,
@@ -41,7 +43,7 @@ pub fn find(
     build_id: Option<&str>,
 ) -> Option<DebugFile> {
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-    let build_id = build_id.filter(|id| id.len() >= 4);
+    let build_id = build_id.filter(|id| id.len() >= 2 * MIN_BUILD_ID);
     if let Some(id) = build_id {
         let place = by_build_id(id);
         let found = roots.open(&place).filter(|f| !is_same(f, file));
@@ -52,13 +54,7 @@ pub fn find(
         }
     }
     let link = sections.contents(file, ".gnu_debuglink", MAX_LINK)?;
-    let end = link.iter().position(|b| *b == 0)?;
-    let name = std::str::from_utf8(&link[..end]).ok()?;
-    let sum = link.get((end + 1).next_multiple_of(4)..)?.get(..4)?;
-    let sum = u32::from_le_bytes(sum.try_into().ok()?);
-    if name.is_empty() || name.contains('/') {
-        return None;
-    }
+    let (name, sum) = parse_link(&link)?;
     let folder = Path::new(path).parent()?.to_str()?.trim_end_matches('/');
     let places = [
         format!("{folder}/{name}"),
@@ -82,14 +78,14 @@ pub fn find(
 
 /// The supplementary file that holds what dwz(1) took out of `file`, which is
 /// `path` in its file system.
-pub fn alternate(roots: &Roots, path: &str, file: &File, sections: &Sections) -> Option<DebugFile> {
+pub(super) fn alternate(
+    roots: &Roots,
+    path: &str,
+    file: &File,
+    sections: &Sections,
+) -> Option<DebugFile> {
     let link = sections.contents(file, ".gnu_debugaltlink", MAX_LINK)?;
-    let end = link.iter().position(|b| *b == 0)?;
-    let name = std::str::from_utf8(&link[..end]).ok()?;
-    let id = hex(link.get(end + 1..)?);
-    if id.len() < 4 {
-        return None;
-    }
+    let (name, id) = parse_alternate_link(&link)?;
     let beside = Path::new(path).parent()?.join(name);
     let places = [beside.to_str()?.to_owned(), by_build_id(&id)];
     places.into_iter().find_map(|place| {
@@ -100,9 +96,34 @@ pub fn alternate(roots: &Roots, path: &str, file: &File, sections: &Sections) ->
 
 impl DebugFile {
     /// Its supplementary file.
-    pub fn alternate(&self, roots: &Roots) -> Option<Self> {
+    pub(super) fn alternate(&self, roots: &Roots) -> Option<Self> {
         alternate(roots, &self.path, &self.file, &self.sections)
     }
+}
+
+/// Name and checksum of a debug file, as `.gnu_debuglink` has them: the name
+/// ends with a zero byte, the checksum begins at the next multiple of four.
+fn parse_link(link: &[u8]) -> Option<(&str, u32)> {
+    let (name, rest) = split_name(link)?;
+    let padding = (link.len() - rest.len()).next_multiple_of(4);
+    let sum = link.get(padding..)?.first_chunk()?;
+    // It lies beside the program or in a folder of our choice.
+    let is_plain = !name.is_empty() && !name.contains('/');
+    is_plain.then_some((name, u32::from_le_bytes(*sum)))
+}
+
+/// Name and build id (lower-case hex) of a supplementary file, as
+/// `.gnu_debugaltlink` has them: the name ends with a zero byte, the rest is the
+/// build id.
+fn parse_alternate_link(link: &[u8]) -> Option<(&str, String)> {
+    let (name, id) = split_name(link)?;
+    (id.len() >= MIN_BUILD_ID).then(|| (name, hex(id)))
+}
+
+/// The text up to the first zero byte, and what follows that.
+fn split_name(link: &[u8]) -> Option<(&str, &[u8])> {
+    let end = link.iter().position(|b| *b == 0)?;
+    Some((std::str::from_utf8(&link[..end]).ok()?, &link[end + 1..]))
 }
 
 fn by_build_id(id: &str) -> String {
@@ -145,3 +166,7 @@ fn checksum(file: &File) -> Option<u32> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "debug_files_tests.rs"]
+mod tests;

@@ -63,6 +63,7 @@ impl Maker {
 pub(super) struct Jits {
     makers: HashMap<u32, Maker>,
     interval: u64,
+    malformed: u64,
 }
 
 impl Jits {
@@ -120,12 +121,18 @@ impl Jits {
         let dump = maker.dump.as_deref().and_then(open);
         let named = map.map(|map| maker.index.names(&map, addresses));
         let mut named = named.unwrap_or_default();
+        self.malformed += maker.index.take_malformed();
         if let Some(dump) = dump {
             for (address, name) in maker.dumped.names_in_dump(&dump, addresses) {
                 named.entry(address).or_insert(name);
             }
         }
         named
+    }
+
+    /// Lines of perf maps that were no entries, since the start.
+    pub(super) fn malformed_lines(&self) -> u64 {
+        self.malformed
     }
 
     /// Lets go of processes that ended, and of what wasn't asked for longest

@@ -18,18 +18,20 @@ use super::sideband::{Event, FileIdentity};
 /// addresses); bounds memory against fork bombs.
 const MAX_PROCESSES: usize = 32_768;
 
-/// What could not be kept, by cause.
+/// What the symbolizer could not keep or read, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MappingLosses {
     /// Side-band records that the kernel had no room for.
     pub records: u64,
     /// Processes and mappings beyond the limits.
     pub limits: u64,
+    /// Lines of perf maps that are no entries.
+    pub perf_map_lines: u64,
 }
 
 impl MappingLosses {
     /// `(cause, what it means, count)` of each.
-    pub fn causes(&self) -> [(&'static str, &'static str, u64); 2] {
+    pub fn causes(&self) -> [(&'static str, &'static str, u64); 3] {
         [
             (
                 "side_band_ring_full",
@@ -40,6 +42,11 @@ impl MappingLosses {
                 "mapping_table_full",
                 "More processes or mappings than are kept; their frames lack symbols.",
                 self.limits,
+            ),
+            (
+                "perf_map_malformed",
+                "Lines of perf maps that are not `START SIZE NAME`; the code that they were to name may lack a symbol.",
+                self.perf_map_lines,
             ),
         ]
     }

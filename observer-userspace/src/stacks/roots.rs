@@ -67,6 +67,12 @@ impl Roots {
         Self(root.into_iter().collect())
     }
 
+    /// A folder, as if it were a root directory.
+    #[cfg(test)]
+    pub(super) fn at(path: &str) -> Self {
+        Self(open_directory(path).into_iter().collect())
+    }
+
     /// These, then the host's.
     pub(super) fn or_host(mut self) -> Self {
         self.0.extend(open_directory("/"));

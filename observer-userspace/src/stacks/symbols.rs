@@ -12,7 +12,7 @@ use super::file_names::{self, SymbolOptions};
 use super::jit::Jits;
 use super::kernel_names::KernelNames;
 use super::locations::{Location, locate_stack};
-use super::mappings::Processes;
+use super::mappings::{MappingLosses, Processes};
 use super::module::{Module, NamedLine};
 use super::modules::Modules;
 use super::profile::{FrameShare, JitNames, Names, build};
@@ -66,6 +66,14 @@ impl Symbols {
             jit: &jit,
         };
         build(raw, &locations, &names)
+    }
+
+    /// What was lost since the start.
+    pub(super) fn losses(&self) -> MappingLosses {
+        MappingLosses {
+            perf_map_lines: self.jits.malformed_lines(),
+            ..self.processes.losses()
+        }
     }
 
     /// Lets go of what ended; to be called when all profiles of an interval are

@@ -32,7 +32,7 @@ pub struct Symbolized {
     pub profile: Profile,
     /// How much of it has names.
     pub frames: FrameShare,
-    /// What the mappings lost since the start.
+    /// What the symbolizer lost since the start.
     pub losses: MappingLosses,
 }
 
@@ -263,7 +263,7 @@ impl Worker {
     fn symbolize(&mut self, raw: RawProfile, answer: oneshot::Sender<Symbolized>) {
         let (profile, frames) = self.symbols.symbolize(&raw);
         drop(raw);
-        let losses = self.symbols.processes.losses();
+        let losses = self.symbols.losses();
         // The asker may have given up waiting.
         let _ = answer.send(Symbolized {
             profile,
