@@ -17,6 +17,7 @@ pub mod frames;
 pub mod grpc;
 pub mod http1;
 pub mod http2;
+mod identifier;
 mod input;
 pub mod memcached;
 pub mod metrics;

@@ -2,10 +2,7 @@
 
 use gimli::{Register, Vendor};
 use object::elf::{EM_AARCH64, EM_X86_64};
-use observer_common::unwind::{FP, OTHER_STACK, Rule, SIGNAL, SP, cfa, place};
-
-use super::functions::Known;
-use super::rule;
+use observer_common::unwind::{Rule, SIGNAL, SP, cfa, place};
 
 /// A machine's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +21,7 @@ pub struct Arch {
     pub link_register: bool,
     /// The rule of code that handlers of signals return to, if such code comes
     /// from programs and not from the kernel.
-    signal_return: Option<Rule>,
+    pub signal_return: Option<Rule>,
     /// Instructions that return from a signal, as all C libraries and Go have
     /// them.
     pub signal_return_code: Option<&'static [u8]>,
@@ -76,23 +73,5 @@ impl Arch {
         [X86_64, AARCH64]
             .into_iter()
             .find(|arch| arch.machine == machine)
-    }
-
-    /// The rule of a function of which it is known what it is.
-    pub fn rule_of(&self, known: Known) -> Rule {
-        match known {
-            Known::Root => rule::END,
-            Known::SignalReturn => self.signal_return.unwrap_or(rule::UNKNOWN),
-            // The frame record of both machines: frame pointer, return address.
-            Known::OtherStack => Rule {
-                cfa: cfa::REGISTER,
-                register: FP,
-                places: Rule::places(place::AT_CFA, place::AT_CFA),
-                flags: OTHER_STACK,
-                cfa_offset: 16,
-                ra_offset: -8,
-                fp_offset: -16,
-            },
-        }
     }
 }

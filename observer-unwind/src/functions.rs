@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use super::MAX_FUNCTIONS;
+use observer_common::unwind::{FP, OTHER_STACK, Rule, cfa, place};
+
+use super::arch::Arch;
 use super::cfi::Reader;
 use super::entries::entries;
 use super::sections::Frames;
+use super::{MAX_FUNCTIONS, rule};
 
 /// Where a function's rows come from. Of two for one address the lesser counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +35,26 @@ pub enum Known {
     SignalReturn,
     /// It calls others on another stack, and keeps a frame pointer to its own.
     OtherStack,
+}
+
+impl Known {
+    /// The rule of all its addresses.
+    pub fn rule(self, arch: &Arch) -> Rule {
+        match self {
+            Self::Root => rule::END,
+            Self::SignalReturn => arch.signal_return.unwrap_or(rule::UNKNOWN),
+            // The frame record of both machines: frame pointer, return address.
+            Self::OtherStack => Rule {
+                cfa: cfa::REGISTER,
+                register: FP,
+                places: Rule::places(place::AT_CFA, place::AT_CFA),
+                flags: OTHER_STACK,
+                cfa_offset: 16,
+                ra_offset: -8,
+                fp_offset: -16,
+            },
+        }
+    }
 }
 
 /// A function, or a part of one. Addresses are relative to the table's base.

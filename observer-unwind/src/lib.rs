@@ -158,7 +158,7 @@ fn build_from<S: Source + ?Sized>(source: &S) -> Result<Option<Table>, BuildErro
         let next = list.get(number + 1).map(|next| next.start);
         let end = next.map_or(function.end, |next| next.min(function.end));
         match function.origin {
-            Origin::Known(known) => encoder.push(function.start, image.arch.rule_of(known)),
+            Origin::Known(known) => encoder.push(function.start, known.rule(&image.arch)),
             Origin::Code(number) => {
                 for (at, rule) in code.rows(number) {
                     let at = function.start.saturating_add(*at);

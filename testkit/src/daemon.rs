@@ -12,6 +12,8 @@ use nix::unistd::Pid;
 use crate::observer_bin;
 use crate::tool::Tool;
 
+pub use crate::memory::resident;
+
 /// `observer run ARGS`, ready when all probes are attached. Without an
 /// endpoint the environment's are kept away.
 pub fn start(args: &[&str]) -> Result<Tool> {
@@ -69,20 +71,6 @@ pub fn user_and_system(pid: u32) -> Result<(f64, f64)> {
     let user = ticks(14).context("no utime in /proc/PID/stat")?;
     let system = ticks(15).context("no stime in /proc/PID/stat")?;
     Ok((user / 100.0, system / 100.0))
-}
-
-/// Resident memory of a process in MB (10⁶ bytes): now, and its peak.
-pub fn resident(pid: u32) -> Result<(f64, f64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let megabytes = |name: &str| -> Result<f64> {
-        let kib: f64 = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.split_whitespace().next())
-            .with_context(|| format!("no {name} in /proc/PID/status"))?
-            .parse()?;
-        Ok(kib * 1024.0 / 1e6)
-    };
-    Ok((megabytes("VmRSS:")?, megabytes("VmHWM:")?))
 }
 
 /// A BPF program, as the kernel describes it (`/proc/PID/fdinfo/FD`).

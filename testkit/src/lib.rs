@@ -15,6 +15,7 @@ pub mod in_time;
 pub mod interrupt;
 pub mod kernel;
 pub mod loopdev;
+pub mod memory;
 pub mod netns;
 pub mod otlp_samples;
 pub mod packages;

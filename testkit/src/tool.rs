@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 
-use crate::{daemon, interrupt};
+use crate::{interrupt, memory};
 
 /// How long a tool that is told to end may take for its report.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ impl Tool {
         let mut peak = 0.0;
         let status = loop {
             // The kernel forgets it when the process ends, but keeps the highest.
-            if let Ok((_, highest)) = daemon::resident(self.pid()) {
+            if let Ok((_, highest)) = memory::resident(self.pid()) {
                 peak = highest;
             }
             if let Some(status) = self.child.try_wait()? {
@@ -112,12 +112,12 @@ impl Tool {
     /// The same, with the most memory that was resident until then, in MB.
     pub fn end_and_peak(mut self) -> Result<(String, Option<f64>)> {
         let pid = self.child.id();
-        let mut peak = daemon::resident(pid).ok().map(|(_, peak)| peak);
+        let mut peak = memory::resident(pid).ok().map(|(_, peak)| peak);
         kill(Pid::from_raw(pid.try_into()?), Signal::SIGINT)
             .context("it ended before it was told to")?;
         let begin = Instant::now();
         while self.child.try_wait()?.is_none() {
-            if let Ok((_, highest)) = daemon::resident(pid) {
+            if let Ok((_, highest)) = memory::resident(pid) {
                 peak = Some(highest);
             }
             if begin.elapsed() > END_LIMIT {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Burst, exec};
+use super::{Body, Burst, exec};
 
 /// Rounds between two looks at the clock.
 const BATCH: u64 = 500;
@@ -28,8 +28,6 @@ pub enum Kind {
     /// for its end.
     Exec,
 }
-
-pub(super) type Body = Box<dyn FnMut(Duration) -> Result<Burst>>;
 
 impl Kind {
     /// All of them.

@@ -8,8 +8,7 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, execv, fork};
 
-use super::Burst;
-use super::bodies::Body;
+use super::{Body, Burst};
 
 /// The program is the second argument, processes per second (0 = as fast as they
 /// go) the third.

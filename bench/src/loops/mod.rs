@@ -41,6 +41,9 @@ pub struct Burst {
     pub calls: u64,
 }
 
+/// Goes round for that much time on CPU.
+type Body = Box<dyn FnMut(Duration) -> Result<Burst>>;
+
 impl Burst {
     /// Rounds per second.
     pub fn rate(&self) -> f64 {

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Costs, page::Recorded};
-
-/// By how much a program's verified instructions may grow, in percent.
-pub const TOLERANCE: u64 = 10;
+use super::{Costs, TOLERANCE, page::Recorded};
 
 /// What a comparison came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,9 @@ pub mod page;
 
 use std::path::PathBuf;
 
+/// By how much a program's verified instructions may grow, in percent.
+pub const TOLERANCE: u64 = 10;
+
 /// What a program costs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {

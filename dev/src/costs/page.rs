@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 
-use super::compare::TOLERANCE;
 use super::load::LOAD;
-use super::{Costs, Run};
+use super::{Costs, Run, TOLERANCE};
 
 /// What the comparison needs of the committed page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::hpack::{Broken, Text};
+use super::string::{Broken, Text};
 use crate::call::Method;
 use crate::trace_context::{self, Part};
 use crate::{grpc, http1};

@@ -18,6 +18,7 @@ mod random_tests;
 #[cfg(test)]
 mod real_tests;
 mod streams;
+mod string;
 #[cfg(test)]
 mod tests;
 

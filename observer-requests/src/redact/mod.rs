@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 pub use glob::Glob;
 pub use rule::Rule;
 
-use super::routes::is_id;
+use super::identifier::is_id;
 use super::target::Target;
 
 /// What stands for what was hidden.

@@ -25,7 +25,6 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHasher};
 
 pub use pattern::Pattern;
-pub use segment::is_id;
 
 use super::redact::Redactor;
 use super::target::Target;

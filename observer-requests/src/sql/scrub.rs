@@ -5,6 +5,8 @@
 //! only: where servers could read a quote in two ways, or where a byte can't
 //! be part of SQL, the rest is dropped.
 
+mod literals;
+
 use super::Dialect;
 
 /// Longest result in bytes.
@@ -227,134 +229,6 @@ impl Scrubber<'_> {
         list.value = true;
     }
 
-    /// A string, whose first quote is next.
-    fn quoted(&mut self, quote: u8) -> Option<()> {
-        if self.hint {
-            // A server that skips the comment wouldn't see a string here.
-            self.value();
-            return None;
-        }
-        let escapes = self.prefix() || self.backslash;
-        self.value();
-        let mut at = self.at + 1;
-        loop {
-            match *self.text.get(at)? {
-                b'\\' if escapes => at += 2,
-                b'\\' => {
-                    // The end of the string or not, by a setting of the server's.
-                    if self.text.get(at + 1) == Some(&quote) {
-                        return None;
-                    }
-                    at += 1;
-                }
-                byte if byte == quote => {
-                    if self.text.get(at + 1) != Some(&quote) {
-                        break;
-                    }
-                    at += 2;
-                }
-                _ => at += 1,
-            }
-        }
-        self.at = at + 1;
-        Some(())
-    }
-
-    /// Takes the letters that belong to the string behind them off the output;
-    /// whether they say that backslashes escape.
-    fn prefix(&mut self) -> bool {
-        if self.at == 0 || !(in_word(self.text[self.at - 1]) || self.text[self.at - 1] == b'&') {
-            return false;
-        }
-        let mut begin = self.out.len();
-        while begin > 0 && (in_word(self.out[begin - 1]) || self.out[begin - 1] == b'&') {
-            begin -= 1;
-        }
-        let word = &self.out[begin..];
-        let escapes = !self.mysql && word.eq_ignore_ascii_case(b"e");
-        if escapes
-            || [&b"b"[..], b"x", b"n", b"u&"]
-                .iter()
-                .any(|known| word.eq_ignore_ascii_case(known))
-            || (self.mysql && word.first() == Some(&b'_'))
-        {
-            self.out.truncate(begin);
-        }
-        escapes
-    }
-
-    /// A quoted name, which stays.
-    fn name(&mut self, quote: u8) -> Option<()> {
-        self.list.begin = 0;
-        if self.hint {
-            return None;
-        }
-        let mut end = self.at + 1;
-        loop {
-            if *self.text.get(end)? == quote {
-                end += 1;
-                if self.text.get(end) != Some(&quote) {
-                    break;
-                }
-            }
-            end += 1;
-        }
-        if self.setting == Setting::Value {
-            self.value();
-        } else {
-            self.out.extend_from_slice(&self.text[self.at..end]);
-        }
-        self.at = end;
-        Some(())
-    }
-
-    /// PostgreSQL's parameters and dollar-quoted strings.
-    fn dollar(&mut self) -> Option<()> {
-        let mut end = self.at + 1;
-        while in_word(self.text.get(end).copied().unwrap_or(0)) && self.text[end] != b'$' {
-            end += 1;
-        }
-        let tag = &self.text[self.at + 1..end];
-        if self.text.get(end) != Some(&b'$') {
-            if tag.is_empty() || !tag.iter().all(u8::is_ascii_digit) {
-                self.value();
-                return None;
-            }
-            let parameter = &self.text[self.at..end];
-            self.at = end;
-            self.placeholder(parameter);
-            return Some(());
-        }
-        self.value();
-        if tag.first().is_some_and(u8::is_ascii_digit) {
-            return None;
-        }
-        let delimiter = &self.text[self.at..=end];
-        let rest = &self.text[end + 1..];
-        let inside = find(rest, delimiter)?;
-        self.at = end + 1 + inside + delimiter.len();
-        Some(())
-    }
-
-    /// A number in any notation, with what is stuck to it.
-    fn number(&mut self) {
-        let mut before = 0;
-        loop {
-            let byte = self.peek(0);
-            let exponent = matches!(byte, b'+' | b'-')
-                && matches!(before, b'e' | b'E')
-                && self.peek(1).is_ascii_digit();
-            // In PostgreSQL a dollar-quoted string may follow.
-            let dollar = byte == b'$' && !self.mysql;
-            if dollar || !(in_word(byte) || byte == b'.' || exponent) {
-                break;
-            }
-            before = byte;
-            self.at += 1;
-        }
-        self.value();
-    }
-
     fn word(&mut self) {
         self.list.begin = 0;
         let begin = self.at;
@@ -410,9 +284,4 @@ impl Scrubber<'_> {
         self.space();
         Some(())
     }
-}
-
-/// Where `needle` is in `text`.
-fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
-    text.windows(needle.len()).position(|part| part == needle)
 }
