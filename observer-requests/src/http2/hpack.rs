@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use super::field::{Field, Reader};
-use super::string::{Broken, Text, integer, string};
+use super::string::{Broken, integer, string};
 
 /// Entries that are kept: more than the default table (4096 bytes, of which each
 /// entry takes 32) has room for.
