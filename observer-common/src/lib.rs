@@ -8,9 +8,11 @@
 pub mod block;
 pub mod config;
 pub mod cpu;
+pub mod family;
 pub mod histogram;
 pub mod knobs;
 pub mod loss;
+pub mod names;
 pub mod offcpu;
 pub mod offsets;
 pub mod plain;

@@ -3,8 +3,10 @@
 //! The kernel counts each in a per-CPU array; the name is what users see in
 //! metrics, logs and summaries.
 
+use crate::family::{Family, Part};
+
 macro_rules! losses {
-    ($($variant:ident = $family:literal, $name:literal, $meaning:literal;)*) => {
+    ($($variant:ident = $part:expr, $name:literal, $meaning:literal;)*) => {
         /// A cause of loss; the discriminant indexes the kernel's array.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,9 +21,9 @@ macro_rules! losses {
                 match self { $(Loss::$variant => $name,)* }
             }
 
-            /// The probe family that lost it.
-            pub const fn family(self) -> &'static str {
-                match self { $(Loss::$variant => $family,)* }
+            /// The part that lost it.
+            pub const fn part(self) -> Part {
+                match self { $(Loss::$variant => $part,)* }
             }
 
             /// What exactly was lost.
@@ -32,27 +34,33 @@ macro_rules! losses {
     };
 }
 
+const BLOCK: Part = Part::Family(Family::Block);
+const CPU: Part = Part::Family(Family::Cpu);
+const REQUESTS: Part = Part::Family(Family::Requests);
+const SCHED: Part = Part::Family(Family::Sched);
+const TCP: Part = Part::Family(Family::Tcp);
+
 losses! {
-    WorkloadTableFull = "identity", "workload_table_full", "A workload found the table full and is counted as `other`.";
-    WorkloadRingFull = "identity", "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
-    SeriesFolded = "tally", "series_folded", "A new series of a workload found the table of cells full and is counted as the workload `other`.";
-    HistogramTableFull = "tally", "histogram_table_full", "A duration was not counted: no histogram cell was free.";
-    CounterTableFull = "tally", "counter_table_full", "A count was not added: no counter cell was free.";
-    ThreadStateFailed = "identity", "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
-    SwitchUnseen = "sched", "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may not be timed.";
-    SampleTableFull = "cpu", "sample_table_full", "A CPU sample or a time off CPU was not counted: the table of stacks was full.";
-    StackRingFull = "cpu", "stack_ring_full", "A CPU sample or a time off CPU was not counted: there was no room to send its stack.";
-    ProcessTableFull = "cpu", "process_table_full", "More processes than the kernel half can know the mappings of: a stack was walked by frame pointers.";
-    UnwindRequestLost = "cpu", "unwind_request_lost", "The daemon could not be told at once that a process or an unwinding table is not known; it is told again.";
-    BlockRequestUntracked = "block", "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
-    BlockEndMissed = "block", "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
-    BlockRingFull = "block", "block_ring_full", "A slow block operation was not reported one by one.";
-    TcpStateFailed = "tcp", "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
-    RequestStateFailed = "requests", "request_state_failed", "The kernel had no memory for a connection's state: its requests are not seen.";
-    RequestRingFull = "requests", "request_ring_full", "A piece of a connection was dropped: requests in it may be missing, or be reported without their answer.";
-    RequestUnread = "requests", "request_unread", "The bytes of a message could not be read from the process: its request is not known.";
-    SpanRateLimited = "spans", "span_rate_limited", "A span was dropped: its workload made more than `--span-rate` a second.";
-    TcpRingFull = "tcp", "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
+    WorkloadTableFull = Part::Identity, "workload_table_full", "A workload found the table full and is counted as `other`.";
+    WorkloadRingFull = Part::Identity, "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
+    SeriesFolded = Part::Tally, "series_folded", "A new series of a workload found the table of cells full and is counted as the workload `other`.";
+    HistogramTableFull = Part::Tally, "histogram_table_full", "A duration was not counted: no histogram cell was free.";
+    CounterTableFull = Part::Tally, "counter_table_full", "A count was not added: no counter cell was free.";
+    ThreadStateFailed = Part::Identity, "thread_state_failed", "The kernel had no memory for a thread's state: a syscall or wait of it is not timed.";
+    SwitchUnseen = SCHED, "switch_unseen", "The kernel switched threads without reporting it; CPU time and counts are caught up with later, a syscall under way may not be timed.";
+    SampleTableFull = CPU, "sample_table_full", "A CPU sample or a time off CPU was not counted: the table of stacks was full.";
+    StackRingFull = CPU, "stack_ring_full", "A CPU sample or a time off CPU was not counted: there was no room to send its stack.";
+    ProcessTableFull = CPU, "process_table_full", "More processes than the kernel half can know the mappings of: a stack was walked by frame pointers.";
+    UnwindRequestLost = CPU, "unwind_request_lost", "The daemon could not be told at once that a process or an unwinding table is not known; it is told again.";
+    BlockRequestUntracked = BLOCK, "block_request_untracked", "A block request found no room in the table, or was older than the daemon: it is counted, but its duration isn't, and it is charged to `other`.";
+    BlockEndMissed = BLOCK, "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
+    BlockRingFull = BLOCK, "block_ring_full", "A slow block operation was not reported one by one.";
+    TcpStateFailed = TCP, "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
+    RequestStateFailed = REQUESTS, "request_state_failed", "The kernel had no memory for a connection's state: its requests are not seen.";
+    RequestRingFull = REQUESTS, "request_ring_full", "A piece of a connection was dropped: requests in it may be missing, or be reported without their answer.";
+    RequestUnread = REQUESTS, "request_unread", "The bytes of a message could not be read from the process: its request is not known.";
+    SpanRateLimited = Part::Spans, "span_rate_limited", "A span was dropped: its workload made more than `--span-rate` a second.";
+    TcpRingFull = TCP, "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }
 
 /// Number of causes.

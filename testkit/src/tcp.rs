@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::loss::Loss;
+use observer_common::names::maps;
 use observer_userspace::kernel::LoadOptions;
 use observer_userspace::kernel::clock;
 use observer_userspace::kernel::ring::Ring;
@@ -48,7 +49,7 @@ impl Observed {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ring = {
             let _guard = runtime.enter();
-            Ring::take(&mut fixture.kernel, "TCP_RING")?
+            Ring::take(&mut fixture.kernel, maps::TCP_RING)?
         };
         let mut probe = tcp::Tcp::default();
         probe.start(&mut fixture.kernel)?;

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{gettid, pipe};
+use observer_common::family::Family;
 use observer_common::loss::Loss;
 use observer_testkit::loopdev::LoopDevice;
 use observer_testkit::receiver::Receiver;
 use observer_testkit::root::is_root;
 use observer_testkit::stolen::Stolen;
 use observer_testkit::{in_time, observer_bin, semaphore, workload};
-use observer_userspace::config::values::Family;
 use observer_userspace::export::otlp::Signal;
 use observer_userspace::kernel::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};

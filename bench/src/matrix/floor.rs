@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use observer_userspace::config::values::Family;
+use observer_common::family::Family;
+use observer_userspace::config::values::ChosenFamily;
 use observer_userspace::kernel::Attach;
 use observer_userspace::kernel::btf::KernelBtf;
 use observer_userspace::probes::plan::{Plan, Purpose};
@@ -90,7 +91,8 @@ impl Running for Attached {
 pub fn main() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     let btf = KernelBtf::load()?;
-    let wanted = std::env::args().skip(2).map(|word| word.parse());
+    let wanted = std::env::args().skip(2);
+    let wanted = wanted.map(|word| word.parse().map(|ChosenFamily(family)| family));
     let families: Result<Vec<Family>, String> = wanted.collect();
     let plan = Plan::of(&families.map_err(anyhow::Error::msg)?, Purpose::Daemon);
     let mut held = Vec::new();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use observer_common::family::Family;
 use observer_common::loss::Loss;
 use observer_common::unwind::Outcome;
 use observer_userspace::export::otlp::{DropCause, self_metrics};
@@ -86,7 +87,7 @@ fn overview(page: &mut String) {
     };
     for probe in probes::all() {
         for def in probe.metrics() {
-            line(probe.spec().family, def);
+            line(probe.spec().family.as_str(), def);
         }
     }
     for def in self_metrics::metrics() {
@@ -120,13 +121,13 @@ fn causes(page: &mut String) {
         let _ = writeln!(page, "| `{name}` | `{probe}` | {meaning} |");
     };
     for loss in Loss::ALL {
-        line(loss.name(), loss.family(), loss.meaning());
+        line(loss.name(), loss.part().as_str(), loss.meaning());
     }
     for (name, meaning, _) in MappingLosses::default().causes() {
-        line(name, probes::cpu::SPEC.family, meaning);
+        line(name, Family::Cpu.as_str(), meaning);
     }
     for cause in probes::losses::ALL {
-        line(cause.name, cause.probe, cause.meaning);
+        line(cause.name, cause.part.as_str(), cause.meaning);
     }
     page.push_str(
         "\nValues of `error.type` in [`observer.export.lost`](#observerexportlost): what did not reach the endpoint.\n\n\

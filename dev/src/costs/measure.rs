@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use observer_common::family::Family;
 use observer_userspace::agent;
 use observer_userspace::config::Config;
-use observer_userspace::config::values::Family;
 use observer_userspace::kernel::btf::KernelBtf;
 use observer_userspace::kernel::loaded::{self, LoadedProgram};
 use observer_userspace::kernel::{Attach, Kernel, LoadOptions, ProgramSpec, stats};
@@ -49,7 +49,7 @@ pub fn sizes() -> Result<Costs> {
         let found = named(&held, name).with_context(|| format!("the kernel has no {name}"))?;
         programs.push(Program {
             name: name.to_owned(),
-            family: state.family.to_owned(),
+            family: state.family.to_string(),
             event: event(&state.program),
             verified: found.verified,
             translated: found.translated,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use observer_common::family::Family;
 use observer_common::loss::Loss;
 
 use super::Agent;
@@ -115,12 +116,16 @@ impl Agent {
     fn losses(&mut self) -> Vec<ProbeLoss> {
         let mut losses = kernel_losses(&mut self.kernel, &self.limiter);
         let missed = stats::missed(&self.kernel);
-        losses.push(loss(PROGRAM_MISSED.probe, PROGRAM_MISSED.name, missed));
+        losses.push(loss(
+            PROGRAM_MISSED.part.as_str(),
+            PROGRAM_MISSED.name,
+            missed,
+        ));
         let profiler = self.profiler.iter().flat_map(Profiler::losses);
-        losses.extend(profiler.map(|(cause, count)| loss("cpu", cause, count)));
+        losses.extend(profiler.map(|(cause, count)| loss(Family::Cpu.as_str(), cause, count)));
         let probes = self.probes.iter().flat_map(|probe| probe.losses());
         let probes = probes.chain(self.rings.losses());
-        losses.extend(probes.map(|(cause, count)| loss(cause.probe, cause.name, count)));
+        losses.extend(probes.map(|(cause, count)| loss(cause.part.as_str(), cause.name, count)));
         losses
     }
 }
@@ -146,7 +151,7 @@ fn kernel_losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<ProbeLoss> {
                 } else {
                     0
                 };
-                loss(cause.family(), cause.name(), count + here)
+                loss(cause.part().as_str(), cause.name(), count + here)
             })
             .collect(),
         Err(error) => {

@@ -19,8 +19,8 @@ use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 use observer_common::config::FILTER_V1;
+use observer_common::names::maps;
 
-use crate::config::values::Family;
 use crate::config::{self, Config, Tables};
 use crate::export::self_stats::Fill;
 use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
@@ -34,6 +34,7 @@ use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos};
 use crate::sinks::{Cadence, Recipients, Sinks};
 use crate::stacks::RequestLink;
+use observer_common::family::{Family, Part};
 
 use budget::{Budget, due};
 use health::Health;
@@ -75,7 +76,7 @@ pub struct Agent {
     cells: Cells,
     probes: Vec<Box<dyn Probe>>,
     /// See [`Agent::families`].
-    families: Vec<&'static str>,
+    families: Vec<Family>,
     rings: Rings,
     /// If the families cpu or offcpu are chosen and could be started.
     profiler: Option<Profiler>,
@@ -129,7 +130,7 @@ impl Agent {
             if let Err(error) = probe.start(&mut kernel) {
                 let family = probe.spec().family;
                 tracing::warn!(
-                    probe = family,
+                    probe = %family,
                     "{family}: what is older than the daemon is not known: {error:#}"
                 );
             }
@@ -152,7 +153,7 @@ impl Agent {
         for probe in &mut probes {
             if let Err(error) = probe.begin(&mut kernel) {
                 let family = probe.spec().family;
-                tracing::warn!(probe = family, "{family}: {error:#}");
+                tracing::warn!(probe = %family, "{family}: {error:#}");
             }
         }
         let wants_spans = sinks.wants_spans();
@@ -177,7 +178,7 @@ impl Agent {
     }
 
     /// The chosen families of which anything is seen.
-    pub fn families(&self) -> &[&'static str] {
+    pub fn families(&self) -> &[Family] {
         &self.families
     }
 
@@ -220,7 +221,7 @@ impl Agent {
         for probe in &mut self.probes {
             if let Err(error) = probe.end(&mut self.kernel) {
                 let family = probe.spec().family;
-                tracing::warn!(probe = family, "{family}: {error:#}");
+                tracing::warn!(probe = %family, "{family}: {error:#}");
             }
         }
         // Samples end before they are told of for the last time, so that the last
@@ -324,7 +325,7 @@ impl Agent {
         for probe in &mut self.probes {
             if let Err(error) = probe.before_tick(&mut self.kernel) {
                 let family = probe.spec().family;
-                tracing::warn!(probe = family, "{family}: {error:#}");
+                tracing::warn!(probe = %family, "{family}: {error:#}");
             }
         }
         self.drain(last);
@@ -343,13 +344,17 @@ impl Agent {
         let resources = out.finish(workloads.host(), |id| workloads.resource(id));
         let batch = MetricBatch { time, resources };
         let fills = vec![
-            fill("HISTOGRAMS", tallies.histogram_cells, self.tables.cells),
+            fill(maps::HISTOGRAMS, tallies.histogram_cells, self.tables.cells),
             fill(
-                "COUNTERS",
+                maps::COUNTERS,
                 tallies.counter_cells,
                 self.tables.cells.saturating_mul(2),
             ),
-            fill("WORKLOADS", self.workloads.count(), self.tables.workloads),
+            fill(
+                maps::WORKLOADS,
+                self.workloads.count(),
+                self.tables.workloads,
+            ),
         ];
         let own = self.own_stats(fills);
         self.sinks.metrics(&batch, &own, to);
@@ -371,12 +376,14 @@ fn fill(name: &str, used: usize, of: u32) -> Fill {
 
 /// The families of which anything is seen; of profiles nothing is without the
 /// profiler.
-fn seen(kernel: &Kernel, probes: &[Box<dyn Probe>], profiles: bool) -> Vec<&'static str> {
-    let profiled = [probes::cpu::SPEC.family, probes::offcpu::SPEC.family];
+fn seen(kernel: &Kernel, probes: &[Box<dyn Probe>], profiles: bool) -> Vec<Family> {
     let families = probes.iter().filter(|probe| probe.is_seen(kernel));
-    let families = families.map(|probe| probe.spec().family);
+    let families = families.filter_map(|probe| match probe.spec().family {
+        Part::Family(family) => Some(family),
+        _ => None,
+    });
     families
-        .filter(|family| profiles || !profiled.contains(family))
+        .filter(|family| profiles || !matches!(family, Family::Cpu | Family::OffCpu))
         .collect()
 }
 
@@ -421,7 +428,7 @@ fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
         config
             .probes
             .iter()
-            .any(|f| f.as_str() == probe.spec().family)
+            .any(|family| probe.spec().family == Part::Family(*family))
     });
     probes
 }

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use anyhow::Result;
+use observer_common::family::Part;
+use observer_common::names::maps;
 use observer_common::workload::NewWorkload;
 
 use super::workloads::Workloads;
@@ -29,7 +31,7 @@ pub struct ProbeRings(Vec<ProbeRing>);
 struct ProbeRing {
     /// Index of the probe.
     probe: usize,
-    family: &'static str,
+    part: Part,
     ring: Ring,
     /// Records that were left in it when the daemon ended.
     left: u64,
@@ -38,13 +40,13 @@ struct ProbeRing {
 impl Rings {
     /// Takes them out of the kernel object.
     pub fn take(kernel: &mut Kernel, probes: &[Box<dyn Probe>]) -> Result<Self> {
-        let workloads = Ring::take(kernel, "WORKLOAD_RING")?;
+        let workloads = Ring::take(kernel, maps::WORKLOAD_RING)?;
         let mut rings = Vec::new();
         for (index, probe) in probes.iter().enumerate() {
             if let Some(name) = probe.ring() {
                 rings.push(ProbeRing {
                     probe: index,
-                    family: probe.spec().family,
+                    part: probe.spec().family,
                     ring: Ring::take(kernel, name)?,
                     left: 0,
                 });
@@ -92,7 +94,7 @@ impl Rings {
     /// Records that were left in rings when the daemon ended.
     pub fn losses(&self) -> impl Iterator<Item = (Cause, u64)> {
         let probes = self.probes.0.iter();
-        probes.map(|one| (losses::left_at_end(one.family), one.left))
+        probes.map(|one| (losses::left_at_end(one.part), one.left))
     }
 
     /// Both kinds, to be emptied one in the midst of the other.

@@ -19,7 +19,9 @@ pub(super) fn execute(config: Config) -> Result<ExitCode, Failure> {
         // Its errors are the user's to mend, like those of `check`.
         let sinks = sinks::configured(&config, &host).map_err(usage)?;
         let agent = Agent::start(&config, &host, sinks)?;
-        tracing::info!("observing {}", agent.families().join(", "));
+        let families = agent.families().iter().map(|family| family.as_str());
+        let families: Vec<&str> = families.collect();
+        tracing::info!("observing {}", families.join(", "));
         agent.run(signals.end(config.duration)).await?;
         Ok::<(), Failure>(())
     })?;

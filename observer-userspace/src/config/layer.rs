@@ -10,7 +10,7 @@ use observer_common::requests::Protocol;
 use serde::{Deserialize, Deserializer};
 
 use super::units::{Budget, Frequency, Period, Positive, Size, Threshold, from_texts};
-use super::values::{Family, Header, LogFilter, LogFormat, RecordType, RequestProtocol};
+use super::values::{ChosenFamily, Header, LogFilter, LogFormat, RecordType, RequestProtocol};
 use crate::requests::redact::{Glob, Rule};
 use crate::requests::routes::Pattern;
 
@@ -27,7 +27,7 @@ pub struct Layer {
     /// What to observe, separated by commas [default: all of
     /// syscalls,tcp,block,cpu,sched,offcpu,requests]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1)]
-    pub probes: Option<Vec<Family>>,
+    pub probes: Option<Vec<ChosenFamily>>,
     /// Stack samples per second and CPU [default: 49]
     #[arg(long, value_name = "HZ")]
     pub frequency: Option<Frequency>,

@@ -18,13 +18,14 @@ pub mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use observer_common::family::Family;
 use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
 use observer_common::workload::DEFAULT_WORKLOADS;
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer, SinkLayer};
 pub use requests::Requests;
 use units::{Budget, Period, Size};
-use values::{Family, LogFilter, LogFormat};
+use values::{LogFilter, LogFormat};
 
 use crate::governor;
 use crate::kernel::object::options::SLOW_BLOCK;
@@ -210,7 +211,8 @@ impl Config {
 
         let probes = match all.probes {
             None => Family::ALL.to_vec(),
-            Some(mut chosen) => {
+            Some(chosen) => {
+                let mut chosen: Vec<Family> = chosen.into_iter().map(|probe| probe.0).collect();
                 anyhow::ensure!(
                     !chosen.is_empty(),
                     "no probe is chosen; leave `probes` out for all"

@@ -5,67 +5,22 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer};
 
+use observer_common::family::Family;
 use observer_common::requests::Protocol;
 
 use super::suggest::did_you_mean;
 use super::units::deserialize_from_str;
 
-/// A probe family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// System calls.
-    Syscalls,
-    /// TCP connections.
-    Tcp,
-    /// Block devices.
-    Block,
-    /// Stacks on CPU.
-    Cpu,
-    /// Run queue, context switches, CPU time.
-    Sched,
-    /// Stacks off CPU.
-    OffCpu,
-    /// Requests on connections.
-    Requests,
-}
+/// A probe family, as an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChosenFamily(pub Family);
 
-impl Family {
-    /// All families, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
-        Self::Syscalls,
-        Self::Tcp,
-        Self::Block,
-        Self::Cpu,
-        Self::Sched,
-        Self::OffCpu,
-        Self::Requests,
-    ];
-
-    /// The one word under which the family is found everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Syscalls => "syscalls",
-            Self::Tcp => "tcp",
-            Self::Block => "block",
-            Self::Cpu => "cpu",
-            Self::Sched => "sched",
-            Self::OffCpu => "offcpu",
-            Self::Requests => "requests",
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Family {
+impl FromStr for ChosenFamily {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        one_of(text, "probe", &Self::ALL.map(|p| (p.as_str(), p)))
+        let names = Family::ALL.map(|family| (family.as_str(), Self(family)));
+        one_of(text, "probe", &names)
     }
 }
 
@@ -218,7 +173,13 @@ impl FromStr for Header {
     }
 }
 
-deserialize_from_str!(Family, RequestProtocol, RecordType, LogFormat, LogFilter);
+deserialize_from_str!(
+    ChosenFamily,
+    RequestProtocol,
+    RecordType,
+    LogFormat,
+    LogFilter
+);
 
 fn one_of<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
@@ -241,14 +202,14 @@ mod tests {
     #[test]
     fn probes_have_one_name() {
         for probe in Family::ALL {
-            assert_eq!(probe.as_str().parse(), Ok(probe));
+            assert_eq!(probe.as_str().parse(), Ok(ChosenFamily(probe)));
         }
-        let error = "syscall".parse::<Family>().expect_err("not a probe");
+        let error = "syscall".parse::<ChosenFamily>().expect_err("not a probe");
         assert_eq!(
             error,
             "there is no probe `syscall`; did you mean `syscalls`?"
         );
-        let error = "xyz".parse::<Family>().expect_err("not a probe");
+        let error = "xyz".parse::<ChosenFamily>().expect_err("not a probe");
         assert!(
             error.contains("there are syscalls, tcp, block, cpu, sched, offcpu"),
             "{error}"

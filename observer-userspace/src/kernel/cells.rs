@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use anyhow::{Context, Result};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use observer_common::histogram::{BUCKETS, OFFSET, SCALE, ZERO_MAX_NS};
+use observer_common::names::maps;
 use observer_common::plain::Plain;
 use observer_common::tally::{CounterCell, HistogramCell, Key, RESERVED_CELLS};
 
@@ -113,8 +114,8 @@ impl Cells {
     /// Maps both tables.
     pub fn map(kernel: &mut Kernel, histogram_cells: u32, counter_cells: u32) -> Result<Self> {
         Ok(Self {
-            histograms: Table::map(kernel, "HISTOGRAMS", histogram_cells as usize)?,
-            counters: Table::map(kernel, "COUNTERS", counter_cells as usize)?,
+            histograms: Table::map(kernel, maps::HISTOGRAMS, histogram_cells as usize)?,
+            counters: Table::map(kernel, maps::COUNTERS, counter_cells as usize)?,
         })
     }
 

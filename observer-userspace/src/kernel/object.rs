@@ -14,6 +14,7 @@ use aya::programs::Program;
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::{Btf, Ebpf, Pod};
 use observer_common::loss::{LOSSES, Loss};
+use observer_common::names::maps;
 use observer_common::offsets::Offsets;
 use observer_common::plain::Plain;
 use observer_common::workload::{Workload, WorkloadKey};
@@ -128,7 +129,7 @@ impl Kernel {
 
     /// What the kernel half lost since the start, by cause.
     pub fn losses(&mut self) -> Result<Vec<(Loss, u64)>> {
-        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map_mut("LOSS")?)?;
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map_mut(maps::LOSS)?)?;
         let mut losses = Vec::with_capacity(LOSSES as usize);
         for cause in Loss::ALL {
             let values = map
@@ -142,7 +143,7 @@ impl Kernel {
     /// All workloads that the kernel assigned an id so far.
     pub fn workloads(&mut self) -> Result<Vec<(WorkloadKey, u32)>> {
         let map: BpfHashMap<_, Bytes<WorkloadKey>, Bytes<Workload>> =
-            BpfHashMap::try_from(self.map_mut("WORKLOADS")?)?;
+            BpfHashMap::try_from(self.map_mut(maps::WORKLOADS)?)?;
         Ok(map
             .iter()
             .filter_map(Result::ok)

@@ -2,6 +2,7 @@
 //! `observer check`, and to say what is lost when it can't be had.
 
 use anyhow::Result;
+use observer_common::family::{Family, Part};
 
 use super::{AttachError, Kernel};
 
@@ -36,8 +37,8 @@ pub struct ProgramSpec {
 /// A probe family.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeSpec {
-    /// The word under which it is found everywhere.
-    pub family: &'static str,
+    /// The part that it belongs to.
+    pub family: Part,
     /// What it observes, as half a sentence.
     pub observes: &'static str,
     /// Its programs, in the order in which they are attached.
@@ -46,7 +47,7 @@ pub struct ProbeSpec {
     pub requires: &'static [&'static ProbeSpec],
     /// The family whose probe does the same and more: where that is attached,
     /// this one isn't.
-    pub covered_by: Option<&'static str>,
+    pub covered_by: Option<Family>,
     /// Run once when it is attached, before any other is.
     pub prepare: Option<fn(&mut Kernel) -> Result<()>>,
     /// The programs by which it sees what it observes: one of them is enough to
@@ -68,8 +69,8 @@ impl ProbeSpec {
 /// What became of one program.
 #[derive(Clone, Debug)]
 pub struct ProbeState {
-    /// The family's word.
-    pub family: &'static str,
+    /// The part that it belongs to.
+    pub family: Part,
     /// The program.
     pub program: ProgramSpec,
     /// Why it isn't attached, if it isn't.

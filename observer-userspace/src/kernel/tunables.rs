@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use anyhow::{Result, bail};
 use aya::maps::Map;
 use observer_common::knobs::Knobs;
+use observer_common::names::maps;
 
 use super::Kernel;
 use super::mapped::Mapped;
@@ -33,7 +34,7 @@ impl Kernel {
     /// # Errors
     /// The kernel half has none, or they can't be mapped.
     pub fn tunables(&mut self) -> Result<Tunables> {
-        match self.map_mut("KNOBS")? {
+        match self.map_mut(maps::KNOBS)? {
             Map::Array(data) => Mapped::map(data.fd().as_fd(), 1).map(Tunables),
             _ => bail!("KNOBS is not an array"),
         }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result, bail};
 use aya::maps::{HashMap, Map, MapData, RingBuf};
+use observer_common::names::maps;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, MAPPINGS, Mapping, Process, Request, TABLES};
 
 use super::Kernel;
@@ -35,13 +36,13 @@ pub struct TableMaps {
 /// # Errors
 /// When a map is missing or can't be mapped.
 pub fn take(kernel: &mut Kernel) -> Result<(ProcessMaps, TableMaps)> {
-    let processes = HashMap::try_from(kernel.take_map("PROCESSES")?)?;
-    let mappings = kernel.take_map("MAPPING_LIST")?;
+    let processes = HashMap::try_from(kernel.take_map(maps::PROCESSES)?)?;
+    let mappings = kernel.take_map(maps::MAPPING_LIST)?;
     let mappings = Mapped::map(array_fd(&mappings)?, MAPPINGS as usize)?;
-    let requests = RingBuf::try_from(kernel.take_map("UNWIND_REQUESTS")?)?;
-    let used = kernel.take_map("TABLE_USED")?;
+    let requests = RingBuf::try_from(kernel.take_map(maps::UNWIND_REQUESTS)?)?;
+    let used = kernel.take_map(maps::TABLE_USED)?;
     let used = Mapped::map(array_fd(&used)?, TABLES as usize)?;
-    let tables = match kernel.take_map("TABLES")? {
+    let tables = match kernel.take_map(maps::TABLES)? {
         Map::ArrayOfMaps(data) => data,
         _ => bail!("TABLES is not an array of maps"),
     };

@@ -9,6 +9,8 @@ mod unseen;
 use std::collections::BTreeMap;
 
 use observer_common::block::{SlowOperation, split_label};
+use observer_common::family::{Family, Part};
+use observer_common::names::{maps, programs};
 use observer_common::tally::Kind;
 
 use self::devices::Devices;
@@ -34,24 +36,24 @@ const REQUEST_FIELDS: &[&str] = &[
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
-    family: "block",
+    family: Part::Family(Family::Block),
     observes: "block operations, bytes, errors, time queued and in the device",
     programs: &[
         // The end before the beginning, so that nothing begins unseen by it.
         ProgramSpec {
-            name: "block_complete",
+            name: programs::BLOCK_COMPLETE,
             attach: Attach::Tracepoint("block_rq_complete"),
             needs: REQUEST_FIELDS,
             lost_without: "all block metrics but the operations under way",
         },
         ProgramSpec {
-            name: "block_done",
+            name: programs::BLOCK_DONE,
             attach: Attach::Tracepoint("block_io_done"),
             needs: REQUEST_FIELDS,
             lost_without: "operations that an interrupt completes while another is being counted (kernels 6.2 to 6.4)",
         },
         ProgramSpec {
-            name: "block_issue",
+            name: programs::BLOCK_ISSUE,
             attach: Attach::Tracepoint("block_rq_issue"),
             needs: &[
                 "request_queue",
@@ -61,7 +63,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "the time that operations spend in the device, and cache flushes' durations",
         },
         ProgramSpec {
-            name: "block_start",
+            name: programs::BLOCK_START,
             attach: Attach::FirstTracepoint(&["block_io_start", "block_rq_insert"]),
             needs: &[
                 "request_queue",
@@ -73,7 +75,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "the time that block operations are queued",
         },
         ProgramSpec {
-            name: "block_dirty",
+            name: programs::BLOCK_DIRTY,
             attach: Attach::FirstTracepoint(&["writeback_dirty_folio", "writeback_dirty_page"]),
             needs: &[],
             lost_without: "who wrote what the kernel writes back later: its threads are charged",
@@ -82,7 +84,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     requires: &[&super::sched::SPEC],
     covered_by: None,
     prepare: None,
-    seen_by: &["block_complete", "block_done"],
+    seen_by: &[programs::BLOCK_COMPLETE, programs::BLOCK_DONE],
 };
 
 const DEVICE: (&str, &str) = ("system.device", "The disk, named as in `/proc/diskstats`");
@@ -232,7 +234,7 @@ impl Probe for Block {
     }
 
     fn ring(&self) -> Option<&'static str> {
-        Some("BLOCK_RING")
+        Some(maps::BLOCK_RING)
     }
 
     fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {

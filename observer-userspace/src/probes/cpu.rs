@@ -10,6 +10,9 @@ mod sampler;
 
 use std::time::Duration;
 
+use observer_common::family::{Family, Part};
+use observer_common::names::programs;
+
 use super::sched::IDENTITY_FIELDS;
 use super::{MetricBuilder, Probe, Tick};
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
@@ -19,10 +22,10 @@ pub use sampler::{Sampler, Taken};
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
-    family: "cpu",
+    family: Part::Family(Family::Cpu),
     observes: "stacks on CPU",
     programs: &[ProgramSpec {
-        name: "cpu_sample",
+        name: programs::CPU_SAMPLE,
         attach: Attach::Manual,
         needs: IDENTITY_FIELDS,
         lost_without: "CPU profiles",
@@ -35,23 +38,23 @@ pub static SPEC: ProbeSpec = ProbeSpec {
 
 /// Attached with it: keep what the kernel half knows of processes up to date.
 pub static UNWIND: ProbeSpec = ProbeSpec {
-    family: "cpu",
+    family: Part::Family(Family::Cpu),
     observes: "mappings of processes",
     programs: &[
         ProgramSpec {
-            name: "unwind_fork",
+            name: programs::UNWIND_FORK,
             attach: Attach::Tracepoint("sched_process_fork"),
             needs: &["task_tgid"],
             lost_without: "the first complete stacks of a new process",
         },
         ProgramSpec {
-            name: "unwind_exec",
+            name: programs::UNWIND_EXEC,
             attach: Attach::Tracepoint("sched_process_exec"),
             needs: &["task_tgid"],
             lost_without: "the first complete stacks of a new program",
         },
         ProgramSpec {
-            name: "unwind_exit",
+            name: programs::UNWIND_EXIT,
             attach: Attach::Tracepoint("sched_process_exit"),
             needs: &["task_tgid", "task_pid"],
             lost_without: "room for the mappings of new processes",

@@ -1,11 +1,13 @@
 //! Losses that the daemon counts itself, each named once. The kernel half's are
 //! in [`observer_common::loss`], the exporter's in [`crate::export::otlp::signal`].
 
+use observer_common::family::{Family, Part};
+
 /// Something that the daemon can lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Which part lost it, as a probe family is named.
-    pub probe: &'static str,
+    /// The part that lost it.
+    pub part: Part,
     /// The name that users see.
     pub name: &'static str,
     /// What exactly was lost.
@@ -14,126 +16,121 @@ pub struct Cause {
 
 /// See [`crate::kernel::stats`].
 pub const PROGRAM_MISSED: Cause = Cause {
-    probe: "bpf",
+    part: Part::Bpf,
     name: "program_missed",
     meaning: "The kernel did not run a program, because the same one was running on that CPU.",
 };
 
 /// See `agent::profiler`.
 pub const SYMBOLIZER_TOO_SLOW: Cause = Cause {
-    probe: "cpu",
+    part: Part::Family(Family::Cpu),
     name: "symbolizer_too_slow",
     meaning: "CPU samples were dropped: too many profiles waited for their names.",
 };
 
 /// See [`super::cpu::Sampler::unknown_stacks`].
 pub const STACK_UNKNOWN: Cause = Cause {
-    probe: "cpu",
+    part: Part::Family(Family::Cpu),
     name: "stack_unknown",
     meaning: "Stacks that were counted but never arrived: their samples have none.",
 };
 
 /// See [`crate::stacks::unwinder`].
 pub const MAPPING_LIST_FULL: Cause = Cause {
-    probe: "cpu",
+    part: Part::Family(Family::Cpu),
     name: "mapping_list_full",
     meaning: "There was no room to tell the kernel half of a process's mappings: its stacks are walked by frame pointers.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_MALFORMED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_malformed",
     meaning: "A record of the kernel half was not understood.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_OVERRUN: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_overrun",
     meaning: "Pieces of connections came faster than they were put into order, and were dropped.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_MISSED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_missed",
     meaning: "Records of connections that never came, by gaps in their numbers; requests in them may be missing.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_EVICTED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_evicted",
     meaning: "Connections that were forgotten since there were too many.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_UNPARSED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_unparsed",
     meaning: "Pieces or messages that were not what their protocol allows.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_ABANDONED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_abandoned",
     meaning: "Requests whose end was not seen: they are in no metric.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_CLOCK: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_clock",
     meaning: "Requests of servers whose thread's clock did not fit their duration: where their time went is not told.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_LIMITED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_limited",
     meaning: "Spans of requests that were not kept, since too many traces began.",
 };
 
 /// See [`crate::requests::tracer::Losses`].
 pub const REQUEST_UNBUFFERED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "request_unbuffered",
     meaning: "Spans that waited for their trace to be kept, and made room for others.",
 };
 
 /// See [`super::requests::tls::Figures`].
 pub const TLS_FILE_FAILED: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "tls_file_failed",
     meaning: "TLS libraries, or programs that contain one, to whose functions nothing could be attached: what goes through them is not seen.",
 };
 
 /// See [`super::requests::tls::Figures`].
 pub const TLS_FILE_NO_ROOM: Cause = Cause {
-    probe: "requests",
+    part: Part::Family(Family::Requests),
     name: "tls_file_no_room",
     meaning: "Looks at a TLS library that found as many attached as the daemon may have; a higher limit of open files may help.",
 };
 
-/// See [`left_at_end`]; the families that have a ring.
-const LEFT_AT_END: Cause = Cause {
-    probe: "block, requests, tcp",
-    name: "record_left",
-    meaning: "Records of the kernel half that still waited when the daemon ended and had no more time for them: what they told of is not known.",
-};
-
-/// See `agent::rings`: records of this family.
-pub const fn left_at_end(family: &'static str) -> Cause {
+/// Records of this part that were left in its ring at the daemon's end: see
+/// `agent::rings`.
+pub const fn left_at_end(part: Part) -> Cause {
     Cause {
-        probe: family,
-        ..LEFT_AT_END
+        part,
+        name: "record_left",
+        meaning: "Records of the kernel half that still waited when the daemon ended and had no more time for them: what they told of is not known.",
     }
 }
 
 /// All of them.
-pub const ALL: [Cause; 16] = [
+pub const ALL: [Cause; 18] = [
     PROGRAM_MISSED,
     SYMBOLIZER_TOO_SLOW,
     STACK_UNKNOWN,
@@ -149,5 +146,7 @@ pub const ALL: [Cause; 16] = [
     REQUEST_UNBUFFERED,
     TLS_FILE_FAILED,
     TLS_FILE_NO_ROOM,
-    LEFT_AT_END,
+    left_at_end(Part::Family(Family::Block)),
+    left_at_end(Part::Family(Family::Requests)),
+    left_at_end(Part::Family(Family::Tcp)),
 ];

@@ -5,6 +5,9 @@
 //! longer than an interval must be counted to it when it ends. For that an
 //! iterator looks at all threads.
 
+use observer_common::family::{Family, Part};
+use observer_common::names::programs;
+
 use super::sched::{self, IDENTITY_FIELDS};
 use super::{MetricBuilder, Probe, Tick, cpu};
 use crate::kernel::iter::Iterator;
@@ -13,7 +16,7 @@ use crate::signals::MetricDef;
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
-    family: "offcpu",
+    family: Part::Family(Family::OffCpu),
     observes: "stacks off CPU",
     programs: &[ProgramSpec {
         name: THREADS,
@@ -24,34 +27,34 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     requires: &[&SYSCALLS, &sched::SPEC, &cpu::UNWIND],
     covered_by: None,
     prepare: None,
-    seen_by: &["sched_switch"],
+    seen_by: &[programs::SCHED_SWITCH],
 };
 
 /// In which system call each thread is, where the family `syscalls` doesn't tell.
 pub static SYSCALLS: ProbeSpec = ProbeSpec {
-    family: "offcpu",
+    family: Part::Family(Family::OffCpu),
     observes: "in which syscall a thread waits",
     programs: &[
         ProgramSpec {
-            name: "offcpu_enter",
+            name: programs::OFFCPU_ENTER,
             attach: Attach::Tracepoint("sys_enter"),
             needs: IDENTITY_FIELDS,
             lost_without: "user stacks off CPU",
         },
         ProgramSpec {
-            name: "offcpu_exit",
+            name: programs::OFFCPU_EXIT,
             attach: Attach::Tracepoint("sys_exit"),
             needs: IDENTITY_FIELDS,
             lost_without: "user stacks off CPU",
         },
     ],
     requires: &[&sched::IDENTITY],
-    covered_by: Some("syscalls"),
+    covered_by: Some(Family::Syscalls),
     prepare: None,
     seen_by: &[],
 };
 
-const THREADS: &str = "offcpu_threads";
+const THREADS: &str = programs::OFFCPU_THREADS;
 
 /// The family, as documented; the work is done by [`super::cpu::Sampler`].
 pub struct OffCpu;

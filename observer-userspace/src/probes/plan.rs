@@ -5,9 +5,9 @@
 //! `kernel`, which knows none of them.
 
 use anyhow::{Result, bail};
+use observer_common::family::{Family, Part};
 
 use super::{block, cpu, offcpu, requests, sched, syscalls, tcp};
-use crate::config::values::Family;
 use crate::kernel::{Kernel, ProbeSpec, ProgramSpec};
 
 /// What programs are attached for.
@@ -92,7 +92,7 @@ impl Plan {
         }
         let better = chosen
             .iter()
-            .find(|other| probe.covered_by == Some(other.family));
+            .find(|other| Some(other.family) == probe.covered_by.map(Part::Family));
         if let Some(better) = better.filter(|_| purpose != Purpose::Everything) {
             return self.add(better, chosen, purpose);
         }
@@ -123,7 +123,7 @@ impl Plan {
             for state in &kernel.states()[before..] {
                 if let Some(failure) = &state.failure {
                     tracing::warn!(
-                        probe = state.family,
+                        probe = %state.family,
                         program = state.program.name,
                         "{} is not attached: {failure}; lost without it: {}",
                         state.program.name,
@@ -135,7 +135,7 @@ impl Plan {
                 && let Some(prepare) = probe.prepare
                 && let Err(error) = prepare(kernel)
             {
-                tracing::warn!(probe = probe.family, "{}: {error:#}", probe.observes);
+                tracing::warn!(probe = %probe.family, "{}: {error:#}", probe.observes);
             }
         }
     }
@@ -153,7 +153,7 @@ pub fn ensure_seen(kernel: &Kernel, probe: &ProbeSpec) -> Result<()> {
     let of_probe = states.find(|state| probe.is_seen_by(state.program.name));
     let (program, reason) = match of_probe {
         Some(state) => (state.program.name, state.failure.as_ref()),
-        None => (probe.family, None),
+        None => (probe.family.as_str(), None),
     };
     let reason = reason.map_or("it was not attached".to_owned(), ToString::to_string);
     bail!(

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use aya::maps::Array;
+use observer_common::family::{Family, Part};
 use observer_common::knobs::Knobs;
+use observer_common::names::{maps, programs};
 use observer_common::requests::{Executed, Protocol, Tag};
 
 use super::losses::{self, Cause};
@@ -51,30 +53,30 @@ const SOCKET_FIELDS: &[&str] = &[
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
-    family: "requests",
+    family: Part::Family(Family::Requests),
     observes: Protocol::OBSERVED,
     programs: &[
         ProgramSpec {
-            name: "requests_sent",
+            name: programs::REQUESTS_SENT,
             attach: Attach::Tracepoint("sock_send_length"),
             needs: SOCKET_FIELDS,
             lost_without: "what programs send: requests of clients, answers of servers",
         },
         ProgramSpec {
-            name: "requests_received",
+            name: programs::REQUESTS_RECEIVED,
             attach: Attach::Tracepoint("sock_recv_length"),
             needs: SOCKET_FIELDS,
             lost_without: "what programs receive: requests to servers, answers to clients",
         },
         ProgramSpec {
-            name: "requests_state",
+            name: programs::REQUESTS_STATE,
             attach: Attach::Tracepoint("inet_sock_set_state"),
             needs: &["sock_err"],
             lost_without: "requests that end with their connection, and for which request a \
                            connection was made",
         },
         ProgramSpec {
-            name: "requests_exec",
+            name: programs::REQUESTS_EXEC,
             attach: Attach::Tracepoint("sched_process_exec"),
             needs: &["task_tgid"],
             lost_without: "TLS in programs that contain their library, until they are found",
@@ -91,12 +93,12 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     requires: &[&offcpu::SYSCALLS, &sched::SPEC],
     covered_by: None,
     prepare: None,
-    seen_by: &["requests_sent", "requests_received"],
+    seen_by: &[programs::REQUESTS_SENT, programs::REQUESTS_RECEIVED],
 };
 
 /// Where sockets are found by their descriptors: the programs at the end of each
 /// system call, one of which is attached.
-const BY_DESCRIPTOR: [&str; 2] = ["syscalls_exit", "offcpu_exit"];
+const BY_DESCRIPTOR: [&str; 2] = [programs::SYSCALLS_EXIT, programs::OFFCPU_EXIT];
 
 /// Whether any request can be seen.
 pub fn is_seen(kernel: &Kernel) -> bool {
@@ -105,7 +107,7 @@ pub fn is_seen(kernel: &Kernel) -> bool {
 }
 
 /// The ring buffer of its records.
-pub const RING: &str = "REQUEST_RING";
+pub const RING: &str = maps::REQUEST_RING;
 
 /// Records that are handled at once: few, so that they and what comes of them
 /// are still in the CPU's cache.
@@ -196,7 +198,7 @@ fn leave(kernel: &mut Kernel) -> anyhow::Result<()> {
 }
 
 fn set_on(kernel: &mut Kernel, value: u32) -> anyhow::Result<()> {
-    let mut on: Array<_, u32> = Array::try_from(kernel.map_mut("REQUESTS_ON")?)?;
+    let mut on: Array<_, u32> = Array::try_from(kernel.map_mut(maps::REQUESTS_ON)?)?;
     Ok(on.set(0, value, 0)?)
 }
 

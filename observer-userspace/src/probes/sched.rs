@@ -1,6 +1,8 @@
 //! Scheduling: run-queue latency, context switches and CPU time by workload;
 //! and the identity of whoever runs, on which all families build.
 
+use observer_common::family::{Family, Part};
+use observer_common::names::programs;
 use observer_common::tally::Kind;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -33,10 +35,10 @@ pub const IDENTITY_FIELDS: &[&str] = &[
 
 /// The identity programs: always attached.
 pub static IDENTITY: ProbeSpec = ProbeSpec {
-    family: "identity",
+    family: Part::Identity,
     observes: "which workload runs",
     programs: &[ProgramSpec {
-        name: "identity_rename",
+        name: programs::IDENTITY_RENAME,
         attach: Attach::Tracepoint("task_rename"),
         needs: &["task_pid"],
         lost_without: "a running thread's new workload until its next context switch",
@@ -49,10 +51,10 @@ pub static IDENTITY: ProbeSpec = ProbeSpec {
 
 /// Run once, first of all.
 static THREADS: ProbeSpec = ProbeSpec {
-    family: "identity",
+    family: Part::Identity,
     observes: "threads that are older than the daemon",
     programs: &[ProgramSpec {
-        name: "identity_threads",
+        name: programs::IDENTITY_THREADS,
         attach: Attach::Iterator("task"),
         needs: &[],
         lost_without: "some threads' first switches after the start",
@@ -68,7 +70,7 @@ static THREADS: ProbeSpec = ProbeSpec {
 /// its own for that, so it is done on each; those that the daemon may not use
 /// do without.
 fn make_room(kernel: &mut Kernel) -> anyhow::Result<()> {
-    let threads = Iterator::new(kernel, "identity_threads", None)?;
+    let threads = Iterator::new(kernel, programs::IDENTITY_THREADS, None)?;
     // In a thread of its own, as it moves.
     let run = || {
         let allowed = sched_getaffinity(Pid::from_raw(0))?;
@@ -88,17 +90,17 @@ fn make_room(kernel: &mut Kernel) -> anyhow::Result<()> {
 
 /// Attached when a filter follows a process and its children.
 pub static FOLLOW: ProbeSpec = ProbeSpec {
-    family: "identity",
+    family: Part::Identity,
     observes: "children of filtered processes",
     programs: &[
         ProgramSpec {
-            name: "identity_fork",
+            name: programs::IDENTITY_FORK,
             attach: Attach::Tracepoint("sched_process_fork"),
             needs: &["task_tgid"],
             lost_without: "children of the recorded command",
         },
         ProgramSpec {
-            name: "identity_exit",
+            name: programs::IDENTITY_EXIT,
             attach: Attach::Tracepoint("sched_process_exit"),
             needs: &["task_tgid", "task_pid"],
             lost_without: "the end of recorded processes",
@@ -112,15 +114,15 @@ pub static FOLLOW: ProbeSpec = ProbeSpec {
 
 /// The program that sees a thread being woken. Without it run-queue latency isn't
 /// measured.
-pub const WAKEUP: &str = "sched_wakeup";
+pub const WAKEUP: &str = programs::SCHED_WAKEUP;
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
-    family: "sched",
+    family: Part::Family(Family::Sched),
     observes: "run-queue latency, context switches, CPU time",
     programs: &[
         ProgramSpec {
-            name: "sched_switch",
+            name: programs::SCHED_SWITCH,
             attach: Attach::Tracepoint("sched_switch"),
             needs: IDENTITY_FIELDS,
             lost_without: "CPU time, context switches, and the duration of syscalls that wait",
@@ -132,7 +134,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "run-queue latency",
         },
         ProgramSpec {
-            name: "sched_wakeup_new",
+            name: programs::SCHED_WAKEUP_NEW,
             attach: Attach::Tracepoint("sched_wakeup_new"),
             needs: &[],
             lost_without: "run-queue latency of new threads",
@@ -141,7 +143,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     requires: &[&IDENTITY],
     covered_by: None,
     prepare: None,
-    seen_by: &["sched_switch"],
+    seen_by: &[programs::SCHED_SWITCH],
 };
 
 /// Run-queue latency.

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use observer_common::family::{Family, Part};
+use observer_common::names::programs;
 use observer_common::syscalls::split_error_label;
 use observer_common::tally::Kind;
 
@@ -12,11 +14,11 @@ use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
 
 /// The program that sees a call begin. Without it calls are counted, but not
 /// timed.
-pub const BEGIN: &str = "syscalls_enter";
+pub const BEGIN: &str = programs::SYSCALLS_ENTER;
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
-    family: "syscalls",
+    family: Part::Family(Family::Syscalls),
     observes: "syscall counts, failures and durations",
     programs: &[
         ProgramSpec {
@@ -26,7 +28,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "syscalls' durations, and time off CPU by syscall",
         },
         ProgramSpec {
-            name: "syscalls_exit",
+            name: programs::SYSCALLS_EXIT,
             attach: Attach::Tracepoint("sys_exit"),
             needs: super::sched::IDENTITY_FIELDS,
             lost_without: "all syscall metrics",
@@ -35,7 +37,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     requires: &[&super::sched::SPEC],
     covered_by: None,
     prepare: None,
-    seen_by: &["syscalls_exit"],
+    seen_by: &[programs::SYSCALLS_EXIT],
 };
 
 const NAME: (&str, &str) = ("syscall.name", "Name of the syscall, e.g. `openat`");

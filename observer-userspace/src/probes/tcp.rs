@@ -10,6 +10,8 @@ mod span;
 use std::collections::HashMap;
 
 use anyhow::Result;
+use observer_common::family::{Family, Part};
+use observer_common::names::{maps, programs};
 use observer_common::tcp::{Connection, Counted, UNOWNED, state};
 
 pub use self::metrics::{
@@ -49,23 +51,23 @@ const SOCKET_FIELDS: &[&str] = &[
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
-    family: "tcp",
+    family: Part::Family(Family::Tcp),
     observes: "TCP connections, retransmits, resets, round-trip times, bytes",
     programs: &[
         ProgramSpec {
-            name: "tcp_state",
+            name: programs::TCP_STATE,
             attach: Attach::Tracepoint("inet_sock_set_state"),
             needs: SOCKET_FIELDS,
             lost_without: "all TCP metrics and spans of connections that are newer than the daemon",
         },
         ProgramSpec {
-            name: "tcp_destroy",
+            name: programs::TCP_DESTROY,
             attach: Attach::Tracepoint("tcp_destroy_sock"),
             needs: SOCKET_FIELDS,
             lost_without: "spans of some connections that end with a reset",
         },
         ProgramSpec {
-            name: "tcp_retransmit",
+            name: programs::TCP_RETRANSMIT,
             attach: Attach::Tracepoint("tcp_retransmit_skb"),
             needs: &[
                 "sock_state",
@@ -77,38 +79,38 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             lost_without: "types and times of retransmits; segments are counted at a connection's end only",
         },
         ProgramSpec {
-            name: "tcp_synack",
+            name: programs::TCP_SYNACK,
             attach: Attach::Tracepoint("tcp_retransmit_synack"),
             needs: &["sock_family"],
             lost_without: "retransmitted SYN-ACKs",
         },
         ProgramSpec {
-            name: "tcp_reset_in",
+            name: programs::TCP_RESET_IN,
             attach: Attach::Tracepoint("tcp_receive_reset"),
             needs: &["sock_family", "sock_v6_daddr"],
             lost_without: "received resets",
         },
         ProgramSpec {
-            name: "tcp_reset_out",
+            name: programs::TCP_RESET_OUT,
             attach: Attach::Tracepoint("tcp_send_reset"),
             needs: &["sock_family", "sock_v6_daddr"],
             lost_without: "sent resets",
         },
         ProgramSpec {
-            name: "tcp_holders",
+            name: programs::TCP_HOLDERS,
             attach: Attach::Iterator(HOLDERS),
             needs: &["socket_sk", "sock_state", "tcp_delivered"],
             lost_without: "sockets that are older than the daemon, and owners of connections that \
                            were accepted by another process than their listener's",
         },
         ProgramSpec {
-            name: "tcp_orphans",
+            name: programs::TCP_ORPHANS,
             attach: Attach::Iterator(ORPHANS),
             needs: &["sock_net", "sock_num", "sock_state", "tcp_delivered"],
             lost_without: "connections older than the daemon that no process holds",
         },
         ProgramSpec {
-            name: "tcp_sockets",
+            name: programs::TCP_SOCKETS,
             attach: Attach::Iterator(SOCKETS),
             needs: &["sock_state", "icsk_syn_queue", "tcp_delivered"],
             lost_without: "connections by state; bytes and round-trip times before a connection's end",
@@ -118,12 +120,12 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     covered_by: None,
     prepare: None,
     seen_by: &[
-        "tcp_state",
-        "tcp_retransmit",
-        "tcp_synack",
-        "tcp_reset_in",
-        "tcp_reset_out",
-        "tcp_sockets",
+        programs::TCP_STATE,
+        programs::TCP_RETRANSMIT,
+        programs::TCP_SYNACK,
+        programs::TCP_RESET_IN,
+        programs::TCP_RESET_OUT,
+        programs::TCP_SOCKETS,
     ],
 };
 
@@ -188,9 +190,9 @@ impl Probe for Tcp {
     fn start(&mut self, kernel: &mut Kernel) -> Result<()> {
         self.since = clock::monotonic();
         // Each for itself: what can't be had is said, the others run.
-        let sockets = Iterator::new(kernel, "tcp_sockets", Some("TCP_SOCKETS"));
-        let holders = Iterator::new(kernel, "tcp_holders", None);
-        let orphans = Iterator::new(kernel, "tcp_orphans", None);
+        let sockets = Iterator::new(kernel, programs::TCP_SOCKETS, Some(maps::TCP_SOCKETS));
+        let holders = Iterator::new(kernel, programs::TCP_HOLDERS, None);
+        let orphans = Iterator::new(kernel, programs::TCP_ORPHANS, None);
         self.sockets = sockets.map_err(log).ok();
         if let Ok(holders) = holders.map_err(log) {
             // Creates the state of what is older than us.
@@ -229,7 +231,7 @@ impl Probe for Tcp {
     }
 
     fn ring(&self) -> Option<&'static str> {
-        Some("TCP_RING")
+        Some(maps::TCP_RING)
     }
 
     fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {

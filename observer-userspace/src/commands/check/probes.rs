@@ -6,7 +6,6 @@ use observer_common::tally::RESERVED_CELLS;
 
 use super::features::boot_newer;
 use super::report::{Item, Report, Status};
-use crate::config::values::Family;
 use crate::kernel::btf::KernelBtf;
 use crate::kernel::capabilities::Effective;
 use crate::kernel::object::field_name;
@@ -15,6 +14,7 @@ use crate::kernel::{
 };
 use crate::probes::plan::{Plan, Purpose};
 use crate::probes::sched;
+use observer_common::family::Family;
 
 /// Programs that `observer run` attaches with the given options.
 const OF_RUN: &str = "probes";

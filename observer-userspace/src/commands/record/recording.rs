@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use nix::sys::signal::Signal;
 use observer_common::loss::Loss;
+use observer_common::names::maps;
 use observer_common::workload::NewWorkload;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,12 +20,13 @@ use super::selection::Selection;
 use super::targets::{all_ended, program, running};
 use super::total::Total;
 use crate::agent::request_options;
-use crate::config::values::{Family, RecordType};
+use crate::config::values::RecordType;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::plan::{self, Plan, Purpose};
 use crate::probes::{cpu, offcpu, requests};
 use crate::stacks::{RawProfile, Stacks, SymbolOptions, UnwindOptions};
+use observer_common::family::Family;
 
 /// How often the progress bar moves and stacks are read.
 const TICK: Duration = Duration::from_millis(100);
@@ -82,7 +84,7 @@ impl Recording {
             v1_subsystem: v1_controller().map(subsys_enum_name),
             ..LoadOptions::default()
         })?;
-        let workloads = RingBuf::try_from(kernel.take_map("WORKLOAD_RING")?)?;
+        let workloads = RingBuf::try_from(kernel.take_map(maps::WORKLOAD_RING)?)?;
         attach(&mut kernel, options)?;
         let filter = options.requests.clone();
         let requests = filter

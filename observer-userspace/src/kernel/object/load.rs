@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Context, Result, bail};
 use aya::maps::{HashMap as BpfHashMap, Queue};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use observer_common::names::maps;
 use observer_common::tally::RESERVED_CELLS;
 use observer_common::workload::OTHER;
 
@@ -21,13 +22,13 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
 
 /// The families' ring buffers whose size is the user's choice. (That of stacks
 /// isn't: the kernel half knows it.)
-const RINGS: [&str; 2] = ["TCP_RING", "BLOCK_RING"];
+const RINGS: [&str; 2] = [maps::TCP_RING, maps::BLOCK_RING];
 
 /// Sockets that can be followed at once where they are found from descriptors.
 const ADDRESSES: u32 = 65_536;
 
 /// Sessions and sockets of TLS, which take megabytes.
-const TLS_MAPS: [&str; 2] = ["TLS_SESSIONS", "TLS_SOCKETS"];
+const TLS_MAPS: [&str; 2] = [maps::TLS_SESSIONS, maps::TLS_SOCKETS];
 
 /// Bytes of the ring buffer of a family that is off: a page.
 const UNUSED_RING: u32 = 4096;
@@ -85,11 +86,15 @@ impl Kernel {
         let reserved = RESERVED_CELLS;
         for (free, reserve, cells) in [
             (
-                "HISTOGRAM_FREE",
-                "HISTOGRAM_RESERVE",
+                maps::HISTOGRAM_FREE,
+                maps::HISTOGRAM_RESERVE,
                 options.histogram_cells,
             ),
-            ("COUNTER_FREE", "COUNTER_RESERVE", options.counter_cells),
+            (
+                maps::COUNTER_FREE,
+                maps::COUNTER_RESERVE,
+                options.counter_cells,
+            ),
         ] {
             if cells <= reserved {
                 bail!(
@@ -101,7 +106,7 @@ impl Kernel {
             self.fill_queue(reserve, cells - reserved..cells)?;
         }
         // OTHER is nobody's own.
-        self.fill_queue("WORKLOAD_IDS", OTHER + 1..options.workloads)
+        self.fill_queue(maps::WORKLOAD_IDS, OTHER + 1..options.workloads)
     }
 
     fn fill_queue(&mut self, name: &'static str, values: std::ops::Range<u32>) -> Result<()> {
@@ -115,13 +120,14 @@ impl Kernel {
     }
 
     fn fill_filters(&mut self, filters: &Filters) -> Result<()> {
-        let mut pids: BpfHashMap<_, u32, u32> = BpfHashMap::try_from(self.map_mut("FILTER_PIDS")?)?;
+        let mut pids: BpfHashMap<_, u32, u32> =
+            BpfHashMap::try_from(self.map_mut(maps::FILTER_PIDS)?)?;
         for pid in &filters.pids {
             pids.insert(pid, u32::from(filters.with_children), 0)
                 .context("too many --pid")?;
         }
         let mut comms: BpfHashMap<_, [u8; 16], u32> =
-            BpfHashMap::try_from(self.map_mut("FILTER_COMMS")?)?;
+            BpfHashMap::try_from(self.map_mut(maps::FILTER_COMMS)?)?;
         for comm in &filters.comms {
             // The kernel keeps 15 bytes and a NUL (TASK_COMM_LEN).
             let mut key = [0; 16];
@@ -131,7 +137,7 @@ impl Kernel {
             comms.insert(key, 1, 0).context("too many --comm")?;
         }
         let mut cgroups: BpfHashMap<_, u64, u32> =
-            BpfHashMap::try_from(self.map_mut("FILTER_CGROUPS")?)?;
+            BpfHashMap::try_from(self.map_mut(maps::FILTER_CGROUPS)?)?;
         for cgroup in &filters.cgroups {
             cgroups.insert(cgroup, 1, 0).context("too many --cgroup")?;
         }
@@ -153,31 +159,31 @@ fn load_object(options: &LoadOptions, settings: &Settings, btf: &Btf) -> Result<
         Some(requests) => requests.ring_bytes,
         None => UNUSED_RING,
     };
-    loader.map_max_entries("REQUEST_RING", request_ring);
+    loader.map_max_entries(maps::REQUEST_RING, request_ring);
     if options.requests.is_none() {
         for map in TLS_MAPS {
             loader.map_max_entries(map, 1);
         }
     }
     if settings.by_descriptor() {
-        loader.map_max_entries("REQUEST_ADDRESSES", ADDRESSES);
+        loader.map_max_entries(maps::REQUEST_ADDRESSES, ADDRESSES);
     }
     Ok(loader
         .btf(Some(btf))
         .allow_unsupported_maps()
         .verifier_log_level(log_level())
-        .override_global("OFFSETS", &offsets, true)
-        .override_global("CONFIG", &config, true)
-        .map_max_entries("WORKLOADS", options.workloads)
-        .map_max_entries("WORKLOAD_IDS", options.workloads)
-        .map_max_entries("HISTOGRAMS", options.histogram_cells)
-        .map_max_entries("HISTOGRAM_INDEX", options.histogram_cells)
-        .map_max_entries("HISTOGRAM_FREE", options.histogram_cells)
-        .map_max_entries("SAMPLES_0", options.sample_entries)
-        .map_max_entries("SAMPLES_1", options.sample_entries)
-        .map_max_entries("COUNTERS", options.counter_cells)
-        .map_max_entries("COUNTER_INDEX", options.counter_cells)
-        .map_max_entries("COUNTER_FREE", options.counter_cells)
+        .override_global(maps::OFFSETS, &offsets, true)
+        .override_global(maps::CONFIG, &config, true)
+        .map_max_entries(maps::WORKLOADS, options.workloads)
+        .map_max_entries(maps::WORKLOAD_IDS, options.workloads)
+        .map_max_entries(maps::HISTOGRAMS, options.histogram_cells)
+        .map_max_entries(maps::HISTOGRAM_INDEX, options.histogram_cells)
+        .map_max_entries(maps::HISTOGRAM_FREE, options.histogram_cells)
+        .map_max_entries(maps::SAMPLES_0, options.sample_entries)
+        .map_max_entries(maps::SAMPLES_1, options.sample_entries)
+        .map_max_entries(maps::COUNTERS, options.counter_cells)
+        .map_max_entries(maps::COUNTER_INDEX, options.counter_cells)
+        .map_max_entries(maps::COUNTER_FREE, options.counter_cells)
         .load(OBJECT)?)
 }
 
@@ -190,5 +196,41 @@ fn log_level() -> VerifierLogLevel {
         VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
     } else {
         VerifierLogLevel::STATS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+    use observer_common::names::programs;
+
+    use super::*;
+
+    /// Checks that the object has exactly the programs, and all of the maps and
+    /// globals, that the daemon has names for.
+    #[test]
+    fn names_are_the_objects() {
+        let file = object::File::parse(OBJECT).expect("the committed object");
+        let mut functions = BTreeSet::new();
+        let mut data = BTreeSet::new();
+        for symbol in file.symbols() {
+            let (Ok(name), Some(section)) = (symbol.name(), symbol.section_index()) else {
+                continue;
+            };
+            let section = file.section_by_index(section).expect("its section");
+            match symbol.kind() {
+                // Functions that programs share are in `.text`.
+                SymbolKind::Text if section.name() != Ok(".text") => functions.insert(name),
+                SymbolKind::Data => data.insert(name),
+                _ => false,
+            };
+        }
+        let named: BTreeSet<&str> = programs::ALL.iter().copied().collect();
+        assert_eq!(functions, named);
+        for name in maps::ALL {
+            assert!(data.contains(name), "{name} is no map or global: {data:?}");
+        }
     }
 }

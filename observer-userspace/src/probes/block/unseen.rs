@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 use aya::maps::{HashMap as BpfHashMap, MapData};
 use observer_common::block::{Request, SETS, Set};
+use observer_common::names::maps;
 use observer_common::workload::TRACED;
 
 use super::devices::Devices;
@@ -50,10 +51,10 @@ impl Unseen {
     ///
     /// When somebody else took it, or it can't be mapped.
     pub fn start(&mut self, kernel: &mut Kernel) -> Result<()> {
-        let sets = array_fd(kernel.map_mut("REQUEST_SETS")?)?;
+        let sets = array_fd(kernel.map_mut(maps::REQUEST_SETS)?)?;
         self.requests = Some(Table {
             sets: Mapped::map(sets, SETS)?,
-            spilled: BpfHashMap::try_from(kernel.take_map("REQUESTS")?)?,
+            spilled: BpfHashMap::try_from(kernel.take_map(maps::REQUESTS)?)?,
         });
         Ok(())
     }

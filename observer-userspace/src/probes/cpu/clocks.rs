@@ -1,5 +1,6 @@
 //! The clocks that take samples: one per online CPU.
 
+use observer_common::names::programs;
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -28,7 +29,7 @@ impl Clocks {
     /// # Errors
     /// When the program is missing or a clock can't be opened.
     pub(super) fn open(kernel: &mut Kernel, frequency: u32) -> anyhow::Result<Self> {
-        let program = match kernel.program_mut("cpu_sample") {
+        let program = match kernel.program_mut(programs::CPU_SAMPLE) {
             Some(Program::PerfEvent(program)) => program.fd()?.as_fd().try_clone_to_owned()?,
             _ => bail!("the kernel object has no program cpu_sample"),
         };

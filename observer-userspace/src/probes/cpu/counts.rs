@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aya::maps::{Array, Map, MapData};
 use observer_common::cpu::{COUNT_OFF_CPU, SampleKey};
+use observer_common::names::maps;
 
 use crate::kernel::{Kernel, batch};
 
@@ -25,10 +26,10 @@ impl Counts {
     pub(super) fn take(kernel: &mut Kernel) -> anyhow::Result<Self> {
         Ok(Self {
             tables: [
-                hash_map(kernel.take_map("SAMPLES_0")?)?,
-                hash_map(kernel.take_map("SAMPLES_1")?)?,
+                hash_map(kernel.take_map(maps::SAMPLES_0)?)?,
+                hash_map(kernel.take_map(maps::SAMPLES_1)?)?,
             ],
-            epoch_map: Array::try_from(kernel.take_map("SAMPLE_EPOCH")?)?,
+            epoch_map: Array::try_from(kernel.take_map(maps::SAMPLE_EPOCH)?)?,
             epoch: 0,
         })
     }

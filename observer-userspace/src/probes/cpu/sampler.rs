@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aya::maps::{MapData, RingBuf};
 use observer_common::cpu::SampleKey;
+use observer_common::names::maps;
 
 use super::clocks::Clocks;
 use super::counts::Counts;
@@ -74,7 +75,7 @@ impl Sampler {
             clocks: None,
             off_cpu: None,
             running: false,
-            ring: RingBuf::try_from(kernel.take_map("STACK_RING")?)?,
+            ring: RingBuf::try_from(kernel.take_map(maps::STACK_RING)?)?,
             counts: Counts::take(kernel)?,
             join: Join::default(),
             links: RequestLinks::default(),

@@ -18,6 +18,7 @@ mod place;
 mod processes;
 mod system;
 
+use observer_common::names::programs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -67,20 +68,20 @@ const fn program(name: &'static str, lost_without: &'static str) -> ProgramSpec 
 
 /// The programs for the functions of libraries.
 pub const PROGRAMS: [ProgramSpec; 8] = [
-    program("tls_read", "what is received by SSL_read"),
-    program("tls_write", "what is sent by SSL_write"),
-    program("tls_read_ex", "what is received by SSL_read_ex"),
-    program("tls_write_ex", "what is sent by SSL_write_ex"),
+    program(programs::TLS_READ, "what is received by SSL_read"),
+    program(programs::TLS_WRITE, "what is sent by SSL_write"),
+    program(programs::TLS_READ_EX, "what is received by SSL_read_ex"),
+    program(programs::TLS_WRITE_EX, "what is sent by SSL_write_ex"),
     program(
-        "tls_write_flags",
+        programs::TLS_WRITE_FLAGS,
         "what is sent by SSL_write of OpenSSL 3.2 and later",
     ),
     program(
-        "tls_handshake",
+        programs::TLS_HANDSHAKE,
         "which connection some TLS sessions belong to",
     ),
-    program("tls_returned", "everything in TLS"),
-    program("tls_free", "the end of TLS sessions"),
+    program(programs::TLS_RETURNED, "everything in TLS"),
+    program(programs::TLS_FREE, "the end of TLS sessions"),
 ];
 
 /// What agent and thread share.

@@ -3,6 +3,7 @@
 //! OpenSSL's names, which BoringSSL and others share: a shared `libssl`, or a
 //! program (node, for one) that contains the library and tells its names.
 
+use observer_common::names::programs;
 use std::fs::File;
 
 use super::place::{Code, Out};
@@ -33,17 +34,17 @@ pub struct Point {
 }
 
 /// The program of the kernel half that runs when one returns.
-pub const RETURNED: &str = "tls_returned";
+pub const RETURNED: &str = programs::TLS_RETURNED;
 
 /// The programs that run when one is called.
 pub const CALLED: [&str; 7] = [
-    "tls_read",
-    "tls_write",
-    "tls_read_ex",
-    "tls_write_ex",
-    "tls_write_flags",
-    "tls_handshake",
-    "tls_free",
+    programs::TLS_READ,
+    programs::TLS_WRITE,
+    programs::TLS_READ_EX,
+    programs::TLS_WRITE_EX,
+    programs::TLS_WRITE_FLAGS,
+    programs::TLS_HANDSHAKE,
+    programs::TLS_FREE,
 ];
 
 /// Most points of one file, each of which may be attached at both ends.
@@ -84,7 +85,10 @@ pub fn functions_of(file: &File) -> Vec<Point> {
         let mut points = Vec::new();
         transfer(&code, &READ, read, offset(2), &mut points);
         transfer(&code, &WRITE, write, offset(3), &mut points);
-        for (number, called, returns) in [(4, "tls_handshake", true), (5, "tls_free", false)] {
+        for (number, called, returns) in [
+            (4, programs::TLS_HANDSHAKE, true),
+            (5, programs::TLS_FREE, false),
+        ] {
             if let Some(start) = offset(number) {
                 points.push(Point {
                     name: NAMES[number],
@@ -110,16 +114,16 @@ struct Pair {
 
 const READ: Pair = Pair {
     names: ["SSL_read", "SSL_read_ex"],
-    plain: "tls_read",
-    ex: "tls_read_ex",
+    plain: programs::TLS_READ,
+    ex: programs::TLS_READ_EX,
     flags: None,
 };
 
 const WRITE: Pair = Pair {
     names: ["SSL_write", "SSL_write_ex"],
-    plain: "tls_write",
-    ex: "tls_write_ex",
-    flags: Some("tls_write_flags"),
+    plain: programs::TLS_WRITE,
+    ex: programs::TLS_WRITE_EX,
+    flags: Some(programs::TLS_WRITE_FLAGS),
 };
 
 /// Adds the points of a pair of functions, where they cost least.
