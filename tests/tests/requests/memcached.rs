@@ -93,7 +93,7 @@ fn check(
     for span in spans {
         assert_eq!(span.text("db.system.name"), "memcached");
         ensure!(
-            (span.status == 2) == !span.text("error.type").is_empty(),
+            (span.status == 2) != span.text("error.type").is_empty(),
             "{span:?}"
         );
     }

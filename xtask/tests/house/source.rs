@@ -99,7 +99,7 @@ impl Crate {
                 continue;
             };
             let name = child.ident.unraw().to_string();
-            let below = [place.as_slice(), &[name.clone()]].concat();
+            let below = [place.as_slice(), std::slice::from_ref(&name)].concat();
             if let Some((_, items)) = &child.content {
                 self.read_items(items, file, &children.join(&name), below)?;
                 continue;
