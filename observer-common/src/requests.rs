@@ -14,9 +14,9 @@ mod sniff;
 mod state;
 
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
-pub use protocol::{Protocol, REDIS_SELECT, REDIS_START};
-pub use share::{Beginning, beginning, chosen, mixed, request};
-pub use sniff::{SNIFFED, Sniffed, sniff};
+pub use protocol::{Beginning, Protocol, REDIS_SELECT, REDIS_START, SNIFFED, Sniffed};
+pub use share::{beginning, chosen, mixed, request};
+pub use sniff::sniff;
 pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
 
 /// First word of a record.

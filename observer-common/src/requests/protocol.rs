@@ -4,7 +4,9 @@
 //! (`sniff`) and what begins where the side that asks takes its turn
 //! (`beginning`). Everything that lists protocols takes them from here.
 
+mod beginning;
 mod dns;
+mod first;
 mod http1;
 mod http2;
 mod memcached;
@@ -12,8 +14,8 @@ mod mysql;
 mod postgres;
 mod redis;
 
-use super::{Beginning, SNIFFED, Sniffed};
-
+pub use beginning::Beginning;
+pub use first::{SNIFFED, Sniffed};
 pub use redis::{REDIS_SELECT, REDIS_START};
 
 /// Words behind `$before`, as one constant text.

@@ -5,7 +5,7 @@
 //! followed in any case, and what belongs to an exchange that has begun goes
 //! its way.
 
-use super::protocol::begins;
+use super::protocol::{Beginning, begins};
 
 /// Numbers that stand for no request in [`crate::slot::Slot::request`].
 pub mod request {
@@ -19,38 +19,6 @@ pub mod request {
     pub const fn followed(number: u64) -> u64 {
         if number == UNFOLLOWED { NONE } else { number }
     }
-}
-
-/// What begins where the side that asks takes its turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Beginning {
-    /// Another exchange; otherwise an earlier one goes on.
-    pub exchange: bool,
-    /// It is one for whoever counts exchanges.
-    pub counted: bool,
-    /// Later ones can't be understood without it.
-    pub needed: bool,
-}
-
-impl Beginning {
-    /// An earlier exchange goes on.
-    pub const NONE: Self = Self {
-        exchange: false,
-        counted: false,
-        needed: false,
-    };
-    /// An exchange begins.
-    pub const EXCHANGE: Self = Self {
-        exchange: true,
-        counted: true,
-        needed: false,
-    };
-    /// An exchange begins that matters later.
-    pub const NEEDED: Self = Self {
-        exchange: true,
-        counted: true,
-        needed: true,
-    };
 }
 
 /// What a piece of `length` bytes begins, by its first eight (in order, zeroes

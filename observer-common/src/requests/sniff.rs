@@ -4,31 +4,7 @@
 //! recognised yet, so it decides by a few words, without loops. What looks
 //! right and isn't fails in the daemon's parser, which costs a count.
 
-use super::protocol::{Protocol, sniff_datagram, sniff_stream};
-
-/// Bytes that are looked at.
-pub const SNIFFED: usize = 24;
-
-/// What a piece looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sniffed {
-    /// Of which protocol.
-    pub protocol: Protocol,
-    /// Whether it comes from the side that asks.
-    pub request: bool,
-}
-
-pub(super) const fn is(protocol: Protocol, request: bool) -> Option<Sniffed> {
-    Some(Sniffed { protocol, request })
-}
-
-pub(super) const fn word(text: &[u8; 4]) -> u32 {
-    u32::from_le_bytes(*text)
-}
-
-pub(super) const fn long(text: &[u8; 8]) -> u64 {
-    u64::from_le_bytes(*text)
-}
+use super::protocol::{SNIFFED, Sniffed, sniff_datagram, sniff_stream};
 
 /// Of a piece of `length` bytes, which begins with `first` (zeroes behind its
 /// end). `datagram` says that it is a message of its own.
@@ -43,26 +19,16 @@ pub fn sniff(first: &[u8; SNIFFED], length: u32, datagram: bool) -> Option<Sniff
     sniff_stream(first, length)
 }
 
-#[inline(always)]
-pub(super) fn little32(first: &[u8; SNIFFED], at: usize) -> u32 {
-    u32::from_le_bytes([first[at], first[at + 1], first[at + 2], first[at + 3]])
-}
-
-#[inline(always)]
-pub(super) fn big32(first: &[u8; SNIFFED], at: usize) -> u32 {
-    u32::from_be_bytes([first[at], first[at + 1], first[at + 2], first[at + 3]])
-}
-
-#[inline(always)]
-pub(super) fn big16(first: &[u8; SNIFFED], at: usize) -> u32 {
-    ((first[at] as u32) << 8) | first[at + 1] as u32
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
+    use crate::requests::Protocol;
     use std::vec::Vec;
+
+    fn is(protocol: Protocol, request: bool) -> Option<Sniffed> {
+        Some(Sniffed { protocol, request })
+    }
 
     fn look(bytes: &[u8], datagram: bool) -> Option<Sniffed> {
         let mut first = [0; SNIFFED];

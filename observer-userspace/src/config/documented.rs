@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::*;
 
 /// Keys of `docs/observer.toml` whose values are examples, and not the defaults.
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 10] = [
     "btf",
     "duration",
     "filter.cgroup",
@@ -17,6 +17,8 @@ const EXAMPLES: [&str; 9] = [
     "requests.redact",
     "requests.routes",
     "requests.traces-sampler",
+    // Its default depends on another option.
+    "sinks.summary",
 ];
 
 /// The default depends on the machine.

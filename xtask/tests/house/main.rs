@@ -94,10 +94,6 @@ const KNOWN_EXCEPTIONS: &[(&str, &str)] = &[
         "observer-userspace/src/commands/check/features.rs: bpf is long",
         "to be cut",
     ),
-    (
-        "observer-userspace/src/probes/requests/tls/library.rs: inner_functions is long",
-        "to be cut",
-    ),
     ("observer-requests/src/tracer/begin.rs is long", "to be cut"),
     ("observer-symbols/src/debug_info.rs is long", "to be cut"),
     ("observer-symbols/src/elf.rs is long", "to be cut"),

@@ -1,8 +1,8 @@
 //! DNS.
 
+use super::Beginning;
 use super::Protocol;
-use crate::requests::Beginning;
-use crate::requests::sniff::{SNIFFED, Sniffed, big16, is};
+use super::first::{SNIFFED, Sniffed, big16, is};
 
 /// Over streams a message is preceded by its length (RFC 1035, 4.2.2). Several
 /// may come together.

@@ -1,8 +1,8 @@
 //! HTTP/1.
 
+use super::Beginning;
 use super::Protocol;
-use crate::requests::Beginning;
-use crate::requests::sniff::{SNIFFED, Sniffed, is, little32, word};
+use super::first::{SNIFFED, Sniffed, is, little32, word};
 
 /// RFC 9110, 9.3, and the beginning of a status line (RFC 9112, 4).
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! HTTP/2.
 
+use super::Beginning;
 use super::Protocol;
-use crate::requests::Beginning;
-use crate::requests::sniff::{SNIFFED, Sniffed, big16, big32, is, long};
+use super::first::{SNIFFED, Sniffed, big16, big32, is, long};
 
 /// The connection preface, or a frame of headers (RFC 9113, 3.4, 4.1 and 6.2)
 /// that opens or answers a stream.

@@ -1,9 +1,9 @@
 //! Memcached: text and meta commands, the binary protocol (`doc/protocol.txt`
 //! and `doc/protocol-binary.txt` of its source).
 
+use super::Beginning;
 use super::Protocol;
-use crate::requests::Beginning;
-use crate::requests::sniff::{SNIFFED, Sniffed, big16, big32, is, little32, word};
+use super::first::{SNIFFED, Sniffed, big16, big32, is, little32, word};
 
 /// First byte of a binary request, and of an answer.
 const REQUEST: u8 = 0x80;

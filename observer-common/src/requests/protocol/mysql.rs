@@ -1,8 +1,8 @@
 //! MySQL.
 
+use super::Beginning;
 use super::Protocol;
-use crate::requests::Beginning;
-use crate::requests::sniff::{SNIFFED, Sniffed, is, little32};
+use super::first::{SNIFFED, Sniffed, is, little32};
 
 /// MySQL's source, "Client/Server Protocol": the server's greeting, or one of
 /// the commands that carry a text or a statement.

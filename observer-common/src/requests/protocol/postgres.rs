@@ -1,8 +1,8 @@
 //! PostgreSQL.
 
+use super::Beginning;
 use super::Protocol;
-use crate::requests::Beginning;
-use crate::requests::sniff::{SNIFFED, Sniffed, big32, is};
+use super::first::{SNIFFED, Sniffed, big32, is};
 
 /// PostgreSQL documentation, 55.7 "Message Formats".
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! Redis.
 
+use super::Beginning;
 use super::Protocol;
-use crate::requests::Beginning;
-use crate::requests::sniff::{SNIFFED, Sniffed, is, little32, long, word};
+use super::first::{SNIFFED, Sniffed, is, little32, long, word};
 
 /// RESP: a command is an array of bulk strings. What comes back is too short
 /// to tell from other things.
