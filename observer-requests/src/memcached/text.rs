@@ -124,9 +124,12 @@ impl Question {
             (_, "ma") => &[b"VA", b"NS", b"EX"],
             _ => &[],
         };
+        // Some versions repeat nothing where nothing was done.
+        let bare = !matches!(answer.word, b"VA" | b"HD");
+        let fits = |own: Option<u64>, told| own == told || (bare && told.is_none());
         words.contains(&answer.word)
-            && (self.opaque.is_none() || self.opaque == answer.opaque)
-            && (self.key.is_none() || self.key == answer.key)
+            && fits(self.opaque, answer.opaque)
+            && fits(self.key, answer.key)
     }
 }
 
