@@ -300,4 +300,15 @@ impl Tracer {
             }
         }
     }
+
+    /// A new span's id.
+    fn span_id(&mut self) -> [u8; 8] {
+        self.random.u64(1..).to_ne_bytes()
+    }
+
+    /// A new trace's id.
+    fn trace_id(&mut self) -> [u8; 16] {
+        let id = u128::from(self.random.u64(..)) << 64 | u128::from(self.random.u64(1..));
+        id.to_be_bytes()
+    }
 }

@@ -132,51 +132,9 @@ impl PostgresProtocol {
                 let exchange = flow.begin(at, out);
                 push(flow, Kind::Simple, Some(exchange), None);
             }
-            b'P' => {
-                let mut names = Names(body);
-                let found = names.next().map(|name| {
-                    let text = string(names.0).unwrap_or(names.0);
-                    (name, sql::cached(text, Dialect::Postgres))
-                });
-                let group = self.group(flow, at, out);
-                group.prepares = true;
-                let Some((name, statement)) = found else {
-                    return;
-                };
-                group.statement = Some(statement.clone());
-                if name.is_empty() {
-                    self.unnamed = Some(statement);
-                } else {
-                    self.prepared.insert(key(name), statement);
-                }
-            }
-            b'B' => {
-                let mut names = Names(body);
-                let portal = names.next();
-                let statement = names.next().and_then(|name| self.statement(name));
-                let group = self.group(flow, at, out);
-                group.prepares = true;
-                group.statement.clone_from(&statement);
-                match (portal, statement) {
-                    (Some([]), statement) => self.portal = statement,
-                    (Some(name), Some(statement)) => self.portals.insert(key(name), statement),
-                    (Some(name), None) => self.portals.remove(key(name)),
-                    (None, _) => {}
-                }
-            }
-            b'D' => {
-                let of_statement = body.first() == Some(&b'S');
-                let name = body.get(1..).and_then(|body| Names(body).next());
-                let statement = match name {
-                    Some(name) if of_statement => self.statement(name),
-                    _ => None,
-                };
-                let group = self.group(flow, at, out);
-                group.prepares = true;
-                if statement.is_some() {
-                    group.statement = statement;
-                }
-            }
+            b'P' => self.parse(flow, body, at, out),
+            b'B' => self.bind(flow, body, at, out),
+            b'D' => self.describe(flow, body, at, out),
             b'C' => {
                 self.group(flow, at, out);
                 if let (Some(b'S'), Some(name)) = (body.first(), body.get(1..).and_then(string)) {
@@ -193,25 +151,78 @@ impl PostgresProtocol {
                 self.group = None;
                 push(flow, Kind::Execute, Some(exchange), statement);
             }
-            b'S' | b'H' => {
-                let sync = kind == b'S';
-                let kind = if sync { Kind::Sync } else { Kind::Flush };
-                let Some(group) = self.group.take() else {
-                    if sync {
-                        push(flow, kind, None, None);
-                    }
-                    return;
-                };
-                push(flow, kind, Some(group.exchange), group.statement);
-                if let Some(ask) = flow.queue.back_mut() {
-                    ask.instead = if group.prepares {
-                        "PREPARE"
-                    } else {
-                        "DEALLOCATE"
-                    };
-                }
-            }
+            b'S' | b'H' => self.sync(flow, kind == b'S'),
             _ => {}
+        }
+    }
+
+    /// Parse: a statement gets a name.
+    fn parse(&mut self, flow: &mut Flow, body: &[u8], at: u64, out: &mut Events) {
+        let mut names = Names(body);
+        let found = names.next().map(|name| {
+            let text = string(names.0).unwrap_or(names.0);
+            (name, sql::cached(text, Dialect::Postgres))
+        });
+        let group = self.group(flow, at, out);
+        group.prepares = true;
+        let Some((name, statement)) = found else {
+            return;
+        };
+        group.statement = Some(statement.clone());
+        if name.is_empty() {
+            self.unnamed = Some(statement);
+        } else {
+            self.prepared.insert(key(name), statement);
+        }
+    }
+
+    /// Bind: a portal is made of a statement.
+    fn bind(&mut self, flow: &mut Flow, body: &[u8], at: u64, out: &mut Events) {
+        let mut names = Names(body);
+        let portal = names.next();
+        let statement = names.next().and_then(|name| self.statement(name));
+        let group = self.group(flow, at, out);
+        group.prepares = true;
+        group.statement.clone_from(&statement);
+        match (portal, statement) {
+            (Some([]), statement) => self.portal = statement,
+            (Some(name), Some(statement)) => self.portals.insert(key(name), statement),
+            (Some(name), None) => self.portals.remove(key(name)),
+            (None, _) => {}
+        }
+    }
+
+    /// Describe: a statement or a portal is asked after.
+    fn describe(&mut self, flow: &mut Flow, body: &[u8], at: u64, out: &mut Events) {
+        let of_statement = body.first() == Some(&b'S');
+        let name = body.get(1..).and_then(|body| Names(body).next());
+        let statement = match name {
+            Some(name) if of_statement => self.statement(name),
+            _ => None,
+        };
+        let group = self.group(flow, at, out);
+        group.prepares = true;
+        if statement.is_some() {
+            group.statement = statement;
+        }
+    }
+
+    /// Sync or Flush: what was asked for so far is to be answered.
+    fn sync(&mut self, flow: &mut Flow, sync: bool) {
+        let kind = if sync { Kind::Sync } else { Kind::Flush };
+        let Some(group) = self.group.take() else {
+            if sync {
+                push(flow, kind, None, None);
+            }
+            return;
+        };
+        push(flow, kind, Some(group.exchange), group.statement);
+        if let Some(ask) = flow.queue.back_mut() {
+            ask.instead = if group.prepares {
+                "PREPARE"
+            } else {
+                "DEALLOCATE"
+            };
         }
     }
 

@@ -396,13 +396,4 @@ impl Tracer {
             }
         }
     }
-
-    fn span_id(&mut self) -> [u8; 8] {
-        self.random.u64(1..).to_ne_bytes()
-    }
-
-    fn trace_id(&mut self) -> [u8; 16] {
-        let id = u128::from(self.random.u64(..)) << 64 | u128::from(self.random.u64(1..));
-        id.to_be_bytes()
-    }
 }

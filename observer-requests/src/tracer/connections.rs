@@ -68,6 +68,14 @@ impl Connection {
         self.open.remove(place).map(|(_, key)| key)
     }
 
+    /// Takes out those that began before exchange `number`.
+    pub fn remove_before(&mut self, number: Exchange) -> impl Iterator<Item = Key> {
+        std::iter::from_fn(move || {
+            let first = self.open.pop_front_if(|(first, _)| *first < number)?;
+            Some(first.1)
+        })
+    }
+
     /// Exchange `number`, if it is open.
     pub fn find(&self, number: Exchange) -> Option<Key> {
         let place = self

@@ -37,14 +37,7 @@ impl Tracer {
         };
         if connection.protocol().in_order() {
             // Those before it won't end any more.
-            while connection
-                .open
-                .front()
-                .is_some_and(|(first, _)| *first < ended.exchange)
-            {
-                self.stale
-                    .extend(connection.open.pop_front().map(|it| it.1));
-            }
+            self.stale.extend(connection.remove_before(ended.exchange));
         }
         let endpoints = connection.endpoints.clone();
         let Some(exchange) = self.exchanges.remove(key) else {
@@ -66,18 +59,9 @@ impl Tracer {
             }
         };
         let workload = exchange.workload;
-        let route = match &ended.call {
-            Call::Http(http) if http.target.is_empty() => None,
-            Call::Http(http) => Some(match http.status {
-                Some(404) => self.routes.route_not_found(workload, &http.target),
-                _ => self.routes.route(workload, &http.target),
-            }),
-            _ => None,
-        };
+        let route = self.route_of(workload, &ended.call);
         let mut waited_for = exchange.waited_for;
-        if clock.is_none() {
-            waited_for.clear();
-        }
+        waited_for.retain(|_| clock.is_some());
         waited_for.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
         let ids = exchange.span;
         // Straight to its place: it is large.
@@ -117,6 +101,18 @@ impl Tracer {
             return;
         }
         self.decide(&ids, request, out);
+    }
+
+    /// The route of an HTTP request.
+    fn route_of(&mut self, workload: u16, call: &Call) -> Option<Arc<str>> {
+        match call {
+            Call::Http(http) if http.target.is_empty() => None,
+            Call::Http(http) => Some(match http.status {
+                Some(404) => self.routes.route_not_found(workload, &http.target),
+                _ => self.routes.route(workload, &http.target),
+            }),
+            _ => None,
+        }
     }
 
     /// Where the time of a server's request went, if its thread served nothing

@@ -12,12 +12,11 @@ pub mod object;
 pub mod perf;
 pub mod release;
 pub mod ring;
-pub mod spec;
 pub mod stats;
 pub mod syscalls;
 pub mod tunables;
 pub mod unwind;
 
 pub use object::options::{Filters, LoadOptions, RequestOptions, SpanLimit};
+pub use object::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
 pub use object::{AttachError, Kernel};
-pub use spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

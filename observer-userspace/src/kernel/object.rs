@@ -1,9 +1,11 @@
 //! The loaded kernel half: its maps, its programs, and what became of them.
 
 mod attach;
+mod attach_error;
 mod load;
 pub mod options;
 mod settings;
+pub mod spec;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,10 +21,11 @@ use observer_common::offsets::Offsets;
 use observer_common::plain::Plain;
 use observer_common::workload::{Workload, WorkloadKey};
 
-use super::spec::{ProbeSpec, ProbeState};
 use crate::memory;
+use spec::{ProbeSpec, ProbeState};
 
-pub use attach::{AttachError, field_name};
+pub use attach::field_name;
+pub use attach_error::AttachError;
 
 /// A key or value of a map, or a global, as aya takes and gives them.
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ use observer_common::family::{Family, Part};
 use observer_common::names::programs;
 
 use super::sched::IDENTITY_FIELDS;
-use super::{MetricBuilder, Probe, Tick};
+use super::{MetricBuilder, Probe, Tick, unwind};
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
 use crate::signals::MetricDef;
 
@@ -30,37 +30,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         needs: IDENTITY_FIELDS,
         lost_without: "CPU profiles",
     }],
-    requires: &[&UNWIND],
-    covered_by: None,
-    prepare: None,
-    seen_by: &[],
-};
-
-/// Attached with it: keep what the kernel half knows of processes up to date.
-pub static UNWIND: ProbeSpec = ProbeSpec {
-    family: Part::Family(Family::Cpu),
-    observes: "mappings of processes",
-    programs: &[
-        ProgramSpec {
-            name: programs::UNWIND_FORK,
-            attach: Attach::Tracepoint("sched_process_fork"),
-            needs: &["task_tgid"],
-            lost_without: "the first complete stacks of a new process",
-        },
-        ProgramSpec {
-            name: programs::UNWIND_EXEC,
-            attach: Attach::Tracepoint("sched_process_exec"),
-            needs: &["task_tgid"],
-            lost_without: "the first complete stacks of a new program",
-        },
-        ProgramSpec {
-            name: programs::UNWIND_EXIT,
-            attach: Attach::Tracepoint("sched_process_exit"),
-            needs: &["task_tgid", "task_pid"],
-            lost_without: "room for the mappings of new processes",
-        },
-    ],
-    requires: &[],
+    requires: &[&unwind::SPEC],
     covered_by: None,
     prepare: None,
     seen_by: &[],

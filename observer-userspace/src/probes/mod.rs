@@ -10,6 +10,7 @@ pub mod requests;
 pub mod sched;
 pub mod syscalls;
 pub mod tcp;
+mod unwind;
 
 pub use crate::signals::MetricBuilder;
 

@@ -9,7 +9,7 @@ use observer_common::family::{Family, Part};
 use observer_common::names::programs;
 
 use super::sched::{self, IDENTITY_FIELDS};
-use super::{MetricBuilder, Probe, Tick, cpu};
+use super::{MetricBuilder, Probe, Tick, unwind};
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::MetricDef;
@@ -24,7 +24,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         needs: &["task_on_cpu"],
         lost_without: "time off CPU of threads that wait longer than an interval, until they end",
     }],
-    requires: &[&SYSCALLS, &sched::SPEC, &cpu::UNWIND],
+    requires: &[&SYSCALLS, &sched::SPEC, &unwind::SPEC],
     covered_by: None,
     prepare: None,
     seen_by: &[programs::SCHED_SWITCH],

@@ -71,42 +71,44 @@ pub fn kernel(report: &mut Report) {
     }
 }
 
+/// Kinds of maps: how they are called, and what is lost without them.
+const MAPS: [(MapType, &str, Status, &str); 5] = [
+    (
+        MapType::RingBuf,
+        "ring buffer",
+        Status::Missing,
+        "everything: workloads are reported through it",
+    ),
+    (
+        MapType::PerCpuArray,
+        "per-CPU array",
+        Status::Missing,
+        "everything: counters live in it",
+    ),
+    (
+        MapType::Queue,
+        "queue",
+        Status::Missing,
+        "everything: free cells of the tables are kept in it",
+    ),
+    (
+        MapType::TaskStorage,
+        "task storage",
+        Status::Missing,
+        "everything: what a thread is doing is kept in it",
+    ),
+    (
+        MapType::SkStorage,
+        "socket storage",
+        Status::Degraded,
+        "TCP connections with their owner and times",
+    ),
+];
+
 /// Maps, programs, helpers, hooks.
 pub fn bpf(report: &mut Report) {
     let group = "bpf";
-    let maps = [
-        (
-            MapType::RingBuf,
-            "ring buffer",
-            Status::Missing,
-            "everything: workloads are reported through it",
-        ),
-        (
-            MapType::PerCpuArray,
-            "per-CPU array",
-            Status::Missing,
-            "everything: counters live in it",
-        ),
-        (
-            MapType::Queue,
-            "queue",
-            Status::Missing,
-            "everything: free cells of the tables are kept in it",
-        ),
-        (
-            MapType::TaskStorage,
-            "task storage",
-            Status::Missing,
-            "everything: what a thread is doing is kept in it",
-        ),
-        (
-            MapType::SkStorage,
-            "socket storage",
-            Status::Degraded,
-            "TCP connections with their owner and times",
-        ),
-    ];
-    for (map, name, status, lost) in maps {
+    for (map, name, status, lost) in MAPS {
         let tried = is_map_supported(map).map_err(|error| errno(&error));
         report.add(judge(Item::ok(group, name, "map"), tried, status, lost));
     }

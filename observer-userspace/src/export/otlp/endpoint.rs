@@ -3,8 +3,16 @@
 use hyper::Uri;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 
-use super::settings::Protocol;
 use super::signal::Signal;
+
+/// How messages travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP with binary protobuf.
+    HttpProtobuf,
+}
 
 /// OTLP/gRPC's port where an endpoint without a scheme names none.
 pub const GRPC_PORT: u16 = 4317;

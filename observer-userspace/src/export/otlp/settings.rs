@@ -17,14 +17,7 @@ use super::signal::Signal;
 use super::variables::{Layer, Layers, Setting, SettingError, key_value_list};
 use crate::signals::Attribute;
 
-/// How messages travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with binary protobuf.
-    HttpProtobuf,
-}
+pub use super::endpoint::Protocol;
 
 /// How bodies are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

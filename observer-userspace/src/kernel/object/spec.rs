@@ -4,7 +4,8 @@
 use anyhow::Result;
 use observer_common::family::{Family, Part};
 
-use super::{AttachError, Kernel};
+use super::Kernel;
+use super::attach_error::AttachError;
 
 /// How a program is hooked into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
