@@ -64,6 +64,8 @@ offsets! {
     task_state: "task_struct" . "__state" | "state";
     // In bits.
     task_in_iowait: "bit task_struct" . "in_iowait";
+    // 0 or 1; a byte since 7.2, before that an int, of which the first byte says it
+    // all on the little-endian machines that this runs on.
     task_on_cpu: "task_struct" . "on_cpu";
     task_cpu_time: "task_struct" . "se.sum_exec_runtime";
     task_voluntary: "task_struct" . "nvcsw";

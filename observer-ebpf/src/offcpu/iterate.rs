@@ -47,14 +47,14 @@ pub extern "C" fn offcpu_threads(ctx: *const IteratedTask) -> i32 {
     let since = unsafe { core::ptr::read_volatile(&raw const state.off.since) };
     let now = now();
     if since == 0 {
-        if state.off.on_since == 0 && read!(task, task_on_cpu, u32) == 0 {
+        if state.off.on_since == 0 && read!(task, task_on_cpu, u8) == 0 {
             take_stock(task, state, now);
         }
         return 0;
     }
     let total = now.saturating_sub(since);
     // One that is on a CPU comes or goes just now: the switch will count it.
-    if total == 0 || read!(task, task_on_cpu, u32) != 0 {
+    if total == 0 || read!(task, task_on_cpu, u8) != 0 {
         return 0;
     }
     let counts = counts_off_cpu();
@@ -126,7 +126,7 @@ fn take_stock(task: *const u8, state: &mut ThreadState, now: u64) {
         state.syscall = CLONED;
     }
     compare_and_swap(&raw mut state.off.since, 0, now);
-    if read!(task, task_on_cpu, u32) != 0 {
+    if read!(task, task_on_cpu, u8) != 0 {
         // It was faster.
         compare_and_swap(&raw mut state.off.since, now, 0);
     }
