@@ -2,10 +2,12 @@
 //! on what CPU time they get.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 /// The period of the limit, in microseconds.
 const PERIOD: u64 = 100_000;
@@ -55,13 +57,7 @@ impl Slow {
     /// # Errors
     /// When the loop can't be started, or there is no CPU controller.
     pub fn begin(options: &Options) -> Result<Self> {
-        let busy = options.beside_busy_loop.then(|| {
-            Command::new("sh")
-                .args(["-c", "while :; do :; done"])
-                .stdin(Stdio::null())
-                .spawn()
-                .context("cannot start a busy loop")
-        });
+        let busy = options.beside_busy_loop.then(busy_loop);
         let limit = options.cpu_limit.map(Limit::begin);
         Ok(Self {
             busy: busy.transpose()?,
@@ -79,6 +75,16 @@ impl Drop for Slow {
         }
         drop(self.limit.take());
     }
+}
+
+/// A loop that ends with us, also if we are killed.
+fn busy_loop() -> Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "while :; do :; done"]);
+    // SAFETY: a single system call between fork and exec.
+    unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
+    let child = command.stdin(Stdio::null()).spawn();
+    child.context("cannot start a busy loop")
 }
 
 /// Where the hierarchy with the CPU controller of cgroups v1 is mounted.
