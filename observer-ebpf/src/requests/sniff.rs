@@ -25,10 +25,19 @@ pub extern "C" fn requests_sniff(context: u32, captured: u32, length: u32, datag
     // SAFETY: this CPU's map value, used by one program only, which doesn't nest.
     let scratch = unsafe { &*scratch };
     let mut first = [0u8; SNIFFED];
-    for (i, byte) in first.iter_mut().enumerate() {
-        if (i as u32) < captured {
-            *byte = scratch.data[i];
+    // By words, and without a branch per byte: the verifier would follow each of the
+    // lengths through all that comes after.
+    for (at, eight) in first.chunks_exact_mut(8).enumerate() {
+        let at = 8 * at;
+        let mut word = 0u64;
+        for i in 0..8 {
+            word |= u64::from(scratch.data[at + i]) << (8 * i);
         }
+        let bits = captured.saturating_sub(at as u32).min(8) * 8;
+        let missing = 64 - bits;
+        // Twice half of the bits: a shift by all 64 isn't one.
+        let mask = (u64::MAX >> (missing / 2)) >> (missing - missing / 2);
+        eight.copy_from_slice(&(word & mask).to_le_bytes());
     }
     let datagram = datagram != 0;
     if !datagram && matches!(first[0], TLS_HANDSHAKE | TLS_DATA) && first[1] == 3 && first[2] <= 4 {
