@@ -45,6 +45,6 @@ fuzz_target!(|data: &[u8]| {
 
     // The same bytes as a jitdump file: whatever comes of it.
     let mut index = Index::default();
-    let dumped = index.names_in_dump(&file, &mut addresses);
+    let dumped = index.names_in_dump(&file, &addresses);
     assert!(dumped.keys().all(|address| addresses.contains(address)));
 });
