@@ -35,7 +35,13 @@ fn retransmits(address: &str, network: &str, names: (&str, &str)) -> Result<()> 
     ensure!(segments == expected, "{segments} instead of {expected}");
     let events = metrics.sum("observer.tcp.retransmit.events", &[]);
     ensure!(events > 0 && events <= segments, "{events} events");
-    ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "unknown")]) == 0);
+    // Seldom the kernel doesn't run a tracepoint's programs in softirq: what was sent
+    // again then is counted, but nobody saw why. One such event has a few segments.
+    let unknown = metrics.sum(RETRANSMITS, &[(TYPE, "unknown")]);
+    ensure!(
+        unknown * 10 <= expected,
+        "{unknown} of {expected} for reasons unknown"
+    );
     ensure!(metrics.sum(RETRANSMITS, &[(TYPE, "fast")]) > 0);
 
     metrics.check_bytes(network, BYTES, BYTES / 2)?;
