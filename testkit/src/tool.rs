@@ -16,6 +16,9 @@ use crate::{interrupt, memory};
 /// How long a tool that is told to end may take for its report.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a tool may take to be ready: on an emulated processor it is long.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+
 /// A running tool; killed if nobody ends it in order, or if we are killed.
 pub struct Tool {
     child: Child,
@@ -53,7 +56,7 @@ impl Tool {
         Ok(text)
     }
 
-    /// Waits until `ready`, at most thirty seconds.
+    /// Waits until `ready`, at most [`READY_LIMIT`].
     pub fn wait_until(&mut self, mut ready: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
         let begin = Instant::now();
         while !ready(self)? {
@@ -61,9 +64,10 @@ impl Tool {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended ({status}): {}", last_line(&self.printed()?));
             }
-            if begin.elapsed() > Duration::from_secs(30) {
+            if begin.elapsed() > READY_LIMIT {
                 bail!(
-                    "it wasn't ready within 30 s: {}",
+                    "it wasn't ready within {} s: {}",
+                    READY_LIMIT.as_secs(),
                     last_line(&self.printed()?)
                 );
             }

@@ -4,10 +4,12 @@ mod cargo;
 mod costs;
 mod ebpf;
 mod fuzz;
+mod packages;
 mod root;
 mod run;
 mod test;
 mod tool;
+mod vm;
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +51,12 @@ enum Command {
     Costs(costs::Options),
     /// Runs the fuzz targets, or one of them, for some minutes.
     Fuzz(fuzz::Options),
+    /// Boots stock kernels under qemu and compares what Observer sees there with
+    /// what is known.
+    Vm(vm::Options),
+    /// The part of `vm` that runs as root; `vm` starts it.
+    #[command(hide = true)]
+    VmAsRoot(vm::Options),
     /// Writes docs/metrics.md from the code.
     Docs {
         /// Compare with the committed page and change nothing.
@@ -66,6 +74,8 @@ fn main() -> anyhow::Result<()> {
         Command::Bench { args } => tool::bench(&args),
         Command::Costs(options) => costs::main(&options),
         Command::Fuzz(options) => fuzz::main(&options),
+        Command::Vm(options) => vm::main(&options),
+        Command::VmAsRoot(options) => vm::as_root(&options),
         Command::Docs { check } => tool::docs(check),
     }
 }

@@ -15,6 +15,9 @@ use super::{Scene, Seen};
 use crate::collector::Collector;
 use crate::observer_bin;
 
+/// How long loading and attaching may take: on an emulated processor it is long.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A daemon; killed if the test ends before it does.
 pub struct Daemon {
     child: Child,
@@ -75,7 +78,7 @@ impl Daemon {
             collector,
             log: Some(log),
         };
-        if observes.recv_timeout(Duration::from_secs(60)).is_err() {
+        if observes.recv_timeout(PATIENCE).is_err() {
             let _ = daemon.child.kill();
             bail!("it doesn't observe: {}", daemon.log());
         }
@@ -111,19 +114,28 @@ impl Daemon {
     /// Waits until what ended by now is known, ends the daemon in order, and
     /// returns what the collector got.
     pub fn finish(self) -> Result<Seen> {
+        Ok(self.finish_with(|_| Ok(()))?.0)
+    }
+
+    /// The same, and what `read` makes of the collector.
+    pub fn finish_with<T>(self, read: impl FnOnce(&Collector) -> Result<T>) -> Result<(Seen, T)> {
         std::thread::sleep(Duration::from_millis(700));
         kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
-        self.ended()
+        self.ended_with(read)
     }
 
     /// Waits until the daemon ends, and returns what the collector got.
-    pub fn ended(mut self) -> Result<Seen> {
+    pub fn ended(self) -> Result<Seen> {
+        Ok(self.ended_with(|_| Ok(()))?.0)
+    }
+
+    fn ended_with<T>(mut self, read: impl FnOnce(&Collector) -> Result<T>) -> Result<(Seen, T)> {
         let status = self.child.wait()?;
         let log = self.log();
         ensure!(status.success(), "the daemon ended with {status}: {log}");
         let mut seen = Seen::decode(&self.collector)?;
         seen.log = log;
-        Ok(seen)
+        Ok((seen, read(&self.collector)?))
     }
 
     fn log(&mut self) -> String {

@@ -14,7 +14,6 @@
 
 mod binaries;
 mod limits;
-mod packages;
 mod processes;
 mod report;
 mod slow;
@@ -28,6 +27,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use crate::cargo::run;
+use crate::packages;
 use binaries::{Binary, INTEGRATION};
 use report::Report;
 use suite::Suite;
@@ -66,6 +66,9 @@ const ENVIRONMENT: &[&str] = &[
     "RUST_BACKTRACE",
 ];
 
+/// The Debian packages that the integration tests use, with reasons.
+const PACKAGES: &str = "testkit/packages.txt";
+
 /// Runs the tests, all of them even if some fail; fails if one does. What isn't
 /// plain success is told at the end, and then how many there were.
 pub fn main(options: &Options) -> anyhow::Result<()> {
@@ -98,7 +101,7 @@ fn unit(folder: &Path, filter: Option<&str>) -> anyhow::Result<Report> {
 
 /// The tests that load the kernel half: built as who calls us, run as root.
 fn integration(folder: &Path, options: &Options) -> anyhow::Result<Report> {
-    packages::install()?;
+    packages::install(PACKAGES, "the tests")?;
     let mut build = crate::cargo::command();
     build.args([
         "build",
@@ -111,7 +114,7 @@ fn integration(folder: &Path, options: &Options) -> anyhow::Result<Report> {
     let binaries = binaries::build(&["--package", INTEGRATION])?;
     std::fs::write(list(folder), serde_json::to_vec(&binaries)?)
         .with_context(|| format!("cannot write {}", list(folder).display()))?;
-    let mut command = crate::root::command(own_path()?, ENVIRONMENT)?;
+    let mut command = crate::root::command(crate::root::own_path()?, ENVIRONMENT)?;
     command.env("OBSERVER_BIN", crate::target_dir().join("debug/observer"));
     command.arg("test-as-root").args(options.slow.arguments());
     command.arg(folder).args(&options.filter);
@@ -133,18 +136,6 @@ pub fn as_root(options: &RootOptions) -> anyhow::Result<()> {
     let report = suite.finish()?;
     std::fs::write(results(&options.folder), serde_json::to_vec(&report)?)
         .context("the results can't be written")
-}
-
-/// Where xtask lies. Building all tests may have written it again, with features
-/// that only tests need; then the kernel tells of the file that we were started from
-/// by a path that says so (`d_path`, fs/d_path.c).
-fn own_path() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("xtask's own path")?;
-    let text = own.to_string_lossy();
-    Ok(match text.strip_suffix(" (deleted)") {
-        Some(path) if !own.exists() => path.into(),
-        _ => own,
-    })
 }
 
 fn list(folder: &Path) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The Debian packages that the integration tests use.
+//! The Debian packages that tests and virtual machines use.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,17 +7,24 @@ use anyhow::Context;
 
 use crate::cargo::run;
 
-/// The list, with reasons.
-const PACKAGES: &str = "testkit/packages.txt";
-
-/// Installs what is missing where apt-get can; elsewhere names it.
-pub fn install() -> anyhow::Result<()> {
-    let list = std::fs::read_to_string(crate::checkout().join(PACKAGES))
-        .with_context(|| format!("cannot read {PACKAGES}"))?;
-    let missing: Vec<&str> = list
+/// Installs what is missing of a list, a file of the checkout with a package a line,
+/// where apt-get can; elsewhere names it. `who` needs it.
+pub fn install(list: &str, who: &str) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(crate::checkout().join(list))
+        .with_context(|| format!("cannot read {list}"))?;
+    let names: Vec<&str> = text
         .lines()
         .filter_map(|line| line.split('#').next()?.split_whitespace().next())
-        .filter(|package| !installed(package))
+        .collect();
+    install_named(&names, who).with_context(|| format!("{list} says what they are for"))
+}
+
+/// Installs what is missing of these.
+pub fn install_named(names: &[&str], who: &str) -> anyhow::Result<()> {
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !installed(name))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -25,12 +32,12 @@ pub fn install() -> anyhow::Result<()> {
     let names = missing.join(" ");
     if !Path::new("/usr/bin/apt-get").exists() {
         eprintln!(
-            "there is no apt-get to install Debian's packages {names} (see {PACKAGES} for what \
-             they are); the tests that miss something will say so"
+            "there is no apt-get to install Debian's packages {names} for {who}; what misses \
+             something will say so"
         );
         return Ok(());
     }
-    eprintln!("installing for the tests: {names}");
+    eprintln!("installing for {who}: {names}");
     let keep = &["DEBIAN_FRONTEND"];
     let mut update = crate::root::command("apt-get", keep)?;
     // A list that can't be renewed may still be good enough.
@@ -40,11 +47,11 @@ pub fn install() -> anyhow::Result<()> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "--yes", "--quiet", "--no-install-recommends"])
         .args(&missing);
-    let installed = run(&mut install).with_context(|| format!("the tests need {names}"));
+    let installed = run(&mut install).with_context(|| format!("{who} need {names}"));
     match installed {
         // Other distributions call some of them differently, or have them from elsewhere.
         Err(error) if std::env::var_os("CI").is_none() => {
-            eprintln!("{error:#}; the tests that miss something will say so");
+            eprintln!("{error:#}; what misses something will say so");
             Ok(())
         }
         other => other,

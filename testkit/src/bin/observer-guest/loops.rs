@@ -1,0 +1,48 @@
+//! Four programs that make system calls all the time, on two CPUs: they take the CPU
+//! from each other wherever the kernel lets them.
+
+use anyhow::Result;
+use observer_testkit::requests::{Daemon, Seen};
+use observer_testkit::workload;
+
+use crate::figures::Figures;
+
+/// Calls of each.
+const CALLS: u64 = 1_500_000;
+const LOOPS: u64 = 4;
+
+/// Compares the calls that were counted, and those that the daemon says it missed,
+/// with those that were made.
+pub fn four_on_two_cpus(figures: &mut Figures) -> Result<()> {
+    let daemon = Daemon::start_with(None, "always_on", &["--probes", "syscalls"])?;
+    let step = format!("getppid={CALLS}");
+    let running = (0..LOOPS)
+        .map(|_| workload::run("vm-loop", &[&step]))
+        .collect::<Result<Vec<_>>>()?;
+    for program in running {
+        program.wait()?;
+    }
+    let (seen, counted) = daemon.finish_with(|c| c.syscall_calls("vm-loop", "getppid"))?;
+    let (made, missed) = (CALLS * LOOPS, missed(&seen));
+    // A call that no program saw at its end isn't counted; one whose beginning alone
+    // wasn't seen is.
+    let holds = counted <= made && made - counted <= missed;
+    figures.add(
+        "four loops: calls counted, or missed by name",
+        holds,
+        format!("{counted} counted, {missed} missed by name"),
+        format!("{made} made"),
+    );
+    figures.equal("four loops: calls counted", counted, made);
+    figures.lost("loops", seen.losses());
+    Ok(())
+}
+
+/// Runs of programs that the kernel left out, as the daemon says.
+fn missed(seen: &Seen) -> u64 {
+    let losses = seen.losses();
+    let of_programs = losses
+        .iter()
+        .filter(|(cause, _)| cause.ends_with("program_missed"));
+    of_programs.map(|(_, count)| count).sum()
+}

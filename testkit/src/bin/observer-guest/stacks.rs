@@ -1,0 +1,38 @@
+//! Stacks of a program without frame pointers that calls a known chain.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use observer_testkit::chain::{Shape, record_warm};
+
+use crate::figures::Figures;
+use crate::prepare;
+
+/// Fewer samples say nothing.
+const SAMPLES: u64 = 300;
+
+/// Records it, and judges each stack.
+pub fn chain(figures: &mut Figures) -> Result<()> {
+    // Beside it another name of it is made.
+    let folder = Path::new("/tmp/chain");
+    fs::create_dir_all(folder)?;
+    let program = folder.join("chain");
+    fs::copy(prepare::folder()?.join("chain"), &program).context("the program isn't there")?;
+    let recorded = record_warm(&[(&program, "")]);
+    let shape = Shape {
+        process: "chain",
+        ..Shape::default()
+    };
+    let judged = shape.check(&recorded, SAMPLES);
+    let known = "99 % complete, 70 % with the whole chain".to_owned();
+    let (holds, found) = match judged {
+        Ok(()) => (
+            true,
+            format!("{:.1} % complete", recorded.percent("complete")),
+        ),
+        Err(wrong) => (false, wrong),
+    };
+    figures.add("stacks: complete", holds, found, known);
+    Ok(())
+}

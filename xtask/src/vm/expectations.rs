@@ -1,0 +1,301 @@
+//! What is expected of each kernel: one table. Whatever else isn't attached, is
+//! counted wrongly, or lost, fails; and so does a line of the table that is no longer
+//! true.
+
+use super::findings::Findings;
+use super::kernels::Series;
+
+/// Something that a kernel may lack, or that is known to be wrong there.
+#[derive(Debug)]
+pub struct Expected {
+    /// The first series of which it is true.
+    from: Series,
+    /// The first of which it isn't any more.
+    before: Series,
+    what: What,
+    /// Why, in a sentence.
+    why: &'static str,
+    kind: Kind,
+}
+
+/// What may differ; a name that ends with `*` is that of all which begin so.
+#[derive(Debug)]
+enum What {
+    /// A program isn't attached.
+    Program(&'static str),
+    /// A figure is wrong.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no figure is known to be wrong yet")
+    )]
+    Figure(&'static str),
+    /// Something is lost.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no loss is known yet"))]
+    Loss(&'static str),
+}
+
+/// Of which kind an expectation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The kernel hasn't got it, and Observer says so.
+    Lacks,
+    /// Observer is wrong there.
+    Fault,
+    /// It happens sometimes, and is told as a loss.
+    Sometimes,
+}
+
+/// Before all.
+const FIRST: Series = Series(0, 0);
+/// Behind all.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "nothing is true of the newest ones")
+)]
+const LAST: Series = Series(u32::MAX, 0);
+
+/// The table.
+const TABLE: &[Expected] = &[
+    Expected {
+        from: FIRST,
+        before: Series(6, 3),
+        what: What::Program("requests_sent"),
+        why: "sockets have no tracepoints (`sock_send_length` came with Linux 6.3); they are found \
+              by descriptor",
+        kind: Kind::Lacks,
+    },
+    Expected {
+        from: FIRST,
+        before: Series(6, 3),
+        what: What::Program("requests_received"),
+        why: "sockets have no tracepoints (`sock_send_length` came with Linux 6.3); they are found \
+              by descriptor",
+        kind: Kind::Lacks,
+    },
+    Expected {
+        from: FIRST,
+        before: Series(6, 5),
+        what: What::Program("block_done"),
+        why: "`block_io_done` came with Linux 6.5",
+        kind: Kind::Lacks,
+    },
+    Expected {
+        from: FIRST,
+        before: Series(6, 12),
+        what: What::Program("offcpu_threads"),
+        why: "sleepable iterators may not use queues: waits longer than an interval are told when \
+              they end",
+        kind: Kind::Fault,
+    },
+];
+
+/// How a guest's findings compare with what is expected.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What isn't as it must be.
+    pub failures: Vec<String>,
+    /// What was expected, by the figures' part or `programs` or `losses`: the reason.
+    pub expected: Vec<Note>,
+}
+
+/// An expectation that came true.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Note {
+    /// `programs`, `losses`, or a figure's part.
+    pub row: String,
+    /// Whether Observer is wrong, and not the kernel without it.
+    pub is_fault: bool,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// Judges the findings of a kernel. Where only programs were tried, nothing is said
+/// about figures.
+pub fn judge(series: Series, findings: &Findings, only_programs: bool) -> Verdict {
+    judge_by(TABLE, series, findings, only_programs)
+}
+
+fn judge_by(
+    table: &'static [Expected],
+    series: Series,
+    findings: &Findings,
+    only_programs: bool,
+) -> Verdict {
+    let here: Vec<&Expected> = table
+        .iter()
+        .filter(|row| row.from <= series && series < row.before)
+        .collect();
+    let mut came_true = vec![false; here.len()];
+    let mut verdict = Verdict::default();
+    let mut found = |row: &str, text: String, is_it: &dyn Fn(&What) -> bool| {
+        let at = here.iter().position(|expected| is_it(&expected.what));
+        match at.and_then(|at| Some((here.get(at)?, came_true.get_mut(at)?))) {
+            None => verdict.failures.push(text),
+            Some((expected, came_true)) => {
+                *came_true = true;
+                let note = Note {
+                    row: row.to_owned(),
+                    is_fault: expected.kind == Kind::Fault,
+                    why: expected.why,
+                };
+                if !verdict.expected.contains(&note) {
+                    verdict.expected.push(note);
+                }
+            }
+        }
+    };
+    for missing in &findings.missing {
+        let text = format!(
+            "{} isn't there (options: {:?}): {}",
+            missing.name, missing.options, missing.reason
+        );
+        found(
+            "programs",
+            text,
+            &|what| matches!(what, What::Program(name) if is_named(name, &missing.name)),
+        );
+    }
+    for figure in findings.figures.iter().filter(|figure| !figure.holds) {
+        let text = format!("{}: {}, not {}", figure.name, figure.found, figure.known);
+        found(
+            part(&figure.name),
+            text,
+            &|what| matches!(what, What::Figure(name) if is_named(name, &figure.name)),
+        );
+    }
+    for (cause, count) in &findings.losses {
+        let text = format!("lost: {count} × {cause}");
+        found(
+            "losses",
+            text,
+            &|what| matches!(what, What::Loss(name) if is_named(name, cause)),
+        );
+    }
+    for (expected, came_true) in here.iter().zip(came_true) {
+        let is_tried = !only_programs || matches!(expected.what, What::Program(_));
+        if !came_true && is_tried && expected.kind != Kind::Sometimes {
+            verdict.failures.push(format!(
+                "is no longer true, strike it out of the table of expectations: {:?}, {}",
+                expected.what, expected.why
+            ));
+        }
+    }
+    verdict.failures.extend(findings.complaints.iter().cloned());
+    verdict
+}
+
+/// The part of a figure: what stands before the colon.
+pub fn part(figure: &str) -> &str {
+    figure.split_once(": ").map_or(figure, |(part, _)| part)
+}
+
+fn is_named(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => pattern == name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::findings::{Figure, Missing};
+
+    const TRIED: &[Expected] = &[
+        Expected {
+            from: FIRST,
+            before: Series(6, 3),
+            what: What::Program("requests_sent"),
+            why: "the tracepoint came with 6.3",
+            kind: Kind::Lacks,
+        },
+        Expected {
+            from: Series(7, 1),
+            before: LAST,
+            what: What::Figure("block: *"),
+            why: "a field is called otherwise",
+            kind: Kind::Fault,
+        },
+        Expected {
+            from: FIRST,
+            before: LAST,
+            what: What::Loss("run: *"),
+            why: "now and then",
+            kind: Kind::Sometimes,
+        },
+    ];
+
+    fn findings(missing: &[&str], wrong: &[&str], lost: &[&str]) -> Findings {
+        Findings {
+            figures: wrong
+                .iter()
+                .map(|name| Figure {
+                    name: (*name).to_owned(),
+                    found: "1".into(),
+                    known: "2".into(),
+                    holds: false,
+                })
+                .collect(),
+            losses: lost.iter().map(|name| ((*name).to_owned(), 1)).collect(),
+            missing: missing
+                .iter()
+                .map(|name| Missing {
+                    options: String::new(),
+                    name: (*name).to_owned(),
+                    reason: "why".into(),
+                })
+                .collect(),
+            complaints: Vec::new(),
+        }
+    }
+
+    fn failures(series: Series, findings: &Findings) -> Vec<String> {
+        judge_by(TRIED, series, findings, false).failures
+    }
+
+    /// Checks that what is expected of a kernel passes there and nowhere else, that
+    /// what isn't in the table fails, and that an expectation that doesn't come true
+    /// fails, too, but for what happens only sometimes.
+    #[test]
+    fn expectations_hold_where_they_are() {
+        let old = findings(&["requests_sent"], &[], &["run: x"]);
+        assert_eq!(failures(Series(6, 1), &old), [""; 0]);
+        let elsewhere = failures(Series(6, 12), &old);
+        assert!(elsewhere.len() == 1 && elsewhere[0].starts_with("requests_sent isn't there"));
+        let nothing = failures(Series(6, 1), &findings(&[], &[], &[]));
+        assert!(
+            nothing.len() == 1 && nothing[0].contains("strike it out"),
+            "{nothing:?}"
+        );
+        assert_eq!(failures(Series(6, 12), &findings(&[], &[], &[])), [""; 0]);
+        let wrong = findings(&[], &["block: reads", "tcp: bytes"], &["loops: y"]);
+        let wrong = failures(Series(7, 3), &wrong);
+        assert_eq!(wrong, ["tcp: bytes: 1, not 2", "lost: 1 × loops: y"]);
+    }
+
+    /// Checks that where only programs are tried, figures needn't be wrong.
+    #[test]
+    fn figures_may_be_untried() {
+        let nothing = findings(&[], &[], &[]);
+        let verdict = judge_by(TRIED, Series(7, 3), &nothing, true);
+        assert_eq!(verdict.failures, [""; 0]);
+        let verdict = judge_by(TRIED, Series(6, 1), &nothing, true);
+        assert_eq!(verdict.failures.len(), 1);
+    }
+
+    /// Checks that a complaint of the kernel fails, whatever else is expected, and that
+    /// reasons come with the part they are about.
+    #[test]
+    fn complaints_and_reasons() {
+        let mut wrong = findings(&[], &["block: reads", "block: writes"], &[]);
+        wrong.complaints.push("BUG: x".into());
+        let verdict = judge_by(TRIED, Series(7, 3), &wrong, false);
+        assert_eq!(verdict.failures, ["BUG: x"]);
+        let note = Note {
+            row: "block".into(),
+            is_fault: true,
+            why: "a field is called otherwise",
+        };
+        assert_eq!(verdict.expected, [note]);
+    }
+}

@@ -1,0 +1,107 @@
+//! What a guest is given, and what it leaves behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::cargo::run;
+
+/// Programs of ours that a guest may run, as cargo built them.
+pub const PROGRAMS: &[&str] = &[
+    "observer",
+    "observer-guest",
+    "observer-load",
+    "observer-peer",
+    "observer-server",
+    "observer-workload",
+];
+
+/// Where a guest sees the share.
+pub const IN_GUEST: &str = "/mnt";
+
+/// The folder that a guest can write to.
+#[derive(Debug)]
+pub struct Share {
+    folder: PathBuf,
+}
+
+impl Share {
+    /// Makes it anew, with our programs from `built` and a script that runs
+    /// `command`.
+    pub fn new(folder: &Path, built: &Path, command: &[String]) -> Result<Self> {
+        let _ = fs::remove_dir_all(folder);
+        for part in ["bin", "results"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
+        }
+        for program in PROGRAMS {
+            let (from, to) = (built.join(program), folder.join("bin").join(program));
+            // A copy where it lies on another file system.
+            fs::hard_link(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).map(drop))
+                .with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        fs::write(folder.join("run.sh"), script(command))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Has `observer-guest` put there what its loads need.
+    pub fn prepare(&self) -> Result<()> {
+        let programs = self.folder.join("bin");
+        let mut prepare = Command::new(programs.join("observer-guest"));
+        run(prepare.arg("prepare").arg(&programs))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file that the guest left; `None` if it didn't.
+    pub fn result(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join("results").join(name)).ok()
+    }
+
+    /// The status of what the guest ran; `None` if it never came to its end.
+    pub fn status(&self) -> Option<i32> {
+        self.result("status.txt")?.trim().parse().ok()
+    }
+}
+
+/// What the guest's shell is told.
+fn script(command: &[String]) -> String {
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    format!(
+        "export PATH={IN_GUEST}/bin:{} HOME=/tmp LC_ALL=C\n\
+         export OBSERVER_BIN={IN_GUEST}/bin/observer\n\
+         cd /tmp\n\
+         {}\n",
+        super::PATH,
+        words.join(" ")
+    )
+}
+
+/// A word as the shell reads it back.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a shell hands on the words as they were.
+    #[test]
+    fn words_stay_as_they_are() {
+        let words = ["printf", "%s|", "it's", "a  b", "$HOME", "*", ""];
+        let words = words.map(str::to_owned);
+        let script = script(&words);
+        let output = Command::new("sh").args(["-c", &script]).output();
+        let said = String::from_utf8(output.expect("sh runs").stdout).expect("UTF-8");
+        assert_eq!(said, "it's|a  b|$HOME|*||");
+    }
+}

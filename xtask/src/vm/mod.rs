@@ -1,0 +1,291 @@
+//! `cargo xtask vm`: Debian's stock kernels under qemu, with the built daemon and the
+//! host's own files.
+//!
+//! Kernels and the emulator come from Debian's archive by this machine's own mirrors
+//! ([`apt`], [`kernels`], [`qemu`]) and are kept under `target/vm`. A guest
+//! ([`machine`]) starts with an [`initramfs`] of ours, takes the host's root, which it
+//! can't write to, as its own, and runs what its [`guest::Share`] says: a command, or
+//! `observer-guest`, which makes known loads and compares what the daemon says of them.
+
+mod apt;
+mod architecture;
+mod expectations;
+mod findings;
+mod guest;
+mod initramfs;
+mod kernels;
+mod machine;
+mod mirror;
+mod modules;
+mod qemu;
+mod report;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::run;
+use crate::packages;
+use apt::Apt;
+use architecture::Architecture;
+use findings::Findings;
+use guest::Share;
+use kernels::Kernel;
+use machine::{End, Machine};
+use qemu::Qemu;
+use report::Column;
+
+/// Where programs are, also those of administrators.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the host needs: a list like that of the tests.
+const PACKAGES: &str = "xtask/src/vm/packages.txt";
+
+/// What the loads need, which run the host's programs.
+const TEST_PACKAGES: &str = "testkit/packages.txt";
+
+/// Longest run of a command in a guest.
+const LIMIT: Duration = Duration::from_secs(1200);
+
+/// Options of `cargo xtask vm`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Kernels by their series, like 6.12, or `newest` or `oldest` of those that Debian
+    /// has [default: all]
+    kernels: Vec<String>,
+    /// Only load and attach every program, under every set of options that changes what
+    /// is loaded
+    #[arg(long)]
+    verify: bool,
+    /// Only print the table of what the last runs on each kernel said
+    #[arg(long)]
+    markdown: bool,
+    /// Only list the kernels that there are
+    #[arg(long)]
+    list: bool,
+    /// Fetch Debian's lists of packages again
+    #[arg(long)]
+    update: bool,
+    /// Run this in each guest; it has our programs in its path, and the host's files
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// The user's variables that matter, also behind sudo.
+const ENVIRONMENT: &[&str] = &["CI", "PATH", "CARGO_TARGET_DIR"];
+
+/// Builds what guests run, and goes on as root.
+pub fn main(options: &Options) -> Result<()> {
+    if options.markdown {
+        print!("{}", report::markdown(&results(&folder()))?);
+        return Ok(());
+    }
+    if !options.list {
+        let mut build = crate::cargo::command();
+        build.args([
+            "build",
+            "--package",
+            "observer-userspace",
+            "--bin",
+            "observer",
+        ]);
+        run(build.args(["--package", "observer-testkit", "--bins"]))?;
+    }
+    if crate::root::is_root()? {
+        return as_root(options);
+    }
+    let mut command = crate::root::command(crate::root::own_path()?, ENVIRONMENT)?;
+    // The same arguments, behind the name of this part.
+    run(command.arg("vm-as-root").args(std::env::args_os().skip(2)))
+}
+
+/// Boots the kernels that are asked for.
+pub fn as_root(options: &Options) -> Result<()> {
+    let folder = folder();
+    packages::install(PACKAGES, "virtual machines")?;
+    let architecture = Architecture::of_host()?;
+    let apt = Apt::new(&folder.join("apt"), options.update)?;
+    let all = kernels::newest(&apt.show(&kernels::names(architecture.debian))?);
+    let chosen = kernels::choose(&all, &options.kernels)?;
+    if options.list {
+        for kernel in &chosen {
+            let is_here = kernel_folder(&folder, kernel).exists();
+            let here = if is_here { "  (here)" } else { "" };
+            println!("{:6} {}{here}", kernel.series.to_string(), kernel.release);
+        }
+        return Ok(());
+    }
+    if qemu::file_server().is_err() {
+        // A package of its own since Debian 13.
+        packages::install_named(&["virtiofsd"], "virtual machines")?;
+    }
+    let host = Host {
+        qemu: Qemu::find(&apt, architecture, &folder)?,
+        apt,
+        architecture,
+        folder,
+    };
+    let task = match options.command.as_slice() {
+        [] if options.verify => Task::Verify,
+        [] => Task::Compare,
+        command => Task::Run(command.to_vec()),
+    };
+    if task == Task::Compare {
+        packages::install(TEST_PACKAGES, "the loads in virtual machines")?;
+    }
+    let mut failed = Vec::new();
+    for kernel in &chosen {
+        if let Err(error) = host.carry_out(&task, kernel) {
+            eprintln!("{}: {error:#}", kernel.series);
+            failed.push(kernel.series.to_string());
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed on {}; why is above", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// What a guest does.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    /// Runs a command.
+    Run(Vec<String>),
+    /// Tries all programs.
+    Verify,
+    /// Tries those of `observer run`, and compares what is said of known loads.
+    Compare,
+}
+
+impl Task {
+    /// What the guest runs.
+    fn command(&self) -> Vec<String> {
+        let part = match self {
+            Self::Run(command) => return command.clone(),
+            Self::Verify => "verify",
+            Self::Compare => "compare",
+        };
+        let results = format!("{}/results", guest::IN_GUEST);
+        ["observer-guest", part, &results].map(str::to_owned).into()
+    }
+}
+
+/// What it takes to boot a kernel.
+struct Host {
+    apt: Apt,
+    architecture: &'static Architecture,
+    qemu: Qemu,
+    /// Where everything is kept.
+    folder: PathBuf,
+}
+
+impl Host {
+    /// Carries out a task in a guest; an error unless all went well.
+    fn carry_out(&self, task: &Task, kernel: &Kernel) -> Result<()> {
+        let share = self.boot(kernel, task)?;
+        match (task, share.status()) {
+            (_, None) => bail!("the guest never came to the end of its task"),
+            (_, Some(status)) if status != 0 => bail!("the task ended with status {status}"),
+            (Task::Run(_), _) => Ok(()),
+            (Task::Verify | Task::Compare, _) => self.judge(kernel, &share, task),
+        }
+    }
+
+    /// Judges what a guest found.
+    fn judge(&self, kernel: &Kernel, share: &Share, task: &Task) -> Result<()> {
+        let only_programs = *task == Task::Verify;
+        let findings = Findings::read(share)?;
+        let verdict = expectations::judge(kernel.series, &findings, only_programs);
+        if !only_programs {
+            let column = Column::new(kernel, &findings, &verdict);
+            column.keep(&results(&self.folder), kernel.series)?;
+        }
+        for note in &verdict.expected {
+            println!("{}: expected: {}: {}", kernel.series, note.row, note.why);
+        }
+        for failure in &verdict.failures {
+            println!("{}: FAILED: {failure}", kernel.series);
+        }
+        let count = findings.figures.len();
+        match verdict.failures.len() {
+            0 => println!("{}: as expected, {count} figures compared", kernel.series),
+            failures => bail!("{failures} failures"),
+        }
+        Ok(())
+    }
+
+    /// Boots a kernel with a task, and returns what it leaves.
+    fn boot(&self, kernel: &Kernel, task: &Task) -> Result<Share> {
+        let root = kernel_folder(&self.folder, kernel);
+        self.apt.unpack(&kernel.packages, &root)?;
+        let folder = self.folder.join("run").join(&kernel.release);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let initramfs = folder.join("initramfs");
+        initramfs::build(&root, &kernel.release, &initramfs)?;
+        let built = crate::target_dir().join("debug");
+        let share = Share::new(&folder.join("share"), &built, &task.command())?;
+        if *task != Task::Verify {
+            share.prepare()?;
+        }
+        let machine = Machine {
+            architecture: self.architecture,
+            qemu: &self.qemu,
+            image: &image(&root, &kernel.release)?,
+            initramfs: &initramfs,
+            folder: &folder,
+            share: share.folder(),
+            limit: LIMIT,
+            is_loud: matches!(task, Task::Run(_)),
+        };
+        eprintln!("booting {} ({})", kernel.series, kernel.release);
+        let begin = Instant::now();
+        let end = machine.run()?;
+        let seconds = begin.elapsed().as_secs();
+        if end == End::Killed {
+            bail!("it was killed after {seconds} s{}", last_words(&machine));
+        }
+        if share.status().is_none() {
+            bail!("it ended after {seconds} s{}", last_words(&machine));
+        }
+        eprintln!("{}: over after {seconds} s", kernel.series);
+        Ok(share)
+    }
+}
+
+/// Where all of it is kept.
+fn folder() -> PathBuf {
+    crate::target_dir().join("vm")
+}
+
+/// Where the last results of each kernel are kept.
+fn results(folder: &Path) -> PathBuf {
+    folder.join("results")
+}
+
+/// Where a kernel's packages are unpacked.
+fn kernel_folder(folder: &Path, kernel: &Kernel) -> PathBuf {
+    folder.join("kernels").join(&kernel.release)
+}
+
+/// A kernel's image, below where its packages were unpacked.
+fn image(root: &Path, release: &str) -> Result<PathBuf> {
+    let images = [
+        root.join(format!("boot/vmlinuz-{release}")),
+        root.join(format!("usr/lib/modules/{release}/vmlinuz")),
+    ];
+    let found = images.into_iter().find(|image| image.is_file());
+    found.with_context(|| format!("no kernel in {}", root.display()))
+}
+
+/// The last that a guest said.
+fn last_words(machine: &Machine<'_>) -> String {
+    let said = fs::read_to_string(machine.console()).unwrap_or_default();
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines[lines.len().saturating_sub(20)..].join("\n  ");
+    format!(
+        "; its last words (all in {}):\n  {last}",
+        machine.console().display()
+    )
+}
