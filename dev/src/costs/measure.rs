@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use observer_common::family::Family;
-use observer_userspace::agent;
+use observer_userspace::agent::options;
 use observer_userspace::config::Config;
 use observer_userspace::kernel::btf::KernelBtf;
 use observer_userspace::kernel::loaded::{self, LoadedProgram};
@@ -36,7 +36,7 @@ pub fn sizes() -> Result<Costs> {
     let config = Config::load(None, Default::default())?;
     let mut kernel = Kernel::load(&LoadOptions {
         v1_subsystem: None,
-        ..agent::load_options(&config)?
+        ..options::load_options(&config)?
     })?;
     Plan::of(&Family::ALL, Purpose::Everything).attach(&mut kernel);
     let held = loaded::programs(std::process::id())?;

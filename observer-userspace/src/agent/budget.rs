@@ -5,12 +5,12 @@ use anyhow::{Context, Result};
 
 use super::levers::{self, Adjust, Attached, Parts};
 use super::profiler::Profiler;
-use super::{Agent, probes};
+use super::Agent;
 use crate::config::Config;
 use crate::governor::{Change, Clocks, Governor, Lever, Status};
 use crate::kernel::Kernel;
 use crate::kernel::tunables::Tunables;
-use crate::probes::Probe;
+use crate::probes::{self, Probe};
 
 /// The governor and its levers.
 pub(super) struct Budget {

@@ -1,4 +1,5 @@
-//! The agent: wires probes to signals to exporters; start, tick, stop.
+//! The agent: wires probes to signals to sinks. [`start`] makes one, what is here
+//! lets it run to its end.
 //!
 //! Everything here runs on one thread. The kernel half never waits for it:
 //! tallies stay where they are until they are read, records wait in their ring
@@ -9,32 +10,28 @@ mod diagnostics;
 mod health;
 mod levers;
 mod limiter;
+pub mod options;
 mod profiler;
 mod rings;
+mod start;
 mod workloads;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use observer_common::family::Family;
+use observer_common::names::maps;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
-use observer_common::config::FILTER_V1;
-use observer_common::names::maps;
-
-use crate::config::{self, Config, Tables};
+use crate::config::Tables;
 use crate::export::self_stats::Fill;
-use crate::identity::{Host, find_cgroup, subsys_enum_name, v1_controller};
 use crate::kernel::cells::Cells;
-use crate::kernel::clock;
-use crate::kernel::{Filters, Kernel, LoadOptions, RequestOptions, SpanLimit};
-use crate::probes::plan::{Plan, Purpose};
-use crate::probes::{self, MetricBuilder, Probe, Sink, Tick};
-use crate::signals::WallClock;
+use crate::kernel::{Kernel, clock};
+use crate::probes::{MetricBuilder, Probe, Sink, Tick};
 use crate::signals::metric::MetricBatch;
-use crate::signals::{Span, UnixNanos};
+use crate::signals::{Span, UnixNanos, WallClock};
 use crate::sinks::{Cadence, Recipients, Sinks};
 use crate::stacks::RequestLink;
-use observer_common::family::{Family, Part};
 
 use budget::{Budget, due};
 use health::Health;
@@ -56,9 +53,6 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(50);
 
 /// The same in all when the daemon ends; what is left then is counted as lost.
 const LAST_DRAIN_LIMIT: Duration = Duration::from_secs(2);
-
-/// Of each CPU's waits one in so many nanoseconds says for which request it was.
-const LINK_PERIOD: u64 = 4_000_000;
 
 /// How long a daemon that is told to end waits for its last profiles' names.
 const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
@@ -95,88 +89,6 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Loads the kernel half, attaches the chosen probes and takes stock of
-    /// what is older than the daemon. Must run inside a tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// When nothing at all can be seen. A program that can't be attached is
-    /// logged with its reason, and the others go on.
-    pub fn start(config: &Config, host: &Host, sinks: Sinks) -> Result<Self> {
-        let options = LoadOptions {
-            connection_records: config.spans.tcp && sinks.wants_spans(),
-            ..load_options(config)?
-        };
-        let mut kernel = Kernel::load(&options)?;
-        let mut probes = chosen(config);
-        if config.kernel_debug {
-            diagnostics::start(&mut kernel);
-        }
-
-        Plan::of(&config.probes, Purpose::Daemon).attach(&mut kernel);
-        if !kernel.sees(&probes::sched::SPEC) {
-            anyhow::bail!(
-                "sched_switch can't be attached, and all probes build on it; `observer check` says more"
-            );
-        }
-        // What is left of a family goes on, even if it is little.
-        probes.retain(|probe| {
-            let mut programs = probe.spec().programs.iter();
-            programs.any(|program| kernel.has(program.name)) || probe.is_seen(&kernel)
-        });
-        let cells = Cells::map(&mut kernel, options.histogram_cells, options.counter_cells)?;
-        let rings = Rings::take(&mut kernel, &probes)?;
-        for probe in &mut probes {
-            if let Err(error) = probe.start(&mut kernel) {
-                let family = probe.spec().family;
-                tracing::warn!(
-                    probe = %family,
-                    "{family}: what is older than the daemon is not known: {error:#}"
-                );
-            }
-        }
-        let profiler = start_profiler(
-            &mut kernel,
-            &probes,
-            config.frequency,
-            config.tables.unwind_bytes,
-        );
-        kernel.forget_types();
-        let families = seen(&kernel, &probes, profiler.is_some());
-        if families.is_empty() {
-            let chosen: Vec<_> = config.probes.iter().map(|family| family.as_str()).collect();
-            anyhow::bail!(
-                "nothing of {} can be seen here; `observer check` says why",
-                chosen.join(", ")
-            );
-        }
-        for probe in &mut probes {
-            if let Err(error) = probe.begin(&mut kernel) {
-                let family = probe.spec().family;
-                tracing::warn!(probe = %family, "{family}: {error:#}");
-            }
-        }
-        let wants_spans = sinks.wants_spans();
-        let budget = budget::start(&mut kernel, config, &probes, &profiler, wants_spans);
-        Ok(Self {
-            cells,
-            rings,
-            profiler,
-            probes,
-            families,
-            workloads: Workloads::new(host),
-            limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
-            sinks,
-            health: Health::new(budget.is_some()),
-            budget,
-            started: clock::measure(),
-            clock: clock::measure(),
-            tables: config.tables.clone(),
-            behind: false,
-            kernel,
-        })
-    }
-
     /// The chosen families of which anything is seen.
     pub fn families(&self) -> &[Family] {
         &self.families
@@ -372,130 +284,4 @@ fn fill(name: &str, used: usize, of: u32) -> Fill {
         name: name.to_string(),
         ratio: used as f64 / f64::from(of.max(1)),
     }
-}
-
-/// The families of which anything is seen; of profiles nothing is without the
-/// profiler.
-fn seen(kernel: &Kernel, probes: &[Box<dyn Probe>], profiles: bool) -> Vec<Family> {
-    let families = probes.iter().filter(|probe| probe.is_seen(kernel));
-    let families = families.filter_map(|probe| match probe.spec().family {
-        Part::Family(family) => Some(family),
-        _ => None,
-    });
-    families
-        .filter(|family| profiles || !matches!(family, Family::Cpu | Family::OffCpu))
-        .collect()
-}
-
-/// Starts the profiler if one of its families was chosen and sees anything.
-fn start_profiler(
-    kernel: &mut Kernel,
-    probes: &[Box<dyn Probe>],
-    frequency: u32,
-    table_bytes: u64,
-) -> Option<Profiler> {
-    let has = |family| probes.iter().any(|probe| probe.spec().family == family);
-    let on_cpu = has(probes::cpu::SPEC.family);
-    let off_cpu = has(probes::offcpu::SPEC.family);
-    if !on_cpu && !off_cpu {
-        return None;
-    }
-    Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
-        .inspect_err(|error| tracing::warn!("no profiles: {error:#}"))
-        .ok()
-}
-
-/// What the kernel half must know to follow requests.
-pub fn request_options(config: &config::Requests) -> RequestOptions {
-    RequestOptions {
-        capture: config.capture,
-        protocols: config
-            .protocols
-            .iter()
-            .fold(0, |bits, protocol| bits | 1 << *protocol as u32),
-        ring_bytes: config.ring_bytes,
-        by_descriptor: config.by_descriptor,
-    }
-}
-
-/// The chosen families' probes.
-fn chosen(config: &Config) -> Vec<Box<dyn Probe>> {
-    let mut probes = probes::all();
-    for probe in &mut probes {
-        probe.configure(config);
-    }
-    probes.retain(|probe| {
-        config
-            .probes
-            .iter()
-            .any(|family| probe.spec().family == Part::Family(*family))
-    });
-    probes
-}
-
-/// What `--cgroup` means to the kernel half.
-///
-/// # Errors
-///
-/// When a cgroup isn't there.
-pub fn cgroup_filters(paths: &[std::path::PathBuf]) -> Result<Vec<u64>> {
-    let mut cgroups = Vec::new();
-    for path in paths {
-        let found = find_cgroup(path).with_context(|| format!("--cgroup {}", path.display()))?;
-        cgroups.extend(found.iter().map(|cgroup| {
-            if cgroup.is_v2 {
-                cgroup.id
-            } else {
-                cgroup.id | FILTER_V1
-            }
-        }));
-    }
-    Ok(cgroups)
-}
-
-/// What the configuration means to the kernel half.
-pub fn load_options(config: &Config) -> Result<LoadOptions> {
-    let cgroups = cgroup_filters(&config.filter.cgroups)?;
-    let off_cpu = config.probes.contains(&Family::OffCpu);
-    Ok(LoadOptions {
-        filters: Filters {
-            pids: config.filter.pids.clone(),
-            with_children: false,
-            comms: config.filter.comms.clone(),
-            cgroups,
-        },
-        workloads: config.tables.workloads,
-        histogram_cells: config.tables.cells,
-        counter_cells: config.tables.cells.saturating_mul(2),
-        v1_subsystem: v1_controller().map(subsys_enum_name),
-        slow_block_ns: if config.spans.block {
-            u64::try_from(config.spans.slow_io.as_nanos()).unwrap_or(u64::MAX)
-        } else {
-            u64::MAX
-        },
-        connection_records: config.spans.tcp,
-        span_limit: Some(SpanLimit {
-            rate: config.spans.rate,
-            burst: config.spans.burst,
-        }),
-        sched_tallies: true,
-        off_cpu: off_cpu.then_some(config.off_cpu_threshold),
-        requests: config
-            .probes
-            .contains(&Family::Requests)
-            .then(|| request_options(&config.requests)),
-        link_period: LINK_PERIOD,
-        // Profiles may have a longer period than metrics.
-        sample_entries: probes::cpu::entries(
-            config.frequency,
-            config.interval.max(Duration::from_secs(10)),
-        ) + if off_cpu {
-            probes::cpu::OFF_CPU_ENTRIES
-        } else {
-            0
-        },
-        diagnostics: config.kernel_debug,
-        ring_bytes: Some(config.tables.ring_bytes),
-        btf: config.btf.clone(),
-    })
 }

@@ -40,7 +40,6 @@ const KNOWN_EXCEPTIONS: &[(&str, &str)] = &[
         "observer-unwind/src/code/instruction.rs is long",
         "a table: the instructions of a processor by their first bytes",
     ),
-    ("observer-userspace/src/agent/mod.rs is long", "to be cut"),
     (
         "observer-userspace/src/config/layer.rs is long",
         "a table: each option once, with its flag, its key and its help",

@@ -13,7 +13,7 @@ mod trial;
 use std::process::ExitCode;
 
 use super::{Failure, usage};
-use crate::agent;
+use crate::agent::options;
 use crate::config::Config;
 use crate::kernel::LoadOptions;
 use crate::kernel::capabilities::Effective;
@@ -23,7 +23,7 @@ use report::Report;
 /// status is 0 when everything is there, 1 when something is degraded, 2 when
 /// Observer can't run.
 pub fn execute(config: &Config, json: bool) -> Result<ExitCode, Failure> {
-    let options = agent::load_options(config).map_err(usage)?;
+    let options = options::load_options(config).map_err(usage)?;
     let report = inspect(config, options);
     if json {
         report.print_json();

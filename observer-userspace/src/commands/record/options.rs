@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::request_filter::RequestFilter;
-use crate::agent::cgroup_filters;
+use crate::agent::options::cgroup_filters;
 use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
 use crate::config::{self, Config};

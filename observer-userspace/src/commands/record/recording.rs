@@ -19,7 +19,7 @@ use super::request_feed::RequestFeed;
 use super::selection::Selection;
 use super::targets::{all_ended, program, running};
 use super::total::Total;
-use crate::agent::request_options;
+use crate::agent::options::request_options;
 use crate::config::values::RecordType;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
