@@ -9,9 +9,11 @@
 mod documented;
 pub mod file;
 pub mod layer;
+mod layered;
 mod otlp;
 mod requests;
 pub mod suggest;
+mod tables;
 pub mod units;
 pub mod values;
 
@@ -19,17 +21,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use observer_common::family::Family;
-use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
-use observer_common::workload::DEFAULT_WORKLOADS;
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer, SinkLayer};
+use layered::Layered as _;
 pub use requests::Requests;
-use units::{Budget, Period, Size};
+pub use tables::Tables;
+use units::{Budget, Period};
 use values::{LogFilter, LogFormat};
 
 use crate::governor;
 use crate::kernel::object::options::SLOW_BLOCK;
-use crate::stacks::DEFAULT_TABLE_BYTES;
 
 /// What Observer may cost where nobody says otherwise.
 const DEFAULT_BUDGET: Budget = Budget::Share(0.01);
@@ -117,28 +118,6 @@ pub struct Spans {
     pub burst: u32,
 }
 
-/// A workload's number has 16 bits where it is part of a key.
-const MAX_WORKLOADS: u32 = 1 << 16;
-
-/// Some cells are set aside for `other`, and that many for the rest.
-const MIN_CELLS: u32 = 2 * RESERVED_CELLS;
-
-/// About a gigabyte of kernel memory.
-const MAX_CELLS: u32 = 1 << 20;
-
-/// Sizes of the kernel's tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tables {
-    /// Workloads to tell apart.
-    pub workloads: u32,
-    /// Series of one probe family.
-    pub cells: u32,
-    /// Bytes of one family's ring buffer: a power of two, whole pages.
-    pub ring_bytes: u32,
-    /// Bytes that unwinding tables may take in the kernel.
-    pub unwind_bytes: u64,
-}
-
 /// What to log, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
@@ -222,17 +201,6 @@ impl Config {
                 chosen
             }
         };
-        let ring_bytes = ring_bytes(all.tables.ring, 256 << 10)?;
-        let workloads = all.tables.workloads.map_or(DEFAULT_WORKLOADS, |n| n.0);
-        anyhow::ensure!(
-            workloads <= MAX_WORKLOADS,
-            "the table of workloads has at most {MAX_WORKLOADS} entries, not {workloads}"
-        );
-        let cells = all.tables.cells.map_or_else(default_cells, |n| n.0);
-        anyhow::ensure!(
-            (MIN_CELLS..=MAX_CELLS).contains(&cells),
-            "the table of cells has from {MIN_CELLS} to {MAX_CELLS} entries, not {cells}"
-        );
         Ok(Self {
             interval: all.interval.map_or(Duration::from_secs(10), |p| p.0),
             duration: all.duration.map(|p| p.0),
@@ -262,29 +230,11 @@ impl Config {
                 burst: all.spans.burst.map_or(50, |n| n.0),
             },
             requests: Requests::resolve(all.requests)?,
-            tables: Tables {
-                workloads,
-                cells,
-                ring_bytes,
-                unwind_bytes: all.tables.unwind.map_or(DEFAULT_TABLE_BYTES, |n| n.0),
-            },
+            tables: Tables::resolve(&all.tables)?,
             log: all.log.into(),
             record: all.record,
         })
     }
-}
-
-/// The size of a ring buffer.
-fn ring_bytes(size: Option<Size>, default: u64) -> anyhow::Result<u32> {
-    let ring = size.map_or(default, |size| size.0);
-    u32::try_from(ring)
-        .ok()
-        .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
-        .ok_or_else(|| {
-            anyhow::anyhow!(
-                "ring buffers have a power of two of bytes, from 4KiB to 1GiB, not {ring}"
-            )
-        })
 }
 
 /// What the environment says outside of OTLP.
@@ -309,14 +259,6 @@ fn environment_layer(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Lay
         layer.interval = (millis > 0).then(|| Period(Duration::from_millis(millis)));
     }
     Ok(layer)
-}
-
-/// Cells belong to CPUs, so more CPUs need more of them: 1,024 for each, from
-/// 8,192 (12 MiB of kernel memory) to 65,536 (94 MiB).
-fn default_cells() -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-    cpus.saturating_mul(1024)
-        .clamp(HISTOGRAM_CELLS, 8 * HISTOGRAM_CELLS)
 }
 
 #[cfg(test)]
@@ -377,8 +319,8 @@ mod tests {
         assert_eq!(config.otlp.flags.protocol.as_deref(), Some("grpc"));
     }
 
-    /// Checks that probes are each there once, that names are cut as the kernel
-    /// cuts them, and that impossible sizes are refused.
+    /// Checks that probes are each there once, and that names are cut as the kernel
+    /// cuts them.
     #[test]
     fn values_are_normalized() {
         let config = resolve("probes=['tcp','syscalls','tcp']\n[filter]\ncomm=['a-very-long-program', 'aaaaaaaaaaaaaaé']", None, "")
@@ -386,15 +328,5 @@ mod tests {
         assert_eq!(config.probes, [Family::Syscalls, Family::Tcp]);
         assert_eq!(config.filter.comms, ["a-very-long-pro", "aaaaaaaaaaaaaa"]);
         assert!(resolve("probes=[]", None, "").is_err());
-        for ring in ["3000", "1KiB", "5000000", "8GiB"] {
-            assert!(
-                resolve(&format!("[tables]\nring='{ring}'"), None, "").is_err(),
-                "{ring}"
-            );
-        }
-        for size in ["workloads=65537", "cells=1000", "cells=2000000"] {
-            let error = resolve(&format!("[tables]\n{size}"), None, "").expect_err(size);
-            assert!(error.to_string().contains("entries, not"), "{error}");
-        }
     }
 }

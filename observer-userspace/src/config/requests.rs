@@ -4,6 +4,7 @@ use anyhow::Context;
 use observer_common::requests::{CAPTURE, CAPTURE_MAX, Protocol, REQUEST_RING_BYTES};
 
 use super::layer::RequestLayer;
+use super::tables::ring_bytes;
 use super::values::RequestProtocol;
 use crate::requests::redact::{Glob, Redactor, Rule};
 use crate::requests::routes::Pattern;
@@ -29,7 +30,7 @@ pub struct Requests {
     pub tls: bool,
     /// Whether sockets are found by their descriptors in any case.
     pub by_descriptor: bool,
-    /// At the start: see [`observer_common::knobs::Knobs::request_share`].
+    /// At the start: see [`observer_common::tunables::Tunables::request_share`].
     pub share: u32,
     /// Bytes that are captured of a message's first piece, [`CAPTURE_MAX`] at
     /// most.
@@ -86,7 +87,7 @@ impl Requests {
             by_descriptor: layer.by_descriptor.unwrap_or(false),
             share: layer.share.unwrap_or(0),
             capture,
-            ring_bytes: super::ring_bytes(layer.ring, REQUEST_RING_BYTES.into())?,
+            ring_bytes: ring_bytes(layer.ring, REQUEST_RING_BYTES.into())?,
             redact: layer.redact.unwrap_or_default(),
             query_keys: layer.query_keys.unwrap_or_default(),
             routes: layer.routes.unwrap_or_default(),
