@@ -13,7 +13,6 @@ mod dirty;
 mod hooks;
 mod identity;
 mod kernel;
-mod knobs;
 mod loss;
 mod offcpu;
 mod requests;
@@ -26,6 +25,7 @@ mod syscalls;
 mod tally;
 mod tcp;
 mod thread;
+mod tunables;
 mod unwind;
 
 #[panic_handler]

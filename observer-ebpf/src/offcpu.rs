@@ -29,7 +29,7 @@ pub use self::back::switch_in;
 pub use self::leave::switch_out;
 pub use self::settle::syscall_ends;
 use crate::kernel::setting;
-use crate::knobs::knobs;
+use crate::tunables::tunables;
 
 /// Whether the thread's time off CPU is counted. The kernel's own threads wait
 /// for work nearly all of the time; they count where somebody asks for them.
@@ -41,6 +41,6 @@ fn wanted(flags: u32) -> bool {
 /// Shortest time off CPU that is profiled, in nanoseconds.
 #[inline(always)]
 fn threshold() -> u64 {
-    let (chosen, governed) = (setting!(off_cpu_threshold), knobs().off_cpu_threshold);
+    let (chosen, governed) = (setting!(off_cpu_threshold), tunables().off_cpu_threshold);
     if chosen > governed { chosen } else { governed }
 }

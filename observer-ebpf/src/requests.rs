@@ -28,14 +28,14 @@ use observer_common::workload::TRACED;
 use self::capture::Source;
 use self::connection::turned;
 use self::recognise::recognise;
-use self::record::Told;
+use self::record::Transfer;
 use self::share::Next;
 use self::socket::{Found, Kind, Socket, Trusted, kind_of};
 use crate::identity::anyone_here;
-use crate::kernel::{current, now, setting};
+use crate::kernel::{now, setting};
 use crate::loss::lost;
 use crate::slot::slot;
-use crate::thread::thread;
+use crate::thread::current_thread;
 
 pub use self::clock::{goes_off, is_back};
 pub use self::serve::hand_over;
@@ -162,14 +162,9 @@ fn transferred(
     if slot.tgid == setting!(own_tgid) {
         return;
     }
-    let task = current();
-    // SAFETY: the current task is trusted.
-    let state = unsafe { thread(task, false) };
-    if state.is_null() {
+    let Some((task, state)) = current_thread() else {
         return;
-    }
-    // SAFETY: not null, so a storage value.
-    let state = unsafe { &mut *state };
+    };
     clock::settle(slot, &mut state.serving);
     if connection.protocol == protocol_state::TLS_RECORDS {
         tls::used(&mut state.tls, connection, sk, kind, way);
@@ -213,9 +208,7 @@ fn transferred(
         connection::describe(&mut scratch.opened, sk, kind);
     }
     let now = now();
-    if clock::is_kept(connection, slot, state) {
-        clock::bring_up(slot, state, task, now);
-    }
+    clock::keep(connection, slot, state, task, now);
     let captured = capture::message(context, connection, &source, way, length);
     if captured == 0 && source.is_known() {
         lost(Loss::RequestUnread);
@@ -226,22 +219,27 @@ fn transferred(
         return;
     }
     let (request, context) = serve::note(connection, slot, state, way, turn);
-    let began = if slot.syscall == NO_SYSCALL {
-        now
-    } else {
-        slot.syscall_start
-    };
-    let told = Told {
+    let transfer = Transfer {
         length,
         captured,
         way,
-        began,
+        began: began(slot, now),
         now,
         retransmits: retransmits(connection, sk, kind, way),
         request,
         context,
     };
-    record::piece(scratch, connection, slot, state, &told);
+    record::piece(scratch, connection, slot, state, &transfer);
+}
+
+/// When the slot's thread's call began; now, if it makes none.
+#[inline(always)]
+fn began(slot: &Slot, now: u64) -> u64 {
+    if slot.syscall == NO_SYSCALL {
+        now
+    } else {
+        slot.syscall_start
+    }
 }
 
 /// Segments sent again so far. When a client asks, all that it sent before has

@@ -62,6 +62,15 @@ pub unsafe fn thread(task: *const u8, create: bool) -> *mut ThreadState {
     .cast()
 }
 
+/// The current task and its state, if it has one.
+#[inline(always)]
+pub fn current_thread() -> Option<(*const u8, &'static mut ThreadState)> {
+    let task = current();
+    // SAFETY: the current task is trusted; what isn't null is a storage value.
+    let state = unsafe { thread(task, false).as_mut() }?;
+    Some((task, state))
+}
+
 /// Drops the state of `task`.
 ///
 /// # Safety

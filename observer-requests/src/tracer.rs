@@ -26,47 +26,47 @@
 mod begin;
 mod connections;
 mod ends;
+mod figures;
 mod finish;
 mod hand_over;
-mod held;
+mod numbers;
 mod open;
 mod options;
 mod order;
 mod output;
 mod parsers;
+mod pending;
+mod records;
 mod sampling;
 mod slab;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod threads;
-mod told;
 mod traces;
-mod turn;
-mod turns;
 mod wire;
 
 use observer_common::requests::{Closed, Opened, Piece, Protocol, direction, role, transport};
+use observer_signals::RequestLink;
 use rustc_hash::FxHashMap;
 
 use super::routes::Routes;
 use super::{Events, Role};
 use connections::{Connections, Slot};
-use held::Held;
+pub use figures::{Active, Losses};
+use numbers::Numbers;
 use open::Open;
 pub use options::Options;
 use order::{Kind, Order};
 pub use output::Output;
 pub use parsers::{Make, parser_for};
+use pending::Pending;
 use sampling::Sampling;
 pub use sampling::{Sampler, SamplerError};
 use slab::{Key, Slab};
 use tail::Slowest;
 use threads::Threads;
-pub use told::{Active, Losses};
 use traces::Undecided;
-pub use turns::Link;
-use turns::Turns;
 
 /// Makes requests of records.
 pub struct Tracer {
@@ -77,8 +77,8 @@ pub struct Tracer {
     connections: Connections,
     exchanges: Slab<Open>,
     threads: Threads,
-    turns: Turns,
-    held: Held,
+    numbers: Numbers,
+    pending: Pending,
     sampling: Sampling,
     slowest: Slowest,
     undecided: Undecided,
@@ -105,8 +105,8 @@ impl Tracer {
             connections: Connections::new(options.max_connections),
             exchanges: Slab::default(),
             threads: Threads::default(),
-            turns: Turns::default(),
-            held: Held::default(),
+            numbers: Numbers::default(),
+            pending: Pending::default(),
             sampling: Sampling::new(options.sampler, options.span_limit),
             slowest: Slowest::default(),
             undecided: Undecided::default(),
@@ -163,8 +163,8 @@ impl Tracer {
 
     /// Of so many traces that begin from now on and are to be kept one is, beside
     /// errors and slow requests.
-    pub fn keep_one_of(&mut self, traces: u32) {
-        self.sampling.keep_one_of(traces);
+    pub fn keep_one_in(&mut self, traces: u32) {
+        self.sampling.keep_one_in(traces);
     }
 
     /// Handles what happened until a moment ago (the hold before `now`, kernel
@@ -184,19 +184,19 @@ impl Tracer {
     /// Handles all that there is, at the daemon's end. What is open stays open.
     pub fn flush(&mut self, now: u64, out: &mut Output) {
         self.handle(now, u64::MAX, out);
-        while let Some(group) = self.held.expired(u64::MAX) {
+        while let Some(group) = self.pending.expired(u64::MAX) {
             self.resolve(group, None, out);
         }
     }
 
     /// What is known of a request by the kernel half's number.
-    pub fn link(&self, request: u64) -> Option<Link> {
-        let open = self.turns.first(request);
+    pub fn link(&self, request: u64) -> Option<RequestLink> {
+        let open = self.numbers.first(request);
         let Some(exchange) = open.and_then(|(key, _)| self.exchanges.get(key)) else {
-            return self.turns.over(request);
+            return self.numbers.over(request);
         };
         let ids = &exchange.span;
-        Some(Link {
+        Some(RequestLink {
             trace_id: ids.trace,
             span_id: ids.span,
             route: None,
@@ -296,7 +296,7 @@ impl Tracer {
                 .leave(exchange.span.undecided, exchange.begun);
             if exchange.role == Role::Server {
                 self.threads.ended(exchange.tid, exchange.tgid);
-                self.turns.end(key, &exchange, &mut self.exchanges);
+                self.numbers.end(key, &exchange, &mut self.exchanges);
             }
         }
     }

@@ -4,21 +4,25 @@
 //! exporters consume them.
 
 pub mod attribute;
+pub mod budget;
 pub mod builder;
 pub mod clock;
 pub mod hottest;
 pub mod interner;
 pub mod metric;
 pub mod profile;
+pub mod request_link;
 pub mod span;
 pub mod wait;
 
 pub use attribute::{Attribute, Resource, Value};
+pub use budget::{BudgetStatus, StepCounts};
 pub use builder::MetricBuilder;
 pub use clock::WallClock;
 pub use interner::Interner;
 pub use metric::{Exemplar, Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue};
 pub use profile::Profile;
+pub use request_link::RequestLink;
 pub use span::{Span, SpanEvent, SpanKind, SpanStatus};
 pub use wait::{Reason, ThreadState, Waited};
 

@@ -82,6 +82,9 @@ pub struct Image<'a, S: ?Sized> {
 
 impl<'a, S: Source + ?Sized> Image<'a, S> {
     /// Reads the headers.
+    ///
+    /// # Errors
+    /// It is no ELF file that is understood here, or can't be read.
     pub fn open(source: &'a S) -> Result<Self, BuildError> {
         let bytes = read(source, "the ELF header", 0, size_of::<FileHeader64<LE>>())?;
         let header = header(&bytes)?;
@@ -141,6 +144,9 @@ impl<'a, S: Source + ?Sized> Image<'a, S> {
     }
 
     /// A section's bytes, decompressed.
+    ///
+    /// # Errors
+    /// It can't be read or decompressed, or is larger than any real one.
     pub fn bytes(
         &self,
         what: &'static str,
@@ -158,6 +164,9 @@ impl<'a, S: Source + ?Sized> Image<'a, S> {
     /// The sections of call frame information: `.eh_frame`, or `.debug_frame`
     /// when there is no other. Programs with parts in C and in Go have one for
     /// each language.
+    ///
+    /// # Errors
+    /// One that is there can't be read.
     pub fn frames(&self) -> Result<Vec<Frames>, BuildError> {
         let text = self.section(".text").map(|text| text.sh_addr.get(LE));
         let mut found = Vec::new();

@@ -8,7 +8,7 @@ use observer_common::tally::Kind;
 use observer_common::workload::WorkloadKey;
 use observer_userspace::identity::{subsys_enum_name, v1_controller};
 use observer_userspace::kernel::cells::{Cells, CounterTally, HistogramTally, Series, Tallies};
-use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec, syscalls};
+use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec, syscall_names};
 use observer_userspace::probes::plan::{Plan, Purpose};
 use observer_userspace::signals::Value;
 
@@ -116,7 +116,7 @@ impl Counted {
     /// The histogram of a syscall.
     pub fn histogram(&self, kind: Kind, syscall: &str) -> Option<&HistogramTally> {
         self.histograms(kind)
-            .find(|(s, _)| syscalls::name(s.label as u32) == syscall)
+            .find(|(s, _)| syscall_names::name(s.label as u32) == syscall)
             .map(|(_, t)| t)
     }
 
@@ -129,7 +129,7 @@ impl Counted {
     /// Calls of a syscall that weren't timed.
     pub fn untimed(&self, syscall: &str) -> u64 {
         self.counters(Kind::SyscallUntimed)
-            .filter(|(s, _)| syscalls::name(s.label as u32) == syscall)
+            .filter(|(s, _)| syscall_names::name(s.label as u32) == syscall)
             .map(|(_, t)| t.value)
             .sum()
     }
@@ -139,8 +139,8 @@ impl Counted {
         self.counters(Kind::SyscallErrors)
             .filter(|(s, _)| {
                 let (label, number) = split_error_label(s.label);
-                syscalls::name(label) == syscall
-                    && syscalls::errno_name(number) == Value::from(errno)
+                syscall_names::name(label) == syscall
+                    && syscall_names::errno_name(number) == Value::from(errno)
             })
             .map(|(_, tally)| tally.value)
             .sum()

@@ -11,7 +11,7 @@ use observer_common::names::maps;
 use observer_userspace::kernel::LoadOptions;
 use observer_userspace::kernel::clock;
 use observer_userspace::kernel::ring::Ring;
-use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, syscalls, tcp};
+use observer_userspace::probes::{MetricBuilder, Probe, SpanCollector, Tick, syscalls, tcp};
 use observer_userspace::signals::{
     Attribute, Histogram, Metric, MetricPoint, PointValue, Resource, Span, Value,
 };
@@ -124,7 +124,7 @@ impl Observed {
             .map(|(key, id)| (id as u16, named(comm(&key))))
             .collect();
         let mut resource = |id| names.get(&id).cloned().unwrap_or_default();
-        let mut sink = Sink {
+        let mut out = SpanCollector {
             clock: clock::measure(),
             resource: &mut resource,
             spans: vec![],
@@ -132,8 +132,8 @@ impl Observed {
             wants_spans: true,
         };
         let Self { ring, probe, .. } = self;
-        ring.drain(usize::MAX, |bytes| probe.record(bytes, &mut sink));
-        Ok(sink.spans.into_iter().map(|(_, span)| span).collect())
+        ring.drain(usize::MAX, |bytes| probe.record(bytes, &mut out));
+        Ok(out.spans.into_iter().map(|(_, span)| span).collect())
     }
 
     /// Gives workloads called `name` one resource and all others another.

@@ -16,7 +16,7 @@ use observer_userspace::kernel::cells::Cells;
 use observer_userspace::kernel::clock;
 use observer_userspace::kernel::ring::Ring;
 use observer_userspace::kernel::{Kernel, LoadOptions};
-use observer_userspace::probes::{MetricBuilder, Probe, Sink, Tick, block};
+use observer_userspace::probes::{MetricBuilder, Probe, SpanCollector, Tick, block};
 use observer_userspace::signals::WallClock;
 use observer_userspace::signals::attribute::SharedResource;
 use observer_userspace::signals::{
@@ -162,7 +162,7 @@ impl Fixture {
     fn spans(&mut self) -> Result<Vec<Span>> {
         let workloads = self.workloads()?;
         let mut resource = |id| find(&workloads, id);
-        let mut sink = Sink {
+        let mut out = SpanCollector {
             clock: self.clock,
             resource: &mut resource,
             spans: Vec::new(),
@@ -171,8 +171,8 @@ impl Fixture {
         };
         let block = &mut self.block;
         self.ring
-            .drain(usize::MAX, |record| block.record(record, &mut sink));
-        Ok(sink.spans.into_iter().map(|(_, span)| span).collect())
+            .drain(usize::MAX, |record| block.record(record, &mut out));
+        Ok(out.spans.into_iter().map(|(_, span)| span).collect())
     }
 
     /// Waits until the disk is idle and our figures have grown as much as the

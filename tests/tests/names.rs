@@ -229,7 +229,7 @@ fn observed(stacks: &Stacks, pid: u32, addresses: &[u64]) -> Vec<(Vec<Call>, Vec
         wait: None,
         value: 1,
         request: 0,
-        served: None,
+        request_link: None,
     });
     let raw = RawProfile {
         period: 1,

@@ -13,8 +13,8 @@ use observer_userspace::export::otlp::{Exporter, OtlpSettings, Signal, SignalSta
 use observer_userspace::export::self_stats::{
     Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats,
 };
-use observer_userspace::governor::{Status, StepCounts};
 use observer_userspace::signals::{Attribute, Resource};
+use observer_userspace::signals::{BudgetStatus, StepCounts};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -305,10 +305,10 @@ async fn own_telemetry() -> Result<()> {
                 on_cpu: [(Outcome::Complete, 5)].into(),
                 off_cpu: [(Outcome::NotWalked, 7)].into(),
             },
-            governing: Some(Status {
+            governing: Some(BudgetStatus {
                 budget: 0.01,
                 steps: [("spans", StepCounts::default())].into(),
-                ..Status::default()
+                ..BudgetStatus::default()
             }),
             ..SelfStats::default()
         }));

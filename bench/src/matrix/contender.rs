@@ -56,12 +56,12 @@ pub trait Running {
     ///
     /// # Errors
     /// When it failed meanwhile or doesn't say; goes into the report.
-    fn finish(self: Box<Self>) -> Result<Told>;
+    fn finish(self: Box<Self>) -> Result<Report>;
 }
 
 /// What a tool says in the end.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct Report {
     /// What it counted, under the names of [`super::Outcome::facts`].
     pub counted: Figures,
     /// Events that it says it lost; `None` if it doesn't say.
@@ -95,7 +95,7 @@ impl Running for Nothing {
         Vec::new()
     }
 
-    fn finish(self: Box<Self>) -> Result<Told> {
-        Ok(Told::default())
+    fn finish(self: Box<Self>) -> Result<Report> {
+        Ok(Report::default())
     }
 }

@@ -15,7 +15,7 @@ use observer_userspace::kernel::Attach;
 use observer_userspace::kernel::btf::KernelBtf;
 use observer_userspace::probes::plan::{Plan, Purpose};
 
-use super::{Contender, Role, Running, Told, Work};
+use super::{Contender, Report, Role, Running, Work};
 use observer_testkit::empty_program;
 use observer_testkit::tool::Tool;
 
@@ -82,8 +82,8 @@ impl Running for Attached {
         vec![self.0.pid()]
     }
 
-    fn finish(self: Box<Self>) -> Result<Told> {
-        Ok(Told::default())
+    fn finish(self: Box<Self>) -> Result<Report> {
+        Ok(Report::default())
     }
 }
 

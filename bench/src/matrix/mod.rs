@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-pub use contender::{Contender, Nothing, Role, Running, Told};
+pub use contender::{Contender, Nothing, Report, Role, Running};
 pub use floor::{ARGUMENT as FLOOR_ARGUMENT, Floor, main as floor_main};
 pub use observer::{Observer, standard};
 pub use peer::{Peer, Ready, lost_lines};

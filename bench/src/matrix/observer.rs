@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
-use super::{Contender, Floor, Nothing, Role, Running, Told, Work};
+use super::{Contender, Floor, Nothing, Report, Role, Running, Work};
 use observer_testkit::collector::Collector;
 use observer_testkit::daemon;
 use observer_testkit::observer_bin;
@@ -155,7 +155,7 @@ impl Running for Attached<'_> {
         vec![self.daemon.pid()]
     }
 
-    fn finish(self: Box<Self>) -> Result<Told> {
+    fn finish(self: Box<Self>) -> Result<Report> {
         let Self {
             daemon,
             collector,
@@ -163,15 +163,15 @@ impl Running for Attached<'_> {
         } = *self;
         // The last interval is exported at the end.
         let (_, peak) = daemon.end_and_peak()?;
-        let mut told = Told {
+        let mut report = Report {
             lost: of.otlp.then(|| collector.losses()).transpose()?,
             peak,
-            ..Told::default()
+            ..Report::default()
         };
         for (what, read) in &of.counts {
             let figure = read(&collector).with_context(|| format!("its {what}"))?;
-            told.counted.insert(what, figure);
+            report.counted.insert(what, figure);
         }
-        Ok(told)
+        Ok(report)
     }
 }

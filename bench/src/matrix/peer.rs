@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Contender, Losses, Role, Running, Told, Work};
+use super::{Contender, Losses, Report, Role, Running, Work};
 use crate::peers;
 use observer_testkit::daemon;
 use observer_testkit::tool::Tool;
@@ -177,21 +177,21 @@ impl Running for Attached<'_> {
         vec![self.tool.pid()]
     }
 
-    fn finish(self: Box<Self>) -> Result<Told> {
+    fn finish(self: Box<Self>) -> Result<Report> {
         let Self { tool, of } = *self;
         let (printed, peak) = tool.end_and_peak()?;
-        let mut told = Told {
+        let mut report = Report {
             lost: of
                 .lost
                 .map(|lost| Losses::from([("events".into(), lost(&printed))])),
             peak,
-            ..Told::default()
+            ..Report::default()
         };
         for (what, read) in &of.counts {
             let figure = read(&printed).with_context(|| format!("its {what}"))?;
-            told.counted.insert(what, figure);
+            report.counted.insert(what, figure);
         }
-        Ok(told)
+        Ok(report)
     }
 }
 

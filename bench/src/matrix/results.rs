@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Contender, Figures, Losses, Outcome, Role, Told};
+use super::{Contender, Figures, Losses, Outcome, Report, Role};
 use crate::stats::{Spread, median};
 
 /// All of a benchmark.
@@ -134,20 +134,20 @@ impl Series {
         add(&mut self.facts, &outcome.facts);
     }
 
-    pub(super) fn add_told(&mut self, told: Told) {
-        add(&mut self.counted, &told.counted);
-        if let Some(lost) = told.lost {
+    pub(super) fn add_report(&mut self, report: Report) {
+        add(&mut self.counted, &report.counted);
+        if let Some(lost) = report.lost {
             let all = self.lost.get_or_insert_default();
             for (cause, lost) in lost {
                 *all.entry(cause).or_default() += lost;
             }
         }
-        for note in told.notes {
+        for note in report.notes {
             if !self.notes.contains(&note) {
                 self.notes.push(note);
             }
         }
-        if let Some(peak) = told.peak {
+        if let Some(peak) = report.peak {
             self.peak = Some(self.peak.map_or(peak, |before| before.max(peak)));
         }
     }

@@ -135,8 +135,8 @@ impl Plan {
         }
         interrupt::check()?;
         match running.finish() {
-            Ok(told) => {
-                one.add_told(told);
+            Ok(report) => {
+                one.add_report(report);
                 Ok(Some(outcome))
             }
             Err(error) => {

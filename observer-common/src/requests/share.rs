@@ -36,7 +36,7 @@ pub fn beginning(protocol: u8, first: Option<u64>, length: u32, pieces: u32) -> 
 /// followed. Both ends of a connection decide alike by the same seed.
 #[inline(always)]
 pub fn chosen(seed: u64, share: u32) -> bool {
-    share < crate::knobs::Knobs::NO_REQUESTS && mixed(seed) & ((1 << share) - 1) == 0
+    share < crate::tunables::Tunables::NO_REQUESTS && mixed(seed) & ((1 << share) - 1) == 0
 }
 
 /// A seed's bits, mixed (the finalizer of splitmix64, but for its last step).
@@ -112,6 +112,6 @@ mod tests {
             let off = (chosen as f64 - expected).abs();
             assert!(off <= 4.0 * expected.sqrt(), "{share}: {chosen}");
         }
-        assert!(!chosen(0, crate::knobs::Knobs::NO_REQUESTS));
+        assert!(!chosen(0, crate::tunables::Tunables::NO_REQUESTS));
     }
 }

@@ -38,8 +38,51 @@ pub fn step<M: Machine>(
     at: &Registers,
     machine: &mut M,
 ) -> Result<Registers, Outcome> {
+    let frame = frame(rule, at, machine)?;
+    let pc_at = saved_at(rule.ra(), rule.ra_offset, frame, at);
+    let pc = if pc_at != 0 {
+        match machine.read(pc_at) {
+            Some(value) => value,
+            None => return Err(Outcome::ReadFault),
+        }
+    } else if rule.ra() == place::REGISTER {
+        match machine.register(rule.ra_offset as u8) {
+            Some(value) => value,
+            None => return Err(Outcome::BadRule),
+        }
+    } else {
+        at.lr
+    };
+    let fp_at = saved_at(rule.fp(), rule.fp_offset, frame, at);
+    let fp = if fp_at != 0 {
+        match machine.read(fp_at) {
+            Some(value) => value,
+            None => return Err(Outcome::ReadFault),
+        }
+    } else {
+        at.fp
+    };
+    if pc == 0 {
+        return Err(Outcome::Complete);
+    }
+    // Any caller on the same stack lies above; signals may have another.
+    let above = frame > at.sp || (pc_at == 0 && frame == at.sp);
+    if rule.flags & (SIGNAL | OTHER_STACK) == 0 && !above {
+        return Err(Outcome::BadFrame);
+    }
+    Ok(Registers {
+        pc,
+        sp: frame,
+        fp,
+        lr: 0,
+    })
+}
+
+/// The canonical frame address: the stack pointer as it was before the call.
+#[inline(always)]
+fn frame<M: Machine>(rule: &Rule, at: &Registers, machine: &mut M) -> Result<u64, Outcome> {
     let offset = rule.cfa_offset as i64 as u64;
-    let mut frame = match rule.cfa {
+    let frame = match rule.cfa {
         cfa::UNKNOWN => return Err(Outcome::NoRow),
         cfa::END => return Err(Outcome::Complete),
         cfa::REGISTER | cfa::DEREFERENCE => {
@@ -63,61 +106,25 @@ pub fn step<M: Machine>(
         }
         _ => return Err(Outcome::BadRule),
     };
-    if rule.cfa == cfa::DEREFERENCE {
-        frame = match machine.read(frame) {
-            Some(value) => value.wrapping_add(8 * u64::from(rule.parameter())),
-            None => return Err(Outcome::ReadFault),
-        };
+    if rule.cfa != cfa::DEREFERENCE {
+        return Ok(frame);
     }
-    let ra_offset = rule.ra_offset as i64 as u64;
-    let pc_at = match rule.ra() {
-        place::AT_CFA => frame.wrapping_add(ra_offset),
-        place::AT_SP => at.sp.wrapping_add(ra_offset),
-        place::AT_FP => at.fp.wrapping_add(ra_offset),
+    match machine.read(frame) {
+        Some(value) => Ok(value.wrapping_add(8 * u64::from(rule.parameter()))),
+        None => Err(Outcome::ReadFault),
+    }
+}
+
+/// Where a register was saved, by one of [`place`]; 0 if not in memory.
+#[inline(always)]
+fn saved_at(place: u8, offset: i32, frame: u64, at: &Registers) -> u64 {
+    let offset = offset as i64 as u64;
+    match place {
+        place::AT_CFA => frame.wrapping_add(offset),
+        place::AT_SP => at.sp.wrapping_add(offset),
+        place::AT_FP => at.fp.wrapping_add(offset),
         _ => 0,
-    };
-    let pc = if pc_at != 0 {
-        match machine.read(pc_at) {
-            Some(value) => value,
-            None => return Err(Outcome::ReadFault),
-        }
-    } else if rule.ra() == place::REGISTER {
-        match machine.register(rule.ra_offset as u8) {
-            Some(value) => value,
-            None => return Err(Outcome::BadRule),
-        }
-    } else {
-        at.lr
-    };
-    let fp_offset = rule.fp_offset as i64 as u64;
-    let fp_at = match rule.fp() {
-        place::AT_CFA => frame.wrapping_add(fp_offset),
-        place::AT_SP => at.sp.wrapping_add(fp_offset),
-        place::AT_FP => at.fp.wrapping_add(fp_offset),
-        _ => 0,
-    };
-    let fp = if fp_at != 0 {
-        match machine.read(fp_at) {
-            Some(value) => value,
-            None => return Err(Outcome::ReadFault),
-        }
-    } else {
-        at.fp
-    };
-    if pc == 0 {
-        return Err(Outcome::Complete);
     }
-    // Any caller on the same stack lies above; signals may have another.
-    let above = frame > at.sp || (pc_at == 0 && frame == at.sp);
-    if rule.flags & (SIGNAL | OTHER_STACK) == 0 && !above {
-        return Err(Outcome::BadFrame);
-    }
-    Ok(Registers {
-        pc,
-        sp: frame,
-        fp,
-        lr: 0,
-    })
 }
 
 /// One step by frame pointers, for code without a table.

@@ -14,7 +14,7 @@ use super::{threshold, wanted};
 use crate::atomic::compare_and_swap;
 use crate::identity::identify;
 use crate::kernel::{now, read};
-use crate::scratch::{Context, iterator_scratch};
+use crate::scratch::{Context, Scratch, iterator_scratch};
 use crate::stack::{counts_off_cpu, name, stack_hash_copied};
 use crate::thread::{IteratedTask, thread};
 use crate::unwind::walk;
@@ -80,17 +80,7 @@ pub extern "C" fn offcpu_threads(ctx: *const IteratedTask) -> i32 {
     } else {
         walks += 1;
         // SAFETY: the iterator's task is trusted.
-        let kernel = unsafe { walk_kernel(scratch, task) };
-        let (user, outcome) = if state.flags & KERNEL_THREAD != 0 {
-            (0, Outcome::NoUser)
-        } else {
-            // SAFETY: the iterator's task is trusted.
-            unsafe { copy_stack(task) };
-            walk(Context::Iterator, scratch, kernel, task)
-        };
-        put_frames(scratch, kernel, user, outcome);
-        stack_hash_copied(kernel, user);
-        name(scratch, task);
+        unsafe { walk_copied(scratch, task, state.flags) };
     }
     let (blocked, queued) = split(since, state.runnable_since, now);
     // From here on the rest of the time is the next interval's.
@@ -103,6 +93,28 @@ pub extern "C" fn offcpu_threads(ctx: *const IteratedTask) -> i32 {
         state.off.kept[ITERATOR] = stack;
     }
     0
+}
+
+/// Walks the stack of a thread that isn't current, its user half in a copy, and
+/// describes it in the scratch.
+///
+/// # Safety
+///
+/// `task` must be a task pointer that the verifier trusts.
+#[inline(always)]
+unsafe fn walk_copied(scratch: &mut Scratch, task: *const u8, flags: u32) {
+    // SAFETY: the caller's promise.
+    let kernel = unsafe { walk_kernel(scratch, task) };
+    let (user, outcome) = if flags & KERNEL_THREAD != 0 {
+        (0, Outcome::NoUser)
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { copy_stack(task) };
+        walk(Context::Iterator, scratch, kernel, task)
+    };
+    put_frames(scratch, kernel, user, outcome);
+    stack_hash_copied(kernel, user);
+    name(scratch, task);
 }
 
 /// Whether another walk may find what the last one missed.

@@ -47,16 +47,29 @@ fn pass(serving: &mut Serving, now: u64, ran: u64) {
 /// Whether the current thread's clock is kept, or is to be from now on: it
 /// serves. Whoever only asks needs none.
 #[inline(always)]
-pub fn is_kept(connection: &Connection, slot: &Slot, state: &ThreadState) -> bool {
+fn is_kept(connection: &Connection, slot: &Slot, state: &ThreadState) -> bool {
     connection.role == role::SERVER
         || state.serving.mark != 0
         || request::followed(slot.request) != 0
 }
 
-/// Brings the clock of the current thread up to `now`; from its first call on
-/// the clock is kept.
+/// Brings the clock of the current thread up to `now` if it is kept, or is to be from
+/// now on.
 #[inline(always)]
-pub fn bring_up(slot: &Slot, state: &mut ThreadState, task: *const u8, now: u64) {
+pub fn keep(
+    connection: &Connection,
+    slot: &Slot,
+    state: &mut ThreadState,
+    task: *const u8,
+    now: u64,
+) {
+    if is_kept(connection, slot, state) {
+        bring_up(slot, state, task, now);
+    }
+}
+
+#[inline(always)]
+fn bring_up(slot: &Slot, state: &mut ThreadState, task: *const u8, now: u64) {
     if state.serving.mark != 0 {
         let ran = read!(task, task_cpu_time, u64).wrapping_sub(state.cpu_time);
         pass(&mut state.serving, now, ran);

@@ -63,7 +63,7 @@ const PACE: u32 = 3;
 
 /// When the daemon was woken for a new program.
 #[btf_map]
-static EXECUTED_TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
+static EXECUTED_WOKEN: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// How soon after that it is woken for another, in nanoseconds.
 const EXECUTED_PAUSE: u64 = 20_000_000;
@@ -180,8 +180,8 @@ unsafe fn send(from: *const u8, bytes: u64) -> bool {
     }
 }
 
-/// A piece to tell of.
-pub struct Told {
+/// What a call sent or received.
+pub struct Transfer {
     /// Bytes in all.
     pub length: u32,
     /// Bytes in the scratch.
@@ -224,14 +224,14 @@ pub fn piece(
     connection: &mut Connection,
     slot: &Slot,
     state: &ThreadState,
-    told: &Told,
+    transfer: &Transfer,
 ) {
     if connection.announced == 0 {
         let opened = &mut scratch.opened;
         opened.tag = Tag::Opened as u32;
         opened.tgid = slot.tgid;
         opened.connection = connection.id;
-        opened.at = told.began;
+        opened.at = transfer.began;
         opened.workload = slot.workload;
         opened.protocol = connection.protocol;
         opened.role = connection.role;
@@ -242,26 +242,26 @@ pub fn piece(
         }
         connection.announced = 1;
     }
-    let captured = told.captured & (DATA as u32 - 1);
+    let captured = transfer.captured & (DATA as u32 - 1);
     let head = &mut scratch.piece;
     head.tag = Tag::Piece as u32;
     head.tgid = slot.tgid;
     head.connection = connection.id;
-    head.began = told.began;
-    head.ended = told.now;
-    head.request = told.request;
+    head.began = transfer.began;
+    head.ended = transfer.now;
+    head.request = transfer.request;
     head.tid = slot.tid;
     head.workload = slot.workload;
-    head.length = told.length;
+    head.length = transfer.length;
     head.number = connection.number;
-    head.retransmits = told.retransmits;
+    head.retransmits = transfer.retransmits;
     head.captured = captured as u16;
-    head.direction = told.way;
+    head.direction = transfer.way;
     head.flags = connection.flags;
-    if captured < told.length && connection.head != 0 {
+    if captured < transfer.length && connection.head != 0 {
         head.flags |= flag::CUT;
     }
-    head.context = told.context;
+    head.context = transfer.context;
     head.protocol = connection.protocol;
     head.role = connection.role;
     copy_clock(&mut head.clock, &state.serving.clock);
@@ -283,18 +283,18 @@ pub fn closed(record: &Closed) {
 /// the daemon is told a little later.
 #[inline(always)]
 pub fn executed(record: &Executed, now: u64) {
-    let Some(told) = EXECUTED_TOLD.get_ptr_mut(0) else {
+    let Some(woken) = EXECUTED_WOKEN.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: this CPU's map value.
-    let wake = unsafe { now.saturating_sub(*told) > EXECUTED_PAUSE };
+    let wake = unsafe { now.saturating_sub(*woken) > EXECUTED_PAUSE };
     let flags = if wake { FORCE_WAKEUP } else { NO_WAKEUP };
     let ring = (&raw const REQUEST_RING).cast_mut().cast();
     let bytes = size_of::<Executed>() as u64;
     // SAFETY: the ring is a map; an initialized record; this CPU's map value.
     unsafe {
         if wake {
-            *told = now;
+            *woken = now;
         }
         if bpf_ringbuf_output(ring, (&raw const *record).cast_mut().cast(), bytes, flags) != 0 {
             lost(Loss::RequestRingFull);

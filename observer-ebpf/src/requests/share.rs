@@ -1,5 +1,5 @@
 //! Which exchanges are followed, where the daemon wants only a share of them
-//! (`observer_common::knobs`). The others cost a look at their first bytes.
+//! (`observer_common::tunables`). The others cost a look at their first bytes.
 //!
 //! A trace is to be whole or absent: calls go the way of the request for which
 //! they are made, and a server on the same host that of its client. Both ends
@@ -7,7 +7,6 @@
 
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
-use observer_common::knobs::Knobs;
 use observer_common::offsets::MISSING;
 use observer_common::requests::{
     Connection, Protocol, REDIS_SELECT, REDIS_START, beginning, chosen, direction, flag, mixed,
@@ -15,13 +14,14 @@ use observer_common::requests::{
 };
 use observer_common::slot::Slot;
 use observer_common::tally::Kind as Tally;
+use observer_common::tunables::Tunables;
 
 use super::capture::{self, Source};
 use super::connection::turned;
 use super::socket::{Kind, Socket, peek};
 use crate::kernel::offset;
-use crate::knobs::knobs;
 use crate::tally;
+use crate::tunables::tunables;
 
 /// Choices of clients that are remembered for their servers, which ask within
 /// microseconds; a power of two.
@@ -90,7 +90,7 @@ pub fn follows(
     next: &Next,
     seed: impl FnOnce(&Connection) -> u64,
 ) -> bool {
-    let share = knobs().request_share;
+    let share = tunables().request_share;
     let was = connection.flags & flag::UNFOLLOWED != 0;
     if share == 0 && !was {
         return true;
@@ -137,7 +137,7 @@ fn chooses(
     needed: bool,
     seed: impl FnOnce(&Connection) -> u64,
 ) -> bool {
-    if share == 0 || share >= Knobs::NO_REQUESTS {
+    if share == 0 || share >= Tunables::NO_REQUESTS {
         return share == 0;
     }
     let was = connection.flags & flag::UNFOLLOWED != 0;

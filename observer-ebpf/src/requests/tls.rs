@@ -23,7 +23,7 @@ pub use self::session::{begins, forget, is_handshake, used};
 use super::capture::{self, Source};
 use super::connection::turned;
 use super::recognise::recognise;
-use super::record::{self, Told};
+use super::record::{self, Transfer};
 use super::share::{self, Next};
 use super::{clock, is_on, serve};
 use crate::identity::here;
@@ -232,15 +232,13 @@ fn transferred(
         scratch.opened = *opened;
     }
     let now = now();
-    if clock::is_kept(connection, slot, state) {
-        clock::bring_up(slot, state, current(), now);
-    }
+    clock::keep(connection, slot, state, current(), now);
     let captured = capture::message(context, connection, &source, way, length);
     if captured == 0 {
         lost(Loss::RequestUnread);
     }
     let (request, how) = serve::note(connection, slot, state, way, turn);
-    let told = Told {
+    let transfer = Transfer {
         length,
         captured,
         way,
@@ -250,7 +248,7 @@ fn transferred(
         request,
         context: how,
     };
-    record::piece(scratch, connection, slot, state, &told);
+    record::piece(scratch, connection, slot, state, &transfer);
 }
 
 /// A program begins: it may bring a library that isn't known yet.

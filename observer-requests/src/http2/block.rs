@@ -36,8 +36,11 @@ impl Blocks {
         self.begun
     }
 
-    /// Adds a frame. What was under way isn't continued then, if it should be, is
-    /// an error (`Err`).
+    /// Adds a frame; returns the block that it ends.
+    ///
+    /// # Errors
+    /// The frame continues no block, or doesn't continue the one that was begun, or has
+    /// less in it than its flags say.
     pub fn add<'a>(
         &'a mut self,
         header: Header,

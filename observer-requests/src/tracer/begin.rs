@@ -68,8 +68,8 @@ impl Tracer {
             paired: false,
             asked_by: Key::NONE,
             request: 0,
-            next_of_turn: Key::NONE,
-            held: Key::NONE,
+            next_of_number: Key::NONE,
+            pending: Key::NONE,
         });
         match role {
             Role::Server => self.begin_server(key, piece, other, caller),
@@ -103,7 +103,7 @@ impl Tracer {
         };
         exchange.request = piece.request;
         let at = exchange.begun;
-        self.turns.begin(piece.request, key, &mut self.exchanges);
+        self.numbers.begin(piece.request, key, &mut self.exchanges);
         self.threads.begun(piece.tgid);
         let thread = self.threads.get(piece.tid, piece.tgid, at);
         let alone = !thread.serves(&self.exchanges);
@@ -111,9 +111,9 @@ impl Tracer {
         thread.received += 1;
         thread.receives = true;
         // What it did before was for nobody: it receives requests itself.
-        let held = std::mem::replace(&mut thread.held, Key::NONE);
-        if held != Key::NONE {
-            self.release.push(held);
+        let pending = std::mem::replace(&mut thread.pending, Key::NONE);
+        if pending != Key::NONE {
+            self.release.push(pending);
         }
 
         let asked_by = self.asked_by(other, at);
@@ -157,21 +157,21 @@ impl Tracer {
             // A client that was told of the same trace, or told of none.
             caller.is_none_or(|caller| caller.trace_id == asked.span.trace)
         });
-        let mut held = Key::NONE;
+        let mut pending = Key::NONE;
         let ids = match (joined, caller) {
             (Some(asked), _) => {
-                held = asked.held;
+                pending = asked.pending;
                 asked.span.child(span, Parent::OtherEnd)
             }
             (None, Some(caller)) => self.remote(caller, span, workload, at),
             (None, None) => self.root(span, workload, at),
         };
-        if held != Key::NONE && !self.held.add(held, key) {
-            held = Key::NONE;
+        if pending != Key::NONE && !self.pending.add(pending, key) {
+            pending = Key::NONE;
         }
         self.identify(key, ids);
         if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.held = held;
+            exchange.pending = pending;
         }
     }
 
@@ -236,7 +236,7 @@ impl Tracer {
         };
         let (span, workload, at) = (exchange.span.span, exchange.workload, exchange.begun);
         let made_for = self.made_for(piece);
-        let mut held = Key::NONE;
+        let mut pending = Key::NONE;
         let mut by = Key::NONE;
         let mut ids = match (made_for, caller) {
             // The program makes spans of its own, and ours is below them.
@@ -250,18 +250,18 @@ impl Tracer {
                 ..self.root(span, workload, at)
             },
             (MadeFor::Nobody, None) => {
-                held = self.hold(key, piece);
+                pending = self.hold(key, piece);
                 self.root(span, workload, at)
             }
         };
         if let MadeFor::One(request, _) = made_for {
             by = request;
             if let Some(request) = self.exchanges.get(request)
-                && held == Key::NONE
+                && pending == Key::NONE
                 && caller.is_none()
-                && self.held.add(request.held, key)
+                && self.pending.add(request.pending, key)
             {
-                held = request.held;
+                pending = request.pending;
             }
         }
         let received = self.received_already(other, at);
@@ -280,7 +280,7 @@ impl Tracer {
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.paired = received != Key::NONE;
             exchange.made_for = by;
-            exchange.held = held;
+            exchange.pending = pending;
         }
     }
 
@@ -309,7 +309,7 @@ impl Tracer {
         if piece.request == 0 {
             return MadeFor::Nobody;
         }
-        let Some((key, several)) = self.turns.first(piece.request) else {
+        let Some((key, several)) = self.numbers.first(piece.request) else {
             // It is over: what comes after the answer isn't part of it.
             return MadeFor::Nobody;
         };
@@ -361,25 +361,25 @@ impl Tracer {
     fn hold(&mut self, key: Key, piece: &Piece) -> Key {
         // A thread that has nothing to do with requests of others has none to
         // wait for.
-        if !self.threads.serves(piece.tgid) || !self.held.has_room() {
+        if !self.threads.serves(piece.tgid) || !self.pending.has_room() {
             return Key::NONE;
         }
         let thread = self.threads.get(piece.tid, piece.tgid, piece.began);
         if thread.receives || thread.serves(&self.exchanges) {
             return Key::NONE;
         }
-        if !self.held.waits(thread.held) {
-            thread.held = self.held.begin(piece.began);
+        if !self.pending.waits(thread.pending) {
+            thread.pending = self.pending.begin(piece.began);
         }
-        if self.held.add(thread.held, key) {
-            thread.held
+        if self.pending.add(thread.pending, key) {
+            thread.pending
         } else {
             Key::NONE
         }
     }
 
     /// A head tells of its caller after its first piece.
-    pub(super) fn told(&mut self, slot: Slot, number: Exchange, caller: &RemoteContext) {
+    pub(super) fn add_caller(&mut self, slot: Slot, number: Exchange, caller: &RemoteContext) {
         let found = self.connections.get(slot).and_then(|it| it.find(number));
         let Some((key, exchange)) = found.and_then(|key| Some((key, self.exchanges.get_mut(key)?)))
         else {
@@ -388,7 +388,7 @@ impl Tracer {
         match exchange.role {
             Role::Server => self.server_ids(key, Some(caller)),
             Role::Client => {
-                exchange.held = Key::NONE;
+                exchange.pending = Key::NONE;
                 let (workload, at) = (exchange.workload, exchange.begun);
                 let span = exchange.span.span;
                 let ids = self.remote(caller, span, workload, at);

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use observer_common::requests::{Component, Piece, ThreadClock, direction};
+use observer_signals::RequestLink;
 
 use super::Tracer;
 use super::connections::{Slot, called};
-use super::held::Over;
 use super::open::{Ids, Open};
 use super::output::Output;
+use super::pending::Over;
 use super::sampling::Decision;
 use super::slab::Key;
-use super::turns::Link;
 use crate::semantics::is_error;
 use crate::{Call, Ended, Finished, Role};
 
@@ -50,7 +50,7 @@ impl Tracer {
             Role::Server => {
                 let clock = self.clock(key, &exchange, piece, at);
                 self.threads.ended(exchange.tid, exchange.tgid);
-                self.turns.end(key, &exchange, &mut self.exchanges);
+                self.numbers.end(key, &exchange, &mut self.exchanges);
                 clock
             }
             Role::Client => {
@@ -86,12 +86,12 @@ impl Tracer {
             sampled: false,
         });
         let request = exchange.request;
-        if self.held.waits(exchange.held)
+        if self.pending.waits(exchange.pending)
             && let Some(finished) = out.finished.pop()
         {
             self.remember(&finished, request);
-            self.held.over(
-                exchange.held,
+            self.pending.over(
+                exchange.pending,
                 Over {
                     finished,
                     ids,
@@ -211,11 +211,11 @@ impl Tracer {
             && self.sampling.late(finished.workload, finished.ended)
         {
             finished.sampled = true;
-            let (turns, losses) = (&mut self.turns, &mut self.losses);
+            let (numbers, losses) = (&mut self.numbers, &mut self.losses);
             let kept = &mut out.kept;
             self.undecided.keep(ids.undecided, before, kept, |request| {
                 losses.limited = losses.limited.saturating_sub(u64::from(limited));
-                turns.keep(request);
+                numbers.keep(request);
             });
         }
         self.remember(finished, request);
@@ -236,14 +236,14 @@ impl Tracer {
         if request == 0 {
             return;
         }
-        let link = Link {
+        let link = RequestLink {
             trace_id: finished.trace_id,
             span_id: finished.span_id,
             route: finished.route.clone(),
             sampled: finished.sampled,
             duration: Some(finished.duration()),
         };
-        self.turns.remember(request, finished.ended, link);
+        self.numbers.remember(request, finished.ended, link);
     }
 }
 

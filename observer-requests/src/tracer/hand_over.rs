@@ -28,11 +28,11 @@ impl Tracer {
         let made_for = MadeFor {
             ids: request.span,
             begun: request.begun,
-            held: request.held,
+            pending: request.pending,
         };
         let own = (tid, tgid) == (piece.tid, piece.tgid);
         let thread = self.threads.get(piece.tid, piece.tgid, piece.ended);
-        let group = std::mem::replace(&mut thread.held, Key::NONE);
+        let group = std::mem::replace(&mut thread.pending, Key::NONE);
         if thread.sole != key {
             thread.sole = Key::NONE;
         }
@@ -54,7 +54,7 @@ impl Tracer {
     /// A group of calls has waited: those that began after a request (which may
     /// wait itself) were made for it; without one, for none.
     pub(super) fn resolve(&mut self, group: Key, made_for: Option<&MadeFor>, out: &mut Output) {
-        let Some(mut waited) = self.held.take(group) else {
+        let Some(mut waited) = self.pending.take(group) else {
             return;
         };
         let mut joined = Vec::new();
@@ -85,22 +85,22 @@ impl Tracer {
             }
             true
         };
-        let into = made_for.map_or(Key::NONE, |request| request.held);
+        let into = made_for.map_or(Key::NONE, |request| request.pending);
         waited.open.retain(|key| {
             let Some(exchange) = self.exchanges.get_mut(*key) else {
                 return false;
             };
-            if exchange.held != group {
+            if exchange.pending != group {
                 return false;
             }
             let (before, at) = (exchange.span.undecided, exchange.begun);
             let joined = join(&mut exchange.span);
-            exchange.held = if joined { into } else { Key::NONE };
+            exchange.pending = if joined { into } else { Key::NONE };
             let after = exchange.span.undecided;
             self.moves(before, after, at);
             joined
         });
-        let goes_on = self.held.waits(into);
+        let goes_on = self.pending.waits(into);
         let mut over = Vec::new();
         for mut one in waited.over.drain(..) {
             let before = one.ids.undecided;
@@ -117,7 +117,7 @@ impl Tracer {
             }
         }
         waited.over = over;
-        self.held.merge(waited, into);
+        self.pending.merge(waited, into);
     }
 }
 
@@ -126,5 +126,5 @@ pub(super) struct MadeFor {
     ids: Ids,
     begun: u64,
     /// The group that it waits in.
-    held: Key,
+    pending: Key,
 }

@@ -43,9 +43,9 @@ pub struct Open {
     /// The kernel half's number of it (a server's), 0 if none.
     pub request: u64,
     /// The next one with the same number.
-    pub next_of_turn: Key,
-    /// Waits with others for whom its thread works: see [`super::held`].
-    pub held: Key,
+    pub next_of_number: Key,
+    /// Waits with others for whom its thread works: see [`super::pending`].
+    pub pending: Key,
 }
 
 /// Who a span is.

@@ -54,6 +54,9 @@ impl Default for Sampler {
 impl Sampler {
     /// The sampler with a name of `OTEL_TRACES_SAMPLER` and, for ratios, the
     /// argument of `OTEL_TRACES_SAMPLER_ARG` (1 if it is missing).
+    ///
+    /// # Errors
+    /// No sampler has that name, or the ratio is no number from 0 to 1.
     pub fn parse(name: &str, argument: Option<&str>) -> Result<Self, SamplerError> {
         let (by_parent, root) = match name.strip_prefix("parentbased_") {
             Some(root) => (true, root),
@@ -177,7 +180,7 @@ impl Sampling {
 
     /// Of so many traces that begin from now on and are to be kept one is; and
     /// errors and slow requests, as far as the limit lets them.
-    pub fn keep_one_of(&mut self, traces: u32) {
+    pub fn keep_one_in(&mut self, traces: u32) {
         self.share = traces.max(1);
     }
 

@@ -17,8 +17,8 @@ pub struct Thread {
     pub receives: bool,
     /// The request that it serves without another since that began.
     pub sole: Key,
-    /// Calls that it made for nobody that is known: see [`super::held`].
-    pub held: Key,
+    /// Calls that it made for nobody that is known: see [`super::pending`].
+    pub pending: Key,
     /// Up to here its clock's network part is attributed to calls.
     pub waited_until: u64,
     /// Open requests that others received and handed over to it, and some that
@@ -43,7 +43,7 @@ impl Thread {
             received: 0,
             receives: false,
             sole: Key::NONE,
-            held: Key::NONE,
+            pending: Key::NONE,
             waited_until: 0,
             taken: Vec::new(),
             last: 0,

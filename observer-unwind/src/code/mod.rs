@@ -9,6 +9,7 @@
 
 mod flow;
 pub mod instruction;
+mod operands;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;

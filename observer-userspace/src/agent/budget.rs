@@ -3,26 +3,27 @@
 
 use anyhow::{Context, Result};
 
+use super::Agent;
 use super::levers::{self, Adjust, Attached, Parts};
 use super::profiler::Profiler;
-use super::Agent;
 use crate::config::Config;
-use crate::governor::{Change, Clocks, Governor, Lever, Status};
+use crate::governor::{Change, Clocks, Governor, Lever};
 use crate::kernel::Kernel;
-use crate::kernel::tunables::Tunables;
+use crate::kernel::tunables::MappedTunables;
 use crate::probes::{self, Probe};
+use crate::signals::BudgetStatus;
 
 /// The governor and its levers.
 pub(super) struct Budget {
     governor: Governor,
     /// As the governor counts them.
     levers: Vec<Box<dyn Adjust>>,
-    tunables: Tunables,
+    tunables: MappedTunables,
 }
 
 impl Budget {
     /// How things stand.
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> BudgetStatus {
         self.governor.status()
     }
 
@@ -142,7 +143,7 @@ impl Agent {
 }
 
 /// One line for each step.
-fn announce(lever: &Lever, change: &Change, status: &Status) {
+fn announce(lever: &Lever, change: &Change, status: &BudgetStatus) {
     let cost = status.bpf + status.daemon;
     let why = if cost > status.budget {
         "over the budget"

@@ -27,11 +27,11 @@ use crate::config::Tables;
 use crate::export::self_stats::Fill;
 use crate::kernel::cells::Cells;
 use crate::kernel::{Kernel, clock};
-use crate::probes::{MetricBuilder, Probe, Sink, Tick};
+use crate::probes::{MetricBuilder, Probe, SpanCollector, Tick};
+use crate::signals::RequestLink;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos, WallClock};
 use crate::sinks::{Cadence, Recipients, Sinks};
-use crate::stacks::RequestLink;
 
 use budget::{Budget, due};
 use health::Health;
@@ -95,6 +95,9 @@ impl Agent {
     }
 
     /// Observes until `end` resolves, then exports the last interval.
+    ///
+    /// # Errors
+    /// The kernel's ring buffers can't be waited for.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
         let own = self.health.begin(&self.kernel);
         let start = tokio::time::Instant::now();
@@ -187,30 +190,30 @@ impl Agent {
                 }
                 workloads.resource(id)
             };
-            let mut sink = Sink {
+            let mut out = SpanCollector {
                 clock: self.clock,
                 resource: &mut resource,
                 spans: Vec::new(),
                 kept: Vec::new(),
                 wants_spans: self.sinks.wants_spans(),
             };
-            let found = found + rings.drain(DRAIN_BATCH, &mut self.probes, &mut sink);
+            let found = found + rings.drain(DRAIN_BATCH, &mut self.probes, &mut out);
             self.behind = found >= DRAIN_BATCH;
             let out_of_time = Instant::now() >= until;
             if last.is_some() && self.behind && out_of_time {
                 rings.count_left();
             }
             for probe in &mut self.probes {
-                probe.drained(last.is_some(), &mut sink);
+                probe.drained(last.is_some(), &mut out);
             }
-            spans.append(&mut sink.spans);
-            kept.append(&mut sink.kept);
+            spans.append(&mut out.spans);
+            kept.append(&mut out.kept);
             if !self.behind || out_of_time {
                 break;
             }
         }
         if let Some(profiler) = &mut self.profiler {
-            profiler.drain(&mut |request| served(&self.probes, request));
+            profiler.drain(&mut |request| request_link(&self.probes, request));
         }
         let admitted = spans.into_iter();
         let admitted = admitted.filter(|(id, _)| self.limiter.admits(*id));
@@ -221,7 +224,7 @@ impl Agent {
     /// Ends a profile: its symbols are looked up in the background.
     fn end_profile(&mut self) {
         let workloads = &mut self.workloads;
-        let mut resolve = |request| served(&self.probes, request);
+        let mut resolve = |request| request_link(&self.probes, request);
         if let Some(profiler) = &mut self.profiler
             && let Err(error) = profiler.take(|id| workloads.resource(id as u16), &mut resolve)
         {
@@ -275,8 +278,8 @@ impl Agent {
 }
 
 /// What the families know of a request.
-fn served(probes: &[Box<dyn Probe>], request: u64) -> Option<RequestLink> {
-    probes.iter().find_map(|probe| probe.served(request))
+fn request_link(probes: &[Box<dyn Probe>], request: u64) -> Option<RequestLink> {
+    probes.iter().find_map(|probe| probe.request_link(request))
 }
 
 fn fill(name: &str, used: usize, of: u32) -> Fill {

@@ -36,6 +36,9 @@ pub fn cgroup_filters(paths: &[PathBuf]) -> Result<Vec<u64>> {
 }
 
 /// What the configuration means to the kernel half.
+///
+/// # Errors
+/// A cgroup of the filter isn't there.
 pub fn load_options(config: &Config) -> Result<LoadOptions> {
     let cgroups = cgroup_filters(&config.filter.cgroups)?;
     let off_cpu = config.probes.contains(&Family::OffCpu);

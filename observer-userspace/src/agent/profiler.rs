@@ -40,6 +40,9 @@ pub struct Profiler {
 impl Profiler {
     /// Starts: samples on CPU if a frequency is given (`cpu_sample` must be
     /// loaded), time off CPU if `off_cpu` (the programs of that family must be).
+    ///
+    /// # Errors
+    /// The symbolizer's thread can't be started, or the kernel refuses clocks or maps.
     pub fn start(
         kernel: &mut Kernel,
         frequency: Option<u32>,
@@ -108,6 +111,9 @@ impl Profiler {
     }
 
     /// Ends an interval: what was sampled goes to be named.
+    ///
+    /// # Errors
+    /// The kernel's tables can't be read; their counts stay for the next time.
     pub fn take(
         &mut self,
         resource: impl FnMut(u32) -> SharedResource,

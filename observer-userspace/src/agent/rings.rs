@@ -13,7 +13,7 @@ use crate::export::self_stats::Fill;
 use crate::kernel::Kernel;
 use crate::kernel::ring::{Ring, record};
 use crate::probes::losses::{self, Cause};
-use crate::probes::{Probe, Sink};
+use crate::probes::{Probe, SpanCollector};
 
 /// The ring buffers of the identity and of the probes that have one.
 pub struct Rings {
@@ -39,6 +39,9 @@ struct ProbeRing {
 
 impl Rings {
     /// Takes them out of the kernel object.
+    ///
+    /// # Errors
+    /// See [`Ring::take`].
     pub fn take(kernel: &mut Kernel, probes: &[Box<dyn Probe>]) -> Result<Self> {
         let workloads = Ring::take(kernel, maps::WORKLOAD_RING)?;
         let mut rings = Vec::new();
@@ -64,6 +67,9 @@ impl Rings {
     }
 
     /// Resolves when the kernel announces a record.
+    ///
+    /// # Errors
+    /// The runtime can't wait for one of them.
     pub async fn ready(&self) -> Result<()> {
         poll_fn(|context| {
             // All are polled, so that all wake us.
@@ -121,12 +127,12 @@ impl ProbeRings {
         &mut self,
         limit: usize,
         probes: &mut [Box<dyn Probe>],
-        sink: &mut Sink<'_>,
+        out: &mut SpanCollector<'_>,
     ) -> usize {
         let mut most = 0;
         for one in &mut self.0 {
             if let Some(probe) = probes.get_mut(one.probe) {
-                let found = one.ring.drain(limit, |bytes| probe.record(bytes, sink));
+                let found = one.ring.drain(limit, |bytes| probe.record(bytes, out));
                 most = most.max(found);
             }
         }

@@ -13,7 +13,7 @@ use nix::sys::time::TimeVal;
 use nix::unistd::{SysconfVar, sysconf};
 use observer_common::unwind::Outcome;
 
-use crate::governor;
+use crate::signals::BudgetStatus;
 use crate::signals::profile::ProfileKind;
 
 /// One BPF program's figures since it was loaded, as the kernel counts them
@@ -88,7 +88,7 @@ pub struct SelfStats {
     /// Figures about unwinding tables.
     pub unwinding: Unwinding,
     /// How the governor stands, if there is one.
-    pub governing: Option<governor::Status>,
+    pub governing: Option<BudgetStatus>,
     /// The daemon's use of memory and CPU.
     pub usage: ProcessUsage,
     /// CPU seconds of the kernel half, estimated from short windows.

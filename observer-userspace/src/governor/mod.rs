@@ -20,6 +20,8 @@ pub use lever::Lever;
 pub use meter::Clocks;
 use meter::{Measured, Meter};
 
+use crate::signals::{BudgetStatus, StepCounts};
+
 /// How often the cost is compared with the budget.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
@@ -32,37 +34,6 @@ const CALM: f64 = 0.5;
 
 /// … one period that is as long as so many.
 const CALM_PERIODS: u32 = 5;
-
-/// How often steps of a lever were taken, and taken back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StepCounts {
-    /// Taken.
-    pub taken: u64,
-    /// Taken back.
-    pub back: u64,
-}
-
-/// How things stand, for metrics and people. Costs are shares of the host's
-/// CPU, from 0 to 1.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Status {
-    /// The budget.
-    pub budget: f64,
-    /// What the kernel half costs.
-    pub bpf: f64,
-    /// What the daemon costs.
-    pub daemon: f64,
-    /// Steps that are taken.
-    pub level: usize,
-    /// Steps that there are.
-    pub levels: usize,
-    /// Whether it costs too much with all steps taken that help.
-    pub exhausted: bool,
-    /// Steps so far, by [`Lever::name`].
-    pub steps: BTreeMap<&'static str, StepCounts>,
-    /// What is done less now, for people.
-    pub less: String,
-}
 
 /// What a period's end calls for.
 #[derive(Debug, Default)]
@@ -185,9 +156,9 @@ impl Governor {
     }
 
     /// How things stand.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> BudgetStatus {
         let level = self.law.level();
-        Status {
+        BudgetStatus {
             budget: self.budget,
             bpf: self.last.bpf,
             daemon: self.last.daemon(),

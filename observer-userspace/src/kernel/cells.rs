@@ -112,6 +112,9 @@ pub struct Cells {
 
 impl Cells {
     /// Maps both tables.
+    ///
+    /// # Errors
+    /// The kernel half lacks one, or the kernel refuses to map it.
     pub fn map(kernel: &mut Kernel, histogram_cells: u32, counter_cells: u32) -> Result<Self> {
         Ok(Self {
             histograms: Table::map(kernel, maps::HISTOGRAMS, histogram_cells as usize)?,

@@ -83,6 +83,9 @@ impl Iterator {
 
     /// Runs it over everything and hands on what it writes, in pieces that are
     /// multiples of what one call of the program writes.
+    ///
+    /// # Errors
+    /// The iterator isn't loaded, or the kernel refuses to start it or ends it early.
     pub fn run(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let attr = IterCreate {
             link_fd: self.link.as_raw_fd() as u32,

@@ -13,7 +13,8 @@ pub mod perf;
 pub mod release;
 pub mod ring;
 pub mod stats;
-pub mod syscalls;
+pub mod syscall_names;
+pub(crate) mod syscalls;
 pub mod tunables;
 pub mod unwind;
 

@@ -97,6 +97,9 @@ impl Kernel {
     }
 
     /// A map of the kernel object.
+    ///
+    /// # Errors
+    /// There is none of that name: it belongs to what wasn't loaded, or is taken.
     pub fn map_mut(&mut self, name: &'static str) -> Result<&mut Map> {
         self.ebpf
             .map_mut(name)
@@ -104,6 +107,9 @@ impl Kernel {
     }
 
     /// Takes a map out of the kernel object, for somebody to own.
+    ///
+    /// # Errors
+    /// There is none of that name: it belongs to what wasn't loaded, or is taken.
     pub fn take_map(&mut self, name: &'static str) -> Result<Map> {
         self.ebpf
             .take_map(name)
@@ -131,6 +137,9 @@ impl Kernel {
     }
 
     /// What the kernel half lost since the start, by cause.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the counters.
     pub fn losses(&mut self) -> Result<Vec<(Loss, u64)>> {
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map_mut(maps::LOSS)?)?;
         let mut losses = Vec::with_capacity(LOSSES as usize);
@@ -144,6 +153,9 @@ impl Kernel {
     }
 
     /// All workloads that the kernel assigned an id so far.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the table.
     pub fn workloads(&mut self) -> Result<Vec<(WorkloadKey, u32)>> {
         let map: BpfHashMap<_, Bytes<WorkloadKey>, Bytes<Workload>> =
             BpfHashMap::try_from(self.map_mut(maps::WORKLOADS)?)?;
@@ -156,6 +168,9 @@ impl Kernel {
 }
 
 /// The descriptor of a map that is an array.
+///
+/// # Errors
+/// It is of another kind.
 pub fn array_fd(map: &Map) -> Result<BorrowedFd<'_>> {
     match map {
         Map::Array(data) => Ok(fd(data)),

@@ -25,6 +25,9 @@ pub struct Ring {
 impl Ring {
     /// Takes the ring buffer called `name` out of the kernel object. Must be
     /// called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// There is no ring buffer of that name, or the runtime can't watch it.
     pub fn take(kernel: &mut Kernel, name: &'static str) -> Result<Self> {
         let map = kernel.take_map(name)?;
         let size = match &map {

@@ -34,6 +34,9 @@ pub struct RunStats {
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 /// Has the kernel measure run times until the result is dropped (since 5.8).
+///
+/// # Errors
+/// The kernel is too old, or CAP_SYS_ADMIN is missing.
 pub fn enable() -> Result<OwnedFd> {
     // union bpf_attr's `enable_stats`: BPF_STATS_RUN_TIME is 0.
     let attr = 0u32;

@@ -16,7 +16,7 @@ use observer_common::tally::Kind;
 use self::devices::Devices;
 use self::names::{Direction, Operations};
 use self::unseen::Unseen;
-use super::{MetricBuilder, Probe, Sink, Tick};
+use super::{MetricBuilder, Probe, SpanCollector, Tick};
 use crate::kernel::clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
@@ -237,16 +237,16 @@ impl Probe for Block {
         Some(maps::BLOCK_RING)
     }
 
-    fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
+    fn record(&mut self, bytes: &[u8], out: &mut SpanCollector<'_>) {
         let Some(slow) = record::<SlowOperation>(bytes) else {
             return;
         };
         let device = self.devices.name(slow.device);
         let operation = self.operations.name(slow.operation as u8);
         let workload = slow.workload as u16;
-        let resource = (sink.resource)(workload);
-        let span = slow::span(&slow, device, &operation, resource, sink.clock);
-        sink.spans.push((workload, span));
+        let resource = (out.resource)(workload);
+        let span = slow::span(&slow, device, &operation, resource, out.clock);
+        out.spans.push((workload, span));
     }
 }
 

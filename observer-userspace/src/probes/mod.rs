@@ -17,10 +17,10 @@ pub use crate::signals::MetricBuilder;
 use crate::config::Config;
 use crate::kernel::cells::Tallies;
 use crate::kernel::{Kernel, ProbeSpec};
+use crate::signals::RequestLink;
 use crate::signals::WallClock;
 use crate::signals::attribute::SharedResource;
 use crate::signals::{MetricDef, Span};
-use crate::stacks::RequestLink;
 use losses::Cause;
 
 /// What a family's collector gets at each tick.
@@ -32,8 +32,8 @@ pub struct Tick<'a> {
     pub clock: WallClock,
 }
 
-/// Where a family's records go.
-pub struct Sink<'a> {
+/// Takes the spans that a family makes of its records.
+pub struct SpanCollector<'a> {
     /// For timestamps.
     pub clock: WallClock,
     /// Names a workload's resource.
@@ -97,11 +97,11 @@ pub trait Probe {
     }
 
     /// Takes one record of its ring buffer.
-    fn record(&mut self, _record: &[u8], _sink: &mut Sink<'_>) {}
+    fn record(&mut self, _record: &[u8], _out: &mut SpanCollector<'_>) {}
 
     /// Called when its ring was emptied, several times a second and once more
     /// (`last`) at the end, e.g. to put records into order.
-    fn drained(&mut self, _last: bool, _sink: &mut Sink<'_>) {}
+    fn drained(&mut self, _last: bool, _out: &mut SpanCollector<'_>) {}
 
     /// From now on keep one in `n` of the traces that would be kept, if the family
     /// decides on traces.
@@ -115,7 +115,7 @@ pub trait Probe {
     /// What is known of a request by the kernel half's number, if the family
     /// follows requests; asked for each sample that was taken while a thread
     /// served it.
-    fn served(&self, _request: u64) -> Option<RequestLink> {
+    fn request_link(&self, _request: u64) -> Option<RequestLink> {
         None
     }
 }

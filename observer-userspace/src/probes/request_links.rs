@@ -1,4 +1,4 @@
-//! Which request a sampled thread served: asked for while somebody knows.
+//! Which request a sampled thread link: asked for while somebody knows.
 //!
 //! The kernel half puts the number of a request into a sample's key. What the
 //! number stands for is known to those who follow requests, from the request's
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::stacks::RequestLink;
+use crate::signals::RequestLink;
 
 /// Says what a request's number stands for, as far as it is known yet.
 pub type Resolve<'a> = dyn FnMut(u64) -> Option<RequestLink> + 'a;
@@ -41,7 +41,7 @@ struct Noted {
     since: u64,
     /// The interval in which it was wanted last.
     wanted: u32,
-    served: Option<Arc<RequestLink>>,
+    link: Option<Arc<RequestLink>>,
 }
 
 impl RequestLinks {
@@ -58,7 +58,7 @@ impl RequestLinks {
             let noted = Noted {
                 since: now,
                 wanted: self.interval,
-                served: None,
+                link: None,
             };
             self.noted.insert(request, noted);
             self.asking.push(request);
@@ -72,15 +72,15 @@ impl RequestLinks {
                 return false;
             };
             match resolve(*request) {
-                Some(served) => {
-                    let open = served.duration.is_none();
-                    if noted.served.as_deref() != Some(&served) {
-                        noted.served = Some(Arc::new(served));
+                Some(link) => {
+                    let open = link.duration.is_none();
+                    if noted.link.as_deref() != Some(&link) {
+                        noted.link = Some(Arc::new(link));
                     }
                     open
                 }
                 // Known once, and forgotten: more won't come.
-                None if noted.served.is_some() => false,
+                None if noted.link.is_some() => false,
                 None => now.saturating_sub(noted.since) < PATIENCE,
             }
         });
@@ -99,11 +99,11 @@ impl RequestLinks {
         if !self.noted.contains_key(&request) {
             self.note(request, now);
             let noted = self.noted.get_mut(&request)?;
-            noted.served = resolve(request).map(Arc::new);
+            noted.link = resolve(request).map(Arc::new);
         }
         let noted = self.noted.get_mut(&request)?;
         noted.wanted = self.interval;
-        noted.served.clone()
+        noted.link.clone()
     }
 
     /// A profile was taken: lets go of what none has wanted for a while.
@@ -123,7 +123,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn served(duration: Option<u64>) -> RequestLink {
+    fn link(duration: Option<u64>) -> RequestLink {
         RequestLink {
             trace_id: [1; 16],
             span_id: [2; 8],
@@ -144,7 +144,7 @@ mod tests {
         let mut links = RequestLinks::default();
         links.note(0, 0);
         links.note(5, 0);
-        let answers = [None, Some(served(None)), Some(served(Some(7))), None];
+        let answers = [None, Some(link(None)), Some(link(Some(7))), None];
         let mut asked = 0;
         for (n, answer) in answers.iter().enumerate() {
             links.ask(n as u64 * SECOND / 4, &mut |request| {
@@ -152,16 +152,16 @@ mod tests {
                 asked += 1;
                 answer.clone()
             });
-            let known = links.get(5, 0, &mut nobody).map(|served| (*served).clone());
+            let known = links.get(5, 0, &mut nobody).map(|link| (*link).clone());
             assert_eq!(known, answers[n.min(2)]);
         }
         assert_eq!(asked, 3, "not after its end");
         assert_eq!(links.get(6, 0, &mut nobody), None);
         assert_eq!(links.get(0, 0, &mut nobody), None);
-        let mut somebody = |_| Some(served(None));
+        let mut somebody = |_| Some(link(None));
         assert_eq!(
             links.get(7, 0, &mut somebody).as_deref(),
-            Some(&served(None)),
+            Some(&link(None)),
             "where no stack told of it"
         );
     }
@@ -177,7 +177,7 @@ mod tests {
         for time in 0..10 {
             links.ask(time * SECOND, &mut |request| {
                 asked.push((time, request));
-                (request == 2 && time == 0).then(|| served(None))
+                (request == 2 && time == 0).then(|| link(None))
             });
         }
         assert_eq!(asked, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]);
@@ -194,7 +194,7 @@ mod tests {
             links.note(request, 0);
         }
         assert_eq!(links.noted.len(), MAX_NOTED);
-        links.ask(0, &mut |_| Some(served(None)));
+        links.ask(0, &mut |_| Some(link(None)));
         for _ in 0..=KEPT_FOR {
             assert!(links.get(1, 0, &mut nobody).is_some());
             links.end_interval();

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use aya::maps::Array;
 use observer_common::family::{Family, Part};
-use observer_common::knobs::Knobs;
 use observer_common::names::{maps, programs};
 use observer_common::requests::{Executed, Protocol, Tag};
+use observer_common::tunables::Tunables;
 
 use super::losses::{self, Cause};
-use super::{MetricBuilder, Probe, Sink, Tick, offcpu, sched};
+use super::{MetricBuilder, Probe, SpanCollector, Tick, offcpu, sched};
 use crate::config::{self, Config};
 use crate::kernel::clock;
 use crate::kernel::ring::record;
@@ -27,7 +27,7 @@ use crate::requests::routes::Routes;
 use crate::requests::semantics;
 use crate::requests::tracer::{Active, Options, Output, Tracer};
 use crate::signals::MetricDef;
-use crate::stacks::RequestLink;
+use crate::signals::RequestLink;
 
 /// What can't be missed of a socket.
 const SOCKET_FIELDS: &[&str] = &[
@@ -151,20 +151,20 @@ impl Requests {
     }
 
     /// Counts what the tracer found, and hands on the spans that are kept.
-    fn hand_on(&mut self, sink: &mut Sink<'_>) {
+    fn hand_on(&mut self, out: &mut SpanCollector<'_>) {
         for finished in self.output.finished() {
             self.metrics.observe(finished);
         }
         for finished in self.output.kept() {
             self.metrics.kept(finished);
         }
-        if !sink.wants_spans {
+        if !out.wants_spans {
             return;
         }
         for finished in self.output.spans() {
-            let resource = (sink.resource)(finished.workload);
-            let span = semantics::span(finished, sink.clock, resource, &self.redactor);
-            sink.kept.push(span);
+            let resource = (out.resource)(finished.workload);
+            let span = semantics::span(finished, out.clock, resource, &self.redactor);
+            out.kept.push(span);
         }
     }
 }
@@ -212,18 +212,6 @@ fn tag(record: &[u8]) -> Option<u32> {
     record.first_chunk().map(|tag| u32::from_ne_bytes(*tag))
 }
 
-/// What a tracer knows of a request by the kernel half's number.
-pub fn served(tracer: &Tracer, request: u64) -> Option<RequestLink> {
-    let link = tracer.link(request)?;
-    Some(RequestLink {
-        trace_id: link.trace_id,
-        span_id: link.span_id,
-        route: link.route,
-        duration: link.duration,
-        sampled: link.sampled,
-    })
-}
-
 impl Probe for Requests {
     fn spec(&self) -> &'static ProbeSpec {
         &SPEC
@@ -249,7 +237,7 @@ impl Probe for Requests {
     fn begin(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
         if self.share != 0 {
             let mut tunables = kernel.tunables()?;
-            tunables.set(Knobs {
+            tunables.set(Tunables {
                 request_share: self.share,
                 ..tunables.get()
             });
@@ -282,7 +270,7 @@ impl Probe for Requests {
         Some(RING)
     }
 
-    fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
+    fn record(&mut self, bytes: &[u8], out: &mut SpanCollector<'_>) {
         if let Some(tgid) = executed(bytes) {
             self.tls.iter().for_each(|tls| tls.executed(tgid));
             return;
@@ -290,11 +278,11 @@ impl Probe for Requests {
         self.tracer.record(bytes);
         self.waiting += 1;
         if self.waiting == AT_ONCE {
-            self.drained(false, sink);
+            self.drained(false, out);
         }
     }
 
-    fn drained(&mut self, last: bool, sink: &mut Sink<'_>) {
+    fn drained(&mut self, last: bool, out: &mut SpanCollector<'_>) {
         let now = clock::monotonic();
         self.waiting = 0;
         if last {
@@ -302,15 +290,15 @@ impl Probe for Requests {
         } else {
             self.tracer.advance(now, &mut self.output);
         }
-        self.hand_on(sink);
+        self.hand_on(out);
     }
 
-    fn served(&self, request: u64) -> Option<RequestLink> {
-        served(&self.tracer, request)
+    fn request_link(&self, request: u64) -> Option<RequestLink> {
+        self.tracer.link(request)
     }
 
     fn keep_one_in(&mut self, n: u32) {
-        self.tracer.keep_one_of(n);
+        self.tracer.keep_one_in(n);
     }
 
     fn losses(&self) -> Vec<(Cause, u64)> {

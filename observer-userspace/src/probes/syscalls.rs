@@ -9,7 +9,7 @@ use observer_common::tally::Kind;
 
 use super::{MetricBuilder, Probe, Tick};
 use crate::kernel::cells::Tallies;
-use crate::kernel::{Attach, ProbeSpec, ProgramSpec, syscalls};
+use crate::kernel::{Attach, ProbeSpec, ProgramSpec, syscall_names, syscalls};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
 
 /// The program that sees a call begin. Without it calls are counted, but not
@@ -121,7 +121,10 @@ impl Probe for Syscalls {
             }
             let (label, errno) = split_error_label(series.label);
             let mut attributes = attributes(label);
-            attributes.insert(0, Attribute::new("error.type", syscalls::errno_name(errno)));
+            attributes.insert(
+                0,
+                Attribute::new("error.type", syscall_names::errno_name(errno)),
+            );
             let value = PointValue::Int(i64::try_from(tally.value).unwrap_or(i64::MAX));
             out.workload(
                 series.workload,
@@ -154,7 +157,7 @@ fn calls(tallies: &Tallies) -> HashMap<(u16, u32), (u64, u64)> {
 
 fn attributes(label: u32) -> Vec<Attribute> {
     vec![
-        Attribute::new("syscall.name", syscalls::name(label)),
+        Attribute::new("syscall.name", syscall_names::name(label)),
         Attribute::new("syscall.wait", syscalls::is_wait(label)),
     ]
 }

@@ -18,7 +18,7 @@ pub use self::metrics::{
     ACCEPTED, BYTES, CLOSED, CONNECTIONS, DURATION, FAILED, HANDSHAKE, OPENED, RESETS,
     RETRANSMIT_EVENTS, RETRANSMITS, RTT,
 };
-use super::{MetricBuilder, Probe, Sink, Tick};
+use super::{MetricBuilder, Probe, SpanCollector, Tick};
 use crate::kernel::clock;
 use crate::kernel::iter::Iterator;
 use crate::kernel::ring::record;
@@ -234,13 +234,13 @@ impl Probe for Tcp {
         Some(maps::TCP_RING)
     }
 
-    fn record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
+    fn record(&mut self, bytes: &[u8], out: &mut SpanCollector<'_>) {
         if let Some(connection) = record::<Connection>(bytes) {
             // Workloads are numbered in 16 bits.
             let workload = connection.workload as u16;
-            let resource = (sink.resource)(workload);
-            let span = span::span(&connection, sink.clock, resource);
-            sink.spans.push((workload, span));
+            let resource = (out.resource)(workload);
+            let span = span::span(&connection, out.clock, resource);
+            out.spans.push((workload, span));
         }
     }
 }

@@ -31,7 +31,7 @@ mod tests;
 
 pub use file_names::SymbolOptions;
 pub use profile::FrameShare;
-pub use raw::{RawProfile, RawSample, RawStack, RequestLink, Wait};
+pub use raw::{RawProfile, RawSample, RawStack, Wait};
 pub use tables::UnwindStats;
 pub use worker::{Stacks, Symbolized, UnwindOptions};
 

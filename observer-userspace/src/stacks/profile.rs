@@ -85,7 +85,7 @@ fn add_sample(
     let thread = interner.string(&sample.thread);
     let process = interner.string(&sample.process);
     let resource = interner.resource(&sample.resource);
-    let request = sample.served.as_deref();
+    let request = sample.request_link.as_deref();
     let route = request.and_then(|request| request.route.as_deref());
     let route = interner.string(route.unwrap_or_default());
     interner.sample(Sample {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use observer_common::unwind::Outcome;
 
-use crate::signals::UnixNanos;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
+use crate::signals::{RequestLink, UnixNanos};
 
 /// A stack as the kernel walked it, leaf first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,21 +16,6 @@ pub struct RawStack {
     pub kernel: Box<[u64]>,
     /// Addresses in the process; empty for kernel threads.
     pub user: Box<[u64]>,
-}
-
-/// A request that a thread served, as far as it is known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestLink {
-    /// Its trace.
-    pub trace_id: [u8; 16],
-    /// Its span.
-    pub span_id: [u8; 8],
-    /// Its route, e.g. `/users/{id}`.
-    pub route: Option<Arc<str>>,
-    /// How long it took in nanoseconds; `None` while it is open.
-    pub duration: Option<u64>,
-    /// Whether its span is kept, as far as that is known.
-    pub sampled: bool,
 }
 
 impl RawStack {
@@ -77,7 +62,7 @@ pub struct RawSample {
     /// that is known.
     pub request: u64,
     /// That request.
-    pub served: Option<Arc<RequestLink>>,
+    pub request_link: Option<Arc<RequestLink>>,
 }
 
 /// How a thread was off CPU, as the kernel half tells it.

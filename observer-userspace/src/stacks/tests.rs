@@ -38,7 +38,7 @@ fn sample(pid: u32, kernel: &[u64], user: &[u64]) -> RawSample {
         wait: None,
         value: 1,
         request: 0,
-        served: None,
+        request_link: None,
     }
 }
 

@@ -73,15 +73,15 @@ fn keeps_a_share() {
         let sampler = Sampler::parse(name, Some(&text)).unwrap();
         let mut sampling = Sampling::new(sampler, None);
         let all = kept(&mut sampling, 100_000);
-        sampling.keep_one_of(10);
+        sampling.keep_one_in(10);
         assert!(sampling.waits());
         let tenth = kept(&mut sampling, 100_000);
         assert!((tenth * 10).abs_diff(all) < all / 10, "{all} {tenth}");
-        sampling.keep_one_of(1);
+        sampling.keep_one_in(1);
         assert_eq!(kept(&mut sampling, 100_000), all);
     }
     let mut sampling = Sampling::new(Sampler::default(), None);
-    sampling.keep_one_of(100);
+    sampling.keep_one_in(100);
     let mut random = fastrand::Rng::with_seed(3);
     let mut decide = || {
         let context = RemoteContext {

@@ -14,7 +14,7 @@ use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::governor::Lever;
 use crate::kernel::Kernel;
-use crate::kernel::tunables::Tunables;
+use crate::kernel::tunables::MappedTunables;
 use crate::probes::{self, Probe};
 
 /// A lever, and how it is moved.
@@ -26,7 +26,12 @@ pub(super) trait Adjust {
     ///
     /// # Errors
     /// The kernel refuses.
-    fn set(&mut self, level: usize, tunables: &mut Tunables, parts: &mut Parts<'_>) -> Result<()>;
+    fn set(
+        &mut self,
+        level: usize,
+        tunables: &mut MappedTunables,
+        parts: &mut Parts<'_>,
+    ) -> Result<()>;
 }
 
 /// The parts of the agent that levers change.

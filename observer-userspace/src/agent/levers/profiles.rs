@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use observer_common::knobs::Knobs;
+use observer_common::tunables::Tunables;
 
 use super::{Adjust, Parts};
 use crate::governor::Lever;
-use crate::kernel::tunables::Tunables;
+use crate::kernel::tunables::MappedTunables;
 
 /// Stack samples per second and CPU.
 pub(super) struct StackSamples {
@@ -39,7 +39,12 @@ impl Adjust for StackSamples {
         }
     }
 
-    fn set(&mut self, level: usize, _tunables: &mut Tunables, parts: &mut Parts<'_>) -> Result<()> {
+    fn set(
+        &mut self,
+        level: usize,
+        _tunables: &mut MappedTunables,
+        parts: &mut Parts<'_>,
+    ) -> Result<()> {
         let frequency = self.frequencies.get(level).context("no such level")?;
         if let Some(profiler) = parts.profiler {
             profiler.change_frequency(*frequency);
@@ -81,7 +86,12 @@ impl Adjust for OffCpu {
         }
     }
 
-    fn set(&mut self, level: usize, tunables: &mut Tunables, parts: &mut Parts<'_>) -> Result<()> {
+    fn set(
+        &mut self,
+        level: usize,
+        tunables: &mut MappedTunables,
+        parts: &mut Parts<'_>,
+    ) -> Result<()> {
         let threshold = self.thresholds.get(level);
         if self.counted != threshold.is_some() {
             let profiler = parts.profiler.as_mut().context("there is no profiler")?;
@@ -89,7 +99,7 @@ impl Adjust for OffCpu {
             self.counted = threshold.is_some();
         }
         if let Some(threshold) = threshold {
-            tunables.set(Knobs {
+            tunables.set(Tunables {
                 off_cpu_threshold: u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX),
                 ..tunables.get()
             });

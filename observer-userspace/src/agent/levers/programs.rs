@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Adjust, Parts};
 use crate::governor::Lever;
-use crate::kernel::tunables::Tunables;
+use crate::kernel::tunables::MappedTunables;
 
 /// A program without which something isn't measured, but nothing miscounted.
 pub(super) struct Program {
@@ -27,7 +27,12 @@ impl Adjust for Program {
         }
     }
 
-    fn set(&mut self, level: usize, _tunables: &mut Tunables, parts: &mut Parts<'_>) -> Result<()> {
+    fn set(
+        &mut self,
+        level: usize,
+        _tunables: &mut MappedTunables,
+        parts: &mut Parts<'_>,
+    ) -> Result<()> {
         if level == 0 {
             parts.kernel.attach_again(self.program)?;
         } else {

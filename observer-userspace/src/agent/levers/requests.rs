@@ -1,11 +1,11 @@
 //! Which share of requests is followed.
 
 use anyhow::Result;
-use observer_common::knobs::Knobs;
+use observer_common::tunables::Tunables;
 
 use super::{Adjust, Parts, share};
 use crate::governor::Lever;
-use crate::kernel::tunables::Tunables;
+use crate::kernel::tunables::MappedTunables;
 
 /// Of 2ⁿ exchanges one is followed, level by level; at the one behind them none
 /// is.
@@ -36,9 +36,14 @@ impl Adjust for Followed {
         }
     }
 
-    fn set(&mut self, level: usize, tunables: &mut Tunables, _parts: &mut Parts<'_>) -> Result<()> {
-        let share = SHARES.get(level).copied().unwrap_or(Knobs::NO_REQUESTS);
-        tunables.set(Knobs {
+    fn set(
+        &mut self,
+        level: usize,
+        tunables: &mut MappedTunables,
+        _parts: &mut Parts<'_>,
+    ) -> Result<()> {
+        let share = SHARES.get(level).copied().unwrap_or(Tunables::NO_REQUESTS);
+        tunables.set(Tunables {
             request_share: share.max(self.configured),
             ..tunables.get()
         });

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{Adjust, Parts, share};
 use crate::governor::Lever;
-use crate::kernel::tunables::Tunables;
+use crate::kernel::tunables::MappedTunables;
 
 /// Of the traces that would be kept one in this many is, level by level.
 const ONE_IN: [u32; 3] = [1, 10, 100];
@@ -23,7 +23,12 @@ impl Adjust for Traces {
         }
     }
 
-    fn set(&mut self, level: usize, _tunables: &mut Tunables, parts: &mut Parts<'_>) -> Result<()> {
+    fn set(
+        &mut self,
+        level: usize,
+        _tunables: &mut MappedTunables,
+        parts: &mut Parts<'_>,
+    ) -> Result<()> {
         let one_in = ONE_IN.get(level).context("no such level")?;
         parts.limiter.divide(*one_in);
         for probe in parts.probes.iter_mut() {

@@ -22,6 +22,9 @@ use report::Report;
 /// Prints the report, for `observer run` with this configuration; the exit
 /// status is 0 when everything is there, 1 when something is degraded, 2 when
 /// Observer can't run.
+///
+/// # Errors
+/// The configuration can't be meant (a cgroup that isn't there).
 pub fn execute(config: &Config, json: bool) -> Result<ExitCode, Failure> {
     let options = options::load_options(config).map_err(usage)?;
     let report = inspect(config, options);

@@ -193,8 +193,8 @@ impl Recording {
         }
         let requests = &mut self.requests;
         requests.iter_mut().for_each(RequestFeed::read);
-        let mut served = |request| requests.as_ref()?.served(request);
-        self.sampler.drain(&mut served);
+        let mut resolve = |request| requests.as_ref()?.request_link(request);
+        self.sampler.drain(&mut resolve);
     }
 
     /// Takes over what the kernel counted, and adds it up.
@@ -205,8 +205,8 @@ impl Recording {
         }
         let resolver = &self.resolver;
         let resource = |id| resolver.get(id).unwrap_or_else(|| resolver.other());
-        let mut served = |request| self.requests.as_ref()?.served(request);
-        let mut taken = self.sampler.take(resource, &mut served)?;
+        let mut resolve = |request| self.requests.as_ref()?.request_link(request);
+        let mut taken = self.sampler.take(resource, &mut resolve)?;
         if let Some(requests) = &mut self.requests {
             taken = requests.select(taken, &mut self.sampler, last);
         }

@@ -13,7 +13,7 @@ use crate::kernel::ring::Ring;
 use crate::probes::cpu::{Sampler, Taken};
 use crate::probes::requests::{self, tls::Tls};
 use crate::requests::tracer::{Output, Tracer};
-use crate::stacks::RequestLink;
+use crate::signals::RequestLink;
 
 /// Records read at once, so that the rest gets its turn.
 const BATCH: usize = 16 * 1024;
@@ -91,8 +91,8 @@ impl RequestFeed {
     }
 
     /// What is known of a request.
-    pub(super) fn served(&self, request: u64) -> Option<RequestLink> {
-        requests::served(&self.tracer, request)
+    pub(super) fn request_link(&self, request: u64) -> Option<RequestLink> {
+        self.tracer.link(request)
     }
 
     /// Leaves of what was taken from `sampler` only what is meant.
@@ -101,7 +101,7 @@ impl RequestFeed {
             tracer, selection, ..
         } = self;
         let mut known = |request| -> Option<Arc<RequestLink>> {
-            sampler.served(request, &mut |request| requests::served(tracer, request))
+            sampler.request_link(request, &mut |request| tracer.link(request))
         };
         Taken {
             on_cpu: selection.select(taken.on_cpu, &mut known, last),

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::request_filter::RequestFilter;
 use crate::requests::{Finished, Role};
+use crate::signals::RequestLink;
 use crate::signals::profile::ProfileKind;
-use crate::stacks::{RawProfile, RawSample, RequestLink};
+use crate::stacks::{RawProfile, RawSample};
 
 /// Samples that may wait for the end of their request.
-const MAX_HELD: usize = 200_000;
+const MAX_UNDECIDED: usize = 200_000;
 
 /// Routes that are told of where none matched, and remembered at most.
-const TOLD: usize = 5;
+const NAMED: usize = 5;
 const MAX_ROUTES: usize = 1000;
 
 /// Samples or nanoseconds, by what became of them.
@@ -31,8 +32,8 @@ pub(super) struct Selected {
 pub(super) struct Selection {
     filter: RequestFilter,
     /// Samples whose requests aren't over, on CPU and off CPU.
-    held: [Vec<RawSample>; 2],
-    /// What became of those that aren't held.
+    undecided: [Vec<RawSample>; 2],
+    /// What became of those that are decided.
     selected: [Selected; 2],
     /// Requests of servers that ended, and those that are meant.
     requests: u64,
@@ -50,7 +51,7 @@ impl Selection {
     pub(super) fn new(filter: RequestFilter) -> Self {
         Self {
             filter,
-            held: Default::default(),
+            undecided: Default::default(),
             selected: Default::default(),
             requests: 0,
             matched: 0,
@@ -76,17 +77,17 @@ impl Selection {
     }
 
     /// What is left of a piece of a recording, with samples of earlier pieces
-    /// whose requests are over now. `served` says what is known of a request;
-    /// with the `last` piece nothing is held any more.
+    /// whose requests are over now. `request_link` says what is known of a request;
+    /// with the `last` piece nothing waits any more.
     pub(super) fn select(
         &mut self,
         raw: RawProfile,
-        served: &mut dyn FnMut(u64) -> Option<Arc<RequestLink>>,
+        request_link: &mut dyn FnMut(u64) -> Option<Arc<RequestLink>>,
         last: bool,
     ) -> RawProfile {
         let place = place(raw.kind);
         let selected = &mut self.selected[place];
-        let mut samples = std::mem::take(&mut self.held[place]);
+        let mut samples = std::mem::take(&mut self.undecided[place]);
         samples.extend(raw.samples);
         let mut kept = Vec::new();
         for mut sample in samples {
@@ -94,8 +95,8 @@ impl Selection {
                 selected.left_out += sample.value;
                 continue;
             }
-            sample.served = served(sample.request);
-            let over = sample.served.as_deref();
+            sample.request_link = request_link(sample.request);
+            let over = sample.request_link.as_deref();
             let over = over.and_then(|of| Some((of.route.as_deref(), of.duration?)));
             match over {
                 Some((route, duration)) if self.filter.matches(route, duration) => {
@@ -103,10 +104,10 @@ impl Selection {
                     kept.push(sample);
                 }
                 Some(_) => selected.left_out += sample.value,
-                None if last || self.held[place].len() >= MAX_HELD => {
+                None if last || self.undecided[place].len() >= MAX_UNDECIDED => {
                     selected.undecided += sample.value;
                 }
-                None => self.held[place].push(sample),
+                None => self.undecided[place].push(sample),
             }
         }
         RawProfile {
@@ -120,7 +121,7 @@ impl Selection {
         self.matched
     }
 
-    /// What became of the samples of this kind, those that are held aside.
+    /// What became of the samples of this kind, those that wait aside.
     pub(super) fn selected(&self, kind: ProfileKind) -> Selected {
         self.selected[place(kind)]
     }
@@ -143,23 +144,23 @@ impl Selection {
         }
         let mut routes: Vec<_> = self.routes.iter().collect();
         routes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let more = routes.len().saturating_sub(TOLD);
-        let mut told: Vec<String> = routes
+        let more = routes.len().saturating_sub(NAMED);
+        let mut named: Vec<String> = routes
             .iter()
-            .take(TOLD)
+            .take(NAMED)
             .map(|(route, count)| match route {
                 Some(route) => format!("{route} ({count})"),
                 None => format!("without a route ({count})"),
             })
             .collect();
         if more > 0 {
-            told.push(format!("{more} more"));
+            named.push(format!("{more} more"));
         }
         format!(
             "none of {} requests matched {}; there were {}; nothing is written",
             self.requests,
             self.filter,
-            told.join(", ")
+            named.join(", ")
         )
     }
 }

@@ -38,7 +38,7 @@ fn profile(kind: ProfileKind, requests: &[u64]) -> RawProfile {
         wait: None,
         value: 10,
         request: *request,
-        served: None,
+        request_link: None,
     };
     RawProfile {
         kind,
@@ -101,7 +101,7 @@ fn samples_wait_for_the_end() {
     let kept = selection.select(on_cpu, &mut first, false);
     let numbers = |raw: &RawProfile| raw.samples.iter().map(|s| s.request).collect::<Vec<_>>();
     assert_eq!(numbers(&kept), [1]);
-    assert!(kept.samples[0].served.is_some());
+    assert!(kept.samples[0].request_link.is_some());
     let off_cpu = profile(ProfileKind::OffCpu, &[4]);
     assert!(
         selection

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use observer_common::unwind::Outcome;
 
-use crate::stacks::{RawProfile, RawSample, RawStack, RequestLink, Wait};
+use crate::signals::RequestLink;
+use crate::stacks::{RawProfile, RawSample, RawStack, Wait};
 
 /// What makes two samples of one recording one.
 type Key = (
@@ -53,7 +54,7 @@ impl Total {
             sample.stack.clone(),
             sample.outcome,
             sample.wait,
-            sample.served.clone(),
+            sample.request_link.clone(),
         );
         match self.index.get(&key) {
             Some(&at) => self.raw.samples[at].value += sample.value,

@@ -45,6 +45,9 @@ const GRPC_FRAME: usize = 5;
 
 /// A message as it travels: compressed if asked for, framed for gRPC. Takes no
 /// more memory than it says, for it may wait for long.
+///
+/// # Errors
+/// It doesn't fit a gRPC frame, or can't be compressed.
 pub fn pack(settings: &SignalSettings, message: &impl Message) -> io::Result<Bytes> {
     match settings.compression {
         Compression::Gzip => pack_encoded(settings, &message.encode_to_vec()),
@@ -59,6 +62,9 @@ pub fn pack(settings: &SignalSettings, message: &impl Message) -> io::Result<Byt
 }
 
 /// As [`pack`], of a message that is encoded already.
+///
+/// # Errors
+/// See [`pack`].
 pub fn pack_encoded(settings: &SignalSettings, message: &[u8]) -> io::Result<Bytes> {
     let frame = frame_len(settings);
     let compressed = settings.compression == Compression::Gzip;
@@ -102,6 +108,9 @@ pub struct Transport {
 
 impl Transport {
     /// Reads the TLS files. `secure` says that some endpoint is https.
+    ///
+    /// # Errors
+    /// A file can't be read or isn't what it should be; names it.
     pub fn new(protocol: Protocol, files: &TlsFiles, secure: bool) -> Result<Self> {
         let config = if secure {
             tls::client_config(files)?

@@ -5,8 +5,7 @@ use opentelemetry::KeyValue;
 
 use super::signal::{DropCause, ExportStats, Signal};
 use crate::export::self_stats::{Fill, ProcessUsage, SelfStats};
-use crate::governor::Status;
-use crate::signals::{Instrument, MetricDef};
+use crate::signals::{BudgetStatus, Instrument, MetricDef};
 
 /// What the values are read from.
 pub struct Snapshot<'a> {
@@ -445,7 +444,7 @@ fn kv(key: &'static str, value: &str) -> KeyValue {
 }
 
 /// How the governor stands; nothing without one.
-fn governing(snapshot: &Snapshot<'_>, read: impl FnOnce(&Status)) {
+fn governing(snapshot: &Snapshot<'_>, read: impl FnOnce(&BudgetStatus)) {
     if let Some(status) = &snapshot.own.governing {
         read(status);
     }
@@ -461,7 +460,7 @@ fn fills(fills: &[Fill], into: &mut Reading<'_>) {
 mod tests {
     use super::*;
     use crate::export::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats};
-    use crate::governor::StepCounts;
+    use crate::signals::StepCounts;
     use observer_common::unwind::Outcome;
 
     /// Checks that every series carries exactly the attributes that the
@@ -477,9 +476,9 @@ mod tests {
                 on_cpu: [(Outcome::Complete, 1)].into(),
                 off_cpu: [(Outcome::Complete, 1)].into(),
             },
-            governing: Some(Status {
+            governing: Some(BudgetStatus {
                 steps: [("spans", StepCounts::default())].into(),
-                ..Status::default()
+                ..BudgetStatus::default()
             }),
             ..SelfStats::default()
         };

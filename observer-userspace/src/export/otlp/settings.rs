@@ -135,12 +135,18 @@ impl Default for OtlpSettings {
 
 impl OtlpSettings {
     /// From the environment alone; `get` returns a variable's value.
+    ///
+    /// # Errors
+    /// A variable's value is wrong; names the variable.
     pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingError> {
         Self::from_layers(&Layers(vec![Layer::environment(get)]))
     }
 
     /// From several sources, the strongest first:
     /// flags ([`Layer::given`]), [`Layer::environment`], file ([`Layer::given`]).
+    ///
+    /// # Errors
+    /// A value is wrong; names its source.
     pub fn from_layers(layers: &Layers<'_>) -> Result<Self, SettingError> {
         let (resource_attributes, named) = resource_attributes(layers)?;
         let mut settings = Self {

@@ -2,7 +2,7 @@
 
 use super::Interval;
 use super::format::{bytes, count, percent};
-use crate::governor::Status;
+use crate::signals::BudgetStatus;
 
 /// The daemon's own cost in an interval.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub struct OwnCost {
     /// What was lost, by cause; empty when nothing was.
     pub lost: Vec<(String, u64)>,
     /// What the governor did, if any step is taken.
-    pub governed: Option<Status>,
+    pub governed: Option<BudgetStatus>,
 }
 
 /// The line.
@@ -42,7 +42,7 @@ pub fn line(interval: &Interval<'_>) -> String {
 }
 
 /// One more line: what is done less, and why.
-fn governed(status: &Status) -> String {
+fn governed(status: &BudgetStatus) -> String {
     let over = if status.exhausted {
         "; there is nothing left to do without"
     } else {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use observer_common::block::{DISCARD, ERRNO, FLUSH, READ, SECURE_ERASE, WRITE, WRITE_ZEROES};
 
-use crate::kernel::syscalls::errno_name;
+use crate::kernel::syscall_names::errno_name;
 use crate::signals::Value;
 
 /// The groups in which /proc/diskstats counts (`op_stat_group`,

@@ -21,12 +21,13 @@ use std::sync::Arc;
 use observer_common::cpu::{SampleKey, kind};
 use observer_common::unwind::Outcome;
 
+use crate::signals::RequestLink;
 use crate::signals::attribute::SharedResource;
-use crate::stacks::{RawSample, RawStack, RequestLink, Wait};
+use crate::stacks::{RawSample, RawStack, Wait};
 
-/// What was told of a key.
+/// The stack of a key, and whose it is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct SampledStack {
     pub(super) stack: Arc<RawStack>,
     /// The thread's name.
     pub(super) thread: String,
@@ -46,33 +47,33 @@ fn thread_stack(key: &SampleKey) -> ThreadStack {
 #[derive(Debug, Default)]
 pub(super) struct Join {
     /// By table, since it was emptied last.
-    told: [HashMap<SampleKey, Told>; 2],
+    stacks: [HashMap<SampleKey, SampledStack>; 2],
     /// Those of threads off CPU in the last interval, and in the one before.
-    lasting: [HashMap<ThreadStack, Told>; 2],
+    lasting: [HashMap<ThreadStack, SampledStack>; 2],
     unknown: u64,
 }
 
 impl Join {
     /// Notes the stack of a key that is counted in the table of `epoch`.
-    pub(super) fn tell(&mut self, epoch: u32, key: SampleKey, told: Told) {
-        self.told[(epoch & 1) as usize].insert(key, told);
+    pub(super) fn learn(&mut self, epoch: u32, key: SampleKey, stack: SampledStack) {
+        self.stacks[(epoch & 1) as usize].insert(key, stack);
     }
 
     /// Begins to join the counts of a table that is being emptied. All of its
     /// stacks must have been told. What isn't ended leaves the stacks of earlier
     /// intervals as they were.
     pub(super) fn interval(&mut self, table: u32) -> Interval<'_> {
-        let told = mem::take(&mut self.told[(table & 1) as usize]);
+        let stacks = mem::take(&mut self.stacks[(table & 1) as usize]);
         // The same thread may do several things with one stack: wait for
         // something, and then for a CPU.
-        let waits = told
+        let waits = stacks
             .iter()
             .filter(|(key, _)| key.kind != kind::ON_CPU)
-            .map(|(key, told)| (thread_stack(key), told.clone()))
+            .map(|(key, stack)| (thread_stack(key), stack.clone()))
             .collect();
         Interval {
             join: self,
-            told,
+            stacks,
             waits,
             on_cpu: Vec::new(),
             off_cpu: Vec::new(),
@@ -89,63 +90,63 @@ impl Join {
 #[derive(Debug)]
 pub(super) struct Interval<'a> {
     join: &'a mut Join,
-    told: HashMap<SampleKey, Told>,
-    waits: HashMap<ThreadStack, Told>,
+    stacks: HashMap<SampleKey, SampledStack>,
+    waits: HashMap<ThreadStack, SampledStack>,
     on_cpu: Vec<RawSample>,
     off_cpu: Vec<RawSample>,
 }
 
 impl Interval<'_> {
     /// Joins one count: samples, or nanoseconds off CPU. `resource` says what a
-    /// workload's number stands for, `served` a request's.
+    /// workload's number stands for, `request_link` a request's.
     pub(super) fn count(
         &mut self,
         key: &SampleKey,
         value: u64,
         resource: impl FnOnce(u32) -> SharedResource,
-        served: impl FnOnce(u64) -> Option<Arc<RequestLink>>,
+        request_link: impl FnOnce(u64) -> Option<Arc<RequestLink>>,
     ) {
         let wait = wait(key);
-        let told = match wait {
-            None => self.told.remove(key),
+        let sampled = match wait {
+            None => self.stacks.remove(key),
             Some(_) => self.wait(thread_stack(key)),
         };
         // It only told its stack.
         if value == 0 {
             return;
         }
-        let told = told.unwrap_or_else(|| {
+        let sampled = sampled.unwrap_or_else(|| {
             self.join.unknown += 1;
-            Told::default()
+            SampledStack::default()
         });
         let samples = match wait {
             None => &mut self.on_cpu,
             Some(_) => &mut self.off_cpu,
         };
         samples.push(RawSample {
-            stack: told.stack,
+            stack: sampled.stack,
             pid: key.tgid,
             tid: key.tid,
-            thread: told.thread,
-            process: told.process,
+            thread: sampled.thread,
+            process: sampled.process,
             resource: resource(key.workload),
             outcome: Outcome::from_number(key.outcome).unwrap_or_default(),
             wait,
             value,
             request: key.request,
-            served: served(key.request),
+            request_link: request_link(key.request),
         });
     }
 
     /// What was told of a wait, by now or earlier.
-    fn wait(&mut self, stack: ThreadStack) -> Option<Told> {
-        if let Some(told) = self.waits.get(&stack) {
-            return Some(told.clone());
+    fn wait(&mut self, stack: ThreadStack) -> Option<SampledStack> {
+        if let Some(known) = self.waits.get(&stack) {
+            return Some(known.clone());
         }
         let mut earlier = self.join.lasting.iter();
-        let told = earlier.find_map(|interval| interval.get(&stack))?.clone();
-        self.waits.insert(stack, told.clone());
-        Some(told)
+        let known = earlier.find_map(|interval| interval.get(&stack))?.clone();
+        self.waits.insert(stack, known.clone());
+        Some(known)
     }
 
     /// Samples on CPU and off CPU. What was told of waits stays for the next two

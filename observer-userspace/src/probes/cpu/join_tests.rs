@@ -31,8 +31,8 @@ fn run_queue(stack: u64) -> SampleKey {
 }
 
 /// What is told of a stack: one address that says which it is.
-fn told(stack: u64) -> Told {
-    Told {
+fn sampled(stack: u64) -> SampledStack {
+    SampledStack {
         stack: Arc::new(RawStack {
             kernel: Box::default(),
             user: Box::new([stack]),
@@ -82,7 +82,7 @@ fn a_sample_is_whole() {
         request: 11,
         ..off_cpu(1)
     };
-    all.tell(0, key, told(1));
+    all.learn(0, key, sampled(1));
     let mut interval = all.interval(0);
     let served = |number| (number == 11).then(|| Arc::new(request.clone()));
     interval.count(&key, 100, |_| SharedResource::default(), served);
@@ -101,7 +101,7 @@ fn a_sample_is_whole() {
     };
     assert_eq!(sample.wait, Some(blocked));
     assert_eq!(sample.request, 11);
-    assert_eq!(sample.served.as_deref(), Some(&request));
+    assert_eq!(sample.request_link.as_deref(), Some(&request));
 }
 
 /// Checks that stacks which are told while the other table is being emptied,
@@ -109,10 +109,10 @@ fn a_sample_is_whole() {
 #[test]
 fn epochs_stay_apart() {
     let mut all = Join::default();
-    all.tell(0, on_cpu(1), told(1));
+    all.learn(0, on_cpu(1), sampled(1));
     // Counted in the next table already, and drained with the rest.
-    all.tell(1, on_cpu(1), told(1));
-    all.tell(3, on_cpu(2), told(2));
+    all.learn(1, on_cpu(1), sampled(1));
+    all.learn(3, on_cpu(2), sampled(2));
     let (counted, _) = join(&mut all, 0, &[(on_cpu(1), 5)]);
     assert_eq!(counted, [(Some(1), 5)]);
     let (counted, _) = join(&mut all, 1, &[(on_cpu(1), 6), (on_cpu(2), 7)]);
@@ -126,9 +126,9 @@ fn epochs_stay_apart() {
 #[test]
 fn on_cpu_is_told_each_time() {
     let mut all = Join::default();
-    all.tell(0, on_cpu(1), told(1));
+    all.learn(0, on_cpu(1), sampled(1));
     assert_eq!(join(&mut all, 0, &[(on_cpu(1), 1)]).0, [(Some(1), 1)]);
-    all.tell(1, on_cpu(1), told(1));
+    all.learn(1, on_cpu(1), sampled(1));
     assert_eq!(join(&mut all, 1, &[(on_cpu(1), 2)]).0, [(Some(1), 2)]);
     assert_eq!(join(&mut all, 0, &[(on_cpu(1), 3)]).0, [(None, 3)]);
     assert_eq!(all.unknown(), 1);
@@ -139,7 +139,7 @@ fn on_cpu_is_told_each_time() {
 #[test]
 fn a_wait_lasts() {
     let mut all = Join::default();
-    all.tell(0, off_cpu(1), told(1));
+    all.learn(0, off_cpu(1), sampled(1));
     let counts = [(off_cpu(1), 10)];
     for interval in 0..5 {
         assert_eq!(join(&mut all, interval & 1, &counts).1, [(Some(1), 10)]);
@@ -158,11 +158,11 @@ fn a_wait_lasts() {
 #[test]
 fn a_wait_may_be_told_before_it_counts() {
     let mut all = Join::default();
-    all.tell(0, off_cpu(1), told(1));
+    all.learn(0, off_cpu(1), sampled(1));
     assert_eq!(join(&mut all, 0, &[(off_cpu(1), 0)]).1, []);
     assert_eq!(join(&mut all, 1, &[(off_cpu(1), 4)]).1, [(Some(1), 4)]);
     // Told for a table in which it was not counted at all.
-    all.tell(0, off_cpu(2), told(2));
+    all.learn(0, off_cpu(2), sampled(2));
     assert_eq!(join(&mut all, 0, &[]).1, []);
     assert_eq!(join(&mut all, 1, &[(off_cpu(2), 6)]).1, [(Some(2), 6)]);
     assert_eq!(all.unknown(), 0);
@@ -174,7 +174,7 @@ fn a_wait_may_be_told_before_it_counts() {
 #[test]
 fn what_a_thread_does_with_one_stack() {
     let mut all = Join::default();
-    all.tell(0, off_cpu(1), told(1));
+    all.learn(0, off_cpu(1), sampled(1));
     let counts = [(run_queue(1), 3), (off_cpu(1), 2)];
     assert_eq!(join(&mut all, 0, &counts).1, [(Some(1), 3), (Some(1), 2)]);
     let other = key(kind::RUN_QUEUE, 1, THREAD + 1);
@@ -185,7 +185,7 @@ fn what_a_thread_does_with_one_stack() {
     assert_eq!(all.unknown(), 2);
 
     let mut all = Join::default();
-    all.tell(0, on_cpu(1), told(1));
+    all.learn(0, on_cpu(1), sampled(1));
     assert_eq!(join(&mut all, 0, &[(off_cpu(1), 1)]).1, [(None, 1)]);
 }
 
@@ -195,13 +195,13 @@ fn what_a_thread_does_with_one_stack() {
 #[test]
 fn lost_and_late_records() {
     let mut all = Join::default();
-    all.tell(0, on_cpu(1), told(1));
+    all.learn(0, on_cpu(1), sampled(1));
     let counts = [(on_cpu(1), 1), (on_cpu(2), 2), (off_cpu(3), 4)];
     let (on_cpu_seen, off_cpu_seen) = join(&mut all, 0, &counts);
     assert_eq!(on_cpu_seen, [(Some(1), 1), (None, 2)]);
     assert_eq!(off_cpu_seen, [(None, 4)]);
     assert_eq!(all.unknown(), 2);
-    all.tell(0, on_cpu(2), told(2));
+    all.learn(0, on_cpu(2), sampled(2));
     assert_eq!(join(&mut all, 1, &[(on_cpu(2), 8)]).0, [(None, 8)]);
     let counts = [(on_cpu(2), 16), (on_cpu(1), 32)];
     assert_eq!(join(&mut all, 0, &counts).0, [(Some(2), 16), (None, 32)]);
@@ -216,7 +216,7 @@ fn both_hashes_count() {
         check: 0,
         ..off_cpu(1)
     };
-    all.tell(0, off_cpu(1), told(1));
+    all.learn(0, off_cpu(1), sampled(1));
     assert_eq!(join(&mut all, 0, &[(similar, 1)]).1, [(None, 1)]);
 }
 
@@ -240,7 +240,7 @@ fn unknown_workloads() {
     };
     let keys = [(known, 10), (unknown, 20), (nothing, 0)];
     for (key, _) in &keys {
-        all.tell(1, *key, told(1));
+        all.learn(1, *key, sampled(1));
     }
     let resource = |name: &'static str| {
         let attributes = vec![Attribute::new("service.name", name)];
@@ -270,7 +270,7 @@ fn unknown_workloads() {
 #[test]
 fn an_interval_that_fails() {
     let mut all = Join::default();
-    all.tell(0, off_cpu(1), told(1));
+    all.learn(0, off_cpu(1), sampled(1));
     join(&mut all, 0, &[(off_cpu(1), 1)]);
     let interval = all.interval(1);
     drop(interval);

@@ -10,15 +10,16 @@ use observer_common::names::maps;
 
 use super::clocks::Clocks;
 use super::counts::Counts;
-use super::join::{Join, Told};
+use super::join::{Join, SampledStack};
 use super::record::{parse, text};
 use crate::kernel::Kernel;
 use crate::kernel::clock;
 use crate::probes::offcpu;
 use crate::probes::request_links::{RequestLinks, Resolve};
+use crate::signals::RequestLink;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
-use crate::stacks::{RawProfile, RawStack, RequestLink};
+use crate::stacks::{RawProfile, RawStack};
 
 /// Nanoseconds of CPU time that a sample would stand for without clocks.
 const NO_CLOCK_PERIOD: u64 = 1_000_000_000;
@@ -171,18 +172,22 @@ impl Sampler {
             self.links.note(header.key.request, now);
             let id = (header.key.hash, header.key.check);
             let stack = shared.entry(id).or_insert_with(|| Arc::new(stack)).clone();
-            let told = Told {
+            let sampled = SampledStack {
                 stack,
                 thread: text(&header.thread),
                 process: text(&header.process),
             };
-            self.join.tell(header.epoch, header.key, told);
+            self.join.learn(header.epoch, header.key, sampled);
         }
         self.links.ask(now, resolve);
     }
 
     /// What is known by now of the request with this number.
-    pub fn served(&mut self, request: u64, resolve: &mut Resolve<'_>) -> Option<Arc<RequestLink>> {
+    pub fn request_link(
+        &mut self,
+        request: u64,
+        resolve: &mut Resolve<'_>,
+    ) -> Option<Arc<RequestLink>> {
         self.links.get(request, clock::monotonic(), resolve)
     }
 
@@ -208,8 +213,8 @@ impl Sampler {
         let mut interval = self.join.interval(left);
         let links = &mut self.links;
         self.counts.empty(left, |key: SampleKey, value: u64| {
-            let served = |request| links.get(request, now, resolve);
-            interval.count(&key, value, &mut resource, served);
+            let request_link = |request| links.get(request, now, resolve);
+            interval.count(&key, value, &mut resource, request_link);
         })?;
         let (on_cpu, off_cpu) = interval.end();
         self.report_unknown();

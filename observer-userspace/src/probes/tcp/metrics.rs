@@ -5,7 +5,7 @@ use observer_common::tcp::{
     ABORTED, Family, NOT_SENT, RECEIVED, Retransmit, Role, SENT, split_label, state,
 };
 
-use crate::kernel::syscalls::errno_name;
+use crate::kernel::syscall_names::errno_name;
 use crate::probes::{MetricBuilder, Tick};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
 

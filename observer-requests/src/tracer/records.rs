@@ -23,12 +23,12 @@ impl Tracer {
         let mut order = std::mem::take(&mut self.order);
         let due = order.due(until);
         for index in due.clone() {
-            self.turn(&mut order, index, out);
+            self.dispatch(&mut order, index, out);
         }
         order.done(due);
         self.order = order;
 
-        while let Some(group) = self.held.expired(now) {
+        while let Some(group) = self.pending.expired(now) {
             self.resolve(group, None, out);
         }
         while let Some((oldest, last)) = self.connections.oldest()
@@ -70,7 +70,7 @@ impl Tracer {
     }
 
     /// One record's turn.
-    fn turn(&mut self, order: &mut Order, index: usize, out: &mut Output) {
+    fn dispatch(&mut self, order: &mut Order, index: usize, out: &mut Output) {
         let waiting = order.get(index);
         if waiting.taken {
             return;
@@ -212,7 +212,7 @@ impl Tracer {
                 Event::Begun { exchange, at } => {
                     begun = piece.map(|piece| (piece, exchange, at));
                 }
-                Event::Context { exchange, context } => self.told(slot, exchange, &context),
+                Event::Context { exchange, context } => self.add_caller(slot, exchange, &context),
                 Event::Ended(ended) => self.finish(slot, piece, ended, out),
             }
         }

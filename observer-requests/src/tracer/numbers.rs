@@ -4,25 +4,11 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use observer_signals::RequestLink;
 use rustc_hash::FxHashMap;
 
 use super::open::Open;
 use super::slab::{Key, Slab};
-
-/// What is known of a request by its number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Its trace.
-    pub trace_id: [u8; 16],
-    /// Its span.
-    pub span_id: [u8; 8],
-    /// Its route; known when it is over.
-    pub route: Option<Arc<str>>,
-    /// Whether its span is kept, as far as it is known.
-    pub sampled: bool,
-    /// How long it took in nanoseconds, if it is over.
-    pub duration: Option<u64>,
-}
 
 /// A request that is over: as long as a line of the CPU's cache.
 #[derive(Clone, Debug)]
@@ -39,7 +25,7 @@ struct Over {
 }
 
 impl Over {
-    fn new(request: u64, at: u64, link: Link) -> Self {
+    fn new(request: u64, at: u64, link: RequestLink) -> Self {
         Self {
             request,
             at: moment(at),
@@ -51,8 +37,8 @@ impl Over {
         }
     }
 
-    fn link(&self) -> Link {
-        Link {
+    fn link(&self) -> RequestLink {
+        RequestLink {
             trace_id: self.trace_id,
             span_id: self.span_id,
             route: self.route.clone(),
@@ -69,9 +55,9 @@ fn moment(at: u64) -> u32 {
 
 /// Requests by number.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Numbers {
     /// The first and the last open exchange of each; between them by
-    /// [`Open::next_of_turn`]: one turn may bring several pipelined requests.
+    /// [`Open::next_of_number`]: one turn may bring several pipelined requests.
     open: FxHashMap<u64, (Key, Key)>,
     /// Those that are over, at places given by their numbers: a newer one takes
     /// an older one's place. Grows while that would be too early.
@@ -84,7 +70,7 @@ const REMEMBERED: i32 = (3_000_000_000_u64 >> 20) as i32;
 const MIN_OVER: usize = 1 << 10;
 const MAX_OVER: usize = 1 << 16;
 
-impl Default for Turns {
+impl Default for Numbers {
     fn default() -> Self {
         Self {
             open: FxHashMap::default(),
@@ -93,7 +79,7 @@ impl Default for Turns {
     }
 }
 
-impl Turns {
+impl Numbers {
     /// An exchange begins.
     pub fn begin(&mut self, request: u64, key: Key, exchanges: &mut Slab<Open>) {
         if request == 0 {
@@ -102,7 +88,7 @@ impl Turns {
         let (_, last) = self.open.entry(request).or_insert((key, key));
         if *last != key {
             if let Some(before) = exchanges.get_mut(*last) {
-                before.next_of_turn = key;
+                before.next_of_number = key;
             }
             *last = key;
         }
@@ -124,26 +110,26 @@ impl Turns {
             if *last == key {
                 open.remove();
             } else {
-                *first = exchange.next_of_turn;
+                *first = exchange.next_of_number;
             }
             return;
         }
         // In the middle: what is before it goes on behind it.
         let mut before = *first;
         while let Some(here) = exchanges.get_mut(before) {
-            if here.next_of_turn == key {
-                here.next_of_turn = exchange.next_of_turn;
+            if here.next_of_number == key {
+                here.next_of_number = exchange.next_of_number;
                 if *last == key {
                     *last = before;
                 }
                 return;
             }
-            before = here.next_of_turn;
+            before = here.next_of_number;
         }
     }
 
     /// Remembers one that is over.
-    pub fn remember(&mut self, request: u64, at: u64, link: Link) {
+    pub fn remember(&mut self, request: u64, at: u64, link: RequestLink) {
         if request == 0 {
             return;
         }
@@ -167,7 +153,7 @@ impl Turns {
     }
 
     /// One that is over.
-    pub fn over(&self, request: u64) -> Option<Link> {
+    pub fn over(&self, request: u64) -> Option<RequestLink> {
         let over = self.over[place(request, self.over.len())].as_ref()?;
         (over.request == request).then(|| over.link())
     }
@@ -194,8 +180,8 @@ fn place(request: u64, places: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn link(n: u64) -> Link {
-        Link {
+    fn link(n: u64) -> RequestLink {
+        RequestLink {
             trace_id: u128::from(n).to_be_bytes(),
             span_id: n.to_be_bytes(),
             route: None,
@@ -208,28 +194,28 @@ mod tests {
     /// are places, that places are bounded, and that none is another's.
     #[test]
     fn remembers() {
-        let mut turns = Turns::default();
+        let mut numbers = Numbers::default();
         // 10,000 in a second on two CPUs, then all is over for long.
         for n in 1..=10_000u64 {
             let request = (n % 2) << 44 | n;
-            turns.remember(request, n * 100_000, link(request));
+            numbers.remember(request, n * 100_000, link(request));
         }
         let found = (1..=10_000u64)
             .map(|n| (n % 2) << 44 | n)
-            .filter_map(|request| Some((request, turns.over(request)?)));
+            .filter_map(|request| Some((request, numbers.over(request)?)));
         let found: Vec<_> = found.collect();
         assert!(found.len() > 9_000, "{}", found.len());
         assert!(found.iter().all(|(n, found)| *found == link(*n)));
-        let grown = turns.over.len();
+        let grown = numbers.over.len();
         assert!(grown < MAX_OVER);
         for n in 20_000..50_000u64 {
-            turns.remember(n, 60_000_000_000 + n * 1_000_000, link(n));
+            numbers.remember(n, 60_000_000_000 + n * 1_000_000, link(n));
         }
-        assert_eq!(turns.over.len(), grown);
+        assert_eq!(numbers.over.len(), grown);
         for n in 0..200_000u64 {
-            turns.remember(1_000_000 + n, 100_000_000_000_000, link(n));
+            numbers.remember(1_000_000 + n, 100_000_000_000_000, link(n));
         }
-        assert_eq!(turns.over.len(), MAX_OVER);
-        assert!(turns.over(1).is_none() && turns.over(1_199_999).is_some());
+        assert_eq!(numbers.over.len(), MAX_OVER);
+        assert!(numbers.over(1).is_none() && numbers.over(1_199_999).is_some());
     }
 }

@@ -36,7 +36,7 @@ pub struct Group {
 
 /// All that waits.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct Pending {
     groups: Slab<Group>,
     /// When each was made, oldest first, with some that are gone.
     made: VecDeque<(u64, Key)>,
@@ -48,7 +48,7 @@ pub const WAIT: u64 = 1_000_000_000;
 /// Exchanges of all groups together, open or over.
 const MAX_SPANS: usize = 4096;
 
-impl Held {
+impl Pending {
     /// Whether there is room for more.
     pub fn has_room(&self) -> bool {
         self.spans < MAX_SPANS && self.made.len() < MAX_SPANS
