@@ -7,6 +7,7 @@ pub mod busy;
 pub mod cgroup;
 pub mod chain;
 pub mod collector;
+pub mod cpus;
 pub mod daemon;
 pub mod diskstats;
 pub mod empty_program;

@@ -9,7 +9,7 @@ use observer_testkit::daemon;
 use observer_testkit::requests::{Attributed, Scene, Seen};
 use observer_testkit::tool::Tool;
 use observer_testkit::workload;
-use observer_testkit::{in_time, observer_bin};
+use observer_testkit::{cpus, in_time, observer_bin};
 use observer_userspace::kernel::stats;
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ impl Daemon {
         std::thread::sleep(Duration::from_secs(seconds));
         let (length, after) = (begin.elapsed().as_secs_f64(), used()?);
         drop(measured);
-        let cpus = std::thread::available_parallelism()?.get() as f64;
+        let cpus = cpus::online()? as f64;
         Ok((after - before) / length / cpus)
     }
 

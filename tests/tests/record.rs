@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use observer_testkit::busy::compile;
 use observer_testkit::cgroup::Cgroup;
 use observer_testkit::root::is_root;
-use observer_testkit::{in_time, observer_bin};
+use observer_testkit::{cpus, in_time, observer_bin};
 use observer_userspace::identity::hierarchy::Hierarchies;
 
 fn record(arguments: &[&str]) -> Command {
@@ -234,7 +234,7 @@ fn interrupt_ends_early() {
             .filter_map(|fd| std::fs::read_link(fd.path()).ok())
             .filter(|target| target.to_string_lossy().contains("[perf_event]"));
         // Per CPU one for the side band and one clock.
-        let cpus = std::thread::available_parallelism().ok()?.get();
+        let cpus = cpus::online().ok()?;
         (perf.count() >= 2 * cpus).then_some(())
     };
     let begin = Instant::now();

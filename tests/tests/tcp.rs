@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::tcp::state;
+use observer_testkit::cpus;
 use observer_testkit::netns::Pair;
 use observer_testkit::peer::Peer;
 use observer_testkit::tcp::{Metrics, Observed, SETTLE, attribute, number};
@@ -330,7 +331,7 @@ fn limited_spans() -> Result<()> {
         spans.iter().filter(mine).count()
     };
     // Each CPU keeps to the limit.
-    let most = 50 * std::thread::available_parallelism()?.get();
+    let most = 50 * cpus::online()?;
     for name in ["obs-tcp-ce", "obs-tcp-se"] {
         ensure!(
             (50..=most).contains(&of(name)),
