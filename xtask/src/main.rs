@@ -31,6 +31,9 @@ enum Command {
     Ebpf(ebpf::Options),
     /// Builds Observer and runs `observer run ARGS` as root.
     Run {
+        /// How it is compiled.
+        #[arg(long, value_enum, default_value_t)]
+        profile: run::Profile,
         /// Options of `observer run`, after `--`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -68,7 +71,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ebpf(options) => ebpf::main(&options),
-        Command::Run { args } => run::main(&args),
+        Command::Run { profile, args } => run::main(profile, &args),
         Command::Test(options) => test::main(&options),
         Command::TestAsRoot(options) => test::as_root(&options),
         Command::Bench { args } => tool::bench(&args),
