@@ -1,5 +1,6 @@
 //! `[tables]`.
 
+use nix::unistd::{SysconfVar, sysconf};
 use observer_common::tally::{HISTOGRAM_CELLS, RESERVED_CELLS};
 use observer_common::workload::DEFAULT_WORKLOADS;
 
@@ -65,9 +66,13 @@ pub(super) fn ring_bytes(size: Option<Size>, default: u64) -> anyhow::Result<u32
 }
 
 /// Cells belong to CPUs, so more CPUs need more of them: 1,024 for each, from
-/// 8,192 (12 MiB of kernel memory) to 65,536 (94 MiB).
+/// 8,192 (12 MiB of kernel memory) to 65,536 (94 MiB). All CPUs that are online count,
+/// not those that a cgroup's limit leaves to the daemon: others are counted on them.
 fn default_cells() -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    let cpus = online
+        .and_then(|cpus| u32::try_from(cpus).ok())
+        .unwrap_or(1);
     cpus.saturating_mul(1024)
         .clamp(HISTOGRAM_CELLS, 8 * HISTOGRAM_CELLS)
 }
