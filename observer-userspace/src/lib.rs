@@ -3,12 +3,11 @@
 //!
 //! `docs/architecture.md` has the map of the house; arrows between these
 //! modules run one way: commands → agent → probes → (stacks) → identity,
-//! kernel, signals ← export ← sinks ← agent.
+//! kernel, and sinks ← agent. What needs no kernel is a crate beside it.
 
 pub mod agent;
 pub mod commands;
 pub mod config;
-pub mod export;
 pub mod governor;
 pub mod identity;
 pub mod kernel;

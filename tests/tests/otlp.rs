@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use observer_common::unwind::Outcome;
+use observer_export::otlp::self_metrics::CATALOGUE;
+use observer_export::otlp::telemetry::Telemetry;
+use observer_export::otlp::{Exporter, OtlpSettings, Signal, SignalStats};
+use observer_export::self_stats::{Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats};
 use observer_testkit::otlp_samples::{metrics, profile, spans};
 use observer_testkit::receiver::Receiver;
-use observer_userspace::export::otlp::self_metrics::CATALOGUE;
-use observer_userspace::export::otlp::telemetry::Telemetry;
-use observer_userspace::export::otlp::{Exporter, OtlpSettings, Signal, SignalStats};
-use observer_userspace::export::self_stats::{
-    Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats,
-};
 use observer_userspace::signals::{Attribute, Resource};
 use observer_userspace::signals::{BudgetStatus, StepCounts};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;

@@ -8,10 +8,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use observer_export::otlp::{Exporter, OtlpSettings, Signal};
 use observer_testkit::otlp_samples::{metrics, profile, spans};
 use observer_testkit::python;
 use observer_testkit::receiver::Receiver;
-use observer_userspace::export::otlp::{Exporter, OtlpSettings, Signal};
 
 fn settings(endpoint: &str, protocol: &str) -> Result<OtlpSettings> {
     Ok(OtlpSettings::from_environment(|name| match name {

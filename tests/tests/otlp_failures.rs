@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use observer_export::otlp::client::{Client, Transport};
+use observer_export::otlp::outcome::Outcome;
+use observer_export::otlp::settings::Backoff;
+use observer_export::otlp::{DropCause, Exporter, OtlpSettings, Signal};
 use observer_testkit::otlp_samples::{metrics, profile, spans};
 use observer_testkit::receiver::{Answer, Received, Receiver};
-use observer_userspace::export::otlp::client::{Client, Transport};
-use observer_userspace::export::otlp::outcome::Outcome;
-use observer_userspace::export::otlp::settings::Backoff;
-use observer_userspace::export::otlp::{DropCause, Exporter, OtlpSettings, Signal};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use observer_export::otlp::{DropCause, Exporter, OtlpSettings, Signal};
+use observer_export::self_stats::ProcessUsage;
 use observer_testkit::otlp_samples::{metrics, spans};
 use observer_testkit::receiver::Receiver;
-use observer_userspace::export::otlp::{DropCause, Exporter, OtlpSettings, Signal};
-use observer_userspace::export::self_stats::ProcessUsage;
 
 /// Checks that resident memory grows by the queue's bound and little more,
 /// though several times as much was exported, in requests of all sizes.

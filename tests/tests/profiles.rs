@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use observer_export::otlp::Signal;
 use observer_testkit::busy::compile;
 use observer_testkit::in_time;
 use observer_testkit::observer_bin;
 use observer_testkit::receiver::Receiver;
 use observer_testkit::root::is_root;
-use observer_userspace::export::otlp::Signal;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::profiles::v1development::{ProfilesDictionary, Sample};
 use prost::Message as _;

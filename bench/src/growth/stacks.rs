@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use observer_common::unwind::Outcome;
-use observer_userspace::export::otlp::Signal;
+use observer_export::otlp::Signal;
 use observer_userspace::kernel::stats;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use prost::Message;

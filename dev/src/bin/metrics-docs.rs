@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use observer_common::family::Family;
 use observer_common::loss::Loss;
 use observer_common::unwind::Outcome;
-use observer_userspace::export::otlp::{DropCause, self_metrics};
+use observer_export::otlp::{DropCause, self_metrics};
 use observer_userspace::probes;
 use observer_userspace::signals::{Instrument, MetricDef};
 use observer_userspace::stacks::mappings::MappingLosses;

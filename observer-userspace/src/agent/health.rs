@@ -10,13 +10,13 @@ use super::Agent;
 use super::budget::Budget;
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
-use crate::export::self_stats::{
-    Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
-};
 use crate::kernel::Kernel;
 use crate::kernel::stats::{self, Estimate, MIN_WINDOW};
 use crate::probes::losses::{PROGRAM_MISSED, REQUEST_LIMITED};
 use crate::stacks::UnwindStats;
+use observer_export::self_stats::{
+    Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
+};
 
 /// Not worth a person's attention. (How many spans are kept is the user's
 /// choice.)

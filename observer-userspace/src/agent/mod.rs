@@ -24,7 +24,6 @@ use observer_common::names::maps;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 use crate::config::Tables;
-use crate::export::self_stats::Fill;
 use crate::kernel::cells::Cells;
 use crate::kernel::{Kernel, clock};
 use crate::probes::{MetricBuilder, Probe, SpanCollector, Tick};
@@ -32,6 +31,7 @@ use crate::signals::RequestLink;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos, WallClock};
 use crate::sinks::{Cadence, Recipients, Sinks};
+use observer_export::self_stats::Fill;
 
 use budget::{Budget, due};
 use health::Health;

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use tokio::sync::oneshot;
 
-use crate::export::self_stats::ProfileOutcomes;
 use crate::kernel::{Kernel, unwind};
 use crate::probes::cpu::Sampler;
 use crate::probes::losses::{MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLOW};
@@ -19,6 +18,7 @@ use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
 use crate::stacks::mappings::MappingLosses;
 use crate::stacks::{Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
+use observer_export::self_stats::ProfileOutcomes;
 
 /// Profiles that may wait for their names; more mean that the machine is too
 /// busy to name them at all, and then the newest is dropped.

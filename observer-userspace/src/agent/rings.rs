@@ -9,11 +9,11 @@ use observer_common::names::maps;
 use observer_common::workload::NewWorkload;
 
 use super::workloads::Workloads;
-use crate::export::self_stats::Fill;
 use crate::kernel::Kernel;
 use crate::kernel::ring::{Ring, record};
 use crate::probes::losses::{self, Cause};
 use crate::probes::{Probe, SpanCollector};
+use observer_export::self_stats::Fill;
 
 /// The ring buffers of the identity and of the probes that have one.
 pub struct Rings {

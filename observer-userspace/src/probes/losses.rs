@@ -1,5 +1,5 @@
 //! Losses that the daemon counts itself, each named once. The kernel half's are
-//! in [`observer_common::loss`], the exporter's in [`crate::export::otlp::signal`].
+//! in [`observer_common::loss`], the exporter's in [`observer_export::otlp::signal`].
 
 use observer_common::family::{Family, Part};
 

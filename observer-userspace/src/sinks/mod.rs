@@ -21,10 +21,10 @@ pub use cadence::Cadence;
 pub use fanout::{Recipients, Sinks};
 
 use crate::config::Config;
-use crate::export::self_stats::SelfStats;
 use crate::identity::Host;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Profile, Span};
+use observer_export::self_stats::SelfStats;
 use summary::Summary;
 
 /// Which signals a sink wants, and how often.

@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 
 use super::{Cadence, Shutdown, Sink, Wants};
 use crate::config::Config;
-use crate::export::otlp::telemetry::Telemetry;
-use crate::export::otlp::variables::{Layer, Layers};
-use crate::export::otlp::{Exporter, OtlpSettings, Signal};
-use crate::export::self_stats::SelfStats;
 use crate::identity::Host;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Profile, Span};
+use observer_export::otlp::telemetry::Telemetry;
+use observer_export::otlp::variables::{Layer, Layers};
+use observer_export::otlp::{Exporter, OtlpSettings, Signal};
+use observer_export::self_stats::SelfStats;
 
 /// Time that one exported profile covers, as receivers expect it.
 const PROFILE_PERIOD: Duration = Duration::from_secs(10);

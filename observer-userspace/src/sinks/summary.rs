@@ -8,14 +8,14 @@ use anyhow::Result;
 
 use super::printer::Printer;
 use super::{Cadence, Shutdown, Sink, Wants};
-use crate::export::delta::Delta;
-use crate::export::self_stats::SelfStats;
-use crate::export::terminal::{self, HottestFunctions, OwnCost, WaitTimes};
 use crate::identity::Host;
 use crate::logging::colours_wanted;
 use crate::signals::Profile;
 use crate::signals::metric::MetricBatch;
 use crate::signals::profile::ProfileKind;
+use observer_export::delta::Delta;
+use observer_export::self_stats::SelfStats;
+use observer_export::terminal::{self, HottestFunctions, OwnCost, WaitTimes};
 
 /// The first summary comes no later: nobody at a terminal likes to wait.
 const FIRST: Duration = Duration::from_secs(5);
@@ -196,7 +196,7 @@ impl OwnDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::self_stats::{ProbeLoss, ProcessUsage};
+    use observer_export::self_stats::{ProbeLoss, ProcessUsage};
 
     /// Checks when it wants what: alone early, beside others with them, and each
     /// time a profile shortly before.

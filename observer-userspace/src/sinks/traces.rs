@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 
 use super::printer::Printer;
 use super::{Shutdown, Sink, Wants};
-use crate::export::terminal;
-use crate::export::trace_lines::{Look, Traces, Wanted, line, waterfall};
 use crate::logging::colours_wanted;
 use crate::signals::Span;
+use observer_export::terminal;
+use observer_export::trace_lines::{Look, Traces, Wanted, line, waterfall};
 
 /// Columns where no terminal says how many there are.
 const WIDTH: usize = 160;

@@ -10,8 +10,8 @@ use crate::agent::options::cgroup_filters;
 use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
 use crate::config::{self, Config};
-use crate::export::profile_file::Output;
 use crate::kernel::Filters;
+use observer_export::profile_file::Output;
 
 /// How long without `--duration` and without a command.
 pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(10);

@@ -4,9 +4,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use observer_export::otlp::Signal;
 use observer_testkit::collector::{Collector, named};
 use observer_testkit::{observer_bin, workload};
-use observer_userspace::export::otlp::Signal;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use prost::Message;
 

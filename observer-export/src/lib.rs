@@ -1,0 +1,15 @@
+//! What signals are written as: OTLP with its way to a collector, summaries and
+//! lines for a terminal, files of profiles. Which of these work in a daemon,
+//! and when, the daemon's sinks say.
+
+#[cfg(test)]
+mod agreement;
+pub mod delta;
+pub mod flamegraph;
+pub mod folded;
+pub mod otlp;
+pub mod pprof;
+pub mod profile_file;
+pub mod self_stats;
+pub mod terminal;
+pub mod trace_lines;

@@ -1,0 +1,255 @@
+//! Checks metric requests by decoding them again, field by field.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use observer_signals::{Resource, metric::Metric, metric::MetricBatch};
+
+static COUNTER: MetricDef = MetricDef {
+    name: "c",
+    unit: "{x}",
+    instrument: Instrument::Counter,
+    description: "Counts.",
+    attributes: &[],
+};
+static CURRENT: MetricDef = MetricDef {
+    name: "u",
+    instrument: Instrument::UpDownCounter,
+    ..COUNTER
+};
+static GAUGE: MetricDef = MetricDef {
+    name: "g",
+    instrument: Instrument::Gauge,
+    ..COUNTER
+};
+static HISTOGRAM: MetricDef = MetricDef {
+    name: "h",
+    instrument: Instrument::Histogram,
+    ..COUNTER
+};
+
+fn batch(time: u64, series: usize, n: u64) -> MetricBatch {
+    let points = |value: &dyn Fn(usize) -> PointValue| -> Vec<MetricPoint> {
+        (0..series)
+            .map(|i| MetricPoint {
+                attributes: vec![Attribute::new("i", i as i64)],
+                start: 5,
+                value: value(i),
+                exemplars: Vec::new(),
+            })
+            .collect()
+    };
+    let histogram = |i: usize| {
+        PointValue::Histogram(Histogram {
+            scale: 3,
+            zero_count: n,
+            zero_threshold: 1e-9,
+            offset: -4,
+            buckets: vec![0, 0, n * (i as u64 + 1), 0, 2 * n, 0],
+            sum: n as f64,
+        })
+    };
+    let metric = |def, points| Metric { def, points };
+    let resources = ["a", "b"].map(|name| ResourceMetrics {
+        resource: Arc::new(Resource {
+            attributes: vec![Attribute::new("service.name", name)],
+        }),
+        metrics: vec![
+            metric(
+                &COUNTER,
+                points(&|i| PointValue::Int((n * (i as u64 + 1)) as i64)),
+            ),
+            metric(&CURRENT, points(&|_| PointValue::Int(n as i64))),
+            metric(&GAUGE, points(&|_| PointValue::Double(0.5))),
+            metric(&HISTOGRAM, points(&histogram)),
+        ],
+    });
+    MetricBatch {
+        time,
+        resources: resources.into(),
+    }
+}
+
+/// All requests, after a way over the wire.
+fn requests(
+    encoder: &mut MetricEncoder,
+    batch: &MetricBatch,
+    limit: usize,
+) -> Vec<ExportMetricsServiceRequest> {
+    let mut requests = Vec::new();
+    encoder.encode_within(batch, limit, |request, count| {
+        let bytes = request.encode_to_vec();
+        assert!(bytes.len() <= limit, "{} > {limit}", bytes.len());
+        let decoded = ExportMetricsServiceRequest::decode(&bytes[..]).expect("it was encoded");
+        let points: usize = decoded
+            .resource_metrics
+            .iter()
+            .flat_map(|r| &r.scope_metrics[0].metrics)
+            .map(|m| points_of(m).len())
+            .sum();
+        assert_eq!(points as u64, count);
+        requests.push(decoded);
+    });
+    requests
+}
+
+/// `(start, time, value or count)` of every point.
+fn points_of(metric: &proto::Metric) -> Vec<(u64, u64, u64)> {
+    let numbers = |points: &[NumberDataPoint]| {
+        let value = |p: &NumberDataPoint| match p.value {
+            Some(Number::AsInt(i)) => i as u64,
+            _ => 0,
+        };
+        points
+            .iter()
+            .map(|p| (p.start_time_unix_nano, p.time_unix_nano, value(p)))
+            .collect()
+    };
+    match metric.data.as_ref().expect("data") {
+        Data::Sum(sum) => numbers(&sum.data_points),
+        Data::Gauge(gauge) => numbers(&gauge.data_points),
+        Data::ExponentialHistogram(h) => h
+            .data_points
+            .iter()
+            .map(|p| (p.start_time_unix_nano, p.time_unix_nano, p.count))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn find<'a>(requests: &'a [ExportMetricsServiceRequest], name: &str) -> &'a proto::Metric {
+    requests[0].resource_metrics[0].scope_metrics[0]
+        .metrics
+        .iter()
+        .find(|m| m.name == name)
+        .expect(name)
+}
+
+/// Checks every field of a cumulative request.
+#[test]
+fn cumulative() {
+    let mut encoder = MetricEncoder::new(Temporality::Cumulative, Vec::new());
+    let requests = requests(&mut encoder, &batch(100, 1, 3), 1 << 20);
+    assert_eq!(requests.len(), 1);
+    let group = &requests[0].resource_metrics[0];
+    assert_eq!(group.schema_url, SCHEMA_URL);
+    let scope = group.scope_metrics[0].scope.as_ref().expect("a scope");
+    assert_eq!(scope.name, "observer");
+
+    let counter = find(&requests, "c");
+    assert_eq!(
+        (&counter.unit[..], &counter.description[..]),
+        ("{x}", "Counts.")
+    );
+    assert_eq!(points_of(counter), [(5, 100, 3)]);
+    let Some(Data::Sum(sum)) = &counter.data else {
+        panic!("not a sum")
+    };
+    assert!(sum.is_monotonic);
+    assert_eq!(sum.aggregation_temporality, 2);
+    let Some(Data::Sum(sum)) = &find(&requests, "u").data else {
+        panic!("not a sum")
+    };
+    assert!(!sum.is_monotonic);
+    assert_eq!(points_of(find(&requests, "g")), [(0, 100, 0)]);
+    let Some(Data::ExponentialHistogram(h)) = &find(&requests, "h").data else {
+        panic!("not a histogram")
+    };
+    assert_eq!(h.aggregation_temporality, 2);
+    let point = &h.data_points[0];
+    assert_eq!((point.scale, point.zero_count, point.count), (3, 3, 12));
+    assert_eq!((point.sum, point.zero_threshold), (Some(3.0), 1e-9));
+    let positive = point.positive.as_ref().expect("buckets");
+    assert_eq!(
+        (positive.offset, &positive.bucket_counts[..]),
+        (-2, &[3, 0, 6][..])
+    );
+}
+
+/// Checks which instruments each preference turns into deltas, and that the
+/// second delta begins where the first ended.
+#[test]
+fn temporalities() {
+    for (preference, expected) in [
+        (Temporality::Cumulative, [2, 2, 2]),
+        (Temporality::Delta, [1, 2, 1]),
+        (Temporality::LowMemory, [2, 2, 1]),
+    ] {
+        let mut encoder = MetricEncoder::new(preference, Vec::new());
+        requests(&mut encoder, &batch(100, 1, 3), 1 << 20);
+        let second = requests(&mut encoder, &batch(200, 1, 10), 1 << 20);
+        for (name, kind, (now, before)) in [
+            ("c", expected[0], (10, 3)),
+            ("u", expected[1], (10, 3)),
+            ("h", expected[2], (40, 12)),
+        ] {
+            let metric = find(&second, name);
+            let temporality = match metric.data.as_ref().expect("data") {
+                Data::Sum(sum) => sum.aggregation_temporality,
+                Data::ExponentialHistogram(h) => h.aggregation_temporality,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(temporality, kind, "{preference:?} {name}");
+            let point = match kind {
+                1 => (100, 200, now - before),
+                _ => (5, 200, now),
+            };
+            assert_eq!(points_of(metric), [point], "{preference:?} {name}");
+        }
+    }
+}
+
+/// Checks that a batch split over many requests loses and doubles nothing and
+/// leaves no metric empty.
+#[test]
+fn splits() {
+    let mut encoder = MetricEncoder::new(Temporality::Cumulative, Vec::new());
+    let requests = requests(&mut encoder, &batch(100, 50, 3), 2000);
+    assert!(requests.len() > 10);
+    let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for group in requests.iter().flat_map(|r| &r.resource_metrics) {
+        for metric in &group.scope_metrics[0].metrics {
+            let points = points_of(metric).len();
+            assert!(points > 0);
+            let key = (format!("{:?}", group.resource), metric.name.clone());
+            *seen.entry(key).or_default() += points;
+        }
+    }
+    assert_eq!(seen.len(), 8);
+    assert!(seen.values().all(|&points| points == 50));
+}
+
+/// Checks that exemplars go with the point of their interval, cumulative or
+/// delta, and with no other.
+#[test]
+fn exemplars_travel() {
+    for preference in [Temporality::Cumulative, Temporality::Delta] {
+        let mut encoder = MetricEncoder::new(preference, Vec::new());
+        for (time, n, exemplar) in [(100, 3, None), (200, 10, Some(0.25)), (300, 11, None)] {
+            let mut batch = batch(time, 1, n);
+            let exemplars = exemplar.map(|value| metric::Exemplar {
+                time: time - 1,
+                value,
+                trace_id: [1; 16],
+                span_id: [2; 8],
+            });
+            for metric in &mut batch.resources[0].metrics {
+                if metric.def.instrument == Instrument::Histogram {
+                    metric.points[0].exemplars.extend(exemplars.clone());
+                }
+            }
+            let requests = requests(&mut encoder, &batch, 1 << 20);
+            let Some(Data::ExponentialHistogram(h)) = &find(&requests, "h").data else {
+                panic!("not a histogram")
+            };
+            let expected = exemplar.map(|value| Exemplar {
+                filtered_attributes: Vec::new(),
+                time_unix_nano: 199,
+                span_id: vec![2; 8],
+                trace_id: vec![1; 16],
+                value: Some(exemplar::Value::AsDouble(value)),
+            });
+            assert_eq!(h.data_points[0].exemplars, Vec::from_iter(expected));
+        }
+    }
+}

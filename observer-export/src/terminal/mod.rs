@@ -1,0 +1,143 @@
+//! The summary that `observer run` prints each interval: what a person at a
+//! terminal wants to know first.
+//!
+//! Works on the same metrics that OTLP gets, turned into what happened in the
+//! interval. Each section is a table of the busiest rows; a section without
+//! events isn't shown.
+
+mod cpu;
+mod disk;
+pub(super) mod format;
+mod offcpu;
+mod own;
+mod services;
+mod syscalls;
+mod table;
+mod tcp;
+mod view;
+
+use observer_signals::hottest::SelfTimes;
+use observer_signals::metric::ResourceMetrics;
+use observer_signals::{Profile, UnixNanos};
+
+pub use offcpu::{WaitTimes, Waits};
+pub use own::OwnCost;
+pub use services::colour;
+use view::View;
+pub use view::label;
+
+/// What one summary is made of.
+pub struct Interval<'a> {
+    /// Local time of its end, as it is to be printed.
+    pub clock: &'a str,
+    /// The host's name.
+    pub host: &'a str,
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// What was added in the interval (deltas; gauges as they are).
+    pub metrics: &'a [ResourceMetrics],
+    /// Hottest functions by workload label.
+    pub hottest: &'a [(String, Vec<(String, f64)>)],
+    /// What threads waited for, in the last profile.
+    pub waits: &'a [Waits],
+    /// What Observer itself cost.
+    pub own: OwnCost,
+    /// Columns of the terminal.
+    pub width: usize,
+    /// May colours be used?
+    pub colours: bool,
+}
+
+/// Functions shown of each workload.
+const HOTTEST: usize = 3;
+
+/// Rows per section.
+const ROWS: usize = 8;
+
+/// The summary as text, ending in a newline.
+pub fn render(interval: &Interval<'_>) -> String {
+    let view = View::new(interval.metrics);
+    let mut out = String::new();
+    let title = format!(
+        "observer · {} · {} · last {} · {} workloads",
+        interval.host,
+        interval.clock,
+        format::seconds(interval.seconds),
+        view.workloads()
+    );
+    out.push_str(&format::heading(&title, interval));
+    out.push('\n');
+    for section in [
+        services::section(&view, interval),
+        cpu::section(&view, interval),
+        offcpu::section(interval),
+        syscalls::section(&view, interval),
+        tcp::section(&view, interval),
+        disk::section(&view, interval),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        out.push('\n');
+        out.push_str(&section);
+    }
+    out.push('\n');
+    out.push_str(&own::line(interval));
+    out
+}
+
+/// Workloads and their hottest functions, best first: name and share of the
+/// workload's samples (0..=1).
+pub type Hottest = Vec<(String, Vec<(String, f64)>)>;
+
+/// On which functions the workloads of profiles were, for [`Interval::hottest`].
+#[derive(Clone, Debug, Default)]
+pub struct HottestFunctions(SelfTimes<String>);
+
+impl HottestFunctions {
+    /// Adds a profile to those before it.
+    pub fn add(&mut self, profile: &Profile) {
+        let label = |resource| profile.resources.get(resource as usize).map(|r| label(r));
+        self.0.add(profile, label);
+    }
+
+    /// The hottest functions of each workload.
+    pub fn best(&self) -> Hottest {
+        let hottest = self.0.hottest(HOTTEST).into_iter();
+        hottest
+            .map(|hot| {
+                let share = |samples| samples as f64 / hot.total.max(1) as f64;
+                let functions = hot.functions.into_iter();
+                let functions = functions.map(|(name, n)| (name, share(n))).collect();
+                (hot.workload, functions)
+            })
+            .collect()
+    }
+}
+
+/// Columns of the terminal on standard output, if it is one.
+pub fn width() -> Option<usize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ fills a winsize.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col >= 40).then_some(size.ws_col.into())
+}
+
+/// Local wall-clock time as `HH:MM:SS`.
+pub fn local_time(time: UnixNanos) -> String {
+    let seconds = (time / 1_000_000_000) as libc::time_t;
+    // SAFETY: a zeroed `tm` is valid, localtime_r fills it or returns null.
+    let tm = unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&raw const seconds, &raw mut tm).is_null() {
+            return String::new();
+        }
+        tm
+    };
+    format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec)
+}
