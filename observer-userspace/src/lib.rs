@@ -16,6 +16,7 @@ mod memory;
 pub mod probes;
 pub mod sinks;
 pub mod stacks;
+mod supervisor;
 
 pub use observer_requests as requests;
 pub use observer_signals as signals;

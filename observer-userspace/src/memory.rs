@@ -1,12 +1,24 @@
-//! The daemon's own memory.
+//! The daemon's own memory: who hands it out, and how it is given back.
+
+/// musl's own allocator has one lock for all threads and asks the kernel again and
+/// again; with it the static build would cost more than the dynamic one.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Gives freed memory back to the system. What works in bursts (types of the
 /// kernel, symbols, tables) frees tens of megabytes in small pieces, which glibc
-/// would keep.
+/// would keep; mimalloc keeps those of a thread until it allocates again.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: frees unused heap pages, touches nothing that is in use.
     unsafe {
         libc::malloc_trim(0);
+    }
+    #[cfg(target_env = "musl")]
+    // SAFETY: frees unused pages of this thread's heap and of threads that are over,
+    // touches nothing that is in use.
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
     }
 }

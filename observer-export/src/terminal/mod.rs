@@ -130,7 +130,7 @@ pub fn width() -> Option<usize> {
 
 /// Local wall-clock time as `HH:MM:SS`.
 pub fn local_time(time: UnixNanos) -> String {
-    let seconds = (time / 1_000_000_000) as libc::time_t;
+    let seconds = (time / 1_000_000_000).cast_signed();
     // SAFETY: a zeroed `tm` is valid, localtime_r fills it or returns null.
     let tm = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();

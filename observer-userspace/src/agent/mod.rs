@@ -31,6 +31,7 @@ use crate::signals::RequestLink;
 use crate::signals::metric::MetricBatch;
 use crate::signals::{Span, UnixNanos, WallClock};
 use crate::sinks::{Cadence, Recipients, Sinks};
+use crate::supervisor::Supervisor;
 use observer_export::self_stats::Fill;
 
 use budget::{Budget, due};
@@ -108,7 +109,10 @@ impl Agent {
         let mut drains = interval_at(start + DRAIN_PERIOD, DRAIN_PERIOD);
         drains.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end = std::pin::pin!(end);
+        let mut supervisor = Supervisor::of_environment();
+        supervisor.ready();
         loop {
+            supervisor.alive();
             tokio::select! {
                 biased;
                 () = &mut end => break,
@@ -132,6 +136,7 @@ impl Agent {
                 () = tokio::task::yield_now(), if self.behind => self.drain(None),
             }
         }
+        supervisor.stopping();
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         for probe in &mut self.probes {
             if let Err(error) = probe.end(&mut self.kernel) {

@@ -16,7 +16,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::config::Config;
 use args::{Cli, Command};
@@ -42,6 +42,12 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Runtime(error)
     }
+}
+
+/// The command line's definition, from which its manual pages and completions are
+/// made.
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the process's arguments, does what they say and returns its status.

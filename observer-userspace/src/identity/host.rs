@@ -59,6 +59,15 @@ fn set(attributes: &mut Vec<Attribute>, key: &str, value: String) {
     }
 }
 
+/// The first of these files that is there: the host's, which the daemon sees through the
+/// first process also from within a container, else its own.
+fn of_host(paths: &[&str]) -> Option<String> {
+    let mut all = ["/proc/1/root", ""]
+        .iter()
+        .flat_map(|root| paths.iter().map(move |path| format!("{root}{path}")));
+    all.find_map(|path| fs::read_to_string(path).ok())
+}
+
 fn detect_attributes() -> Vec<Attribute> {
     let mut found = vec![Attribute::new("os.type", "linux")];
     let mut add = |key: &'static str, value: Option<String>| {
@@ -66,9 +75,7 @@ fn detect_attributes() -> Vec<Attribute> {
             found.push(Attribute::new(key, value));
         }
     };
-    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id"]
-        .into_iter()
-        .find_map(|path| fs::read_to_string(path).ok())
+    let id = of_host(&["/etc/machine-id", "/var/lib/dbus/machine-id"])
         .map(|id| id.trim().to_owned())
         // systemd's placeholder on a host that was never booted.
         .filter(|id| id != "uninitialized");
@@ -80,10 +87,7 @@ fn detect_attributes() -> Vec<Attribute> {
         // The Collector's resource detection, too, calls the kernel a build.
         add("os.build_id", text(uname.release()));
     }
-    let release = ["/etc/os-release", "/usr/lib/os-release"]
-        .into_iter()
-        .find_map(|path| fs::read_to_string(path).ok())
-        .unwrap_or_default();
+    let release = of_host(&["/etc/os-release", "/usr/lib/os-release"]).unwrap_or_default();
     add("os.name", os_release(&release, "NAME"));
     add("os.version", os_release(&release, "VERSION_ID"));
     add("os.description", os_release(&release, "PRETTY_NAME"));

@@ -20,9 +20,9 @@ const SAMPLE_TIME: u64 = 1 << 2;
 /// `PERF_FLAG_FD_CLOEXEC`.
 const FD_CLOEXEC: libc::c_ulong = 1 << 3;
 /// `_IO('$', 0)`, `_IO('$', 1)`, `_IOW('$', 8, u32)` of `linux/perf_event.h`.
-const IOC_ENABLE: libc::c_ulong = 0x2400;
-const IOC_DISABLE: libc::c_ulong = 0x2401;
-const IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+const IOC_ENABLE: libc::Ioctl = 0x2400;
+const IOC_DISABLE: libc::Ioctl = 0x2401;
+const IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
 
 /// Bits of the flag word of `perf_event_attr`, numbered as in
 /// `linux/perf_event.h`.
@@ -221,7 +221,7 @@ impl PerfEvent {
         self.ioctl(IOC_SET_BPF, program.as_raw_fd() as libc::c_ulong)
     }
 
-    fn ioctl(&self, request: libc::c_ulong, argument: libc::c_ulong) -> io::Result<()> {
+    fn ioctl(&self, request: libc::Ioctl, argument: libc::c_ulong) -> io::Result<()> {
         // SAFETY: these three requests take an integer, no pointer.
         let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), request, argument) };
         if result < 0 {
