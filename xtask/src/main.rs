@@ -2,6 +2,7 @@
 
 mod cargo;
 mod costs;
+mod dist;
 mod ebpf;
 mod fuzz;
 mod packages;
@@ -60,6 +61,11 @@ enum Command {
     /// The part of `vm` that runs as root; `vm` starts it.
     #[command(hide = true)]
     VmAsRoot(vm::Options),
+    /// Builds the static binary and what users install of it: archive, packages, image.
+    Dist(dist::Options),
+    /// The part of `dist --test` that runs as root; `dist` starts it.
+    #[command(hide = true)]
+    DistCheckAsRoot(dist::RootOptions),
     /// Writes docs/metrics.md from the code.
     Docs {
         /// Compare with the committed page and change nothing.
@@ -79,6 +85,8 @@ fn main() -> anyhow::Result<()> {
         Command::Fuzz(options) => fuzz::main(&options),
         Command::Vm(options) => vm::main(&options),
         Command::VmAsRoot(options) => vm::as_root(&options),
+        Command::Dist(options) => dist::main(&options),
+        Command::DistCheckAsRoot(options) => dist::check_as_root(&options),
         Command::Docs { check } => tool::docs(check),
     }
 }

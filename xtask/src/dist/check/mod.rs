@@ -1,0 +1,114 @@
+//! `cargo xtask dist --test`: whether what was made can be installed, started, upgraded
+//! and taken away, each judged by others' tools. Needs root, and Debian's packages of
+//! `deploy/check-packages.txt`.
+
+mod deb;
+mod image;
+mod kubernetes;
+mod rpm;
+mod tree;
+mod unit;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What is checked. Of packages there are two, the second a revision later.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Made {
+    /// Debian's.
+    pub deb: Vec<PathBuf>,
+    /// RPM's.
+    pub rpm: Vec<PathBuf>,
+    /// The image.
+    pub image: PathBuf,
+}
+
+/// What root is told to check.
+#[derive(clap::Args)]
+pub struct RootOptions {
+    /// Where it is listed.
+    list: PathBuf,
+    /// Only checks whose name contains this.
+    filter: Option<String>,
+}
+
+/// The variables that checks need, also behind sudo.
+const ENVIRONMENT: &[&str] = &["PATH", "HOME", "PIP_INDEX_URL", "CARGO_TARGET_DIR", "CI"];
+
+type Check = fn(&Made) -> Result<()>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("kubernetes: manifests fit the schemas", |_| {
+        kubernetes::manifests()
+    }),
+    ("deb: without a service manager", |made| {
+        deb::lives(tree::BOOKWORM, made)
+    }),
+    ("deb: with systemd", |made| deb::lives(tree::TRIXIE, made)),
+    ("rpm: as rpm reads and installs it", rpm::lives),
+    (
+        "image: as skopeo reads and runc runs it",
+        image::sees_the_host,
+    ),
+];
+
+/// Has root check what was made.
+pub fn start(made: &Made, filter: Option<&str>) -> Result<()> {
+    crate::packages::install("deploy/check-packages.txt", "the checks")?;
+    let list = crate::target_dir().join("dist-check.json");
+    std::fs::write(&list, serde_json::to_vec(made)?)
+        .context("cannot write target/dist-check.json")?;
+    let xtask = std::env::current_exe().context("xtask's own path")?;
+    let mut command = crate::root::command(xtask, ENVIRONMENT)?;
+    crate::cargo::run(command.arg("dist-check-as-root").arg(list).args(filter))
+}
+
+/// Checks, all of it even if something fails.
+pub fn as_root(options: &RootOptions) -> Result<()> {
+    let made = std::fs::read(&options.list).context("no list of what was made")?;
+    let made: Made = serde_json::from_slice(&made)?;
+    let wanted = |name: &str| {
+        options
+            .filter
+            .as_deref()
+            .is_none_or(|filter| name.contains(filter))
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for (name, check) in CHECKS.iter().filter(|(name, _)| wanted(name)) {
+        println!("{name}");
+        match check(&made) {
+            Ok(()) => {
+                passed += 1;
+                println!("  ok");
+            }
+            Err(error) => {
+                failed += 1;
+                println!("  FAILED: {error:#}");
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    ensure!(passed + failed > 0, "there is no such check");
+    if failed > 0 {
+        bail!("what was made isn't what it should be; see above");
+    }
+    Ok(())
+}
+
+/// What a command prints, if it succeeds.
+fn output(command: &mut Command) -> Result<String> {
+    let out = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let printed = String::from_utf8_lossy(&out.stdout).into_owned();
+    ensure!(
+        out.status.success(),
+        "{command:?} failed ({}): {printed}\n{}",
+        out.status,
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(printed)
+}
