@@ -5,6 +5,8 @@
 //! arithmetic: it compiles for the kernel's BPF machine and for the host, and
 //! is tested on the host.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 pub mod block;
 pub mod config;
 pub mod cpu;

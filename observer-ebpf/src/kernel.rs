@@ -92,8 +92,8 @@ pub fn syscall_class(syscall: u32) -> u8 {
     }
     // SAFETY: within the table; volatile because the loader patches it.
     unsafe {
-        let table = core::ptr::addr_of!((*config()).syscalls).cast::<u8>();
-        core::ptr::read_volatile(table.add(syscall as usize & (SYSCALLS - 1)))
+        let table = addr_of!((*config()).syscalls).cast::<u8>();
+        read_volatile(table.add(syscall as usize & (SYSCALLS - 1)))
     }
 }
 

@@ -5,6 +5,10 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys and values of maps go to helpers by pointer: by value they would be copied to the stack"
+)]
 
 mod atomic;
 mod block;

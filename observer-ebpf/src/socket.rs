@@ -36,6 +36,10 @@ impl<T, const FLAGS: usize> SocketStorage<T, FLAGS> {
     /// # Safety
     ///
     /// `sk` must be a socket that the verifier trusts, and not null.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "what is returned is kept with the socket: the map is only its name"
+    )]
     #[inline(always)]
     pub unsafe fn get(&'static self, sk: *const u8, create: bool) -> Option<&'static mut T> {
         let flags = if create {

@@ -22,7 +22,7 @@ use observer_common::workload::OTHER;
 pub use self::connect::connect_returned;
 
 use self::account::{count_segments, ended, established, remember, report};
-use self::socket::{adopt, connection, family};
+use self::socket::{adopt, adopt_once, connection, family};
 use crate::kernel::{now, offset, read, setting};
 use crate::socket::tcp_socket;
 use crate::tally;
@@ -140,11 +140,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
         }
         // In close or shutdown, and so in the context of whoever has it.
         (state::ESTABLISHED | state::SYN_RECV, state::FIN_WAIT1)
-        | (state::CLOSE_WAIT, state::LAST_ACK) => {
-            if connection.owner != owner::SURE && connection.session == 0 {
-                adopt(connection);
-            }
-        }
+        | (state::CLOSE_WAIT, state::LAST_ACK) => adopt_once(connection),
         _ => {}
     }
     0

@@ -2,6 +2,8 @@
 //! lines for a terminal, files of profiles. Which of these work in a daemon,
 //! and when, the daemon's sinks say.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 #[cfg(test)]
 mod agreement;
 pub mod delta;

@@ -10,6 +10,8 @@
 //!                └──► sampling ──► semantics ──► Span
 //! ```
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 pub mod call;
 pub mod dns;
 pub mod finished;
@@ -32,6 +34,7 @@ pub mod semantics;
 pub mod sql;
 pub mod target;
 #[cfg(any(test, feature = "testing"))]
+#[expect(clippy::expect_used, reason = "what tests are made of fails by panics")]
 pub mod testing;
 pub mod trace_context;
 pub mod tracer;

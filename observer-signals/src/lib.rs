@@ -3,6 +3,8 @@
 //! Nothing in here does I/O, knows a kernel or a network. Probes make signals,
 //! exporters consume them.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 pub mod attribute;
 pub mod budget;
 pub mod builder;

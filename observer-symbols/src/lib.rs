@@ -4,6 +4,8 @@
 //! Files are hostile until shown otherwise: they are read piece by piece, never
 //! mapped, and every size has a limit.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 pub mod debug_info;
 pub mod demangle;
 pub mod elf;

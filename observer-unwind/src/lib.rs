@@ -13,6 +13,8 @@
 //! Go programs keep frame pointers. Those without `.debug_frame` (linked with
 //! `-s` or `-w`) get no table, so they are walked by frame pointers.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod arch;
 mod cfi;
 mod code;

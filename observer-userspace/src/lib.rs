@@ -5,6 +5,8 @@
 //! modules run one way: commands → agent → probes → (stacks) → identity,
 //! kernel, and sinks ← agent. What needs no kernel is a crate beside it.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 pub mod agent;
 pub mod commands;
 pub mod config;

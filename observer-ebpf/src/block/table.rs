@@ -52,7 +52,7 @@ fn number_of(request: *const u8) -> u64 {
         core::arch::asm!(
             "{number} -= {base}",
             number = inout(reg) number,
-            base = in(reg) offsets(),
+            base = in(reg) offsets() as u64,
             options(pure, nomem, nostack),
         );
     }

@@ -109,7 +109,7 @@ pub fn follows(
                 }
                 connection.flags &= !flag::UNFOLLOWED;
             } else {
-                connection.flags |= flag::UNFOLLOWED | (needed as u8) * flag::BLIND;
+                connection.flags |= flag::UNFOLLOWED | (needed as u8 * flag::BLIND);
             }
         }
         let counted = begins & COUNTED != 0
@@ -278,9 +278,9 @@ fn begins(connection: &Connection, source: &Source, length: u32) -> u32 {
 pub extern "C" fn requests_begins(kind: u32, shape: u32, address: u64, length: u32) -> u32 {
     let first = capture::first(shape, address, length);
     let begins = beginning(kind as u8, first, length, kind >> 8);
-    begins.exchange as u32 * EXCHANGE
-        | begins.counted as u32 * COUNTED
-        | begins.needed as u32 * NEEDED
+    (begins.exchange as u32 * EXCHANGE)
+        | (begins.counted as u32 * COUNTED)
+        | (begins.needed as u32 * NEEDED)
 }
 
 /// Counts an exchange that isn't followed.

@@ -164,13 +164,13 @@ impl Socket for Trusted {
 
 #[inline(always)]
 fn by_address(address: u64, create: bool) -> Option<&'static mut Connection> {
-    if create && REQUEST_ADDRESSES.get_ptr_mut(&address).is_none() {
-        if REQUEST_ADDRESSES
+    if create
+        && REQUEST_ADDRESSES.get_ptr_mut(&address).is_none()
+        && REQUEST_ADDRESSES
             .insert(&address, &Connection::NEW, 0)
             .is_err()
-        {
-            lost(Loss::RequestStateFailed);
-        }
+    {
+        lost(Loss::RequestStateFailed);
     }
     // SAFETY: a map value. It may be reused for another socket while the
     // program runs, which then loses a message.

@@ -60,6 +60,15 @@ pub fn adopt(connection: &mut Connection) {
     connection.owner = owner::SURE;
 }
 
+/// Makes the current thread the owner, unless one is known: for sure, or by an
+/// iteration over older sockets.
+#[inline(always)]
+pub fn adopt_once(connection: &mut Connection) {
+    if connection.owner != owner::SURE && connection.session == 0 {
+        adopt(connection);
+    }
+}
+
 /// What is on the wire.
 #[inline(always)]
 pub fn family(tcp: *const u8) -> u8 {

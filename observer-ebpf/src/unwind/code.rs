@@ -23,7 +23,7 @@ mod instruction {
     /// `endbr64`
     pub const ENDBR: u64 = 0xfa1e_0ff3;
     /// `mov $15,%rax; …`: the rest of it is `syscall` (rt_sigreturn).
-    pub const SIGRETURN: u64 = 0x0f_0000_000f_c0c7_48;
+    pub const SIGRETURN: u64 = 0x0f00_0000_0fc0_c748;
     /// The same with 32-bit registers: `mov $15,%eax; syscall`.
     pub const SIGRETURN_SHORT: u64 = 0x05_0f00_0000_0fb8;
     /// `syscall`

@@ -41,8 +41,8 @@ impl std::error::Error for Offline {}
 impl Tools {
     /// Finds the tools, installing what is missing.
     pub fn install(root: &Path) -> anyhow::Result<Self> {
+        source()?;
         let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
-        install_source(&sysroot)?;
         let mut tools = Self {
             root: root.to_path_buf(),
             compiler: rustc(&["--version"])?,
@@ -144,8 +144,12 @@ fn link(from: &Path, to: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
 }
 
-/// Installs rust-src, from which `core` is built for the BPF target.
-fn install_source(sysroot: &Path) -> anyhow::Result<()> {
+/// Installs rust-src, from which `core` is built for the BPF target, if it is missing.
+///
+/// # Errors
+/// [`Offline`] if it can't be had.
+pub fn source() -> anyhow::Result<()> {
+    let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
     if sysroot
         .join("lib/rustlib/src/rust/library/core/Cargo.toml")
         .exists()

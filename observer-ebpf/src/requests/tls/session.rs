@@ -157,10 +157,8 @@ pub fn session(key: &SessionKey, call: &mut TlsCall) -> Option<&'static mut Sess
     }
     let socket = TLS_SOCKETS.get_ptr_mut(id)?;
     // SAFETY: a map value.
-    if TLS_SESSIONS
-        .insert(key, unsafe { &(*socket).session }, 0)
-        .is_err()
-    {
+    let beginning = unsafe { &(*socket).session };
+    if TLS_SESSIONS.insert(key, beginning, 0).is_err() {
         lost(Loss::RequestStateFailed);
         return None;
     }
