@@ -10,7 +10,7 @@ use crate::plain::{FromBytes, Immutable, IntoBytes};
 pub const MISSING: u32 = u32::MAX;
 
 macro_rules! offsets {
-    ($($field:ident: $ty:literal . $($path:literal)|+ ;)*) => {
+    ($($field:ident: $ty:literal . $($path:literal)|+, $width:literal;)*) => {
         /// Byte offsets, by structure and field; [`MISSING`] where absent.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
@@ -24,9 +24,14 @@ macro_rules! offsets {
 
             /// What to look up: name of the field in [`Offsets`], structure,
             /// member paths (dots go into nested structures; the first that
-            /// exists counts).
+            /// exists counts), bytes that are read there.
             pub const SPECS: &'static [Spec] = &[
-                $(Spec { name: stringify!($field), structure: $ty, paths: &[$($path),+] },)*
+                $(Spec {
+                    name: stringify!($field),
+                    structure: $ty,
+                    paths: &[$($path),+],
+                    width: $width,
+                },)*
             ];
 
             /// The offsets in the order of [`Self::SPECS`].
@@ -53,112 +58,133 @@ pub struct Spec {
     pub structure: &'static str,
     /// Member paths over kernel versions, newest first.
     pub paths: &'static [&'static str],
+    /// Bytes that the kernel half reads there; a field that has fewer isn't what
+    /// it takes it for. 0: nothing is read, its place or value is all.
+    pub width: u32,
+}
+
+impl Offsets {
+    /// Whether what is called `name` can be relied on in this kernel.
+    pub fn has(&self, name: &str) -> bool {
+        match name {
+            // Before 6.12 they are macros, of which nothing is to be seen, and
+            // their values are known. Where one is gone from an enum that is there,
+            // nobody knows its value.
+            "rqf_io_stat" | "rqf_flush_seq" if self.rqf_started == MISSING => true,
+            // A request is asked for its disk itself, or its queue is.
+            "queue_disk" if self.request_disk != MISSING => true,
+            _ => self.get(name).is_some_and(|offset| offset != MISSING),
+        }
+    }
 }
 
 offsets! {
-    task_pid: "task_struct" . "pid";
-    task_tgid: "task_struct" . "tgid";
-    task_flags: "task_struct" . "flags";
-    task_mm: "task_struct" . "mm";
-    task_comm: "task_struct" . "comm";
-    task_state: "task_struct" . "__state" | "state";
+    task_pid: "task_struct" . "pid", 4;
+    task_tgid: "task_struct" . "tgid", 4;
+    task_flags: "task_struct" . "flags", 4;
+    task_mm: "task_struct" . "mm", 8;
+    task_comm: "task_struct" . "comm", 16;
+    task_state: "task_struct" . "__state" | "state", 4;
     // In bits.
-    task_in_iowait: "bit task_struct" . "in_iowait";
+    task_in_iowait: "bit task_struct" . "in_iowait", 0;
     // 0 or 1; a byte since 7.2, before that an int, of which the first byte says it
     // all on the little-endian machines that this runs on.
-    task_on_cpu: "task_struct" . "on_cpu";
-    task_cpu_time: "task_struct" . "se.sum_exec_runtime";
-    task_voluntary: "task_struct" . "nvcsw";
-    task_involuntary: "task_struct" . "nivcsw";
-    task_group_leader: "task_struct" . "group_leader";
-    task_cgroups: "task_struct" . "cgroups";
+    task_on_cpu: "task_struct" . "on_cpu", 1;
+    task_cpu_time: "task_struct" . "se.sum_exec_runtime", 8;
+    task_voluntary: "task_struct" . "nvcsw", 8;
+    task_involuntary: "task_struct" . "nivcsw", 8;
+    task_group_leader: "task_struct" . "group_leader", 8;
+    task_cgroups: "task_struct" . "cgroups", 8;
     // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.
-    task_thread_status: "task_struct" . "thread_info.status";
+    task_thread_status: "task_struct" . "thread_info.status", 4;
     // x86_64; elsewhere user stacks are walked by frame pointers.
-    pt_regs_ip: "pt_regs" . "ip";
-    pt_regs_sp: "pt_regs" . "sp";
-    pt_regs_bp: "pt_regs" . "bp";
-    pt_regs_cs: "pt_regs" . "cs";
+    pt_regs_ip: "pt_regs" . "ip", 8;
+    pt_regs_sp: "pt_regs" . "sp", 8;
+    pt_regs_bp: "pt_regs" . "bp", 8;
+    // Of the word that is read, these are looked at.
+    pt_regs_cs: "pt_regs" . "cs", 2;
     // The syscall under way, negative without one.
-    pt_regs_syscall: "pt_regs" . "orig_ax" | "syscallno";
+    pt_regs_syscall: "pt_regs" . "orig_ax" | "syscallno", 4;
     // The first two arguments of a syscall.
-    pt_regs_first: "pt_regs" . "di" | "orig_x0";
-    pt_regs_second: "pt_regs" . "si" | "regs";
+    pt_regs_first: "pt_regs" . "di" | "orig_x0", 8;
+    pt_regs_second: "pt_regs" . "si" | "regs", 8;
     // Of a function that a program calls: arguments by number, and its result
     // (System V ABI, AMD64 supplement, 3.2.3).
-    call_first: "pt_regs" . "di";
-    call_second: "pt_regs" . "si";
-    call_fourth: "pt_regs" . "cx";
-    call_fifth: "pt_regs" . "r8";
-    call_result: "pt_regs" . "ax";
-    task_files: "task_struct" . "files";
-    files_fdt: "files_struct" . "fdt";
-    fdtable_max: "fdtable" . "max_fds";
-    fdtable_fd: "fdtable" . "fd";
-    file_inode: "file" . "f_inode";
-    file_private: "file" . "private_data";
-    inode_mode: "inode" . "i_mode";
-    task_major_faults: "task_struct" . "maj_flt";
-    css_set_dfl_cgrp: "css_set" . "dfl_cgrp";
-    css_set_subsys: "css_set" . "subsys";
-    css_cgroup: "cgroup_subsys_state" . "cgroup";
-    css_parent: "cgroup_subsys_state" . "parent";
-    cgroup_self: "cgroup" . "self";
-    cgroup_kn: "cgroup" . "kn";
-    kernfs_node_id: "kernfs_node" . "id";
-    request_queue: "request" . "q";
+    call_first: "pt_regs" . "di", 8;
+    call_second: "pt_regs" . "si", 8;
+    call_fourth: "pt_regs" . "cx", 8;
+    call_fifth: "pt_regs" . "r8", 8;
+    call_result: "pt_regs" . "ax", 8;
+    task_files: "task_struct" . "files", 8;
+    files_fdt: "files_struct" . "fdt", 8;
+    fdtable_max: "fdtable" . "max_fds", 4;
+    fdtable_fd: "fdtable" . "fd", 8;
+    file_inode: "file" . "f_inode", 8;
+    file_private: "file" . "private_data", 8;
+    inode_mode: "inode" . "i_mode", 2;
+    task_major_faults: "task_struct" . "maj_flt", 8;
+    css_set_dfl_cgrp: "css_set" . "dfl_cgrp", 8;
+    css_set_subsys: "css_set" . "subsys", 8;
+    css_cgroup: "cgroup_subsys_state" . "cgroup", 8;
+    css_parent: "cgroup_subsys_state" . "parent", 8;
+    cgroup_self: "cgroup" . "self", 0;
+    cgroup_kn: "cgroup" . "kn", 8;
+    kernfs_node_id: "kernfs_node" . "id", 8;
+    request_queue: "request" . "q", 8;
     // Until 5.17 a request knew its disk, since 5.15 its queue does.
-    request_disk: "request" . "rq_disk";
-    request_part: "request" . "part";
-    request_bio: "request" . "bio";
-    request_cmd_flags: "request" . "cmd_flags";
-    request_rq_flags: "request" . "rq_flags";
-    request_data_len: "request" . "__data_len";
-    queue_disk: "request_queue" . "disk";
-    disk_major: "gendisk" . "major";
-    disk_first_minor: "gendisk" . "first_minor";
-    bio_io_vec: "bio" . "bi_io_vec";
-    bio_vec_page: "bio_vec" . "bv_page";
-    page_mapping: "page" . "mapping";
-    page_compound_head: "page" . "compound_head";
-    rqf_io_stat: "enum rqf_flags" . "__RQF_IO_STAT";
-    rqf_flush_seq: "enum rqf_flags" . "__RQF_FLUSH_SEQ";
-    req_fua: "enum req_flag_bits" . "__REQ_FUA";
-    req_preflush: "enum req_flag_bits" . "__REQ_PREFLUSH";
-    block_start_arguments: "arguments block_io_start" . "";
-    block_insert_arguments: "arguments block_rq_insert" . "";
-    block_issue_arguments: "arguments block_rq_issue" . "";
-    sock_state: "sock_common" . "skc_state";
-    sock_family: "sock_common" . "skc_family";
-    sock_daddr: "sock_common" . "skc_daddr";
-    sock_saddr: "sock_common" . "skc_rcv_saddr";
-    sock_dport: "sock_common" . "skc_dport";
-    sock_v6_daddr: "sock_common" . "skc_v6_daddr";
-    sock_v6_saddr: "sock_common" . "skc_v6_rcv_saddr";
-    sock_flags: "sock_common" . "skc_flags";
-    sock_net: "sock_common" . "skc_net.net";
-    sock_num: "sock_common" . "skc_num";
-    sock_net_inum: "net" . "ns.inum";
-    sock_protocol: "sock" . "sk_protocol";
-    sock_type: "sock" . "sk_type";
-    unix_peer: "unix_sock" . "peer";
-    sock_err: "sock" . "sk_err";
-    sock_socket: "sock" . "sk_socket";
-    inet_sport: "inet_sock" . "inet_sport";
-    icsk_ca_state: "inet_connection_sock" . "icsk_ca_state";
-    icsk_pending: "inet_connection_sock" . "icsk_pending";
-    icsk_syn_queue: "inet_connection_sock" . "icsk_accept_queue.qlen.counter";
-    tcp_total_retrans: "tcp_sock" . "total_retrans";
-    tcp_srtt_us: "tcp_sock" . "srtt_us";
-    tcp_bytes_received: "tcp_sock" . "bytes_received";
-    tcp_bytes_acked: "tcp_sock" . "bytes_acked";
-    tcp_snd_nxt: "tcp_sock" . "snd_nxt";
-    tcp_snd_una: "tcp_sock" . "snd_una";
-    tcp_write_seq: "tcp_sock" . "write_seq";
-    tcp_copied_seq: "tcp_sock" . "copied_seq";
-    tcp_segs_out: "tcp_sock" . "segs_out";
-    tcp_delivered: "tcp_sock" . "delivered";
-    socket_sk: "socket" . "sk";
-    socket_file: "socket" . "file";
-    file_flags: "file" . "f_flags";
+    request_disk: "request" . "rq_disk", 8;
+    request_part: "request" . "part", 8;
+    request_bio: "request" . "bio", 8;
+    request_cmd_flags: "request" . "cmd_flags", 4;
+    request_rq_flags: "request" . "rq_flags", 4;
+    request_data_len: "request" . "__data_len", 4;
+    queue_disk: "request_queue" . "disk", 8;
+    disk_major: "gendisk" . "major", 4;
+    disk_first_minor: "gendisk" . "first_minor", 4;
+    bio_io_vec: "bio" . "bi_io_vec", 8;
+    bio_vec_page: "bio_vec" . "bv_page", 8;
+    page_mapping: "page" . "mapping", 8;
+    page_compound_head: "page" . "compound_head", 8;
+    // The first of its kind: tells whether this kernel names them at all.
+    rqf_started: "enum rqf_flags" . "__RQF_STARTED", 0;
+    rqf_io_stat: "enum rqf_flags" . "__RQF_IO_STAT", 0;
+    rqf_flush_seq: "enum rqf_flags" . "__RQF_FLUSH_SEQ", 0;
+    req_fua: "enum req_flag_bits" . "__REQ_FUA", 0;
+    req_preflush: "enum req_flag_bits" . "__REQ_PREFLUSH", 0;
+    block_start_arguments: "arguments block_io_start" . "", 0;
+    block_insert_arguments: "arguments block_rq_insert" . "", 0;
+    block_issue_arguments: "arguments block_rq_issue" . "", 0;
+    sock_state: "sock_common" . "skc_state", 1;
+    sock_family: "sock_common" . "skc_family", 2;
+    sock_daddr: "sock_common" . "skc_daddr", 4;
+    sock_saddr: "sock_common" . "skc_rcv_saddr", 4;
+    sock_dport: "sock_common" . "skc_dport", 2;
+    sock_v6_daddr: "sock_common" . "skc_v6_daddr", 16;
+    sock_v6_saddr: "sock_common" . "skc_v6_rcv_saddr", 16;
+    sock_flags: "sock_common" . "skc_flags", 8;
+    sock_net: "sock_common" . "skc_net.net", 8;
+    sock_num: "sock_common" . "skc_num", 2;
+    sock_net_inum: "net" . "ns.inum", 4;
+    sock_protocol: "sock" . "sk_protocol", 2;
+    sock_type: "sock" . "sk_type", 2;
+    unix_peer: "unix_sock" . "peer", 8;
+    sock_err: "sock" . "sk_err", 4;
+    sock_socket: "sock" . "sk_socket", 8;
+    inet_sport: "inet_sock" . "inet_sport", 2;
+    icsk_ca_state: "inet_connection_sock" . "icsk_ca_state", 1;
+    icsk_pending: "inet_connection_sock" . "icsk_pending", 1;
+    icsk_syn_queue: "inet_connection_sock" . "icsk_accept_queue.qlen.counter", 4;
+    tcp_total_retrans: "tcp_sock" . "total_retrans", 4;
+    tcp_srtt_us: "tcp_sock" . "srtt_us", 4;
+    tcp_bytes_received: "tcp_sock" . "bytes_received", 8;
+    tcp_bytes_acked: "tcp_sock" . "bytes_acked", 8;
+    tcp_snd_nxt: "tcp_sock" . "snd_nxt", 4;
+    tcp_snd_una: "tcp_sock" . "snd_una", 4;
+    tcp_write_seq: "tcp_sock" . "write_seq", 4;
+    tcp_copied_seq: "tcp_sock" . "copied_seq", 4;
+    tcp_segs_out: "tcp_sock" . "segs_out", 4;
+    tcp_delivered: "tcp_sock" . "delivered", 4;
+    socket_sk: "socket" . "sk", 8;
+    socket_file: "socket" . "file", 8;
+    file_flags: "file" . "f_flags", 4;
 }

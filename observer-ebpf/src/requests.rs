@@ -150,6 +150,13 @@ pub extern "C" fn requests_returned(result: u32) -> u32 {
     0
 }
 
+/// The daemon's own connections are left alone, but for those over which it looks
+/// whether requests are seen.
+#[inline(always)]
+fn is_left_alone(slot: &Slot, kind: Kind) -> bool {
+    slot.tgid == setting!(own_tgid) && !matches!(kind, Kind::Unix)
+}
+
 #[inline(always)]
 fn transferred(
     sk: impl Socket,
@@ -159,7 +166,7 @@ fn transferred(
     length: u32,
     way: u8,
 ) {
-    if slot.tgid == setting!(own_tgid) {
+    if is_left_alone(slot, kind) {
         return;
     }
     let Some((task, state)) = current_thread() else {

@@ -50,6 +50,15 @@ pub struct ProbeLoss {
     pub quiet: bool,
 }
 
+/// Whether a family sees what the kernel counts itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seeing {
+    /// The probe family.
+    pub probe: String,
+    /// What it doesn't see, and since when; `None` if it does.
+    pub blind: Option<Vec<String>>,
+}
+
 /// What was counted for profiles since the start, by what unwinding came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProfileOutcomes {
@@ -83,6 +92,8 @@ pub struct SelfStats {
     pub maps: Vec<Fill>,
     /// Losses by probe and cause.
     pub losses: Vec<ProbeLoss>,
+    /// Of the families that were compared, whether they see.
+    pub seeing: Vec<Seeing>,
     /// What profiles were made of.
     pub profiles: ProfileOutcomes,
     /// Figures about unwinding tables.

@@ -8,6 +8,7 @@
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod agent;
+pub mod blindness;
 pub mod commands;
 pub mod config;
 pub mod governor;

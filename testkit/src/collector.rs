@@ -123,6 +123,37 @@ impl Collector {
         Ok(latest)
     }
 
+    /// The latest values of a metric of the daemon's own by an attribute; of a
+    /// series that never came, nothing.
+    pub fn own_by(&self, metric: &str, attribute: &str) -> Result<BTreeMap<String, f64>> {
+        let mut latest = BTreeMap::new();
+        for request in self.receiver.taken(Signal::Metrics) {
+            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
+            let groups = request.resource_metrics.into_iter();
+            let scopes = groups.flat_map(|group| group.scope_metrics);
+            let metrics = scopes.flat_map(|scope| scope.metrics);
+            for found in metrics.filter(|m| m.name == metric) {
+                let points = match found.data {
+                    Some(Data::Sum(data)) => data.data_points,
+                    Some(Data::Gauge(data)) => data.data_points,
+                    _ => continue,
+                };
+                for point in points {
+                    let Some(series) = text(&point.attributes, attribute) else {
+                        continue;
+                    };
+                    let value = match point.value {
+                        Some(number_data_point::Value::AsInt(n)) => n as f64,
+                        Some(number_data_point::Value::AsDouble(n)) => n,
+                        None => 0.0,
+                    };
+                    latest.insert(series.to_owned(), value);
+                }
+            }
+        }
+        Ok(latest)
+    }
+
     /// The latest sum of the counts of a histogram's series, whosever they are.
     pub fn histogram_count(&self, metric: &str) -> Result<u64> {
         Ok(self.total(metric, |_| true, |_| true)? as u64)

@@ -3,6 +3,7 @@
 //! `programs`.
 
 pub mod binary;
+pub mod btf;
 pub mod busy;
 pub mod cgroup;
 pub mod chain;

@@ -1,11 +1,10 @@
 //! `observer check` against what `observer run` really does. Needs root.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use observer_testkit::btf::Types;
 use observer_testkit::{daemon, observer_bin};
 use observer_userspace::kernel::loaded;
 use serde_json::Value;
@@ -76,37 +75,20 @@ fn tries_what_other_commands_attach() -> Result<()> {
     Ok(())
 }
 
-/// The kernel's types with other names for some: as long, so that nothing else
-/// changes.
-fn renamed(names: &[(&str, &str)], to: &Path) -> Result<()> {
-    let mut types = fs::read("/sys/kernel/btf/vmlinux")?;
-    for (name, other) in names {
-        ensure!(name.len() == other.len(), "{name}, {other}");
-        // Names end with a NUL, and begin behind that of another.
-        let whole = format!("\0{name}\0");
-        let at = types
-            .windows(whole.len())
-            .position(|bytes| bytes == whole.as_bytes());
-        let at = at.with_context(|| format!("this kernel knows no {name}"))? + 1;
-        types[at..at + name.len()].copy_from_slice(other.as_bytes());
-    }
-    Ok(fs::write(to, types)?)
-}
-
-/// Checks that programs whose field or hook is taken away are named by `check`
-/// with the kind of reason and what mends it, and that `run` goes on with all
-/// others.
+/// Checks that programs of which something is taken away (a hook, a field, an
+/// enumerator) or of another size are named by `check` and by `run` with the kind
+/// of reason and what mends it, and that `run` goes on with all others.
 #[test]
 fn what_is_taken_away_is_named() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let types = folder.path().join("types");
-    let names = [
-        ("on_cpu", "no_cpu"),
-        ("btf_trace_tcp_send_reset", "btf_trace_tcp_send_nobody"),
-    ];
-    let names = names.map(|(name, other)| (name, &other[..name.len()]));
-    renamed(&names, &types)?;
-    let types = types.to_str().context("a path")?;
+    let path = folder.path().join("types");
+    let mut types = Types::of_this_kernel()?;
+    types.hide("on_cpu")?;
+    types.hide("btf_trace_tcp_send_reset")?;
+    types.hide("__RQF_IO_STAT")?;
+    types.resize("tcp_sock", "total_retrans", 2)?;
+    types.write(&path)?;
+    let types = path.to_str().context("a path")?;
     let (whole, _) = check(&[])?;
     let (items, status) = check(&["--btf", types])?;
     assert_eq!(status, 1);
@@ -116,34 +98,54 @@ fn what_is_taken_away_is_named() -> Result<()> {
         .iter()
         .map(|item| (item["name"].as_str(), item["kind"].as_str()))
         .collect();
+    let flag = "enum rqf_flags.__RQF_IO_STAT";
+    let size = "tcp_sock.total_retrans of 2 bytes, where 4 are read";
     let expected = [
-        (Some("offcpu: offcpu_threads"), Some("no_field")),
-        (Some("tcp: tcp_reset_out"), Some("no_hook")),
+        ("offcpu: offcpu_threads", "no_field", "task_struct.on_cpu"),
+        ("tcp: tcp_reset_out", "no_hook", "tracepoint tcp_send_reset"),
+        ("block: block_complete", "no_field", flag),
+        ("block: block_done", "no_field", flag),
+        ("block: block_issue", "no_field", flag),
+        ("tcp: tcp_state", "field_size", size),
+        ("tcp: tcp_destroy", "field_size", size),
+        ("tcp: tcp_retransmit", "field_size", size),
+        ("tcp: tcp_holders", "field_size", size),
+        ("tcp: tcp_orphans", "field_size", size),
     ];
-    assert_eq!(kinds, BTreeSet::from(expected));
-    for (item, reason) in taken
-        .iter()
-        .zip(["task_struct.on_cpu", "tracepoint tcp_send_reset"])
-    {
+    let named = expected.map(|(name, kind, _)| (Some(name), Some(kind)));
+    assert_eq!(kinds, BTreeSet::from(named));
+    for item in taken {
         assert_eq!(item["status"], "degraded");
         let said = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
+        let (_, kind, reason) = expected
+            .iter()
+            .find(|(name, ..)| item["name"] == *name)
+            .context("an expected one")?;
         ensure!(said("lost").contains(reason), "{item}");
-        ensure!(
-            said("remedy").contains("boot a kernel that has it"),
-            "{item}"
-        );
+        let remedy = match *kind {
+            "field_size" => "boot another kernel",
+            _ => "boot a kernel that has it",
+        };
+        ensure!(said("remedy").contains(remedy), "{item}");
     }
 
     let observer = daemon::start(&["--btf", types])?;
     let printed = observer.printed()?;
     let loaded = loaded::programs(observer.pid())?;
     observer.end()?;
-    let families = "sched, syscalls, cpu, offcpu, block, tcp, requests";
+    let families = "sched, syscalls, cpu, offcpu, tcp, requests";
     ensure!(
         printed.contains(&format!("observing {families}")),
         "{printed}"
     );
-    let left = programs(&whole, "probes").len() - taken.len();
+    for (program, _, reason) in expected {
+        let program = program.split_once(": ").map_or(program, |(_, name)| name);
+        let said = |line: &str| {
+            line.contains(&format!("{program} is not attached")) && line.contains(reason)
+        };
+        ensure!(printed.lines().any(said), "{program}: {printed}");
+    }
+    let left = programs(&whole, "probes").len() - expected.len();
     assert_eq!(loaded.len(), left, "{printed}");
     Ok(())
 }

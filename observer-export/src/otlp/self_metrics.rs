@@ -105,6 +105,22 @@ pub static CATALOGUE: &[SelfMetric] = &[
     },
     SelfMetric {
         def: &MetricDef {
+            name: "observer.probe.blind",
+            unit: "1",
+            instrument: Instrument::Gauge,
+            description: "1 while a probe family sees less than half of what the kernel counts itself, or of what Observer does itself in order to be seen; else 0. Absent until there was enough to compare, and where only some processes are traced.",
+            attributes: &[("observer.probe", "the probe family")],
+        },
+        whole: true,
+        read: |s, into| {
+            for family in &s.own.seeing {
+                let attributes = [kv("observer.probe", &family.probe)];
+                into(f64::from(u8::from(family.blind.is_some())), &attributes);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
             name: "observer.profile.samples",
             unit: "{sample}",
             instrument: Instrument::Counter,
@@ -459,7 +475,7 @@ fn fills(fills: &[Fill], into: &mut Reading<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats};
+    use crate::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats, Seeing};
     use observer_common::unwind::Outcome;
     use observer_signals::StepCounts;
 
@@ -472,6 +488,7 @@ mod tests {
             rings: vec![Fill::default()],
             maps: vec![Fill::default()],
             losses: vec![ProbeLoss::default()],
+            seeing: vec![Seeing::default()],
             profiles: ProfileOutcomes {
                 on_cpu: [(Outcome::Complete, 1)].into(),
                 off_cpu: [(Outcome::Complete, 1)].into(),

@@ -15,6 +15,8 @@ pub struct OwnCost {
     pub rss: u64,
     /// What was lost, by cause; empty when nothing was.
     pub lost: Vec<(String, u64)>,
+    /// What families don't see though it happens.
+    pub blind: Vec<String>,
     /// What the governor did, if any step is taken.
     pub governed: Option<BudgetStatus>,
 }
@@ -32,9 +34,14 @@ pub fn line(interval: &Interval<'_>) -> String {
             .collect();
         format!("LOST: {}", causes.join(", "))
     };
+    let blind: String = own
+        .blind
+        .iter()
+        .map(|text| format!("BLIND: {text}\n"))
+        .collect();
     let governed = own.governed.as_ref().map(governed).unwrap_or_default();
     format!(
-        "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}\n{governed}",
+        "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}\n{blind}{governed}",
         percent(own.cpu_seconds / interval.seconds),
         percent(own.bpf_seconds / interval.seconds),
         bytes(own.rss as f64),

@@ -103,6 +103,7 @@ impl Agent {
             rings: self.rings.fills(),
             maps,
             losses,
+            seeing: self.self_check.families(),
             profiles: profiler.map(|p| p.seen().clone()).unwrap_or_default(),
             unwinding: profiler
                 .map(|p| unwinding(p.unwinding()))

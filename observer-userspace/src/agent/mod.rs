@@ -13,6 +13,7 @@ mod limiter;
 pub mod options;
 mod profiler;
 mod rings;
+mod sight;
 mod start;
 mod workloads;
 
@@ -39,6 +40,7 @@ use health::Health;
 use limiter::SpanLimiter;
 use profiler::Profiler;
 use rings::Rings;
+use sight::SelfCheck;
 use workloads::Workloads;
 
 /// How often ring buffers are emptied even if nothing announces records: the
@@ -79,6 +81,7 @@ pub struct Agent {
     limiter: SpanLimiter,
     sinks: Sinks,
     health: Health,
+    self_check: SelfCheck,
     /// `None`: it may cost what it takes.
     budget: Option<Budget>,
     /// The clock at the start, for series' start times.
@@ -103,6 +106,7 @@ impl Agent {
         let own = self.health.begin(&self.kernel);
         let start = tokio::time::Instant::now();
         self.sinks.begin(start.into(), &own);
+        self.look();
         let Cadence { first, period } = self.sinks.profiles();
         let mut profiles = interval_at(start + first, period);
         profiles.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -117,6 +121,7 @@ impl Agent {
                 biased;
                 () = &mut end => break,
                 () = due(&self.budget) => self.govern(),
+                () = sight::due(&self.self_check) => self.occasionally(Self::look),
                 () = sleep_until(self.sinks.metrics_due().into()) => {
                     self.occasionally(|agent| agent.tick(Recipients::Due(Instant::now()), None));
                 }
@@ -237,19 +242,27 @@ impl Agent {
         }
     }
 
-    /// Ends an interval: reads everything and hands it on. `last`: see
-    /// [`Self::drain`].
-    fn tick(&mut self, to: Recipients, last: Option<Instant>) {
-        let began = Instant::now();
-        self.clock = clock::measure();
+    /// Has each family bring its figures up to date.
+    fn before_tick(&mut self) {
         for probe in &mut self.probes {
             if let Err(error) = probe.before_tick(&mut self.kernel) {
                 let family = probe.spec().family;
                 tracing::warn!(probe = %family, "{family}: {error:#}");
             }
         }
+    }
+
+    /// Ends an interval: reads everything and hands it on. `last`: see
+    /// [`Self::drain`].
+    fn tick(&mut self, to: Recipients, last: Option<Instant>) {
+        let began = Instant::now();
+        self.clock = clock::measure();
+        self.before_tick();
         self.drain(last);
         let tallies = self.cells.read();
+        if last.is_none() && self.self_check.is_near() {
+            self.compare(&tallies);
+        }
         let mut out = MetricBuilder::default();
         let tick = Tick {
             tallies: &tallies,

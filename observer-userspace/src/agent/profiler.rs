@@ -12,12 +12,13 @@ use crate::kernel::{Kernel, unwind};
 use crate::probes::cpu::Sampler;
 use crate::probes::losses::{MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLOW};
 use crate::probes::offcpu::Blocked;
+use crate::probes::profiled::{Ledger, Profile as Ended, Profiled};
 use crate::probes::request_links::Resolve;
 use crate::signals::Profile;
 use crate::signals::attribute::SharedResource;
 use crate::signals::profile::ProfileKind;
 use crate::stacks::mappings::MappingLosses;
-use crate::stacks::{Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
+use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
 use observer_export::self_stats::ProfileOutcomes;
 
 /// Profiles that may wait for their names; more mean that the machine is too
@@ -34,6 +35,7 @@ pub struct Profiler {
     losses: MappingLosses,
     unnamed: u64,
     seen: ProfileOutcomes,
+    ledger: Ledger,
     unwinding: Arc<UnwindStats>,
 }
 
@@ -70,6 +72,8 @@ impl Profiler {
             stats: unwinding.clone(),
         });
         sampler.start()?;
+        let mut ledger = Ledger::default();
+        ledger.begin(sampler.counts_off_cpu());
         let kinds = [
             frequency.map(|_| ProfileKind::OnCpu),
             off_cpu.then_some(ProfileKind::OffCpu),
@@ -82,6 +86,7 @@ impl Profiler {
             losses: MappingLosses::default(),
             unnamed: 0,
             seen: ProfileOutcomes::default(),
+            ledger,
             unwinding,
         })
     }
@@ -102,6 +107,7 @@ impl Profiler {
     /// # Errors
     /// See [`Sampler::count_off_cpu`].
     pub fn count_off_cpu(&mut self, on: bool) -> Result<()> {
+        self.ledger.interrupt();
         self.sampler.count_off_cpu(on)
     }
 
@@ -120,6 +126,12 @@ impl Profiler {
         resolve: &mut Resolve<'_>,
     ) -> Result<()> {
         let taken = self.sampler.take(resource, resolve)?;
+        let sum = |raw: &RawProfile| raw.samples.iter().map(|sample| sample.value).sum();
+        self.ledger.add(&Ended {
+            samples: (self.sampler.cpus() > 0).then(|| (sum(&taken.on_cpu), taken.on_cpu.period)),
+            waited: sum(&taken.off_cpu),
+            counting: self.sampler.counts_off_cpu(),
+        });
         for raw in [taken.on_cpu, taken.off_cpu] {
             let counted = raw.kind == ProfileKind::OnCpu || self.sampler.counts_off_cpu();
             if !self.kinds.contains(&raw.kind) || (!counted && raw.samples.is_empty()) {
@@ -145,6 +157,11 @@ impl Profiler {
     /// What was counted since the start, by what unwinding came to.
     pub fn seen(&self) -> &ProfileOutcomes {
         &self.seen
+    }
+
+    /// What profiles say beside what the kernel counts.
+    pub fn profiled(&self) -> Profiled {
+        self.ledger.sums()
     }
 
     /// The next profile that has names; waits for ever when none is under way.

@@ -8,6 +8,7 @@ use super::limiter::SpanLimiter;
 use super::options::load_options;
 use super::profiler::Profiler;
 use super::rings::Rings;
+use super::sight::SelfCheck;
 use super::workloads::Workloads;
 use super::{Agent, budget, diagnostics};
 use crate::config::Config;
@@ -92,6 +93,7 @@ impl Agent {
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             sinks,
             health: Health::new(budget.is_some()),
+            self_check: SelfCheck::new(&options.filters),
             budget,
             started: clock::measure(),
             clock: clock::measure(),

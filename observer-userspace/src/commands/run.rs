@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::session::{Signals, prepare, runtime};
+use super::session::{Signals, prepare, raise_descriptors, runtime};
 use super::{Failure, usage};
 use crate::agent::Agent;
 use crate::config::Config;
@@ -13,6 +13,7 @@ use crate::sinks;
 pub(super) fn execute(config: Config) -> Result<ExitCode, Failure> {
     sinks::check(&config).map_err(usage)?;
     prepare(&config)?;
+    raise_descriptors();
     runtime()?.block_on(async {
         let signals = Signals::install()?;
         let host = Host::detect();

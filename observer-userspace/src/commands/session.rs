@@ -11,13 +11,25 @@ use super::{Failure, usage};
 use crate::config::{Config, Filter};
 use crate::identity::find_cgroup;
 use crate::kernel::capabilities::Effective;
+use crate::kernel::{descriptors, namespaces};
 use crate::logging;
+
+/// With fewer descriptors than this not everything may find room: programs, maps,
+/// two clocks of each CPU, thirty for each TLS library.
+const FEW_DESCRIPTORS: u64 = 1024;
 
 /// Checks what can be checked before anything is attached, then starts logging.
 pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
     check_filter(&config.filter).map_err(usage)?;
     Effective::read()?.ensure_required().map_err(usage)?;
     logging::init(&config.log)?;
+    if !namespaces::in_initial_pid() {
+        tracing::warn!(
+            "this is a PID namespace of its own; lost by that: {}; {}",
+            namespaces::LOST_WITHOUT_PIDS,
+            namespaces::REMEDY_OF_PIDS,
+        );
+    }
     Ok(())
 }
 
@@ -31,6 +43,20 @@ fn check_filter(filter: &Filter) -> anyhow::Result<()> {
         find_cgroup(path)?;
     }
     Ok(())
+}
+
+/// Lets this process have as many files open as it may have, and says so where
+/// that may be too few.
+pub(super) fn raise_descriptors() {
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!("the limit of open files can't be raised: {error}");
+    }
+    if descriptors::limit() < FEW_DESCRIPTORS {
+        tracing::warn!(
+            "some probes may not be attached: {}",
+            descriptors::exhausted()
+        );
+    }
 }
 
 /// The runtime of a command, on its own thread.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::args::TraceArgs;
-use super::session::{Signals, prepare, runtime};
+use super::session::{Signals, prepare, raise_descriptors, runtime};
 use super::{Failure, usage};
 use crate::agent::Agent;
 use crate::config::Config;
@@ -30,6 +30,7 @@ pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, 
         slower_than: u64::try_from(slower_than).unwrap_or(u64::MAX),
     };
     prepare(&config)?;
+    raise_descriptors();
     runtime()?.block_on(async {
         let signals = Signals::install()?;
         let closed = Arc::new(Notify::new());

@@ -1,5 +1,6 @@
 //! Field offsets of the running kernel, from its own type information.
 
+mod misfit;
 mod raw;
 
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use observer_common::offsets::{MISSING, Offsets, Spec};
 
+pub use misfit::Misfit;
 use raw::{RawBtf, RawType, kind};
 
 /// Where the kernel shows its BTF.
@@ -16,6 +18,14 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const NESTING: u32 = 16;
 
 const STRUCTURES: &[u8] = &[kind::STRUCT, kind::UNION];
+
+/// A member of a structure.
+struct Member {
+    bit_offset: u32,
+    /// Of a bit field how many bits it has, else 0.
+    bits: u32,
+    of: RawType,
+}
 
 /// The running kernel's types. Costs as many megabytes as the file has.
 pub struct KernelBtf(RawBtf);
@@ -44,13 +54,22 @@ impl KernelBtf {
         Ok(Self(btf))
     }
 
-    /// Looks up every offset; what isn't there is [`MISSING`].
+    /// Looks up every offset; what isn't there, or isn't what the kernel half
+    /// takes it for ([`Self::misfits`]), is [`MISSING`].
     pub fn offsets(&self) -> Offsets {
+        let fits = |spec: &&Spec| misfit::of(self, spec).is_none();
         let values: Vec<u32> = Offsets::SPECS
             .iter()
-            .map(|spec| self.offset(spec).unwrap_or(MISSING))
+            .map(|spec| Some(spec).filter(fits).and_then(|spec| self.offset(spec)))
+            .map(|offset| offset.unwrap_or(MISSING))
             .collect();
         Offsets::from_slice(&values)
+    }
+
+    /// Fields that this kernel has, but smaller than what is read of them.
+    pub fn misfits(&self) -> Vec<Misfit> {
+        let specs = Offsets::SPECS.iter();
+        specs.filter_map(|spec| misfit::of(self, spec)).collect()
     }
 
     fn offset(&self, spec: &Spec) -> Option<u32> {
@@ -63,38 +82,54 @@ impl KernelBtf {
         if let Some(tracepoint) = spec.structure.strip_prefix("arguments ") {
             return self.tracepoint_arguments(tracepoint);
         }
-        let bit_field = spec.structure.strip_prefix("bit ");
-        let structure = bit_field.unwrap_or(spec.structure);
-        let structure = self.0.find(STRUCTURES, structure).next()?;
+        let (bits, _) = self.field(spec)?;
+        if spec.structure.starts_with("bit ") {
+            return Some(bits);
+        }
+        // Bit fields have no byte offset.
+        (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// Where a field of a structure lies, in bits, and how many bytes it has.
+    fn field(&self, spec: &Spec) -> Option<(u32, Option<u32>)> {
+        let name = spec.structure;
+        let name = name.strip_prefix("bit ").unwrap_or(name);
+        let structure = self.0.find(STRUCTURES, name).next()?;
         spec.paths.iter().find_map(|path| {
-            let mut current = structure;
-            let mut bits = 0;
+            let (mut current, mut bits, mut narrow) = (structure, 0, 0);
             for name in path.split('.') {
-                let (offset, member) = self.member(current, name, NESTING)?;
-                bits += offset;
-                current = member;
+                let found = self.member(current, name, NESTING)?;
+                bits += found.bit_offset;
+                (current, narrow) = (found.of, found.bits);
             }
-            if bit_field.is_some() {
-                return Some(bits);
-            }
-            // Bit fields have no byte offset.
-            (bits % 8 == 0).then_some(bits / 8)
+            let size = match narrow {
+                0 => self.0.size(current),
+                bits => Some(bits.div_ceil(8)),
+            };
+            Some((bits, size))
         })
     }
 
-    /// Bit offset and type of a member, also inside anonymous members.
-    fn member(&self, structure: RawType, name: &str, nesting: u32) -> Option<(u32, RawType)> {
+    /// A member, also inside anonymous members.
+    fn member(&self, structure: RawType, name: &str, nesting: u32) -> Option<Member> {
         // Broken BTF could have a structure inside itself.
         let deeper = nesting.checked_sub(1)?;
         for member in self.0.members(structure) {
             if member.name == name.as_bytes() {
-                return Some((member.bit_offset, self.0.strip(member.type_id)?));
+                return Some(Member {
+                    bit_offset: member.bit_offset,
+                    bits: member.bits,
+                    of: self.0.strip(member.type_id)?,
+                });
             }
             if member.name.is_empty()
                 && let Some(inner) = self.0.strip(member.type_id)
-                && let Some((offset, found)) = self.member(inner, name, deeper)
+                && let Some(found) = self.member(inner, name, deeper)
             {
-                return Some((member.bit_offset + offset, found));
+                return Some(Member {
+                    bit_offset: member.bit_offset + found.bit_offset,
+                    ..found
+                });
             }
         }
         None

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::namespaces;
+
 /// A capability that Observer uses.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Capability {
@@ -66,6 +68,10 @@ pub const SYS_RESOURCE: Capability = Capability {
     lost: "on kernels before 5.11: tables larger than the limit of locked memory",
 };
 
+/// What it takes to observe functions of user programs by perf events. (Kernels
+/// with the fix of CVE-2025-38466, 6.16 and later stable ones, ask for the larger.)
+pub const UPROBE_PRIVILEGE: &str = "CAP_SYS_ADMIN (before Linux 6.16 CAP_PERFMON was enough)";
+
 /// All that matter, the indispensable first.
 pub const ALL: [&Capability; 7] = [
     &BPF,
@@ -117,7 +123,7 @@ impl Effective {
     pub fn ensure_required(self) -> anyhow::Result<()> {
         if self.missing_required().is_empty() {
             anyhow::ensure!(
-                in_initial_user_namespace(),
+                namespaces::in_initial_user(),
                 "capabilities in a user namespace don't count for BPF; start it outside (containers: --userns=host)"
             );
             return Ok(());
@@ -133,17 +139,6 @@ impl Effective {
             names.join(", ")
         )
     }
-}
-
-/// The namespace in which capabilities count for BPF; its inode number is fixed
-/// in the kernel's `include/linux/proc_ns.h`.
-const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
-
-/// Whether capabilities mean what they say. Where procfs doesn't show it, they
-/// are believed.
-pub fn in_initial_user_namespace() -> bool {
-    fs::read_link("/proc/self/ns/user")
-        .map_or(true, |target| target.as_os_str() == INITIAL_USER_NAMESPACE)
 }
 
 fn parse(status: &str) -> Option<Effective> {

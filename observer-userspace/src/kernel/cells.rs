@@ -10,7 +10,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use observer_common::histogram::{BUCKETS, OFFSET, SCALE, ZERO_MAX_NS};
 use observer_common::names::maps;
 use observer_common::plain::Plain;
-use observer_common::tally::{CounterCell, HistogramCell, Key, RESERVED_CELLS};
+use observer_common::tally::{CounterCell, HistogramCell, Key, Kind, RESERVED_CELLS};
 
 use super::Kernel;
 use super::object::array_fd;
@@ -102,6 +102,21 @@ pub struct Tallies {
     pub histogram_cells: usize,
     /// See `histogram_cells`.
     pub counter_cells: usize,
+}
+
+impl Tallies {
+    /// Sum of a kind's counters.
+    pub fn sum(&self, kind: Kind) -> u64 {
+        self.sum_where(kind, |_| true)
+    }
+
+    /// Sum of a kind's counters whose label is one of these.
+    pub fn sum_where(&self, kind: Kind, is_one: impl Fn(u64) -> bool) -> u64 {
+        let counters = self.counters.iter();
+        let chosen = counters.filter(|(series, _)| series.kind == kind as u8);
+        let chosen = chosen.filter(|(series, _)| is_one(series.label));
+        chosen.map(|(_, tally)| tally.value).sum()
+    }
 }
 
 /// Both tables.

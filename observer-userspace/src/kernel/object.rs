@@ -3,6 +3,7 @@
 mod attach;
 mod attach_error;
 mod load;
+pub mod optional;
 pub mod options;
 mod settings;
 pub mod spec;
@@ -21,10 +22,11 @@ use observer_common::offsets::Offsets;
 use observer_common::plain::Plain;
 use observer_common::workload::{Workload, WorkloadKey};
 
+use crate::kernel::btf::Misfit;
 use crate::memory;
 use spec::{ProbeSpec, ProbeState};
 
-pub use attach::field_name;
+pub use attach::{lacking, unfit};
 pub use attach_error::AttachError;
 
 /// A key or value of a map, or a global, as aya takes and gives them.
@@ -42,6 +44,10 @@ pub struct Kernel {
     /// Needed as long as programs are attached; see [`Kernel::forget_types`].
     btf: Option<Btf>,
     offsets: Offsets,
+    /// Fields that are too small to be read.
+    misfits: Vec<Misfit>,
+    /// See [`Kernel::own_tgid`].
+    own_tgid: u32,
     by_descriptor: bool,
     /// See [`Kernel::block_operations`].
     block_operations: Vec<(String, u32)>,
@@ -67,6 +73,12 @@ impl Kernel {
     /// Whether sockets are found by their descriptors, at the end of a call.
     pub fn finds_sockets_by_descriptor(&self) -> bool {
         self.by_descriptor
+    }
+
+    /// This process as the kernel half sees it; 0 where its own namespace calls it
+    /// otherwise.
+    pub fn own_tgid(&self) -> u32 {
+        self.own_tgid
     }
 
     /// Whether this program on a tracepoint is attached.

@@ -5,6 +5,7 @@ mod devices;
 mod names;
 mod slow;
 mod unseen;
+mod witnesses;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ use observer_common::tally::Kind;
 use self::devices::Devices;
 use self::names::{Direction, Operations};
 use self::unseen::Unseen;
-use super::{MetricBuilder, Probe, SpanCollector, Tick};
+use super::{MetricBuilder, Probe, Sight, SpanCollector, Tick};
+use crate::blindness::Witness;
 use crate::kernel::clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
@@ -29,7 +31,10 @@ const REQUEST_FIELDS: &[&str] = &[
     "request_bio",
     "request_cmd_flags",
     "request_rq_flags",
+    "rqf_io_stat",
+    "rqf_flush_seq",
     "request_data_len",
+    "queue_disk",
     "disk_major",
     "disk_first_minor",
 ];
@@ -57,7 +62,17 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             attach: Attach::Tracepoint("block_rq_issue"),
             needs: &[
                 "request_queue",
+                "request_part",
+                "request_bio",
                 "request_cmd_flags",
+                "request_rq_flags",
+                "request_data_len",
+                "rqf_io_stat",
+                "rqf_flush_seq",
+                "queue_disk",
+                "disk_major",
+                "disk_first_minor",
+                "bio_io_vec",
                 "block_issue_arguments",
             ],
             lost_without: "the time that operations spend in the device, and cache flushes' durations",
@@ -69,6 +84,10 @@ pub static SPEC: ProbeSpec = ProbeSpec {
                 "request_queue",
                 "request_bio",
                 "request_cmd_flags",
+                "request_data_len",
+                "queue_disk",
+                "disk_major",
+                "disk_first_minor",
                 "bio_io_vec",
                 "block_insert_arguments",
             ],
@@ -231,6 +250,13 @@ impl Probe for Block {
             let attributes = vec![Attribute::new("system.device", name.to_string())];
             out.host(&IN_FLIGHT, attributes, 0, int(in_flight));
         }
+    }
+
+    fn witnesses(&mut self, sight: &mut Sight<'_>) -> anyhow::Result<Vec<Witness>> {
+        if !sight.kernel.has(programs::BLOCK_COMPLETE) {
+            return Ok(Vec::new());
+        }
+        Ok(witnesses::all(&self.devices, sight.tallies))
     }
 
     fn ring(&self) -> Option<&'static str> {

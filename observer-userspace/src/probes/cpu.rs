@@ -13,8 +13,10 @@ use std::time::Duration;
 use observer_common::family::{Family, Part};
 use observer_common::names::programs;
 
+use super::profiled::nanoseconds;
 use super::sched::IDENTITY_FIELDS;
-use super::{MetricBuilder, Probe, Tick, unwind};
+use super::{MetricBuilder, Probe, Sight, Tick, unwind};
+use crate::blindness::{Unit, Witness};
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
 use crate::signals::MetricDef;
 
@@ -36,6 +38,10 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     seen_by: &[],
 };
 
+/// CPU time of fewer seconds isn't compared with samples: the kernel tells it in
+/// hundredths of a second, by who runs when its own clock ticks.
+const LEAST_CPU_TIME: Duration = Duration::from_secs(5);
+
 /// The family, as documented; the work is done by [`Sampler`].
 pub struct Cpu;
 
@@ -49,6 +55,23 @@ impl Probe for Cpu {
     }
 
     fn collect(&mut self, _tick: &Tick<'_>, _out: &mut MetricBuilder) {}
+
+    fn witnesses(&mut self, sight: &mut Sight<'_>) -> anyhow::Result<Vec<Witness>> {
+        let Some(profiled) = sight.profiled else {
+            return Ok(Vec::new());
+        };
+        let witness = profiled.sampled.map(|seen| Witness {
+            what: "CPU time of threads".into(),
+            source: "/proc/stat",
+            unit: Unit::Time,
+            seen,
+            counted: profiled.busy,
+            // Samples that come by chance are less than half of what is expected
+            // once in 100,000 times.
+            least: (64 * profiled.period).max(nanoseconds(LEAST_CPU_TIME)),
+        });
+        Ok(witness.into_iter().collect())
+    }
 }
 
 /// Entries that the tables of samples need so that none is lost even if every

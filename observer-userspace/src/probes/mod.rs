@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod losses;
 pub mod offcpu;
 pub mod plan;
+pub mod profiled;
 pub mod request_links;
 pub mod requests;
 pub mod sched;
@@ -14,6 +15,7 @@ mod unwind;
 
 pub use crate::signals::MetricBuilder;
 
+use crate::blindness::Witness;
 use crate::config::Config;
 use crate::kernel::cells::Tallies;
 use crate::kernel::{Kernel, ProbeSpec};
@@ -22,6 +24,7 @@ use crate::signals::WallClock;
 use crate::signals::attribute::SharedResource;
 use crate::signals::{MetricDef, Span};
 use losses::Cause;
+use profiled::Profiled;
 
 /// What a family's collector gets at each tick.
 pub struct Tick<'a> {
@@ -30,6 +33,16 @@ pub struct Tick<'a> {
     /// For the series' start times. Measured once: a start that wandered with
     /// the wall clock would look like a series that begins anew.
     pub clock: WallClock,
+}
+
+/// What a family is compared by.
+pub struct Sight<'a> {
+    /// The kernel half.
+    pub kernel: &'a mut Kernel,
+    /// Everything counted since the start.
+    pub tallies: &'a Tallies,
+    /// What profiles say and what they could have said, if there are any.
+    pub profiled: Option<Profiled>,
 }
 
 /// Takes the spans that a family makes of its records.
@@ -91,6 +104,16 @@ pub trait Probe {
     /// Adds the points of this tick.
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder);
 
+    /// What of that which it observes somebody else counts, too, as of now. Asked
+    /// once a minute, after [`Self::before_tick`], and only where every process is
+    /// traced. Where nobody counts it, the family does something itself whose
+    /// number it knows. What it can't count for a known reason (a program that
+    /// isn't attached, a lever that is down) it leaves out.
+    ///
+    /// # Errors
+    /// When the other's count can't be read.
+    fn witnesses(&mut self, sight: &mut Sight<'_>) -> anyhow::Result<Vec<Witness>>;
+
     /// The ring buffer of its records, if it has one.
     fn ring(&self) -> Option<&'static str> {
         None
@@ -124,7 +147,7 @@ pub trait Probe {
 pub fn all() -> Vec<Box<dyn Probe>> {
     vec![
         Box::new(sched::Sched),
-        Box::new(syscalls::Syscalls),
+        Box::<syscalls::Syscalls>::default(),
         Box::new(cpu::Cpu),
         Box::new(offcpu::OffCpu),
         Box::new(block::Block::default()),

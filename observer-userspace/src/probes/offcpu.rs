@@ -5,11 +5,15 @@
 //! longer than an interval must be counted to it when it ends. For that an
 //! iterator looks at all threads.
 
+use std::time::Duration;
+
 use observer_common::family::{Family, Part};
 use observer_common::names::programs;
 
+use super::profiled::nanoseconds;
 use super::sched::{self, IDENTITY_FIELDS};
-use super::{MetricBuilder, Probe, Tick, unwind};
+use super::{MetricBuilder, Probe, Sight, Tick, unwind};
+use crate::blindness::{Unit, Witness};
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::MetricDef;
@@ -56,6 +60,10 @@ pub static SYSCALLS: ProbeSpec = ProbeSpec {
 
 const THREADS: &str = programs::OFFCPU_THREADS;
 
+/// Less time off CPU isn't compared: a thread that is busy waits often, and
+/// shortly.
+const LEAST_TIME: Duration = Duration::from_secs(20);
+
 /// The family, as documented; the work is done by [`super::cpu::Sampler`].
 pub struct OffCpu;
 
@@ -69,6 +77,20 @@ impl Probe for OffCpu {
     }
 
     fn collect(&mut self, _tick: &Tick<'_>, _out: &mut MetricBuilder) {}
+
+    fn witnesses(&mut self, sight: &mut Sight<'_>) -> anyhow::Result<Vec<Witness>> {
+        let waited = sight.profiled.and_then(|profiled| profiled.waited);
+        let witness = waited.map(|(seen, counted)| Witness {
+            // All threads' is more than that of ours, which wait nearly always.
+            what: "time off CPU".into(),
+            source: "Observer, of its own threads,",
+            unit: Unit::Time,
+            seen,
+            counted,
+            least: nanoseconds(LEAST_TIME),
+        });
+        Ok(witness.into_iter().collect())
+    }
 }
 
 /// The threads that are off CPU.

@@ -3,6 +3,7 @@
 //! The kernel half recognises connections and tells of their bytes, piece by
 //! piece; [`crate::requests`] makes requests of them.
 
+mod own;
 pub mod tls;
 mod unfollowed;
 
@@ -15,12 +16,15 @@ use observer_common::names::{maps, programs};
 use observer_common::requests::{Executed, Protocol, Tag};
 use observer_common::tunables::Tunables;
 
+use self::own::OwnExchanges;
 use super::losses::{self, Cause};
-use super::{MetricBuilder, Probe, SpanCollector, Tick, offcpu, sched};
+use super::{MetricBuilder, Probe, Sight, SpanCollector, Tick, offcpu, sched};
+use crate::blindness::Witness;
 use crate::config::{self, Config};
 use crate::kernel::clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
+use crate::requests::Finished;
 use crate::requests::metrics::{METRICS, Metrics};
 use crate::requests::redact::Redactor;
 use crate::requests::routes::Routes;
@@ -127,6 +131,7 @@ pub struct Requests {
     share: u32,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
+    own: OwnExchanges,
 }
 
 impl Default for Requests {
@@ -147,21 +152,26 @@ impl Requests {
             follow_tls: true,
             share: 0,
             tls: None,
+            own: OwnExchanges::default(),
         }
     }
 
-    /// Counts what the tracer found, and hands on the spans that are kept.
+    /// Counts what the tracer found, and hands on the spans that are kept; the
+    /// family's own exchanges are nobody's business.
     fn hand_on(&mut self, out: &mut SpanCollector<'_>) {
         for finished in self.output.finished() {
-            self.metrics.observe(finished);
+            if !self.own.recognise(finished) {
+                self.metrics.observe(finished);
+            }
         }
-        for finished in self.output.kept() {
+        let is_others = |finished: &&Finished| !self.own.is_own(finished);
+        for finished in self.output.kept().iter().filter(is_others) {
             self.metrics.kept(finished);
         }
         if !out.wants_spans {
             return;
         }
-        for finished in self.output.spans() {
+        for finished in self.output.spans().filter(is_others) {
             let resource = (out.resource)(finished.workload);
             let span = semantics::span(finished, out.clock, resource, &self.redactor);
             out.kept.push(span);
@@ -226,6 +236,7 @@ impl Probe for Requests {
         *self = Self {
             follow_tls: config.tls,
             share: config.share,
+            own: OwnExchanges::of(&config.protocols),
             ..Self::new(config.redactor(), options(config))
         };
     }
@@ -243,6 +254,7 @@ impl Probe for Requests {
             });
         }
         follow(kernel)?;
+        self.own.begin(kernel)?;
         if self.follow_tls {
             self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
         }
@@ -264,6 +276,10 @@ impl Probe for Requests {
         }
         self.metrics.collect(tick.clock, out);
         unfollowed::collect(tick, out);
+    }
+
+    fn witnesses(&mut self, _sight: &mut Sight<'_>) -> anyhow::Result<Vec<Witness>> {
+        self.own.witnesses()
     }
 
     fn ring(&self) -> Option<&'static str> {

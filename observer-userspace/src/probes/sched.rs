@@ -8,7 +8,9 @@ use observer_common::tally::Kind;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::{MetricBuilder, Probe, Tick};
+use super::{MetricBuilder, Probe, Sight, Tick};
+use crate::blindness::{Unit, Witness};
+use crate::kernel::counters::Host;
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
@@ -178,6 +180,14 @@ pub static CONTEXT_SWITCHES: MetricDef = MetricDef {
 
 static METRICS: &[&MetricDef] = &[&RUN_QUEUE, &CPU_TIME, &CONTEXT_SWITCHES];
 
+/// Fewer switches aren't compared: between reading ours and the kernel's there may
+/// be some.
+const LEAST_SWITCHES: u64 = 1000;
+
+/// Nor is less CPU time, in nanoseconds: the kernel tells it in hundredths of a
+/// second, and ours is counted when a thread gives its CPU up.
+const LEAST_CPU_TIME: u64 = 5_000_000_000;
+
 /// The family.
 pub struct Sched;
 
@@ -188,6 +198,30 @@ impl Probe for Sched {
 
     fn metrics(&self) -> &'static [&'static MetricDef] {
         METRICS
+    }
+
+    fn witnesses(&mut self, sight: &mut Sight<'_>) -> anyhow::Result<Vec<Witness>> {
+        let host = Host::read()?;
+        let source = "/proc/stat";
+        Ok(vec![
+            Witness {
+                what: "context switches of threads".into(),
+                source,
+                unit: Unit::Events,
+                seen: sight.tallies.sum(Kind::ContextSwitches),
+                // On each CPU the idle task gives way at most as often as threads do.
+                counted: host.switches / 2,
+                least: LEAST_SWITCHES,
+            },
+            Witness {
+                what: "CPU time of threads".into(),
+                source,
+                unit: Unit::Time,
+                seen: sight.tallies.sum(Kind::CpuTime),
+                counted: host.ticking_busy,
+                least: LEAST_CPU_TIME,
+            },
+        ])
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {

@@ -6,6 +6,7 @@
 mod metrics;
 mod namespaces;
 mod span;
+mod witnesses;
 
 use std::collections::HashMap;
 
@@ -18,11 +19,12 @@ pub use self::metrics::{
     ACCEPTED, BYTES, CLOSED, CONNECTIONS, DURATION, FAILED, HANDSHAKE, OPENED, RESETS,
     RETRANSMIT_EVENTS, RETRANSMITS, RTT,
 };
-use super::{MetricBuilder, Probe, SpanCollector, Tick};
-use crate::kernel::clock;
+use super::{MetricBuilder, Probe, Sight, SpanCollector, Tick};
+use crate::blindness::Witness;
 use crate::kernel::iter::Iterator;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
+use crate::kernel::{clock, counters};
 use crate::signals::MetricDef;
 
 const SOCKET_FIELDS: &[&str] = &[
@@ -99,20 +101,62 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         ProgramSpec {
             name: programs::TCP_HOLDERS,
             attach: Attach::Iterator(HOLDERS),
-            needs: &["socket_sk", "sock_state", "tcp_delivered"],
+            needs: &[
+                "socket_sk",
+                "sock_net",
+                "sock_num",
+                "sock_state",
+                "sock_family",
+                "sock_v6_daddr",
+                "sock_flags",
+                "tcp_total_retrans",
+                "tcp_bytes_received",
+                "tcp_bytes_acked",
+                "tcp_snd_nxt",
+                "tcp_snd_una",
+                "tcp_write_seq",
+                "tcp_delivered",
+            ],
             lost_without: "sockets that are older than the daemon, and owners of connections that \
                            were accepted by another process than their listener's",
         },
         ProgramSpec {
             name: programs::TCP_ORPHANS,
             attach: Attach::Iterator(ORPHANS),
-            needs: &["sock_net", "sock_num", "sock_state", "tcp_delivered"],
+            needs: &[
+                "sock_net",
+                "sock_num",
+                "sock_state",
+                "sock_family",
+                "sock_v6_daddr",
+                "sock_flags",
+                "tcp_total_retrans",
+                "tcp_bytes_received",
+                "tcp_bytes_acked",
+                "tcp_snd_nxt",
+                "tcp_snd_una",
+                "tcp_write_seq",
+                "tcp_delivered",
+            ],
             lost_without: "connections older than the daemon that no process holds",
         },
         ProgramSpec {
             name: programs::TCP_SOCKETS,
             attach: Attach::Iterator(SOCKETS),
-            needs: &["sock_state", "icsk_syn_queue", "tcp_delivered"],
+            needs: &[
+                "sock_state",
+                "sock_family",
+                "sock_v6_daddr",
+                "sock_flags",
+                "icsk_syn_queue",
+                "tcp_srtt_us",
+                "tcp_bytes_received",
+                "tcp_bytes_acked",
+                "tcp_snd_nxt",
+                "tcp_snd_una",
+                "tcp_write_seq",
+                "tcp_delivered",
+            ],
             lost_without: "connections by state; bytes and round-trip times before a connection's end",
         },
     ],
@@ -228,6 +272,13 @@ impl Probe for Tcp {
         {
             metrics::host_connections(state::TIME_WAIT, count, since, out);
         }
+    }
+
+    fn witnesses(&mut self, sight: &mut Sight<'_>) -> Result<Vec<Witness>> {
+        // Of our own namespace, where ours are those of all: theirs are at most as
+        // many.
+        let kernels = counters::Tcp::read()?;
+        Ok(witnesses::all(sight, &kernels))
     }
 
     fn ring(&self) -> Option<&'static str> {

@@ -188,6 +188,11 @@ impl OwnDelta {
                 - std::mem::replace(&mut self.bpf_seconds, own.bpf_seconds),
             rss: own.usage.rss_bytes,
             lost,
+            blind: own
+                .seeing
+                .iter()
+                .flat_map(|f| f.blind.iter().flatten().cloned())
+                .collect(),
             governed: own.governing.clone().filter(|status| status.level > 0),
         }
     }

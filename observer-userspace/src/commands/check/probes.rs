@@ -1,20 +1,21 @@
 //! Per program: are its hook and the fields it reads in this kernel, and does the
 //! kernel accept it? Tried by attaching them for a moment, as `observer run` does.
 
-use observer_common::offsets::MISSING;
 use observer_common::tally::RESERVED_CELLS;
 
 use super::features::boot_newer;
 use super::report::{Item, Report, Status};
-use crate::kernel::btf::KernelBtf;
+use crate::kernel::btf::{KernelBtf, Misfit};
 use crate::kernel::capabilities::Effective;
-use crate::kernel::object::field_name;
+use crate::kernel::object;
+use crate::kernel::object::optional::OPTIONAL;
 use crate::kernel::{
     Attach, AttachError, Kernel, LoadOptions, ProgramSpec, RequestOptions, release,
 };
 use crate::probes::plan::{Plan, Purpose};
 use crate::probes::sched;
-use observer_common::family::Family;
+use observer_common::family::{Family, Part};
+use observer_common::offsets::Offsets;
 
 /// Programs that `observer run` attaches with the given options.
 const OF_RUN: &str = "probes";
@@ -40,7 +41,8 @@ pub fn programs(report: &mut Report, held: Effective, families: &[Family], optio
     };
     // Why it can't be read was said where BTF itself was looked at.
     let Ok(types) = types else { return };
-    let offsets = types.offsets();
+    let (offsets, misfits) = (types.offsets(), types.misfits());
+    optional(report, families, &offsets, &misfits);
     let mut kernel = load(report, held, options);
     let daemon = Plan::of(families, Purpose::Daemon);
     let others = Plan::of(families, Purpose::Everything).without(&daemon);
@@ -49,11 +51,8 @@ pub fn programs(report: &mut Report, held: Effective, families: &[Family], optio
             plan.attach(kernel);
         }
         for (probe, program) in plan.programs() {
-            let lacking = lacking(
-                program,
-                |name| types.has_tracepoint(name),
-                |name| offsets.get(name).is_some_and(|offset| offset != MISSING),
-            );
+            let lacking = no_hook(program, |name| types.has_tracepoint(name))
+                .or_else(|| object::lacking(program, &offsets, &misfits));
             let name = format!("{}: {}", probe.family, program.name);
             let item = Item::ok(group, name, hook(program));
             let refused = kernel.as_ref().map(|kernel| failure(kernel, program));
@@ -66,6 +65,26 @@ pub fn programs(report: &mut Report, held: Effective, families: &[Family], optio
     }
 }
 
+/// Reports fields that are missing without any program failing.
+fn optional(report: &mut Report, families: &[Family], offsets: &Offsets, misfits: &[Misfit]) {
+    for wanted in OPTIONAL {
+        let is_chosen = |family: &Family| wanted.part == Part::Family(*family);
+        let missing = wanted.missing(offsets).into_iter();
+        let Some(reason) = object::unfit(missing, misfits) else {
+            continue;
+        };
+        if families.iter().any(is_chosen) {
+            let name = format!("{}: {}", wanted.part, wanted.fields.join(", "));
+            let item = Item {
+                kind: Some(reason.kind()),
+                ..Item::ok("fields", name, "")
+            };
+            let lost = format!("{}: {reason}", wanted.lost);
+            report.add(item.worse(Status::Degraded, lost, remedy(&reason)));
+        }
+    }
+}
+
 /// The item of a program that wasn't tried, since the kernel half isn't loaded.
 fn untried(item: Item, program: &ProgramSpec) -> Item {
     let detail = format!("{}; not tried", item.detail);
@@ -73,21 +92,31 @@ fn untried(item: Item, program: &ProgramSpec) -> Item {
     Item { detail, ..item }.worse(Status::Unknown, program.lost_without, remedy)
 }
 
-/// The item of a program that can't be attached, with what mends that.
-fn worse(item: Item, program: &ProgramSpec, reason: &AttachError) -> Item {
-    let remedy = match reason {
+/// What mends it.
+fn remedy(reason: &AttachError) -> &'static str {
+    match reason {
         AttachError::NoField(_) | AttachError::NoHook(_) => {
             "boot a kernel that has it; everything else works without"
+        }
+        AttachError::FieldSize(_) => {
+            "boot another kernel, and report this with its version; everything else works without"
         }
         AttachError::NoPrivilege(_) => {
             "run it as root, or with CAP_BPF and CAP_PERFMON; a lockdown or a security module may \
              forbid it, too (dmesg says so)"
         }
+        AttachError::NoDescriptor(_) => {
+            "raise the limit of open files: ulimit -n 4096, or LimitNOFILE=4096 of a unit"
+        }
         AttachError::Refused(_) | AttachError::Failed(_) => REPORT,
-    };
+    }
+}
+
+/// The item of a program that can't be attached, with what mends that.
+fn worse(item: Item, program: &ProgramSpec, reason: &AttachError) -> Item {
     let lost = format!("{}: {reason}", program.lost_without);
     let kind = Some(reason.kind());
-    Item { kind, ..item }.worse(severity(program), lost, remedy)
+    Item { kind, ..item }.worse(severity(program), lost, remedy(reason))
 }
 
 /// How grave it is that the program can't be attached.
@@ -151,29 +180,18 @@ fn hook(program: &ProgramSpec) -> String {
     }
 }
 
-/// What of a program's needs isn't in the kernel's types, all of it by name.
-fn lacking(
-    program: &ProgramSpec,
-    has_tracepoint: impl Fn(&str) -> bool,
-    has_field: impl Fn(&str) -> bool,
-) -> Option<AttachError> {
+/// Why a program has nothing to be attached to in the kernel's types, if so.
+fn no_hook(program: &ProgramSpec, has_tracepoint: impl Fn(&str) -> bool) -> Option<AttachError> {
     let is_there = match program.attach {
         Attach::Tracepoint(name) => has_tracepoint(name),
         Attach::FirstTracepoint(names) => names.iter().any(|name| has_tracepoint(name)),
         _ => true,
     };
-    if !is_there {
-        return Some(AttachError::NoHook(hook(program)));
-    }
-    let missing = program.needs.iter().filter(|name| !has_field(name));
-    let names: Vec<String> = missing.map(|name| field_name(name)).collect();
-    (!names.is_empty()).then(|| AttachError::NoField(names.join(", no ")))
+    (!is_there).then(|| AttachError::NoHook(hook(program)))
 }
 
 #[cfg(test)]
 mod tests {
-    use observer_common::offsets::Offsets;
-
     use super::*;
 
     const PROGRAM: ProgramSpec = ProgramSpec {
@@ -187,11 +205,11 @@ mod tests {
     /// with what is lost and what mends it.
     #[test]
     fn missing_needs_are_named() {
-        assert_eq!(lacking(&PROGRAM, |_| true, |_| true), None);
-        let hook = lacking(&PROGRAM, |_| false, |_| true);
+        assert_eq!(no_hook(&PROGRAM, |_| true), None);
+        let hook = no_hook(&PROGRAM, |_| false);
         let expected = AttachError::NoHook("tracepoint some_event".to_owned());
         assert_eq!(hook, Some(expected));
-        let field = lacking(&PROGRAM, |_| true, |_| false).expect("two fields");
+        let field = object::lacking(&PROGRAM, &Offsets::MISSING, &[]).expect("two fields");
         let expected = "task_struct.__state or state, no task_struct.pid";
         assert_eq!(field, AttachError::NoField(expected.to_owned()));
         let item = worse(Item::ok(OF_RUN, "cpu: program", ""), &PROGRAM, &field);
@@ -202,6 +220,15 @@ mod tests {
         let lost = item.lost.expect("what is lost");
         assert!(lost.starts_with("insight: ") && lost.contains("task_struct.pid"));
         assert!(item.remedy.expect("a remedy").contains("boot a kernel"));
+        let misfit = Misfit {
+            name: "task_pid",
+            field: "task_struct.pid".to_owned(),
+            has: 2,
+            read: 4,
+        };
+        let size = object::lacking(&PROGRAM, &Offsets::MISSING, &[misfit]);
+        let expected = "task_struct.pid of 2 bytes, where 4 are read";
+        assert_eq!(size, Some(AttachError::FieldSize(expected.to_owned())));
     }
 
     /// Checks that each kind of failure has a remedy that fits, and that without

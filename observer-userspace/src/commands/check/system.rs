@@ -7,10 +7,7 @@ use super::report::{Item, Report, Status};
 use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
 use crate::kernel::capabilities::{self, Capability, Effective};
-use crate::kernel::release;
-
-/// Its inode number is fixed in the kernel's `include/linux/proc_ns.h`.
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+use crate::kernel::{namespaces, release};
 
 /// What this process may do.
 pub fn capabilities(report: &mut Report, held: Effective) {
@@ -57,13 +54,9 @@ fn memlock_is_limited() -> bool {
 /// Whether what the kernel calls a process is what we call it.
 pub fn namespaces(report: &mut Report) {
     let group = "namespaces";
-    let read = |kind: &str| {
-        fs::read_link(format!("/proc/self/ns/{kind}"))
-            .map(|target| target.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    };
+    let read = |kind: &str| namespaces::own(kind).unwrap_or_default();
     let item = Item::ok(group, "user namespace", read("user"));
-    report.add(if capabilities::in_initial_user_namespace() {
+    report.add(if namespaces::in_initial_user() {
         item
     } else {
         item.worse(
@@ -72,15 +65,14 @@ pub fn namespaces(report: &mut Report) {
             "start it outside of user namespaces (containers: --userns=host)",
         )
     });
-    let pid = read("pid");
-    let item = Item::ok(group, "pid namespace", pid.clone());
-    report.add(if pid == INITIAL_PID_NAMESPACE {
+    let item = Item::ok(group, "pid namespace", read("pid"));
+    report.add(if namespaces::in_initial_pid() {
         item
     } else {
         item.worse(
             Status::Degraded,
-            "executables, service names and user symbols: the kernel's process ids mean others here",
-            "start it in the host's PID namespace (containers: --pid=host)",
+            namespaces::LOST_WITHOUT_PIDS,
+            namespaces::REMEDY_OF_PIDS,
         )
     });
 }

@@ -12,11 +12,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_type`: name, info, size or type.
 const TYPE_BYTES: usize = 12;
+/// A pointer on the machines that this runs on.
+const POINTER_BYTES: u32 = 8;
 /// `struct btf_header`.
 const HEADER_BYTES: usize = 24;
 
 /// `BTF_KIND_*`, those that are told apart here.
 pub mod kind {
+    /// A pointer.
+    pub const POINTER: u8 = 2;
+    /// An array.
+    pub const ARRAY: u8 = 3;
     /// A structure.
     pub const STRUCT: u8 = 4;
     /// A union.
@@ -75,6 +81,8 @@ pub struct RawMember<'a> {
     pub type_id: u32,
     /// Where it lies, in bits.
     pub bit_offset: u32,
+    /// How many bits a bit field has; 0 for other members.
+    pub bits: u32,
 }
 
 impl RawBtf {
@@ -167,6 +175,7 @@ impl RawBtf {
                 } else {
                     offset
                 },
+                bits: if of.flag { offset >> 24 } else { 0 },
             })
         })
     }
@@ -198,6 +207,26 @@ impl RawBtf {
                     found = self.get(found.size_or_type)?;
                 }
                 _ => return Some(found),
+            }
+        }
+        None
+    }
+
+    /// How many bytes a value of this type has; `None` where none can be.
+    pub fn size(&self, of: RawType) -> Option<u32> {
+        let (mut of, mut times) = (of, 1u32);
+        // Arrays of arrays are as deep as somebody writes them; broken BTF could
+        // have a circle.
+        for _ in 0..32 {
+            match of.kind {
+                kind::POINTER => return times.checked_mul(POINTER_BYTES),
+                kind::ARRAY => {
+                    // `struct btf_array`: elements' type, index's type, elements.
+                    times = times.checked_mul(word(&self.bytes, of.at + 8)?)?;
+                    of = self.strip(word(&self.bytes, of.at)?)?;
+                }
+                kind::FORWARD | kind::FUNC | kind::FUNC_PROTO => return None,
+                _ => return times.checked_mul(of.size_or_type),
             }
         }
         None

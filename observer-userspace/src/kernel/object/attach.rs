@@ -4,11 +4,12 @@ use anyhow::{Context, Result, anyhow};
 use aya::Btf;
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, UProbe};
-use observer_common::offsets::{MISSING, Offsets};
+use observer_common::offsets::Offsets;
 
 use super::Kernel;
 use super::attach_error::AttachError;
 use super::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};
+use crate::kernel::btf::Misfit;
 
 impl Kernel {
     /// Attaches a probe's programs, each for itself: what fails is remembered
@@ -29,9 +30,8 @@ impl Kernel {
     }
 
     fn attach_program(&mut self, spec: &ProgramSpec) -> Result<(), AttachError> {
-        let missing = |need: &&&str| self.offsets.get(need).is_none_or(|at| at == MISSING);
-        if let Some(need) = spec.needs.iter().find(missing) {
-            return Err(AttachError::NoField(field_name(need)));
+        if let Some(error) = lacking(spec, &self.offsets, &self.misfits) {
+            return Err(error);
         }
         let Self {
             ebpf, btf, links, ..
@@ -122,6 +122,31 @@ fn trace(
     }
     let names = tracepoints.join(" or ");
     Err(AttachError::NoHook(format!("tracepoint {names}")))
+}
+
+/// Which of the fields that a program needs this kernel doesn't have as they are
+/// read, all of them by name.
+pub fn lacking(spec: &ProgramSpec, offsets: &Offsets, misfits: &[Misfit]) -> Option<AttachError> {
+    let missing = spec.needs.iter().copied().filter(|need| !offsets.has(need));
+    unfit(missing, misfits)
+}
+
+/// These fields, of which there is none as it is read, by name.
+pub fn unfit(
+    missing: impl Iterator<Item = &'static str>,
+    misfits: &[Misfit],
+) -> Option<AttachError> {
+    let (mut sizes, mut names) = (Vec::new(), Vec::new());
+    for need in missing {
+        match misfits.iter().find(|misfit| misfit.name == need) {
+            Some(misfit) => sizes.push(misfit.to_string()),
+            None => names.push(field_name(need)),
+        }
+    }
+    if !sizes.is_empty() {
+        return Some(AttachError::FieldSize(sizes.join(", ")));
+    }
+    (!names.is_empty()).then(|| AttachError::NoField(names.join(", no ")))
 }
 
 /// A field as a person would look for it.

@@ -5,6 +5,8 @@ use aya::BtfError;
 use aya::programs::ProgramError;
 use nix::errno::Errno;
 
+use crate::kernel::descriptors;
+
 /// How many characters of the verifier's last words are kept.
 const LAST_WORDS: usize = 240;
 
@@ -14,6 +16,9 @@ pub enum AttachError {
     /// A field that it reads isn't in the running kernel.
     #[error("this kernel's BTF has no field {0}")]
     NoField(String),
+    /// A field that it reads is smaller than what it reads of it.
+    #[error("this kernel's BTF has a field of another size: {0}")]
+    FieldSize(String),
     /// What it is to be attached to isn't.
     #[error("this kernel has no {0}")]
     NoHook(String),
@@ -23,6 +28,9 @@ pub enum AttachError {
     /// The daemon may not do that.
     #[error("not allowed: {0}")]
     NoPrivilege(String),
+    /// The daemon has as many files open as it may.
+    #[error("no descriptor is left for it: {0}")]
+    NoDescriptor(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -33,9 +41,11 @@ impl AttachError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NoField(_) => "no_field",
+            Self::FieldSize(_) => "field_size",
             Self::NoHook(_) => "no_hook",
             Self::Refused(_) => "refused",
             Self::NoPrivilege(_) => "no_privilege",
+            Self::NoDescriptor(_) => "no_descriptor",
             Self::Failed(_) => "failed",
         }
     }
@@ -68,6 +78,7 @@ impl AttachError {
         let text = format!("{what}: {error}");
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPERM | Errno::EACCES) => Self::NoPrivilege(text),
+            Some(Errno::EMFILE) => Self::NoDescriptor(descriptors::exhausted()),
             _ => Self::Failed(text),
         }
     }
@@ -148,6 +159,7 @@ mod tests {
         );
         assert_eq!(load(libc::EACCES, ""), "no_privilege");
         assert_eq!(load(libc::ENOMEM, ""), "failed");
+        assert_eq!(load(libc::EMFILE, ""), "no_descriptor");
         let attach = ProgramError::SyscallError(SyscallError {
             call: "bpf_raw_tracepoint_open",
             io_error: Error::from_raw_os_error(libc::EPERM),

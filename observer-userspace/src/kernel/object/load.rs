@@ -1,7 +1,6 @@
 //! Loading the kernel object: its maps are made and filled, nothing is attached.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::{HashMap as BpfHashMap, Queue};
@@ -10,11 +9,13 @@ use observer_common::names::maps;
 use observer_common::tally::RESERVED_CELLS;
 use observer_common::workload::OTHER;
 
+use super::attach::unfit;
+use super::optional::OPTIONAL;
 use super::options::{Filters, LoadOptions};
 use super::settings::Settings;
 use super::{Bytes, Kernel};
 use crate::kernel::btf::KernelBtf;
-use crate::kernel::release;
+use crate::kernel::{namespaces, release};
 use crate::memory;
 
 /// The committed kernel object.
@@ -33,16 +34,14 @@ const TLS_MAPS: [&str; 2] = [maps::TLS_SESSIONS, maps::TLS_SOCKETS];
 /// Bytes of the ring buffer of a family that is off: a page.
 const UNUSED_RING: u32 = 4096;
 
-/// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`,
-/// include/linux/proc_ns.h).
-const INITIAL_PIDS: u64 = 0xeffffffc;
-
 /// This process as the kernel half sees it; 0 where its own namespace calls it
 /// otherwise.
 fn own_tgid() -> u32 {
-    let namespace = std::fs::metadata("/proc/self/ns/pid");
-    let is_initial = namespace.is_ok_and(|ns| ns.ino() == INITIAL_PIDS);
-    if is_initial { std::process::id() } else { 0 }
+    if namespaces::in_initial_pid() {
+        std::process::id()
+    } else {
+        0
+    }
 }
 
 impl Kernel {
@@ -56,7 +55,16 @@ impl Kernel {
             Some(path) => KernelBtf::read(path)?,
             None => KernelBtf::load()?,
         };
-        let settings = Settings::new(options, &types, own_tgid());
+        let own_tgid = own_tgid();
+        let settings = Settings::new(options, &types, own_tgid);
+        let misfits = types.misfits();
+        for optional in OPTIONAL {
+            let missing = optional.missing(&settings.offsets).into_iter();
+            if let Some(error) = unfit(missing, &misfits) {
+                let (part, lost) = (optional.part, optional.lost);
+                tracing::warn!(probe = %part, "{error}; lost without it: {lost}");
+            }
+        }
         // Called `req_opf` until 6.0.
         let block_operations = ["req_op", "req_opf"]
             .iter()
@@ -73,6 +81,8 @@ impl Kernel {
             btf: Some(btf),
             by_descriptor: settings.by_descriptor(),
             offsets: settings.offsets,
+            misfits,
+            own_tgid,
             block_operations,
             states: Vec::new(),
             links: HashMap::new(),

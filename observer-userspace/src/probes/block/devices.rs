@@ -22,15 +22,27 @@ struct Row<'a> {
     operations: u64,
 }
 
+/// What a line of /proc/diskstats is about.
+#[derive(Clone, Copy)]
+struct Disk {
+    /// A whole disk, not a partition.
+    whole: bool,
+    /// One whose driver gets requests: not one that hands on what it gets to others
+    /// below it, or that is in memory.
+    requests: bool,
+}
+
 /// All disks.
 #[derive(Default)]
 pub struct Devices {
     /// By device number. Disks that went away keep their names: what they did
     /// is still counted.
     names: HashMap<u32, String>,
-    /// Is it a whole disk (or a partition)?
-    whole: HashMap<String, bool>,
+    /// What is known of each name.
+    kinds: HashMap<String, Disk>,
     in_flight: Vec<(String, u64)>,
+    /// Operations since boot of disks that have requests.
+    operations: Vec<(u32, String, u64)>,
     /// Operations since boot of the disks that have none under way.
     idle: HashMap<u32, u64>,
 }
@@ -45,18 +57,24 @@ impl Devices {
         let text = fs::read_to_string(DISKSTATS)
             .with_context(|| format!("cannot read {DISKSTATS}: is /proc mounted?"))?;
         self.in_flight.clear();
+        self.operations.clear();
         self.idle.clear();
         for row in text.lines().filter_map(parse) {
             if self.names.get(&row.device).is_none_or(|n| n != row.name) {
                 self.names.insert(row.device, row.name.to_string());
                 // A name may come back as something else.
-                self.whole.remove(row.name);
+                self.kinds.remove(row.name);
             }
             if row.in_flight == 0 {
                 self.idle.insert(row.device, row.operations);
             }
-            if row.used && self.is_whole(row.name) {
+            let disk = self.disk(row.name);
+            if row.used && disk.whole {
                 self.in_flight.push((row.name.to_string(), row.in_flight));
+            }
+            if disk.requests {
+                let of_disk = (row.device, row.name.to_string(), row.operations);
+                self.operations.push(of_disk);
             }
         }
         Ok(())
@@ -82,6 +100,13 @@ impl Devices {
         self.in_flight.iter().map(|(name, n)| (name.as_str(), *n))
     }
 
+    /// Of disks that have requests the number, the name, and the kernel's own count
+    /// of operations since boot.
+    pub fn operations(&self) -> impl Iterator<Item = (u32, &str, u64)> {
+        let operations = self.operations.iter();
+        operations.map(|(device, name, n)| (*device, name.as_str(), *n))
+    }
+
     /// Had the disk nothing under way at the last look?
     pub fn is_idle(&self, device: u32) -> bool {
         self.idle.contains_key(&device)
@@ -93,16 +118,19 @@ impl Devices {
         self.idle.get(&device).copied()
     }
 
-    fn is_whole(&mut self, name: &str) -> bool {
-        if let Some(known) = self.whole.get(name) {
+    fn disk(&mut self, name: &str) -> Disk {
+        if let Some(known) = self.kinds.get(name) {
             return *known;
         }
         // sysfs can't have slashes in names (drivers/base/core.c).
-        let whole = Path::new("/sys/block")
-            .join(name.replace('/', "!"))
-            .exists();
-        self.whole.insert(name.to_string(), whole);
-        whole
+        let folder = Path::new("/sys/block").join(name.replace('/', "!"));
+        let disk = Disk {
+            whole: folder.exists(),
+            // block/blk-mq-sysfs.c; nothing else has requests since 5.0.
+            requests: folder.join("mq").exists(),
+        };
+        self.kinds.insert(name.to_string(), disk);
+        disk
     }
 }
 

@@ -26,12 +26,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::resource::{Resource, getrlimit};
 
 use self::attach::{DESCRIPTORS, Programs};
 use self::looks::{Look, Looks};
 use self::processes::Processes;
-use crate::kernel::{Attach, Kernel, ProgramSpec};
+use crate::kernel::{Attach, Kernel, ProgramSpec, descriptors};
 
 pub use self::processes::Figures;
 
@@ -111,8 +110,7 @@ impl Tls {
     /// thread to be had.
     pub fn start(kernel: &mut Kernel) -> Result<Self> {
         let programs = Programs::of(kernel)?;
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        let room = usize::try_from(limit).unwrap_or(usize::MAX);
+        let room = usize::try_from(descriptors::limit()).unwrap_or(usize::MAX);
         let room = room.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS;
         let processes = Processes::new(programs, room.clamp(1, MAX_FILES));
         let (queue, told) = sync_channel(QUEUE);

@@ -1,6 +1,7 @@
 //! Attaching the kernel half's programs to a library file, for all processes
 //! that map it, now and later.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,8 +10,9 @@ use anyhow::{Context, Result, anyhow};
 use aya::programs::UProbe;
 
 use super::library::{CALLED, MAX_POINTS, Point, RETURNED};
-use crate::kernel::Kernel;
+use crate::kernel::capabilities::UPROBE_PRIVILEGE;
 use crate::kernel::perf::{PerfEvent, uprobe_type};
+use crate::kernel::{Kernel, descriptors};
 
 /// Descriptors that one attached file takes at most.
 pub const DESCRIPTORS: usize = 2 * MAX_POINTS;
@@ -32,15 +34,24 @@ impl Programs {
         let kind = uprobe_type().context(
             "this kernel can't observe functions of user programs (CONFIG_UPROBE_EVENTS)",
         )?;
+        let failures = kernel.states().iter().filter_map(|state| {
+            let failure = state.failure.as_ref()?;
+            Some((state.program.name, failure.to_string()))
+        });
+        let failures: HashMap<_, _> = failures.collect();
+        let reason = |name: &str| {
+            let known = failures.get(name).map(String::as_str);
+            known.unwrap_or("nobody loaded it").to_owned()
+        };
         let mut take = |name: &str| -> Result<OwnedFd> {
             let program = kernel
                 .program_mut(name)
                 .ok_or_else(|| anyhow!("the kernel object has no program {name}"))?;
             let program: &mut UProbe = program.try_into()?;
-            let fd = program
-                .fd()
-                .with_context(|| format!("{name} is not loaded"))?;
-            Ok(fd.as_fd().try_clone_to_owned()?)
+            let fd = program.fd();
+            let fd = fd.map_err(|_| anyhow!("{name} is not loaded: {}", reason(name)))?;
+            let fd = fd.as_fd().try_clone_to_owned();
+            fd.map_err(|error| anyhow!("{error}{}", hint(&error)))
         };
         let returned = take(RETURNED)?;
         // What failed to load was told of then.
@@ -53,6 +64,15 @@ impl Programs {
             called,
             returned,
         })
+    }
+}
+
+/// What mends an error, if it is known.
+fn hint(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => format!("; {}", descriptors::exhausted()),
+        Some(libc::EPERM | libc::EACCES) => format!("; it takes {UPROBE_PRIVILEGE}"),
+        _ => String::new(),
     }
 }
 
@@ -80,15 +100,8 @@ impl Attachment {
                 Ok(event)
             };
             attach().map_err(|error: std::io::Error| {
-                let hint = match error.raw_os_error() {
-                    Some(libc::EMFILE) => "; raise the limit of open files (RLIMIT_NOFILE)",
-                    Some(libc::EPERM | libc::EACCES) => "; it takes CAP_SYS_ADMIN or CAP_PERFMON",
-                    _ => "",
-                };
-                anyhow!(
-                    "cannot attach to {} at {offset:#x}: {error}{hint}",
-                    point.name
-                )
+                let (name, hint) = (point.name, hint(&error));
+                anyhow!("cannot attach to {name} at {offset:#x}: {error}{hint}")
             })
         };
         let mut returned = Vec::new();
