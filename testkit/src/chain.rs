@@ -167,6 +167,14 @@ tables; first=$now; warming=
 /// # Panics
 /// When a program can't be linked to its other name, or recording fails.
 pub fn record_warm(programs: &[(&Path, &str)]) -> Recorded {
+    record_warm_for(SECONDS, programs)
+}
+
+/// The same with so many seconds of CPU time for each program.
+///
+/// # Panics
+/// As above.
+pub fn record_warm_for(seconds: &str, programs: &[(&Path, &str)]) -> Recorded {
     let mut script = BUILT.to_owned();
     for (program, rest) in programs {
         let folder = program.parent().expect("a folder").join("warm");
@@ -181,7 +189,7 @@ pub fn record_warm(programs: &[(&Path, &str)]) -> Recorded {
     script += "built; ";
     for pair in programs.chunks(2) {
         for (program, rest) in pair {
-            let _ = write!(script, "{} {SECONDS} {rest} & ", program.display());
+            let _ = write!(script, "{} {seconds} {rest} & ", program.display());
         }
         script += "wait; ";
     }

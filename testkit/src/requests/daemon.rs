@@ -50,6 +50,21 @@ impl Daemon {
         if let Some(cgroup) = cgroup {
             command.arg("--cgroup").arg(cgroup);
         }
+        Self::start_command(command, sampler, collector)
+    }
+
+    /// The same with no other options than these, and without a governor.
+    pub fn start_plain(sampler: &str, arguments: &[&str]) -> Result<Self> {
+        let collector = Collector::start()?;
+        let mut command = Command::new(observer_bin());
+        command.args(["run", "--budget", "off"]).args(arguments);
+        command.args(["--otlp-endpoint", &collector.endpoint()]);
+        command.args(["--otlp-protocol", "http/protobuf"]);
+        Self::start_command(command, sampler, collector)
+    }
+
+    /// Starts one that sends to this collector.
+    fn start_command(mut command: Command, sampler: &str, collector: Collector) -> Result<Self> {
         let (sampler, argument) = sampler.split_once('=').unwrap_or((sampler, ""));
         let mut child = command
             .env("OTEL_TRACES_SAMPLER", sampler)
@@ -90,6 +105,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// What it sent so far.
+    pub fn seen(&self) -> Result<Seen> {
+        Seen::decode(&self.collector)
+    }
+
     /// Waits until the daemon sees requests: what follows is observed. There is
     /// no telling when a library's uprobes are there but by their effect.
     pub fn wait_until(
@@ -101,7 +121,7 @@ impl Daemon {
         loop {
             poke()?;
             std::thread::sleep(Duration::from_millis(300));
-            if ready(&Seen::decode(&self.collector)?) {
+            if ready(&self.seen()?) {
                 return Ok(());
             }
             ensure!(

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
-use crate::collector::Collector;
+use crate::collector::{Collector, text};
 
 /// Kinds of spans, as OTLP counts them.
 pub mod kind {
@@ -170,6 +170,9 @@ impl Attributed for Span {
 pub struct Point {
     /// Its resource's service.name.
     pub service: String,
+    /// The name of its resource's processes, or of their executable where that is the
+    /// same.
+    pub process: String,
     /// The metric.
     pub metric: String,
     /// Its attributes.
@@ -180,6 +183,18 @@ pub struct Point {
     pub sum: f64,
     /// `(trace, span, value)` of all exemplars that ever came.
     pub exemplars: Vec<(Vec<u8>, Vec<u8>, f64)>,
+}
+
+impl Point {
+    /// Whether it has these attributes, numbers as text.
+    fn has(&self, with: &[(&str, &str)]) -> bool {
+        let mut with = with.iter();
+        with.all(|(key, value)| match self.attributes.get(*key) {
+            Some(Value::Text(text)) => text == value,
+            Some(Value::Int(n)) => n.to_string() == *value,
+            _ => false,
+        })
+    }
 }
 
 impl Attributed for Point {
@@ -269,17 +284,17 @@ impl Seen {
     /// Sum of a metric's values (of a histogram's, counts) of one service and
     /// with these attributes, numbers as text.
     pub fn sum(&self, metric: &str, service: &str, with: &[(&str, &str)]) -> u64 {
-        let wanted = self.series(metric).filter(|point| {
-            point.service == service
-                && with
-                    .iter()
-                    .all(|(key, value)| match point.attributes.get(*key) {
-                        Some(Value::Text(text)) => text == value,
-                        Some(Value::Int(n)) => n.to_string() == *value,
-                        _ => false,
-                    })
-        });
+        let points = self.series(metric).filter(|p| p.service == service);
+        let wanted = points.filter(|point| point.has(with));
         wanted.map(|point| point.value as u64).sum()
+    }
+
+    /// The same of the processes with one name, or of all.
+    pub fn sum_of(&self, metric: &str, process: Option<&str>, with: &[(&str, &str)]) -> f64 {
+        let points = self.series(metric);
+        let points = points.filter(|p| process.is_none_or(|name| p.process == name));
+        let wanted = points.filter(|point| point.has(with));
+        wanted.map(|point| point.value).sum()
     }
 
     /// What the daemon says it lost, by cause.
@@ -319,6 +334,7 @@ impl Seen {
     fn metrics(&mut self, request: ExportMetricsServiceRequest) {
         for group in request.resource_metrics {
             let service = service(group.resource.as_ref());
+            let process = process(group.resource.as_ref());
             let resource = format!("{:?}", group.resource);
             for metric in group.scope_metrics.into_iter().flat_map(|s| s.metrics) {
                 let mut add = |found: &[KeyValue], value: f64, sum: f64, exemplars: Vec<_>| {
@@ -326,6 +342,7 @@ impl Seen {
                     let series = (resource.clone(), metric.name.clone(), format!("{found:?}"));
                     let point = self.points.entry(series).or_default();
                     point.service.clone_from(&service);
+                    point.process.clone_from(&process);
                     point.metric.clone_from(&metric.name);
                     (point.attributes, point.value, point.sum) = (found, value, sum);
                     point.exemplars.extend(exemplars);
@@ -423,6 +440,15 @@ fn service(resource: Option<&Resource>) -> String {
         Some(Value::Text(name)) => name.clone(),
         _ => String::new(),
     }
+}
+
+fn process(resource: Option<&Resource>) -> String {
+    let found = resource
+        .map(|r| r.attributes.as_slice())
+        .unwrap_or_default();
+    let name = text(found, "observer.workload.comm");
+    let name = name.or_else(|| text(found, "process.executable.name"));
+    name.unwrap_or_default().to_owned()
 }
 
 fn number(value: Option<number_data_point::Value>) -> f64 {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::guest::Share;
 
 /// What `observer-guest` wrote.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Findings {
     /// Figures beside what is known.
     pub figures: Vec<Figure>,
@@ -17,12 +17,12 @@ pub struct Findings {
     /// What isn't there.
     pub missing: Vec<Missing>,
     /// Lines of the kernel's log that none should have, and what it is tainted by.
-    #[serde(skip)]
+    #[serde(default)]
     pub complaints: Vec<String>,
 }
 
 /// A figure.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// `PART: WHAT`.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct Figure {
 }
 
 /// A program, or something that Observer needs, that isn't there.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Missing {
     /// The options with which it was tried.
     pub options: String,

@@ -21,7 +21,10 @@ mod qemu;
 mod report;
 
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -35,7 +38,7 @@ use guest::Share;
 use kernels::Kernel;
 use machine::{End, Machine};
 use qemu::Qemu;
-use report::Column;
+use report::Kept;
 
 /// Where programs are, also those of administrators.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -45,6 +48,9 @@ const PACKAGES: &str = "xtask/src/vm/packages.txt";
 
 /// What the loads need, which run the host's programs.
 const TEST_PACKAGES: &str = "testkit/packages.txt";
+
+/// Most guests at the same time, each with 2 GiB.
+const MOST_GUESTS: usize = 4;
 
 /// Longest run of a command in a guest.
 const LIMIT: Duration = Duration::from_secs(1200);
@@ -135,13 +141,11 @@ pub fn as_root(options: &Options) -> Result<()> {
     if task == Task::Compare {
         packages::install(TEST_PACKAGES, "the loads in virtual machines")?;
     }
-    let mut failed = Vec::new();
     for kernel in &chosen {
-        if let Err(error) = host.carry_out(&task, kernel) {
-            eprintln!("{}: {error:#}", kernel.series);
-            failed.push(kernel.series.to_string());
-        }
+        let folder = kernel_folder(&host.folder, kernel);
+        host.apt.unpack(&kernel.packages, &folder)?;
     }
+    let failed = host.carry_out_on_all(&task, &chosen);
     if !failed.is_empty() {
         bail!("failed on {}; why is above", failed.join(", "));
     }
@@ -182,6 +186,32 @@ struct Host {
 }
 
 impl Host {
+    /// Carries out a task on kernels, one after the other; verifying is the work of one
+    /// CPU, so as many are at it as there are CPUs. Returns those where it failed.
+    fn carry_out_on_all(&self, task: &Task, kernels: &[Kernel]) -> Vec<String> {
+        let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = match task {
+            Task::Verify => cpus.min(MOST_GUESTS),
+            Task::Run(_) | Task::Compare => 1,
+        };
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Err(error) = self.carry_out(task, kernel) {
+                            eprintln!("{}: {error:#}", kernel.series);
+                            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                            failed.push(kernel.series.to_string());
+                        }
+                    }
+                });
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Carries out a task in a guest; an error unless all went well.
     fn carry_out(&self, task: &Task, kernel: &Kernel) -> Result<()> {
         let share = self.boot(kernel, task)?;
@@ -198,17 +228,17 @@ impl Host {
         let only_programs = *task == Task::Verify;
         let findings = Findings::read(share)?;
         let verdict = expectations::judge(kernel.series, &findings, only_programs);
-        if !only_programs {
-            let column = Column::new(kernel, &findings, &verdict);
-            column.keep(&results(&self.folder), kernel.series)?;
-        }
         for note in &verdict.expected {
             println!("{}: expected: {}: {}", kernel.series, note.row, note.why);
         }
-        for failure in &verdict.failures {
+        for (_, failure) in &verdict.failures {
             println!("{}: FAILED: {failure}", kernel.series);
         }
         let count = findings.figures.len();
+        if !only_programs {
+            let kept = Kept::new(&kernel.version, findings);
+            kept.write(&results(&self.folder), kernel.series)?;
+        }
         match verdict.failures.len() {
             0 => println!("{}: as expected, {count} figures compared", kernel.series),
             failures => bail!("{failures} failures"),
@@ -219,7 +249,6 @@ impl Host {
     /// Boots a kernel with a task, and returns what it leaves.
     fn boot(&self, kernel: &Kernel, task: &Task) -> Result<Share> {
         let root = kernel_folder(&self.folder, kernel);
-        self.apt.unpack(&kernel.packages, &root)?;
         let folder = self.folder.join("run").join(&kernel.release);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let initramfs = folder.join("initramfs");

@@ -8,13 +8,39 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::expectations::{Verdict, part};
+use super::expectations::{KERNEL, LOSSES, PROGRAMS, Verdict, judge, part};
 use super::findings::Findings;
-use super::kernels::{Kernel, Series};
+use super::kernels::Series;
+
+/// What was found on a kernel, as it is kept for the table.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// The kernel's version.
+    version: String,
+    findings: Findings,
+}
+
+impl Kept {
+    /// Of a kernel.
+    pub fn new(version: &str, findings: Findings) -> Self {
+        Self {
+            version: version.to_owned(),
+            findings,
+        }
+    }
+
+    /// Writes it.
+    pub fn write(&self, folder: &Path, series: Series) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let path = folder.join(format!("{series}.json"));
+        fs::write(&path, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
 
 /// What is told of a kernel in the table.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Column {
+#[derive(Debug, Default)]
+struct Column {
     /// Its version.
     version: String,
     /// By row.
@@ -22,7 +48,7 @@ pub struct Column {
 }
 
 /// How it stands with one row.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 struct Cell {
     /// Figures that agree, of all; `None` where nothing was compared.
     holds: Option<(usize, usize)>,
@@ -31,14 +57,10 @@ struct Cell {
     is_wrong: bool,
 }
 
-/// Rows that aren't parts of figures, in front of those.
-const PROGRAMS: &str = "programs";
-const LOSSES: &str = "losses";
-const KERNEL: &str = "kernel's log";
-
 impl Column {
-    /// Of a kernel's findings and how they were judged.
-    pub fn new(kernel: &Kernel, findings: &Findings, verdict: &Verdict) -> Self {
+    /// Of a kernel's findings and how they are judged.
+    fn new(kept: &Kept, verdict: &Verdict) -> Self {
+        let findings = &kept.findings;
         let mut cells: BTreeMap<String, Cell> = BTreeMap::new();
         for row in [PROGRAMS, LOSSES, KERNEL] {
             cells.insert(row.to_owned(), Cell::default());
@@ -53,21 +75,13 @@ impl Column {
             cell.notes.push(note.why.to_owned());
             cell.is_wrong |= note.is_fault;
         }
-        if let Some(cell) = cells.get_mut(KERNEL) {
-            cell.is_wrong = !findings.complaints.is_empty();
+        for (row, _) in &verdict.failures {
+            cells.entry(row.clone()).or_default().is_wrong = true;
         }
         Self {
-            version: kernel.version.clone(),
+            version: kept.version.clone(),
             cells,
         }
-    }
-
-    /// Keeps it for the table.
-    pub fn keep(&self, folder: &Path, series: Series) -> Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let path = folder.join(format!("{series}.json"));
-        fs::write(&path, serde_json::to_vec_pretty(self)?)
-            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -83,9 +97,10 @@ pub fn markdown(folder: &Path) -> Result<String> {
         let Some(series) = Series::parse(&name) else {
             continue;
         };
-        let column: Column = serde_json::from_slice(&fs::read(&path)?)
+        let kept: Kept = serde_json::from_slice(&fs::read(&path)?)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        columns.insert(series, column);
+        let verdict = judge(series, &kept.findings, false);
+        columns.insert(series, Column::new(&kept, &verdict));
     }
     ensure!(
         !columns.is_empty(),

@@ -16,6 +16,8 @@ pub struct Figures {
     losses: BTreeMap<String, u64>,
     /// What isn't there, by the options with which it was tried.
     missing: Vec<Value>,
+    /// What daemons said, by the name of a file.
+    logs: BTreeMap<String, String>,
 }
 
 impl Figures {
@@ -26,6 +28,13 @@ impl Figures {
             self.add(name, false, format!("{error:#}"), "no error".to_owned());
         }
         println!("{name}: {:.0} s", begin.elapsed().as_secs_f64());
+    }
+
+    /// Says how far it is, for whoever reads the console.
+    pub fn at(&self, what: &str) {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let seconds = uptime.split('.').next().unwrap_or_default();
+        println!("[{seconds} s] {what}");
     }
 
     /// A figure that must be this.
@@ -66,7 +75,17 @@ impl Figures {
         }
     }
 
-    /// All of it.
+    /// What a daemon said, to look at if something is wrong.
+    pub fn log(&mut self, place: &str, text: &str) {
+        self.logs.insert(format!("{place}.log"), text.to_owned());
+    }
+
+    /// What daemons said, each with the name of a file for it.
+    pub fn logs(&self) -> &BTreeMap<String, String> {
+        &self.logs
+    }
+
+    /// All of it but the logs.
     pub fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(&json!({
             "release": std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),

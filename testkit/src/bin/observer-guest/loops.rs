@@ -6,6 +6,7 @@ use observer_testkit::requests::{Daemon, Seen};
 use observer_testkit::workload;
 
 use crate::figures::Figures;
+use crate::run::INTERVAL;
 
 /// Calls of each.
 const CALLS: u64 = 1_500_000;
@@ -14,7 +15,8 @@ const LOOPS: u64 = 4;
 /// Compares the calls that were counted, and those that the daemon says it missed,
 /// with those that were made.
 pub fn four_on_two_cpus(figures: &mut Figures) -> Result<()> {
-    let daemon = Daemon::start_with(None, "always_on", &["--probes", "syscalls"])?;
+    let options = ["--interval", INTERVAL, "--probes", "syscalls"];
+    let daemon = Daemon::start_plain("always_on", &options)?;
     let step = format!("getppid={CALLS}");
     let running = (0..LOOPS)
         .map(|_| workload::run("vm-loop", &[&step]))
@@ -22,7 +24,9 @@ pub fn four_on_two_cpus(figures: &mut Figures) -> Result<()> {
     for program in running {
         program.wait()?;
     }
-    let (seen, counted) = daemon.finish_with(|c| c.syscall_calls("vm-loop", "getppid"))?;
+    let seen = daemon.finish()?;
+    let with = [("syscall.name", "getppid")];
+    let counted = seen.sum_of("observer.syscall.calls", Some("vm-loop"), &with) as u64;
     let (made, missed) = (CALLS * LOOPS, missed(&seen));
     // A call that no program saw at its end isn't counted; one whose beginning alone
     // wasn't seen is.
@@ -34,6 +38,7 @@ pub fn four_on_two_cpus(figures: &mut Figures) -> Result<()> {
         format!("{made} made"),
     );
     figures.equal("four loops: calls counted", counted, made);
+    figures.log("loops", &seen.log);
     figures.lost("loops", seen.losses());
     Ok(())
 }

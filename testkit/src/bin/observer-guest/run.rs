@@ -1,13 +1,11 @@
 //! `observer run` as users start it, with all families: loads of each, one after the
 //! other, and then what its collector got.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use observer_testkit::collector::{Collector, named, text};
 use observer_testkit::requests::{Daemon, Scene, Seen};
 use observer_testkit::workload;
 use serde_json::Value;
@@ -22,71 +20,66 @@ const FAILURES: u64 = 5_000;
 /// CPU time that is used, in milliseconds.
 const SPIN_MS: u64 = 1_000;
 
+/// How often the daemon sends: its default makes runs longer, a second is much work on
+/// an emulated processor.
+pub const INTERVAL: &str = "5s";
+
 /// Runs the loads and compares.
 pub fn all(figures: &mut Figures) -> Result<()> {
     let mut scene = Scene::new()?;
     let servers = requests::Servers::start(&mut scene)?;
     let before = disk::Before::read()?;
-    let daemon = Daemon::start_with(None, "always_on", &[])?;
-    workload::run(
-        "vm-calls",
-        &[&format!("getppid={CALLS}"), &format!("enoent={FAILURES}")],
-    )?
-    .wait()?;
+    figures.at("servers run; the daemon starts");
+    let daemon = Daemon::start_plain("always_on", &["--interval", INTERVAL])?;
+    figures.at("the daemon observes; system calls, CPU, sleeps");
+    let (calls, failures) = (format!("getppid={CALLS}"), format!("enoent={FAILURES}"));
+    workload::run("vm-calls", &[&calls, &failures])?.wait()?;
     let used = cpu_of_children()?;
     workload::run("vm-spin", &[&format!("spin={SPIN_MS}")])?.wait()?;
     let used = cpu_of_children()? - used;
     let begin = Instant::now();
     workload::run("vm-sleep", &[off_cpu::SLEEPS])?.wait()?;
     let slept = begin.elapsed().as_secs_f64();
+    figures.at("disk");
     let disk = disk::load().context("the load of disks");
+    figures.at("TCP");
     let network = network::load().context("the load of TCP");
+    figures.at("requests");
     let asked = requests::load(&daemon, &scene, &servers).context("the load of requests");
-    let (seen, ()) = daemon.finish_with(|collector| {
-        calls(figures, collector)?;
-        cpu(figures, collector, used)?;
-        off_cpu::in_run(figures, collector, slept)?;
-        figures.part("disk", |figures| before.compare(figures, collector, disk?));
-        figures.part("tcp", |figures| {
-            network::compare(figures, collector, &network?)
-        });
-        Ok(())
-    })?;
-    figures.part("requests", |figures| {
-        asked?;
-        requests::compare(figures, &seen, &servers);
+    figures.at("the daemon ends");
+    let (seen, asleep) = daemon.finish_with(off_cpu::in_run)?;
+    figures.at("comparing");
+    figures.log("run", &seen.log);
+    counted(figures, &seen, used);
+    figures.between("off CPU: seconds, run", asleep, off_cpu::SLEPT, slept);
+    figures.part("block", |figures| {
+        before.compare(figures, &seen, disk?);
         Ok(())
     });
+    figures.part("tcp", |figures| {
+        network::compare(figures, &seen, &network?);
+        Ok(())
+    });
+    figures.part("requests", |figures| {
+        requests::compare(figures, &seen, &servers);
+        asked
+    });
     unattached(figures, &seen.log);
-    figures.lost("run", losses(&seen));
+    figures.lost("run", seen.losses());
     Ok(())
 }
 
-/// What was lost, without what is no loss: spans of connections between programs
-/// that live for the length of one call.
-pub fn losses(seen: &Seen) -> BTreeMap<String, u64> {
-    seen.losses()
-}
-
-fn calls(figures: &mut Figures, collector: &Collector) -> Result<()> {
-    let counted = collector.syscall_calls("vm-calls", "getppid")?;
+/// Compares system calls, and CPU time, which is at least what the program wanted, and at
+/// most what the kernel says of all of its life, of which it had another name for a moment.
+fn counted(figures: &mut Figures, seen: &Seen, used: f64) {
+    let calls = |metric, with: &[_]| seen.sum_of(metric, Some("vm-calls"), with) as u64;
+    let counted = calls("observer.syscall.calls", &[("syscall.name", "getppid")]);
     figures.equal("syscalls: calls", counted, CALLS);
-    let is_failure = |point: &[_]| {
-        text(point, "syscall.name") == Some("openat") && text(point, "error.type") == Some("ENOENT")
-    };
-    let errors = "observer.syscall.errors";
-    let counted = collector.total(errors, named(&["vm-calls"]), is_failure)?;
-    figures.equal("syscalls: failing calls", counted as u64, FAILURES);
-    Ok(())
-}
-
-/// CPU time is at least what the program wanted, and at most what the kernel says
-/// of all of its life, of which it had another name for a moment.
-fn cpu(figures: &mut Figures, collector: &Collector, used: f64) -> Result<()> {
-    let spun = collector.total("observer.cpu.time", named(&["vm-spin"]), |_| true)?;
-    let wanted = SPIN_MS as f64 / 1e3;
-    figures.between("sched: CPU seconds", spun, wanted, used);
-    Ok(())
+    let failing = [("syscall.name", "openat"), ("error.type", "ENOENT")];
+    let counted = calls("observer.syscall.errors", &failing);
+    figures.equal("syscalls: failing calls", counted, FAILURES);
+    let spun = seen.sum_of("observer.cpu.time", Some("vm-spin"), &[]);
+    figures.between("sched: CPU seconds", spun, SPIN_MS as f64 / 1e3, used);
 }
 
 /// CPU seconds of all children that have been waited for.
