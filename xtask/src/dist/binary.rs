@@ -131,14 +131,10 @@ fn paths() -> Vec<(PathBuf, &'static str)> {
 fn rust_flags() -> anyhow::Result<Vec<String>> {
     let mut paths = paths();
     paths.push((sysroot()?, "/rust"));
-    let mut flags: Vec<String> = paths
+    let flags = paths
         .iter()
-        .map(|(path, instead)| format!("--remap-path-prefix={}={instead}", path.display()))
-        .collect();
-    // Not what the compiler takes for static, but what everybody else does: at a fixed
-    // address nothing is left to a loader.
-    flags.push("-Ctarget-feature=+crt-static".to_owned());
-    Ok(flags)
+        .map(|(path, instead)| format!("--remap-path-prefix={}={instead}", path.display()));
+    Ok(flags.collect())
 }
 
 fn c_flags() -> Vec<String> {
