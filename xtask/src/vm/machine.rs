@@ -174,7 +174,8 @@ impl Machine<'_> {
         // Messages of the kernel's boot are kept, and only warnings shown.
         let console = self.architecture.console;
         command.arg("-append").arg(format!(
-            "console={console} panic=-1 quiet loglevel=4 log_buf_len=4M mitigations=off nokaslr"
+            "console={console} panic=-1 quiet loglevel=4 log_buf_len=4M {}",
+            self.architecture.boot
         ));
         // The servers of files see the guest's memory.
         command.arg("-object").arg(format!(

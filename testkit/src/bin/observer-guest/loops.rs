@@ -6,7 +6,7 @@ use observer_testkit::requests::{Daemon, Seen};
 use observer_testkit::workload;
 
 use crate::figures::Figures;
-use crate::run::INTERVAL;
+use crate::run::{INTERVAL, SETTLE};
 
 /// Calls of each.
 const CALLS: u64 = 1_500_000;
@@ -24,6 +24,7 @@ pub fn four_on_two_cpus(figures: &mut Figures) -> Result<()> {
     for program in running {
         program.wait()?;
     }
+    std::thread::sleep(SETTLE);
     let seen = daemon.finish()?;
     let with = [("syscall.name", "getppid")];
     let counted = seen.sum_of("observer.syscall.calls", Some("vm-loop"), &with) as u64;

@@ -15,7 +15,7 @@ pub const COUNT: u64 = 50;
 
 /// How often it is looked whether the daemon sees what goes over TLS, and how long it
 /// is waited each time.
-const TRIES: u32 = 10;
+const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// nginx, which listens on two ports.

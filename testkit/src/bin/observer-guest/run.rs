@@ -1,7 +1,7 @@
 //! `observer run` as users start it, with all families: loads of each, one after the
 //! other, and then what its collector got.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -23,6 +23,9 @@ const SPIN_MS: u64 = 1_000;
 /// How often the daemon sends: its default makes runs longer, a second is much work on
 /// an emulated processor.
 pub const INTERVAL: &str = "5s";
+
+/// How long the daemon is left alone before it ends: some intervals.
+pub const SETTLE: Duration = Duration::from_secs(15);
 
 /// Runs the loads and compares.
 pub fn all(figures: &mut Figures) -> Result<()> {
@@ -46,6 +49,8 @@ pub fn all(figures: &mut Figures) -> Result<()> {
     let network = network::load().context("the load of TCP");
     figures.at("requests");
     let asked = requests::load(&daemon, &scene, &servers).context("the load of requests");
+    // What it hasn't sent when it is told to end, it may not have the time to send.
+    std::thread::sleep(SETTLE);
     figures.at("the daemon ends");
     let (seen, asleep) = daemon.finish_with(off_cpu::in_run)?;
     figures.at("comparing");
