@@ -30,7 +30,7 @@ pub struct Options {
     pub quick: bool,
 }
 
-/// A benchmark.
+/// A benchmark by the name that `cargo xtask bench` takes.
 pub struct Benchmark {
     /// The word by which it is chosen; so is what stands after a slash, and what
     /// stands before it chooses all that begin with it.

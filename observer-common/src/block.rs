@@ -78,7 +78,7 @@ pub const fn status(argument: i32) -> u32 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Owner {
-    /// The workload.
+    /// Workload that made the request.
     pub workload: u32,
     /// [`crate::workload::TRACED`] and others.
     pub flags: u32,
@@ -166,7 +166,7 @@ pub struct SlowOperation {
     pub issued: u64,
     /// Kernel time when it was done.
     pub ended: u64,
-    /// Bytes.
+    /// Bytes that the request reads or writes.
     pub bytes: u32,
     /// See [`status`].
     pub status: u32,

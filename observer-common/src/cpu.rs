@@ -31,11 +31,11 @@ pub struct SampleKey {
     pub tgid: u32,
     /// Thread.
     pub tid: u32,
-    /// Workload.
+    /// Workload of the sampled thread.
     pub workload: u32,
-    /// Kernel frames.
+    /// Number of addresses of kernel code, first in the stack.
     pub kernel_frames: u16,
-    /// User frames.
+    /// Number of addresses of user code, behind those.
     pub user_frames: u16,
     /// What is counted: one of [`kind`].
     pub kind: u8,

@@ -46,9 +46,9 @@ pub struct Kept {
     pub hash: u64,
     /// See [`crate::cpu::SampleKey`].
     pub check: u64,
-    /// Kernel frames.
+    /// Number of addresses of kernel code in the stack.
     pub kernel_frames: u16,
-    /// User frames.
+    /// Number of addresses of user code in the stack.
     pub user_frames: u16,
     /// A [`crate::unwind::Outcome`].
     pub outcome: u16,

@@ -165,7 +165,7 @@ pub struct Piece {
     pub request: u64,
     /// Thread.
     pub tid: u32,
-    /// Workload.
+    /// Workload of the thread that sent or received.
     pub workload: u32,
     /// Bytes in all.
     pub length: u32,

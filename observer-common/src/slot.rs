@@ -24,7 +24,7 @@ pub struct Slot {
     pub tid: u32,
     /// Its process.
     pub tgid: u32,
-    /// Its workload.
+    /// Workload of the current thread.
     pub workload: u32,
     /// [`crate::workload::TRACED`] and others.
     pub flags: u32,
@@ -58,7 +58,7 @@ pub struct ThreadState {
     pub comm: [u64; 2],
     /// See `comm`. 0 = nothing is known yet.
     pub css_set: u64,
-    /// The workload.
+    /// Workload of the thread.
     pub workload: u32,
     /// [`crate::workload::TRACED`] and others.
     pub flags: u32,

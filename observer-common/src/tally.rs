@@ -107,7 +107,7 @@ impl Key {
         (self.series >> 16) as u16
     }
 
-    /// The CPU.
+    /// CPU that adds to the cell.
     pub const fn cpu(self) -> u16 {
         (self.series >> 32) as u16
     }
@@ -117,7 +117,7 @@ impl Key {
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub struct HistogramCell {
-    /// Whose it is.
+    /// Series and CPU that it belongs to.
     pub key: Key,
     /// Kernel time (`bpf_ktime_get_ns`) when the cell was taken into use.
     pub since: u64,

@@ -281,7 +281,7 @@ pub struct Place {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Holder {
-    /// The workload.
+    /// Workload that owns the socket.
     pub workload: u32,
     /// The process.
     pub tgid: u32,

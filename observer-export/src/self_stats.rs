@@ -33,7 +33,7 @@ pub struct ProgramStats {
 pub struct Fill {
     /// The map's name in the kernel object.
     pub name: String,
-    /// From 0 to 1.
+    /// Part that is full, from 0 to 1.
     pub ratio: f64,
 }
 

@@ -157,7 +157,7 @@ pub enum CacheResult {
     Miss,
     /// Some of several keys were.
     Partial,
-    /// It was stored.
+    /// A new value is stored.
     Stored,
     /// It wasn't, since its condition isn't met.
     NotStored,

@@ -67,7 +67,7 @@ pub enum Parent {
 /// A request that is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
-    /// Whose it is.
+    /// Workload at this end of the connection.
     pub workload: u16,
     /// Process.
     pub tgid: u32,

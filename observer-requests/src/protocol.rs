@@ -32,14 +32,14 @@ pub struct RemoteContext {
 /// How one request came out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
-    /// Which.
+    /// Number of the exchange on its connection.
     pub exchange: Exchange,
     /// When its answer began, in kernel time; `None` without an answer.
     pub answered: Option<u64>,
     /// When it was over, in kernel time: the `ended` of the chunk with the last
     /// byte of its answer.
     pub at: u64,
-    /// What it was.
+    /// What was asked and answered.
     pub call: Call,
 }
 

@@ -83,7 +83,7 @@ impl From<bool> for Value {
 pub struct Attribute {
     /// The attribute's name, e.g. `network.transport`.
     pub key: Cow<'static, str>,
-    /// Its value.
+    /// Value under the key.
     pub value: Value,
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 /// How often steps of a lever were taken, and taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepCounts {
-    /// Taken.
+    /// Steps taken to cost less.
     pub taken: u64,
-    /// Taken back.
+    /// Steps taken back.
     pub back: u64,
 }
 
@@ -15,7 +15,7 @@ pub struct StepCounts {
 /// CPU, from 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BudgetStatus {
-    /// The budget.
+    /// Share that Observer may cost.
     pub budget: f64,
     /// What the kernel half costs.
     pub bpf: f64,

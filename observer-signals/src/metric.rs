@@ -151,7 +151,7 @@ pub struct MetricPoint {
     pub attributes: Vec<Attribute>,
     /// When counting began (unused by gauges).
     pub start: UnixNanos,
-    /// The value.
+    /// Value at the end of the interval.
     pub value: PointValue,
     /// A few of the interval's values.
     pub exemplars: Vec<Exemplar>,
@@ -160,7 +160,7 @@ pub struct MetricPoint {
 /// All points of one metric of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
-    /// What it is.
+    /// Name, unit, instrument and attributes.
     pub def: &'static MetricDef,
     /// Its series.
     pub points: Vec<MetricPoint>,
@@ -171,7 +171,7 @@ pub struct Metric {
 pub struct ResourceMetrics {
     /// Whom they are about.
     pub resource: SharedResource,
-    /// The metrics.
+    /// Metrics of this resource.
     pub metrics: Vec<Metric>,
 }
 

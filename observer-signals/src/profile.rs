@@ -81,7 +81,7 @@ pub struct Function {
 /// One line of a frame: the innermost inlined function comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Line {
-    /// The function.
+    /// Name of the function.
     pub function: FunctionId,
     /// Source line, 0 when unknown.
     pub line: u32,
@@ -116,7 +116,7 @@ pub enum ProfileKind {
 /// One stack of one thread and how often (or long) it was seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The stack.
+    /// Stack in the profile's table.
     pub stack: StackId,
     /// Process id in the host's PID namespace.
     pub pid: u32,
@@ -162,7 +162,7 @@ pub struct Profile {
     pub stack_table: Vec<Vec<FrameId>>,
     /// The workloads' resources.
     pub resources: Vec<SharedResource>,
-    /// The samples.
+    /// Stacks with what was counted for each.
     pub samples: Vec<Sample>,
     /// What unwinding came to: the values of all samples by outcome, without
     /// those that are zero.

@@ -49,11 +49,11 @@ pub struct Span {
     pub parent_span_id: [u8; 8],
     /// Low-cardinality name, e.g. `tcp connect`.
     pub name: String,
-    /// Its kind.
+    /// Client, server, producer, consumer or internal.
     pub kind: SpanKind,
     /// Beginning.
     pub start: UnixNanos,
-    /// End.
+    /// Time at which it ended.
     pub end: UnixNanos,
     /// More about it.
     pub attributes: Vec<Attribute>,

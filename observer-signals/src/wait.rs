@@ -128,9 +128,9 @@ impl ThreadState {
 /// How a thread was off CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Waited {
-    /// For what.
+    /// What the thread waited for.
     pub reason: Reason,
-    /// In which state.
+    /// State that the kernel gave the thread.
     pub state: ThreadState,
 }
 

@@ -6,11 +6,11 @@ use observer_common::loss::Loss;
 use observer_common::syscalls::split_error_label;
 use observer_common::tally::Kind;
 use observer_common::workload::WorkloadKey;
+use observer_signals::Value;
 use observer_userspace::identity::{subsys_enum_name, v1_controller};
 use observer_userspace::kernel::cells::{Cells, CounterTally, HistogramTally, Series, Tallies};
 use observer_userspace::kernel::{Kernel, LoadOptions, ProbeSpec, syscall_names};
 use observer_userspace::probes::plan::{Plan, Purpose};
-use observer_userspace::signals::Value;
 
 /// A loaded kernel half; detached when dropped.
 pub struct Fixture {
@@ -30,7 +30,7 @@ impl Fixture {
         Self::with_options(&options, specs)
     }
 
-    /// The same with options.
+    /// Loads with `options` and attaches `specs` with all that they require.
     pub fn with_options(options: &LoadOptions, specs: &[&'static ProbeSpec]) -> Result<Self> {
         let mut kernel = Kernel::load(options).context("tests of probes need root")?;
         Plan::of_probes(specs, Purpose::Daemon).attach(&mut kernel);

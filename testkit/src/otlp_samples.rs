@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use observer_userspace::signals::metric::{MetricBatch, ResourceMetrics};
-use observer_userspace::signals::profile::{
-    Frame, FrameKind, Function, Line, Mapping, ProfileKind, Sample,
-};
-use observer_userspace::signals::{
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
+use observer_signals::profile::{Frame, FrameKind, Function, Line, Mapping, ProfileKind, Sample};
+use observer_signals::{
     Attribute, Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue, Profile,
     Resource, Span, SpanEvent, SpanKind, SpanStatus,
 };

@@ -44,7 +44,7 @@ pub enum Answer {
 pub struct Received {
     /// Which service or path.
     pub path: String,
-    /// The headers.
+    /// Headers of the request.
     pub headers: HeaderMap,
     /// The message, decompressed and without gRPC's frame.
     pub message: Bytes,

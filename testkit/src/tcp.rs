@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use observer_common::loss::Loss;
 use observer_common::names::maps;
+use observer_signals::{
+    Attribute, Histogram, Metric, MetricPoint, PointValue, Resource, Span, Value,
+};
 use observer_userspace::kernel::LoadOptions;
 use observer_userspace::kernel::clock;
 use observer_userspace::kernel::ring::Ring;
 use observer_userspace::probes::{MetricBuilder, Probe, SpanCollector, Tick, syscalls, tcp};
-use observer_userspace::signals::{
-    Attribute, Histogram, Metric, MetricPoint, PointValue, Resource, Span, Value,
-};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::kernel::{Fixture, comm};

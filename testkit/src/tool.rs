@@ -27,7 +27,7 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// Starts it.
+    /// Starts a program and reads what it prints.
     pub fn start(command: &mut Command) -> Result<Self> {
         let output = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
         let file = output.reopen()?;

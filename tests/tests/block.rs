@@ -6,6 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use observer_signals::WallClock;
+use observer_signals::attribute::SharedResource;
+use observer_signals::{Attribute, Histogram, PointValue, Resource, Span, SpanStatus, Value};
 use observer_testkit::diskstats::{DIRECTIONS, DiskStats};
 use observer_testkit::forked::{self, Step};
 use observer_testkit::in_time;
@@ -17,11 +20,6 @@ use observer_userspace::kernel::clock;
 use observer_userspace::kernel::ring::Ring;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::{MetricBuilder, Probe, SpanCollector, Tick, block};
-use observer_userspace::signals::WallClock;
-use observer_userspace::signals::attribute::SharedResource;
-use observer_userspace::signals::{
-    Attribute, Histogram, PointValue, Resource, Span, SpanStatus, Value,
-};
 
 /// One test at a time: they measure.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use observer_common::loss::Loss;
+use observer_signals::attribute::SharedResource;
 use observer_testkit::busy::{FUNCTIONS, compile};
 use observer_testkit::in_time;
 use observer_testkit::observer_bin;
@@ -17,7 +18,6 @@ use observer_testkit::stolen::Stolen;
 use observer_userspace::kernel::Filters;
 use observer_userspace::kernel::{Kernel, LoadOptions};
 use observer_userspace::probes::cpu::{SPEC, Sampler};
-use observer_userspace::signals::attribute::SharedResource;
 
 /// Sum of the counts of the stacks that `keep` keeps.
 fn count(folded: &str, keep: impl Fn(&str) -> bool) -> f64 {

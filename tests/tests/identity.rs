@@ -9,11 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use observer_common::workload::{NewWorkload, WorkloadKey};
+use observer_signals::Resource;
 use observer_testkit::cgroup::Cgroup;
 use observer_userspace::identity::hierarchy::Hierarchies;
 use observer_userspace::identity::process::Process;
 use observer_userspace::identity::{Host, Resolver, find_cgroup, v1_controller};
-use observer_userspace::signals::Resource;
 
 const ID: &str = "0b1c7c2cb24aa7a9a4c2a8b1ac1e9dd4c3a1f0e1b2c3d4e5f60718293a4b5c6d";
 const OUTER: &str = "ffffffffb24aa7a9a4c2a8b1ac1e9dd4c3a1f0e1b2c3d4e5f60718293a4b5c6d";

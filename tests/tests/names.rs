@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use observer_signals::Profile;
+use observer_signals::attribute::SharedResource;
 use observer_testkit::packages;
 use observer_testkit::root::is_root;
-use observer_userspace::signals::Profile;
-use observer_userspace::signals::attribute::SharedResource;
 use observer_userspace::stacks::{RawProfile, RawSample, RawStack, Stacks, SymbolOptions};
 
 /// Inlined functions in plenty: containers, strings, sorting, exceptions.
@@ -245,7 +245,7 @@ fn observed(stacks: &Stacks, pid: u32, addresses: &[u64]) -> Vec<(Vec<Call>, Vec
 fn calls(profile: &Profile, stack: u32) -> (Vec<Call>, Vec<Call>) {
     let frame = profile.stack_table[stack as usize][0];
     let lines = &profile.frame_table[frame as usize].lines;
-    let call = |line: &observer_userspace::signals::profile::Line| {
+    let call = |line: &observer_signals::profile::Line| {
         let function = &profile.function_table[line.function as usize];
         let name = profile.text(function.name).to_owned();
         let linkage = match function.system_name {

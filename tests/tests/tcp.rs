@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use observer_common::tcp::state;
+use observer_signals::{Span, SpanKind, SpanStatus};
 use observer_testkit::cpus;
 use observer_testkit::netns::Pair;
 use observer_testkit::peer::Peer;
 use observer_testkit::tcp::{Metrics, Observed, SETTLE, attribute, number};
 use observer_userspace::kernel::Filters;
 use observer_userspace::kernel::{LoadOptions, SpanLimit};
-use observer_userspace::signals::{Span, SpanKind, SpanStatus};
 
 const OPENED: &str = "observer.tcp.connections.opened";
 const ACCEPTED: &str = "observer.tcp.connections.accepted";

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use observer_signals::{SpanKind, SpanStatus};
 use observer_testkit::netns::Pair;
 use observer_testkit::peer::Peer;
 use observer_testkit::tcp::{Observed, SETTLE, attribute, number};
-use observer_userspace::signals::{SpanKind, SpanStatus};
 
 const FAILED: &str = "observer.tcp.connections.failed";
 const RETRANSMITS: &str = "observer.tcp.retransmits";

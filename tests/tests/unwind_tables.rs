@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use observer_common::unwind::{self, FP, Rule, SP, cfa, place};
 use observer_testkit::packages;
-use observer_userspace::unwind::{Table, build};
+use observer_unwind::{Table, build};
 
 /// Checks that every row of libc, and its PLT, signal frame and roots, are in
 /// the table as readelf interprets them.

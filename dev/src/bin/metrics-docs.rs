@@ -9,8 +9,8 @@ use observer_common::family::Family;
 use observer_common::loss::Loss;
 use observer_common::unwind::Outcome;
 use observer_export::otlp::{DropCause, self_metrics};
+use observer_signals::{Instrument, MetricDef};
 use observer_userspace::probes;
-use observer_userspace::signals::{Instrument, MetricDef};
 use observer_userspace::stacks::mappings::MappingLosses;
 
 fn main() -> anyhow::Result<()> {

@@ -60,7 +60,7 @@ pub struct Mapping {
 pub struct Process {
     /// First entry.
     pub first: u32,
-    /// How many.
+    /// Number of mappings.
     pub count: u32,
     /// Number of the list. Each list has another, so an entry that was reused
     /// meanwhile is noticed. 0: nothing is known, but it was asked for.

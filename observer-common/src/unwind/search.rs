@@ -15,7 +15,7 @@ pub const RECENT_RULES: usize = 512;
 pub struct Recent {
     /// The table's name and the address relative to its base; 0 = nothing.
     pub key: u64,
-    /// The rule.
+    /// Rule that holds at the address.
     pub rule: Rule,
 }
 

@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::resource::v1 as proto;
 use super::SCOPE_NAME;
 use observer_signals::{Attribute, Resource, Value};
 
-/// One value.
+/// Encodes a value of an attribute.
 pub fn any_value(value: &Value) -> AnyValue {
     let value = match value {
         Value::String(s) => Any::StringValue(s.to_string()),

@@ -15,7 +15,7 @@ use super::signal::{DropCause, Signal};
 /// One encoded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Whose it is.
+    /// Signal that the request carries.
     pub signal: Signal,
     /// The HTTP body, compressed and framed: exactly what goes on the wire.
     pub body: Bytes,
@@ -44,7 +44,7 @@ pub struct Loss {
     pub signal: Signal,
     /// The reason.
     pub cause: DropCause,
-    /// How many.
+    /// Points, spans or samples in the request.
     pub items: u64,
 }
 

@@ -22,7 +22,7 @@ pub type Reading<'a> = dyn FnMut(f64, &[KeyValue]) + 'a;
 
 /// One metric of the daemon about itself.
 pub struct SelfMetric {
-    /// What it is.
+    /// Name, unit, instrument and attributes.
     pub def: &'static MetricDef,
     /// Its values are whole numbers.
     pub whole: bool,

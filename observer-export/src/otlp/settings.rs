@@ -89,7 +89,7 @@ impl Default for Backoff {
     }
 }
 
-/// All of it.
+/// Where and how all signals are exported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpSettings {
     /// By [`Signal::index`]; `None`: not exported.

@@ -41,7 +41,7 @@ impl Wire {
         }
     }
 
-    /// A `fixed64`.
+    /// Writes a field of type `fixed64`.
     pub fn fixed64(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.tag(field, FIXED64);
@@ -49,7 +49,7 @@ impl Wire {
         }
     }
 
-    /// A `fixed32`.
+    /// Writes a field of type `fixed32`.
     pub fn fixed32(&mut self, field: u32, value: u32) {
         if value != 0 {
             self.tag(field, FIXED32);

@@ -15,7 +15,7 @@ const REASONS: usize = 5;
 /// What the threads of a workload waited for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waits {
-    /// The workload.
+    /// Name of the workload.
     pub workload: String,
     /// By reason: how many threads, on average.
     pub threads: Vec<(Reason, f64)>,

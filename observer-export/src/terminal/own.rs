@@ -21,7 +21,7 @@ pub struct OwnCost {
     pub governed: Option<BudgetStatus>,
 }
 
-/// The line.
+/// Cost, losses and the governor in one line.
 pub fn line(interval: &Interval<'_>) -> String {
     let own = &interval.own;
     let lost = if own.lost.is_empty() {

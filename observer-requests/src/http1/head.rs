@@ -25,7 +25,6 @@ pub(super) enum Parsed<T> {
     Invalid,
 }
 
-/// A request's head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestHead<'a> {
     pub method: Method,
@@ -37,7 +36,6 @@ pub(super) struct RequestHead<'a> {
     pub context: Option<RemoteContext>,
 }
 
-/// An answer's head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AnswerHead {
     pub status: u16,

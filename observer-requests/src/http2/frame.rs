@@ -112,7 +112,6 @@ enum State {
     Keep(Header, u64),
 }
 
-/// What was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     /// Nothing else in this chunk.

@@ -39,7 +39,6 @@ pub(super) fn describe(
     }
 }
 
-/// The name of a code.
 pub(super) fn code_name(code: u8) -> Cow<'static, str> {
     match CODES.get(usize::from(code)) {
         Some(name) => Cow::Borrowed(name),

@@ -31,14 +31,14 @@ pub struct Losses {
 /// Requests that are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
-    /// Whose.
+    /// Workload of these requests.
     pub workload: u16,
     /// On which side.
     pub role: Role,
-    /// Which protocol.
+    /// Protocol of the connections.
     pub protocol: Protocol,
     /// Whether by TLS.
     pub tls: bool,
-    /// How many.
+    /// Number of open requests.
     pub count: u64,
 }

@@ -152,7 +152,7 @@ impl Numbers {
         self.over[to] = Some(Over::new(request, at, link));
     }
 
-    /// One that is over.
+    /// What is known of a request that is over.
     pub fn over(&self, request: u64) -> Option<RequestLink> {
         let over = self.over[place(request, self.over.len())].as_ref()?;
         (over.request == request).then(|| over.link())

@@ -11,7 +11,7 @@ use crate::governor::{Change, Clocks, Governor, Lever};
 use crate::kernel::Kernel;
 use crate::kernel::tunables::MappedTunables;
 use crate::probes::{self, Probe};
-use crate::signals::BudgetStatus;
+use observer_signals::BudgetStatus;
 
 /// The governor and its levers.
 pub(super) struct Budget {

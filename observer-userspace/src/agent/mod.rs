@@ -28,12 +28,12 @@ use crate::config::Tables;
 use crate::kernel::cells::Cells;
 use crate::kernel::{Kernel, clock};
 use crate::probes::{MetricBuilder, Probe, SpanCollector, Tick};
-use crate::signals::RequestLink;
-use crate::signals::metric::MetricBatch;
-use crate::signals::{Span, UnixNanos, WallClock};
 use crate::sinks::{Cadence, Recipients, Sinks};
 use crate::supervisor::Supervisor;
 use observer_export::self_stats::Fill;
+use observer_signals::RequestLink;
+use observer_signals::metric::MetricBatch;
+use observer_signals::{Span, UnixNanos, WallClock};
 
 use budget::{Budget, due};
 use health::Health;

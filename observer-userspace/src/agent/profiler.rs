@@ -14,12 +14,12 @@ use crate::probes::losses::{MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLO
 use crate::probes::offcpu::Blocked;
 use crate::probes::profiled::{Ledger, Profile as Ended, Profiled};
 use crate::probes::request_links::Resolve;
-use crate::signals::Profile;
-use crate::signals::attribute::SharedResource;
-use crate::signals::profile::ProfileKind;
 use crate::stacks::mappings::MappingLosses;
 use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
 use observer_export::self_stats::ProfileOutcomes;
+use observer_signals::Profile;
+use observer_signals::attribute::SharedResource;
+use observer_signals::profile::ProfileKind;
 
 /// Profiles that may wait for their names; more mean that the machine is too
 /// busy to name them at all, and then the newest is dropped.

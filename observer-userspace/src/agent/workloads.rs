@@ -6,7 +6,7 @@ use observer_common::workload::NewWorkload;
 
 use crate::identity::{Host, Resolver};
 use crate::kernel::Kernel;
-use crate::signals::attribute::SharedResource;
+use observer_signals::attribute::SharedResource;
 
 /// Resolves workloads when the kernel announces them.
 pub struct Workloads {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use observer_common::family::Family;
 
 use super::{Unit, Witness};
-use crate::signals::UnixNanos;
+use observer_signals::UnixNanos;
 
 /// A family that doesn't see something.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -73,7 +73,6 @@ pub(super) struct RecordArgs {
     /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags and OTEL_* win over it
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// What to record.
     #[command(flatten)]
     pub(super) record: RecordLayer,
     /// Whom to record.

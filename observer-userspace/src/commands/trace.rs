@@ -11,11 +11,11 @@ use super::{Failure, usage};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::identity::Host;
-use crate::requests::tracer::Sampler;
 use crate::sinks::Sinks;
 use crate::sinks::traces::TracePrinter;
 use observer_common::family::Family;
 use observer_export::trace_lines::Wanted;
+use observer_requests::tracer::Sampler;
 
 /// Prints spans until it is interrupted, its time is over, or nobody reads.
 pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, Failure> {

@@ -7,14 +7,14 @@
 
 #[cfg(test)]
 mod documented;
-pub mod file;
-pub mod layer;
+pub(crate) mod file;
+pub(crate) mod layer;
 mod layered;
 mod otlp;
 mod requests;
-pub mod suggest;
+pub(crate) mod suggest;
 mod tables;
-pub mod units;
+pub(crate) mod units;
 pub mod values;
 
 use std::path::PathBuf;

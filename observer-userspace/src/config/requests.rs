@@ -6,9 +6,9 @@ use observer_common::requests::{CAPTURE, CAPTURE_MAX, Protocol, REQUEST_RING_BYT
 use super::layer::RequestLayer;
 use super::tables::ring_bytes;
 use super::values::RequestProtocol;
-use crate::requests::redact::{Glob, Redactor, Rule};
-use crate::requests::routes::Pattern;
-use crate::requests::tracer::Sampler;
+use observer_requests::redact::{Glob, Redactor, Rule};
+use observer_requests::routes::Pattern;
+use observer_requests::tracer::Sampler;
 
 /// Less isn't even a request's first line.
 const CAPTURE_MIN: u32 = 64;

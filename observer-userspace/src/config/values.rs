@@ -144,7 +144,7 @@ impl FromStr for LogFilter {
 /// A header of an OTLP request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
-    /// Its name.
+    /// Name of the header.
     pub name: String,
     /// Its value; often a secret.
     pub value: String,

@@ -20,7 +20,7 @@ pub use lever::Lever;
 pub use meter::Clocks;
 use meter::{Measured, Meter};
 
-use crate::signals::{BudgetStatus, StepCounts};
+use observer_signals::{BudgetStatus, StepCounts};
 
 /// How often the cost is compared with the budget.
 pub const PERIOD: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub struct Verdict {
     pub exhausted: bool,
 }
 
-/// The governor.
+/// Compares the cost with the budget, period by period.
 #[derive(Debug)]
 pub struct Governor {
     ladder: Ladder,

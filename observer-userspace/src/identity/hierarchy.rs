@@ -216,7 +216,7 @@ pub struct FoundCgroup {
     pub is_v2: bool,
     /// The kernel's id.
     pub id: u64,
-    /// Its directory.
+    /// Directory in the mounted hierarchy.
     pub directory: PathBuf,
 }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use super::environment::Declared;
-use crate::signals::attribute::SharedResource;
-use crate::signals::{Attribute, Resource};
+use observer_signals::attribute::SharedResource;
+use observer_signals::{Attribute, Resource};
 
 /// What all resources have in common, and the daemon's own resource.
 #[derive(Clone, Debug)]

@@ -12,15 +12,15 @@
 //! - [`host`]: the machine, and the daemon itself
 //! - [`workload`]: all of it put together
 //!
-//! [`Resource`]: crate::signals::Resource
+//! [`Resource`]: observer_signals::Resource
 
-pub mod cgroup;
-pub mod environment;
+pub(crate) mod cgroup;
+pub(crate) mod environment;
 pub mod hierarchy;
-pub mod host;
-pub mod mounts;
+pub(crate) mod host;
+pub(crate) mod mounts;
 pub mod process;
-pub mod workload;
+pub(crate) mod workload;
 
 pub use hierarchy::{FoundCgroup, find_cgroup};
 pub use host::Host;

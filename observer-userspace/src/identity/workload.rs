@@ -9,8 +9,8 @@ use super::cgroup::{CgroupIdentity, parse_path};
 use super::hierarchy::Hierarchies;
 use super::host::Host;
 use super::process::{Process, comm_from_bytes, worker_pool};
-use crate::signals::attribute::SharedResource;
-use crate::signals::{Attribute, Resource};
+use observer_signals::attribute::SharedResource;
+use observer_signals::{Attribute, Resource};
 
 /// How many hex digits of a container's id name a service that has no other
 /// name: as `docker ps` shows them.
@@ -218,7 +218,7 @@ mod tests {
     use super::super::environment::Declared;
     use super::*;
 
-    fn get<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a crate::signals::Value> {
+    fn get<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a observer_signals::Value> {
         attributes.iter().find(|a| a.key == key).map(|a| &a.value)
     }
 

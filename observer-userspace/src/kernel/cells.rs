@@ -14,7 +14,7 @@ use observer_common::tally::{CounterCell, HistogramCell, Key, Kind, RESERVED_CEL
 
 use super::Kernel;
 use super::object::array_fd;
-use crate::signals::Histogram;
+use observer_signals::Histogram;
 
 /// Cells are taken in order (those of the reserve by themselves); this many unused ones in a row are the end. (Two
 /// contexts that race for a cell leave a hole.)
@@ -25,7 +25,7 @@ const END_AFTER: usize = 256;
 pub struct Series {
     /// [`observer_common::tally::Kind`] as a number.
     pub kind: u8,
-    /// The workload.
+    /// Number of the workload.
     pub workload: u16,
     /// What tells series of a kind apart.
     pub label: u64,
@@ -50,7 +50,7 @@ pub struct HistogramTally {
     pub sum: u64,
     /// The zero bucket.
     pub zero: u64,
-    /// The buckets.
+    /// Values in each bucket of the exponential histogram.
     pub buckets: [u64; BUCKETS],
 }
 

@@ -2,7 +2,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::signals::WallClock;
+use observer_signals::WallClock;
 
 /// Measures how far the wall clock is ahead of CLOCK_MONOTONIC
 /// (`bpf_ktime_get_ns`). Measure again now and then: the wall clock is slewed and

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use aya::maps::MapInfo;
 use aya::programs::loaded_programs;
 
-/// A program.
+/// A BPF program that a process holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadedProgram {
     /// Its name as the kernel has it: the first 15 bytes.
@@ -25,7 +25,7 @@ pub struct LoadedProgram {
     pub runs: u64,
 }
 
-/// A map.
+/// A BPF map that a process holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadedMap {
     /// Its name as the kernel has it: the first 15 bytes.

@@ -1,25 +1,25 @@
 //! The running kernel: its BTF, features, clock; loading and reading BPF.
 
-pub mod batch;
+pub(crate) mod batch;
 pub mod btf;
-pub mod capabilities;
+pub(crate) mod capabilities;
 pub mod cells;
 pub mod clock;
-pub mod counters;
-pub mod descriptors;
-pub mod iter;
+pub(crate) mod counters;
+pub(crate) mod descriptors;
+pub(crate) mod iter;
 pub mod loaded;
-pub mod mapped;
-pub mod namespaces;
-pub mod object;
-pub mod perf;
-pub mod release;
+pub(crate) mod mapped;
+pub(crate) mod namespaces;
+pub(crate) mod object;
+pub(crate) mod perf;
+pub(crate) mod release;
 pub mod ring;
 pub mod stats;
 pub mod syscall_names;
 pub(crate) mod syscalls;
-pub mod tunables;
-pub mod unwind;
+pub(crate) mod tunables;
+pub(crate) mod unwind;
 
 pub use object::options::{Filters, LoadOptions, RequestOptions, SpanLimit};
 pub use object::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

@@ -19,9 +19,8 @@ const SW_DUMMY: u64 = 9;
 const SAMPLE_TIME: u64 = 1 << 2;
 /// `PERF_FLAG_FD_CLOEXEC`.
 const FD_CLOEXEC: libc::c_ulong = 1 << 3;
-/// `_IO('$', 0)`, `_IO('$', 1)`, `_IOW('$', 8, u32)` of `linux/perf_event.h`.
+/// `_IO('$', 0)`, `_IOW('$', 8, u32)` of `linux/perf_event.h`.
 const IOC_ENABLE: libc::Ioctl = 0x2400;
-const IOC_DISABLE: libc::Ioctl = 0x2401;
 const IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
 
 /// Bits of the flag word of `perf_event_attr`, numbered as in
@@ -203,14 +202,6 @@ impl PerfEvent {
         self.ioctl(IOC_ENABLE, 0)
     }
 
-    /// Stops it. The program stays attached.
-    ///
-    /// # Errors
-    /// What `ioctl(2)` says.
-    pub fn disable(&self) -> io::Result<()> {
-        self.ioctl(IOC_DISABLE, 0)
-    }
-
     /// Runs the loaded `BPF_PROG_TYPE_PERF_EVENT` program at every overflow (or
     /// `BPF_PROG_TYPE_KPROBE` program at every call of a function), until the
     /// event is closed. Works since Linux 4.9 (no BPF link needed).
@@ -222,7 +213,7 @@ impl PerfEvent {
     }
 
     fn ioctl(&self, request: libc::Ioctl, argument: libc::c_ulong) -> io::Result<()> {
-        // SAFETY: these three requests take an integer, no pointer.
+        // SAFETY: these requests take an integer, no pointer.
         let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), request, argument) };
         if result < 0 {
             return Err(io::Error::last_os_error());

@@ -2,7 +2,7 @@
 
 use observer_common::syscalls::{COMPAT, UNKNOWN};
 
-use crate::signals::Value;
+use observer_signals::Value;
 
 /// Name of the call with this label.
 pub fn name(label: u32) -> String {

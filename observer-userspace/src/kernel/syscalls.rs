@@ -6,7 +6,7 @@
 use observer_common::requests::{SENDS, SYSCALLS, Shape, Wait};
 
 use super::syscall_names::table_name;
-use crate::signals::Reason;
+use observer_signals::Reason;
 
 /// A system call of some machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

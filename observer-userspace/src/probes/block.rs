@@ -22,7 +22,7 @@ use crate::blindness::Witness;
 use crate::kernel::clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
-use crate::signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
+use observer_signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
 
 /// Fields without which no request can be understood.
 const REQUEST_FIELDS: &[&str] = &[

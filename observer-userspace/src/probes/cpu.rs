@@ -18,7 +18,7 @@ use super::sched::IDENTITY_FIELDS;
 use super::{MetricBuilder, Probe, Sight, Tick, unwind};
 use crate::blindness::{Unit, Witness};
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec};
-use crate::signals::MetricDef;
+use observer_signals::MetricDef;
 
 pub use sampler::{Sampler, Taken};
 

@@ -42,63 +42,63 @@ pub const MAPPING_LIST_FULL: Cause = Cause {
     meaning: "There was no room to tell the kernel half of a process's mappings: its stacks are walked by frame pointers.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_MALFORMED: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_malformed",
     meaning: "A record of the kernel half was not understood.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_OVERRUN: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_overrun",
     meaning: "Pieces of connections came faster than they were put into order, and were dropped.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_MISSED: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_missed",
     meaning: "Records of connections that never came, by gaps in their numbers; requests in them may be missing.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_EVICTED: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_evicted",
     meaning: "Connections that were forgotten since there were too many.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_UNPARSED: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_unparsed",
     meaning: "Pieces or messages that were not what their protocol allows.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_ABANDONED: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_abandoned",
     meaning: "Requests whose end was not seen: they are in no metric.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_CLOCK: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_clock",
     meaning: "Requests of servers whose thread's clock did not fit their duration: where their time went is not told.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_LIMITED: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_limited",
     meaning: "Spans of requests that were not kept, since too many traces began.",
 };
 
-/// See [`crate::requests::tracer::Losses`].
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_UNBUFFERED: Cause = Cause {
     part: Part::Family(Family::Requests),
     name: "request_unbuffered",

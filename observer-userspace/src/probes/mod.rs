@@ -6,24 +6,22 @@ pub mod losses;
 pub mod offcpu;
 pub mod plan;
 pub mod profiled;
-pub mod request_links;
-pub mod requests;
-pub mod sched;
+pub(crate) mod request_links;
+pub(crate) mod requests;
+pub(crate) mod sched;
 pub mod syscalls;
 pub mod tcp;
 mod unwind;
 
-pub use crate::signals::MetricBuilder;
+pub use observer_signals::MetricBuilder;
 
 use crate::blindness::Witness;
 use crate::config::Config;
 use crate::kernel::cells::Tallies;
 use crate::kernel::{Kernel, ProbeSpec};
-use crate::signals::RequestLink;
-use crate::signals::WallClock;
-use crate::signals::attribute::SharedResource;
-use crate::signals::{MetricDef, Span};
 use losses::Cause;
+use observer_signals::attribute::SharedResource;
+use observer_signals::{MetricDef, RequestLink, Span, WallClock};
 use profiled::Profiled;
 
 /// What a family's collector gets at each tick.

@@ -16,7 +16,7 @@ use super::{MetricBuilder, Probe, Sight, Tick, unwind};
 use crate::blindness::{Unit, Witness};
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
-use crate::signals::MetricDef;
+use observer_signals::MetricDef;
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::signals::RequestLink;
+use observer_signals::RequestLink;
 
 /// Says what a request's number stands for, as far as it is known yet.
 pub type Resolve<'a> = dyn FnMut(u64) -> Option<RequestLink> + 'a;

@@ -1,10 +1,10 @@
 //! Requests on connections of known protocols.
 //!
 //! The kernel half recognises connections and tells of their bytes, piece by
-//! piece; [`crate::requests`] makes requests of them.
+//! piece; [`observer_requests`] makes requests of them.
 
 mod own;
-pub mod tls;
+pub(crate) mod tls;
 mod unfollowed;
 
 use std::sync::Arc;
@@ -24,14 +24,14 @@ use crate::config::{self, Config};
 use crate::kernel::clock;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
-use crate::requests::Finished;
-use crate::requests::metrics::{METRICS, Metrics};
-use crate::requests::redact::Redactor;
-use crate::requests::routes::Routes;
-use crate::requests::semantics;
-use crate::requests::tracer::{Active, Options, Output, Tracer};
-use crate::signals::MetricDef;
-use crate::signals::RequestLink;
+use observer_requests::Finished;
+use observer_requests::metrics::{METRICS, Metrics};
+use observer_requests::redact::Redactor;
+use observer_requests::routes::Routes;
+use observer_requests::semantics;
+use observer_requests::tracer::{Active, Options, Output, Tracer};
+use observer_signals::MetricDef;
+use observer_signals::RequestLink;
 
 /// What can't be missed of a socket.
 const SOCKET_FIELDS: &[&str] = &[

@@ -13,7 +13,7 @@ use crate::blindness::{Unit, Witness};
 use crate::kernel::counters::Host;
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
-use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
+use observer_signals::{Attribute, Instrument, MetricDef, PointValue};
 
 /// The fields from which a task's workload is derived.
 pub const IDENTITY_FIELDS: &[&str] = &[

@@ -11,7 +11,7 @@ use super::{MetricBuilder, Probe, Sight, Tick};
 use crate::blindness::{Unit, Witness};
 use crate::kernel::cells::Tallies;
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec, syscall_names, syscalls};
-use crate::signals::{Attribute, Instrument, MetricDef, PointValue};
+use observer_signals::{Attribute, Instrument, MetricDef, PointValue};
 
 /// The program that sees a call begin. Without it calls are counted, but not
 /// timed.

@@ -25,7 +25,7 @@ use crate::kernel::iter::Iterator;
 use crate::kernel::ring::record;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use crate::kernel::{clock, counters};
-use crate::signals::MetricDef;
+use observer_signals::MetricDef;
 
 const SOCKET_FIELDS: &[&str] = &[
     "sock_state",

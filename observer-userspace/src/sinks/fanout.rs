@@ -8,9 +8,9 @@ use anyhow::Result;
 
 use super::cadence::{Cadence, Due};
 use super::{Shutdown, Sink, Wants};
-use crate::signals::metric::MetricBatch;
-use crate::signals::{Profile, Span};
 use observer_export::self_stats::SelfStats;
+use observer_signals::metric::MetricBatch;
+use observer_signals::{Profile, Span};
 
 /// Time that one profile covers where nobody asks for any.
 const PROFILE_PERIOD: Duration = Duration::from_secs(10);

@@ -7,10 +7,10 @@
 
 mod cadence;
 mod fanout;
-pub mod otlp;
+pub(crate) mod otlp;
 mod printer;
 mod summary;
-pub mod traces;
+pub(crate) mod traces;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -22,9 +22,9 @@ pub use fanout::{Recipients, Sinks};
 
 use crate::config::Config;
 use crate::identity::Host;
-use crate::signals::metric::MetricBatch;
-use crate::signals::{Profile, Span};
 use observer_export::self_stats::SelfStats;
+use observer_signals::metric::MetricBatch;
+use observer_signals::{Profile, Span};
 use summary::Summary;
 
 /// Which signals a sink wants, and how often.

@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use super::{Cadence, Shutdown, Sink, Wants};
 use crate::config::Config;
 use crate::identity::Host;
-use crate::signals::metric::MetricBatch;
-use crate::signals::{Profile, Span};
 use observer_export::otlp::telemetry::Telemetry;
 use observer_export::otlp::variables::{Layer, Layers};
 use observer_export::otlp::{Exporter, OtlpSettings, Signal};
 use observer_export::self_stats::SelfStats;
+use observer_signals::metric::MetricBatch;
+use observer_signals::{Profile, Span};
 
 /// Time that one exported profile covers, as receivers expect it.
 const PROFILE_PERIOD: Duration = Duration::from_secs(10);

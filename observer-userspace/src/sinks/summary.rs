@@ -10,12 +10,12 @@ use super::printer::Printer;
 use super::{Cadence, Shutdown, Sink, Wants};
 use crate::identity::Host;
 use crate::logging::colours_wanted;
-use crate::signals::Profile;
-use crate::signals::metric::MetricBatch;
-use crate::signals::profile::ProfileKind;
 use observer_export::delta::Delta;
 use observer_export::self_stats::SelfStats;
 use observer_export::terminal::{self, HottestFunctions, OwnCost, WaitTimes};
+use observer_signals::Profile;
+use observer_signals::metric::MetricBatch;
+use observer_signals::profile::ProfileKind;
 
 /// The first summary comes no later: nobody at a terminal likes to wait.
 const FIRST: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::*;
-use crate::signals::attribute::{Attribute, Resource};
-use crate::signals::metric::ResourceMetrics;
-use crate::signals::{SpanKind, SpanStatus};
+use observer_signals::attribute::{Attribute, Resource};
+use observer_signals::metric::ResourceMetrics;
+use observer_signals::{SpanKind, SpanStatus};
 
 /// What sinks got, in order: who, what, and which.
 type Log = Rc<RefCell<Vec<(&'static str, &'static str, u64)>>>;

@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use super::printer::Printer;
 use super::{Shutdown, Sink, Wants};
 use crate::logging::colours_wanted;
-use crate::signals::Span;
 use observer_export::terminal;
 use observer_export::trace_lines::{Look, Traces, Wanted, line, waterfall};
+use observer_signals::Span;
 
 /// Columns where no terminal says how many there are.
 const WIDTH: usize = 160;

@@ -23,12 +23,10 @@ const MIN_BUILD_ID: usize = 2;
 /// Largest file whose checksum is computed.
 const MAX_SUMMED: u64 = 1 << 30;
 
-/// A file's debug file.
 #[derive(Debug)]
 pub(super) struct DebugFile {
     /// It, open.
     pub(super) file: File,
-    /// Its sections.
     pub(super) sections: Sections,
     /// Its path in the file system where it was found.
     path: String,

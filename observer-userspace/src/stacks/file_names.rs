@@ -15,7 +15,7 @@ use super::debug_files::{self, DebugFile};
 use super::module::{Lines, Module, NamedLine};
 use super::roots::Roots;
 
-/// What to symbolize with.
+/// Which sources of names are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SymbolOptions {
     /// Use DWARF debug information: inlined functions, files and lines, at the

@@ -7,7 +7,7 @@ use super::mappings::Processes;
 use super::module::Module;
 use super::modules::Modules;
 use super::raw::RawSample;
-use crate::signals::profile::Mapping;
+use observer_signals::profile::Mapping;
 
 /// A user address, explained as far as the mappings go.
 #[derive(Debug)]
@@ -20,14 +20,12 @@ pub(super) enum Location {
         address: u64,
         /// The file.
         module: Rc<Module>,
-        /// Offset in it.
         offset: u64,
         /// What is mapped there.
         map: Map,
     },
     /// In a file that could not be opened.
     Lost {
-        /// Offset in it.
         offset: u64,
         /// What is mapped there.
         map: Map,

@@ -52,7 +52,6 @@ impl MappingLosses {
     }
 }
 
-/// All processes.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     table: HashMap<u32, Process>,

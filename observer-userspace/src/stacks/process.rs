@@ -8,7 +8,6 @@ use super::roots::{Root, Roots};
 /// Programs remembered per process and interval.
 const MAX_IMAGES: usize = 8;
 
-/// One process.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     /// Oldest first; the last is what runs now.

@@ -7,10 +7,10 @@ use super::locations::Location;
 use super::module::Lines;
 use super::raw::{RawProfile, RawSample, Wait};
 use super::wait_reasons::{explain, is_switch};
-use crate::signals::Profile;
-use crate::signals::interner::Interner;
-use crate::signals::profile::{Frame, FrameKind, Function, Line, Mapping, MappingId, Sample};
-use crate::signals::wait::Waited;
+use observer_signals::Profile;
+use observer_signals::interner::Interner;
+use observer_signals::profile::{Frame, FrameKind, Function, Line, Mapping, MappingId, Sample};
+use observer_signals::wait::Waited;
 
 /// Where the kernel half of the address space begins (x86_64, aarch64).
 const KERNEL_START: u64 = 0xffff_0000_0000_0000;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use observer_common::unwind::Outcome;
 
-use crate::signals::attribute::SharedResource;
-use crate::signals::profile::ProfileKind;
-use crate::signals::{RequestLink, UnixNanos};
+use observer_signals::attribute::SharedResource;
+use observer_signals::profile::ProfileKind;
+use observer_signals::{RequestLink, UnixNanos};
 
 /// A stack as the kernel walked it, leaf first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@ pub struct RawSample {
     /// The kernel half's number of the request that the thread served; 0 = none
     /// that is known.
     pub request: u64,
-    /// That request.
+    /// Trace, span and route of that request, as far as they are known.
     pub request_link: Option<Arc<RequestLink>>,
 }
 
@@ -90,7 +90,7 @@ pub struct RawProfile {
     pub duration: u64,
     /// Nanoseconds of CPU time that one sample stands for.
     pub period: u64,
-    /// The samples.
+    /// Stacks with what was counted for each.
     pub samples: Vec<RawSample>,
 }
 

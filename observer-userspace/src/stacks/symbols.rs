@@ -18,7 +18,7 @@ use super::modules::Modules;
 use super::profile::{FrameShare, JitNames, Names, build};
 use super::raw::RawProfile;
 use super::sideband::Event;
-use crate::signals::Profile;
+use observer_signals::Profile;
 
 /// The symbolizer. Not `Send`: lives on the worker's thread.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use observer_common::unwind::Outcome;
 
 use super::worker::Stacks;
 use super::{RawProfile, RawSample, RawStack, SymbolOptions};
-use crate::signals::Profile;
-use crate::signals::attribute::SharedResource;
-use crate::signals::profile::FrameKind;
+use observer_signals::Profile;
+use observer_signals::attribute::SharedResource;
+use observer_signals::profile::FrameKind;
 
 /// Stops a process when the test is over, also when it fails.
 struct Guard(Child);

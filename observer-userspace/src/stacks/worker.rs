@@ -23,12 +23,12 @@ use super::tables::UnwindStats;
 use super::unwinder::Unwinder;
 use crate::kernel::unwind::{ProcessMaps, TableMaps};
 use crate::memory;
-use crate::signals::Profile;
+use observer_signals::Profile;
 
 /// A profile with names.
 #[derive(Clone, Debug, Default)]
 pub struct Symbolized {
-    /// The profile.
+    /// Stacks with names.
     pub profile: Profile,
     /// How much of it has names.
     pub frames: FrameShare,

@@ -46,9 +46,9 @@ pub type Attributes = BTreeMap<String, Value>;
 pub struct Span {
     /// Its resource's service.name.
     pub service: String,
-    /// Its trace.
+    /// Trace id, 16 bytes.
     pub trace: Vec<u8>,
-    /// Its id.
+    /// Span id, 8 bytes.
     pub id: Vec<u8>,
     /// Its parent's, empty without one.
     pub parent: Vec<u8>,

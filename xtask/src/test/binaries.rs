@@ -14,7 +14,7 @@ pub const INTEGRATION: &str = "observer-tests";
 /// A built test binary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binary {
-    /// Its package.
+    /// Package that the binary is built from.
     pub package: String,
     /// Its target: a test's file, a library or a program.
     pub name: String,

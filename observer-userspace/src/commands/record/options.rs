@@ -20,7 +20,6 @@ const DEFAULT_FREQUENCY: u32 = 99;
 /// Where to without `-o`.
 const DEFAULT_OUTPUT: &str = "observer.svg";
 
-/// What to record.
 #[derive(Clone, Debug)]
 pub(super) struct RecordOptions {
     /// For how long; without it, until the command ends (or 10 s).

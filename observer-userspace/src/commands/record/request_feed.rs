@@ -12,8 +12,8 @@ use crate::kernel::clock;
 use crate::kernel::ring::Ring;
 use crate::probes::cpu::{Sampler, Taken};
 use crate::probes::requests::{self, tls::Tls};
-use crate::requests::tracer::{Output, Tracer};
-use crate::signals::RequestLink;
+use observer_requests::tracer::{Output, Tracer};
+use observer_signals::RequestLink;
 
 /// Records read at once, so that the rest gets its turn.
 const BATCH: usize = 16 * 1024;
@@ -109,7 +109,6 @@ impl RequestFeed {
         }
     }
 
-    /// What was selected.
     pub(super) fn selection(&self) -> &Selection {
         &self.selection
     }

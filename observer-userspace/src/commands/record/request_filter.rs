@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::requests::redact::Glob;
+use observer_requests::redact::Glob;
 
 /// Which requests a recording is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::request_filter::RequestFilter;
-use crate::requests::{Finished, Role};
-use crate::signals::RequestLink;
-use crate::signals::profile::ProfileKind;
 use crate::stacks::{RawProfile, RawSample};
+use observer_requests::{Finished, Role};
+use observer_signals::RequestLink;
+use observer_signals::profile::ProfileKind;
 
 /// Samples that may wait for the end of their request.
 const MAX_UNDECIDED: usize = 200_000;

@@ -3,8 +3,8 @@
 use observer_common::requests::Protocol;
 
 use super::*;
-use crate::requests::{Call, Endpoints, Http, Parent, Transport};
-use crate::signals::attribute::SharedResource;
+use observer_requests::{Call, Endpoints, Http, Parent, Transport};
+use observer_signals::attribute::SharedResource;
 
 fn filter(routes: &[&str], slower_than: u64) -> RequestFilter {
     RequestFilter {

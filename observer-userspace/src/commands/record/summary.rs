@@ -9,11 +9,11 @@ use observer_common::loss::Loss;
 use super::options::RecordOptions;
 use super::recorded::Recorded;
 use super::selection::Selection;
-use crate::signals::attribute::SharedResource;
-use crate::signals::hottest::hottest;
-use crate::signals::profile::{Profile, ProfileKind};
-use crate::signals::wait::Reason;
 use observer_export::profile_file::Output;
+use observer_signals::attribute::SharedResource;
+use observer_signals::hottest::hottest;
+use observer_signals::profile::{Profile, ProfileKind};
+use observer_signals::wait::Reason;
 
 /// Workloads and functions named.
 const WORKLOADS: usize = 3;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use observer_common::unwind::Outcome;
 
-use crate::signals::RequestLink;
 use crate::stacks::{RawProfile, RawSample, RawStack, Wait};
+use observer_signals::RequestLink;
 
 /// What makes two samples of one recording one.
 type Key = (

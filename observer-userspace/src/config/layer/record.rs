@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::config::layered::{Layered, layered};
 use crate::config::units::{Frequency, Period, Threshold, from_texts};
 use crate::config::values::RecordType;
-use crate::requests::redact::Glob;
+use observer_requests::redact::Glob;
 
 layered! {
     /// What `observer record` does differently.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::config::layered::{Layered, layered};
 use crate::config::units::{Positive, Size, from_texts};
 use crate::config::values::RequestProtocol;
-use crate::requests::redact::{Glob, Rule};
-use crate::requests::routes::Pattern;
+use observer_requests::redact::{Glob, Rule};
+use observer_requests::routes::Pattern;
 
 layered! {
     /// What to see of requests, and what to tell of them.

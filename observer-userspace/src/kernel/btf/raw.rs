@@ -57,7 +57,7 @@ pub struct RawBtf {
     names: Vec<(u64, u32)>,
 }
 
-/// One type.
+/// A type as BTF has it, its name and members by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawType {
     /// Its number.

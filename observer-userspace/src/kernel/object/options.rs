@@ -29,16 +29,16 @@ pub struct Filters {
     pub cgroups: Vec<u64>,
 }
 
-/// How to load.
+/// What the kernel half is to do, and with which sizes of tables.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// Who is traced.
     pub filters: Filters,
     /// Entries of the workload table.
     pub workloads: u32,
-    /// Histogram cells.
+    /// Entries of the table of histograms: one for each series and CPU.
     pub histogram_cells: u32,
-    /// Counter cells.
+    /// Entries of the table of counters: one for each series and CPU.
     pub counter_cells: u32,
     /// The v1 controller whose hierarchy tells workloads apart, by its name in
     /// the kernel's `enum cgroup_subsys_id`, e.g. `memory_cgrp_id`.

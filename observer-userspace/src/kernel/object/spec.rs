@@ -72,7 +72,7 @@ impl ProbeSpec {
 pub struct ProbeState {
     /// The part that it belongs to.
     pub family: Part,
-    /// The program.
+    /// Program of the kernel half, with what it needs.
     pub program: ProgramSpec,
     /// Why it isn't attached, if it isn't.
     pub failure: Option<AttachError>,

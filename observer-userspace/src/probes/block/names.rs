@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use observer_common::block::{DISCARD, ERRNO, FLUSH, READ, SECURE_ERASE, WRITE, WRITE_ZEROES};
 
 use crate::kernel::syscall_names::errno_name;
-use crate::signals::Value;
+use observer_signals::Value;
 
 /// The groups in which /proc/diskstats counts (`op_stat_group`,
 /// include/linux/blk_types.h).

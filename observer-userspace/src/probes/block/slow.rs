@@ -3,9 +3,9 @@
 use observer_common::block::SlowOperation;
 
 use super::names;
-use crate::signals::WallClock;
-use crate::signals::attribute::SharedResource;
-use crate::signals::{Attribute, Span, SpanKind, SpanStatus, Value};
+use observer_signals::WallClock;
+use observer_signals::attribute::SharedResource;
+use observer_signals::{Attribute, Span, SpanKind, SpanStatus, Value};
 
 /// Tells the story of one operation.
 pub fn span(
@@ -62,7 +62,7 @@ pub fn span(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signals::Resource;
+    use observer_signals::Resource;
 
     /// Checks that queue and device time add up to the span's length, also
     /// when the operation never reached the device.

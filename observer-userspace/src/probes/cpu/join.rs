@@ -21,9 +21,9 @@ use std::sync::Arc;
 use observer_common::cpu::{SampleKey, kind};
 use observer_common::unwind::Outcome;
 
-use crate::signals::RequestLink;
-use crate::signals::attribute::SharedResource;
 use crate::stacks::{RawSample, RawStack, Wait};
+use observer_signals::RequestLink;
+use observer_signals::attribute::SharedResource;
 
 /// The stack of a key, and whose it is.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 //! that none is dropped.
 
 use super::*;
-use crate::signals::attribute::{Attribute, Resource};
+use observer_signals::attribute::{Attribute, Resource};
 
 const THREAD: u32 = 7;
 

@@ -16,10 +16,10 @@ use crate::kernel::Kernel;
 use crate::kernel::clock;
 use crate::probes::offcpu;
 use crate::probes::request_links::{RequestLinks, Resolve};
-use crate::signals::RequestLink;
-use crate::signals::attribute::SharedResource;
-use crate::signals::profile::ProfileKind;
 use crate::stacks::{RawProfile, RawStack};
+use observer_signals::RequestLink;
+use observer_signals::attribute::SharedResource;
+use observer_signals::profile::ProfileKind;
 
 /// Nanoseconds of CPU time that a sample would stand for without clocks.
 const NO_CLOCK_PERIOD: u64 = 1_000_000_000;

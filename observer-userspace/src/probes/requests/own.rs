@@ -15,7 +15,7 @@ use observer_common::requests::Protocol;
 use crate::blindness::{Unit, Witness};
 use crate::kernel::Kernel;
 use crate::kernel::tunables::MappedTunables;
-use crate::requests::Finished;
+use observer_requests::Finished;
 
 /// Exchanges at each comparison.
 const EXCHANGES: u64 = 4;

@@ -4,8 +4,8 @@ use observer_common::requests::{Protocol, role};
 use observer_common::tally::Kind;
 
 use crate::probes::{MetricBuilder, Tick};
-use crate::requests::metrics::{UNFOLLOWED, WHAT, WHICH, WHOSE};
-use crate::signals::{Attribute, PointValue};
+use observer_requests::metrics::{UNFOLLOWED, WHAT, WHICH, WHOSE};
+use observer_signals::{Attribute, PointValue};
 
 /// Adds the points of this tick.
 pub fn collect(tick: &Tick<'_>, out: &mut MetricBuilder) {

@@ -7,7 +7,7 @@ use observer_common::tcp::{
 
 use crate::kernel::syscall_names::errno_name;
 use crate::probes::{MetricBuilder, Tick};
-use crate::signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
+use observer_signals::{Attribute, Instrument, MetricDef, PointValue, UnixNanos, Value};
 
 const NETWORK: (&str, &str) = (
     "network.type",

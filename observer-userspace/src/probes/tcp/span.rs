@@ -7,9 +7,9 @@ use observer_common::tcp::{
 };
 
 use super::metrics::{direction, error_type, network_type, retransmit_name};
-use crate::signals::WallClock;
-use crate::signals::attribute::SharedResource;
-use crate::signals::{Attribute, Span, SpanEvent, SpanKind, SpanStatus, Value};
+use observer_signals::WallClock;
+use observer_signals::attribute::SharedResource;
+use observer_signals::{Attribute, Span, SpanEvent, SpanKind, SpanStatus, Value};
 
 /// Makes the span.
 pub(super) fn span(connection: &Connection, clock: WallClock, resource: SharedResource) -> Span {

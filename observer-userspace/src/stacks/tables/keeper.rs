@@ -15,7 +15,7 @@ use super::stats::UnwindStats;
 use crate::kernel::clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
 use crate::memory;
-use crate::unwind::{self, Table};
+use observer_unwind::Table;
 
 /// Files longer than this are built apart, so that small ones needn't wait.
 const LARGE: u64 = 16 << 20;
@@ -327,7 +327,7 @@ impl Keeper {
 
 fn build(order: &Order) -> Built {
     let began = Instant::now();
-    let built = unwind::build(&order.file);
+    let built = observer_unwind::build(&order.file);
     tracing::debug!(took = ?began.elapsed(), "unwinding table of {:?}", order.key);
     built
 }

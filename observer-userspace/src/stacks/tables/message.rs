@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use crate::unwind::{BuildError, Table};
+use observer_unwind::{BuildError, Table};
 
 /// Which file: its build id and length, or device, inode, length and time of
 /// modification.

@@ -1,6 +1,6 @@
 //! Which kernel functions wait for what.
 
-use crate::signals::wait::Reason;
+use observer_signals::wait::Reason;
 
 /// Beginnings of names of functions, in this order: the first that fits counts.
 pub(super) const FUNCTIONS: &[(&str, Reason)] = &[

@@ -15,8 +15,8 @@ use observer_common::syscalls::COMPAT;
 
 use super::raw::Wait;
 use crate::kernel::syscalls;
-use crate::signals::wait::{Reason, ThreadState, Waited};
 use kernel_functions::FUNCTIONS;
+use observer_signals::wait::{Reason, ThreadState, Waited};
 
 /// Functions under which everything is a page fault, also reading a disk.
 const FAULTS: &[&str] = &[
