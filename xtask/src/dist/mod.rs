@@ -114,7 +114,8 @@ fn pack(
     ])
 }
 
-/// What is checked: that, and the packages of a later revision.
+/// What is checked: that, and the packages of a later revision. Fails if the same
+/// packages, made again, have other bytes.
 fn later(
     target: Target,
     contents: &Contents,
@@ -134,9 +135,19 @@ fn later(
             .cloned()
             .with_context(|| format!("no {end} was made"))
     };
+    let (deb, rpm) = (first(".deb")?, first(".rpm")?);
+    // Laid out anew, at another time: the bytes must be the same all the same.
+    for (path, again) in [
+        (&deb, stage.deb(1, &folder)?),
+        (&rpm, stage.rpm(1, &folder)?),
+    ] {
+        if std::fs::read(path)? != std::fs::read(&again)? {
+            bail!("{} and {} differ", path.display(), again.display());
+        }
+    }
     Ok(check::Made {
-        deb: vec![first(".deb")?, stage.deb(2, &folder)?],
-        rpm: vec![first(".rpm")?, stage.rpm(2, &folder)?],
+        deb: vec![deb, stage.deb(2, &folder)?],
+        rpm: vec![rpm, stage.rpm(2, &folder)?],
         image: first(".oci.tar")?,
     })
 }
