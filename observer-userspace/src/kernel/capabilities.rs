@@ -23,7 +23,7 @@ pub const SYS_ADMIN: Capability = Capability {
     name: "CAP_SYS_ADMIN",
     bit: 21,
     required: false,
-    lost: "the CPU time of the daemon's own BPF programs, and sockets of other network namespaces that are older than the daemon",
+    lost: "the CPU time of the daemon's own BPF programs, sockets of other network namespaces that are older than the daemon, and requests inside of TLS where the kernel asks for it (6.16 and newer, and fixed older ones)",
 };
 /// Loading programs and maps.
 pub const BPF: Capability = Capability {
@@ -58,7 +58,7 @@ pub const SYSLOG: Capability = Capability {
     name: "CAP_SYSLOG",
     bit: 34,
     required: false,
-    lost: "kernel symbols in stacks, where kernel.kptr_restrict is not 0",
+    lost: "kernel symbols in stacks, unless kernel.kptr_restrict is 0 and kernel.perf_event_paranoid at most 1",
 };
 /// Locking memory without limit; only kernels before 5.11 charge maps to it.
 pub const SYS_RESOURCE: Capability = Capability {

@@ -2,7 +2,7 @@
 
 pub(crate) mod batch;
 pub mod btf;
-pub(crate) mod capabilities;
+pub mod capabilities;
 pub mod cells;
 pub mod clock;
 pub(crate) mod counters;

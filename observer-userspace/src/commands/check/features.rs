@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::report::{Item, Report, Status};
 use super::trial;
 use crate::kernel::btf::VMLINUX;
+use crate::kernel::capabilities::UPROBE_PRIVILEGE;
 use crate::kernel::release;
 
 const UPGRADE: &str = "boot a newer kernel, or one whose distribution enables it";
@@ -147,6 +148,7 @@ pub fn bpf(report: &mut Report) {
         Status::Degraded,
         "profiles",
     ));
+    report.add(user_functions(trial::attach_user_function()));
     let run_time = aya::sys::enable_stats(aya::sys::Stats::RunTime)
         .map(drop)
         .map_err(|error| errno(&error).unwrap_or(Errno::EINVAL));
@@ -159,6 +161,25 @@ pub fn bpf(report: &mut Report) {
             "run it as root or with CAP_SYS_ADMIN",
         ),
     });
+}
+
+/// Functions of user programs: what TLS libraries are observed by.
+fn user_functions(tried: Result<(), Errno>) -> Item {
+    let name = "functions of user programs";
+    let item = Item::ok("bpf", name, "uprobe, attached for a moment");
+    let lost = "requests inside of TLS";
+    match tried {
+        Ok(()) => item,
+        Err(Errno::EPERM | Errno::EACCES) => {
+            let remedy = format!("run it as root, or with {UPROBE_PRIVILEGE}");
+            item.worse(Status::Degraded, lost, remedy)
+        }
+        Err(error) => item.worse(
+            Status::Degraded,
+            format!("{lost} ({error})"),
+            "boot a kernel with CONFIG_UPROBE_EVENTS=y",
+        ),
+    }
 }
 
 /// What a trial that can only succeed or fail says.

@@ -1,10 +1,17 @@
 //! The smallest programs that prove that hooks work: loaded, attached, gone.
 
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
 use crate::kernel::btf::KernelBtf;
+use crate::kernel::perf::{PerfEvent, uprobe_type};
+
+/// Bytes of the file that is attached to.
+const PAGE: usize = 4096;
 
 // From the kernel's include/uapi/linux/bpf.h.
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -96,6 +103,26 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> Result<OwnedFd, Errno> {
     let fd = Errno::result(fd)?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Attaches to a function of a file that nobody runs, as is done with TLS
+/// libraries; no program runs there.
+///
+/// # Errors
+/// The kernel's reason; `ENOENT` when it has no such events.
+pub fn attach_user_function() -> Result<(), Errno> {
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+    let kind = uprobe_type().map_err(|_| Errno::ENOENT)?;
+    // SAFETY: the name is a text that ends with a zero byte.
+    let fd = unsafe { libc::memfd_create(c"function".as_ptr(), libc::MFD_CLOEXEC) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: a new descriptor that nobody else owns.
+    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.write_all(&[0; PAGE]).map_err(errno)?;
+    let path = CString::new(format!("/proc/self/fd/{fd}")).map_err(|_| Errno::EINVAL)?;
+    PerfEvent::user_function(kind, &path, 0, false)
+        .map(drop)
+        .map_err(errno)
 }
 
 /// Opens the software clock on CPU 0 for all processes, as the sampler does.
