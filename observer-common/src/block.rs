@@ -25,6 +25,25 @@ pub const OLD_RQF_IO_STAT: u32 = 13;
 /// `__RQF_FLUSH_SEQ`, likewise.
 pub const OLD_RQF_FLUSH_SEQ: u32 = 4;
 
+/// The first of the pages that `page` is one of, by the word that the kernel keeps in
+/// `page.compound_head`, since 7.1 `compound_info` (include/linux/page-flags.h). If its
+/// lowest bit is set the page isn't the first; the rest of the word is that one's
+/// address, or, since 7.1, may be a mask that makes it of the page's own.
+#[inline(always)]
+pub const fn first_page(page: u64, word: u64) -> u64 {
+    if word & 1 == 0 {
+        return page;
+    }
+    let rest = word - 1;
+    let cleared = !rest;
+    // A mask has ones down to some bit and none below.
+    if cleared & cleared.wrapping_add(1) == 0 {
+        page & rest
+    } else {
+        rest
+    }
+}
+
 /// A device number as the labels have it: 12 bits of major, 20 of minor, as in
 /// the kernel's own `dev_t`.
 #[inline(always)]
@@ -183,6 +202,23 @@ pub struct SlowOperation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Checks that a page's first is found by an address and by a mask, also where
+    /// an address looks like a mask, and that a first page is its own.
+    #[test]
+    fn first_pages() {
+        // `struct page` takes 64 bytes; these are four pages from this on.
+        let first = 0xffff_ea00_0412_3400;
+        let third = first + 2 * 64;
+        assert_eq!(first_page(first, 0), first);
+        assert_eq!(first_page(first, 0xdead_0000), first);
+        assert_eq!(first_page(third, first | 1), first);
+        let mask = !(4 * 64 - 1);
+        assert_eq!(first_page(third, mask | 1), first);
+        assert_eq!(first_page(first, mask), first);
+        let round = 0xffff_fe00_0000_0000;
+        assert_eq!(first_page(round + 3 * 64, round | 1), round);
+    }
 
     /// Checks that labels can be taken apart again, at the ends of each field.
     #[test]

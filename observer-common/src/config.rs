@@ -64,6 +64,11 @@ pub struct Config {
     pub request_ring_shift: u32,
     /// 1 = sockets are found from descriptors at the end of a system call.
     pub by_descriptor: u32,
+    /// 1 = threads can be preempted in programs on tracepoints, until these keep the
+    /// CPU by themselves: a program may not be run where another thread is in it.
+    pub preemptible: u32,
+    /// There is no hole.
+    pub padding: u32,
     /// By number of a syscall: [`crate::requests::Wait`] in the low bits,
     /// [`crate::requests::SENDS`], and [`crate::requests::Shape`] in the high
     /// half of the byte.

@@ -17,6 +17,7 @@ pub mod names;
 pub mod offcpu;
 pub mod offsets;
 pub mod plain;
+pub mod preemption;
 pub mod requests;
 pub mod slot;
 pub mod syscalls;

@@ -38,6 +38,7 @@ const BLOCK: Part = Part::Family(Family::Block);
 const CPU: Part = Part::Family(Family::Cpu);
 const REQUESTS: Part = Part::Family(Family::Requests);
 const SCHED: Part = Part::Family(Family::Sched);
+const SYSCALLS: Part = Part::Family(Family::Syscalls);
 const TCP: Part = Part::Family(Family::Tcp);
 
 losses! {
@@ -60,6 +61,7 @@ losses! {
     RequestRingFull = REQUESTS, "request_ring_full", "A piece of a connection was dropped: requests in it may be missing, or be reported without their answer.";
     RequestUnread = REQUESTS, "request_unread", "The bytes of a message could not be read from the process: its request is not known.";
     SpanRateLimited = Part::Spans, "span_rate_limited", "A span was dropped: its workload made more than `--span-rate` a second.";
+    SyscallEndMissed = SYSCALLS, "syscall_end_missed", "The kernel did not run the probe at a syscall's end: it was counted when its thread made its next, without duration and whether it failed.";
     TcpRingFull = TCP, "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";
 }
 

@@ -144,7 +144,8 @@ offsets! {
     bio_io_vec: "bio" . "bi_io_vec", 8;
     bio_vec_page: "bio_vec" . "bv_page", 8;
     page_mapping: "page" . "mapping", 8;
-    page_compound_head: "page" . "compound_head", 8;
+    // See `block::first_page`.
+    page_compound_head: "page" . "compound_info" | "compound_head", 8;
     // The first of its kind: tells whether this kernel names them at all.
     rqf_started: "enum rqf_flags" . "__RQF_STARTED", 0;
     rqf_io_stat: "enum rqf_flags" . "__RQF_IO_STAT", 0;

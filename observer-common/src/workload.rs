@@ -49,3 +49,26 @@ pub struct NewWorkload {
 pub const TRACED: u32 = 1;
 /// The thread belongs to the kernel.
 pub const KERNEL_THREAD: u32 = 2;
+
+/// Ids that no workload has yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
+pub struct FreeIds {
+    /// The next one that was never taken.
+    pub next: u64,
+    /// Ids are below this.
+    pub limit: u64,
+    /// One that was taken in vain; 0 = none.
+    pub spare: u64,
+}
+
+impl FreeIds {
+    /// All, in a table of so many workloads. [`OTHER`] is nobody's own.
+    pub const fn all(workloads: u32) -> Self {
+        Self {
+            next: OTHER as u64 + 1,
+            limit: workloads as u64,
+            spare: 0,
+        }
+    }
+}

@@ -15,6 +15,21 @@ pub fn add(to: *mut u64, value: u64) {
     }
 }
 
+/// Adds atomically; returns what was there before.
+#[inline(always)]
+pub fn fetch_add(to: *mut u64, value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: as in `add`.
+    unsafe {
+        core::arch::asm!(
+            "{value} = atomic_fetch_add((u64 *)({to} + 0), {value})",
+            to = in(reg) to,
+            value = inout(reg) value,
+        );
+    }
+    value
+}
+
 /// Puts a value in the place of another, atomically; returns that.
 #[inline(always)]
 pub fn swap(at: *mut u64, value: u64) -> u64 {

@@ -22,6 +22,7 @@ use self::table::{find, insert};
 use crate::dirty::{flusher, owner, wants_flush};
 use crate::kernel::{now, offset, read, setting};
 use crate::loss::lost;
+use crate::preemption::undisturbed;
 use crate::tally;
 
 #[btf_map]
@@ -43,18 +44,20 @@ macro_rules! flag {
 /// `struct request_queue *q` first.
 #[btf_tracepoint(function = "block_io_start")]
 pub fn block_start(ctx: BtfTracePointContext) -> i32 {
-    // Before 5.11 the queue came first; `block_io_start` is younger.
-    let request: *const u8 = if offset!(block_insert_arguments) == 2 {
-        ctx.arg(1)
-    } else {
-        ctx.arg(0)
-    };
-    let owner = owner(request);
-    if wants_flush(request) {
-        crate::dirty::note_flusher(request, owner);
-    }
-    begin(request, owner, now(), 0);
-    0
+    undisturbed(|| {
+        // Before 5.11 the queue came first; `block_io_start` is younger.
+        let request: *const u8 = if offset!(block_insert_arguments) == 2 {
+            ctx.arg(1)
+        } else {
+            ctx.arg(0)
+        };
+        let owner = owner(request);
+        if wants_flush(request) {
+            crate::dirty::note_flusher(request, owner);
+        }
+        begin(request, owner, now(), 0);
+        0
+    })
 }
 
 /// The driver takes a request.
@@ -63,34 +66,36 @@ pub fn block_start(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/block.h). All kernels; before 5.11 with `struct request_queue *q` first.
 #[btf_tracepoint(function = "block_rq_issue")]
 pub fn block_issue(ctx: BtfTracePointContext) -> i32 {
-    // Before 5.11 the queue came first.
-    let request: *const u8 = if offset!(block_issue_arguments) == 2 {
-        ctx.arg(1)
-    } else {
-        ctx.arg(0)
-    };
-    let now = now();
-    if let Some(found) = find(request) {
-        let state = found.request;
-        if state.issued == 0 {
-            // Nothing is merged into it any more.
-            state.size = read!(request, request_data_len, u32);
+    undisturbed(|| {
+        // Before 5.11 the queue came first.
+        let request: *const u8 = if offset!(block_issue_arguments) == 2 {
+            ctx.arg(1)
+        } else {
+            ctx.arg(0)
+        };
+        let now = now();
+        if let Some(found) = find(request) {
+            let state = found.request;
+            if state.issued == 0 {
+                // Nothing is merged into it any more.
+                state.size = read!(request, request_data_len, u32);
+            }
+            state.issued = now;
+            return 0;
         }
-        state.issued = now;
-        return 0;
-    }
-    if step(request).is_none() {
-        return 0;
-    }
-    // Without a beginning: the cache flush that blk-flush.c makes for several
-    // who wait for it, or what went straight to the driver.
-    let owner = if operation(request) == FLUSH {
-        flusher(request)
-    } else {
-        owner(request)
-    };
-    begin(request, owner, now, now);
-    0
+        if step(request).is_none() {
+            return 0;
+        }
+        // Without a beginning: the cache flush that blk-flush.c makes for several
+        // who wait for it, or what went straight to the driver.
+        let owner = if operation(request) == FLUSH {
+            flusher(request)
+        } else {
+            owner(request)
+        };
+        begin(request, owner, now, now);
+        0
+    })
 }
 
 /// Some or all bytes of a request are done.
@@ -99,40 +104,42 @@ pub fn block_issue(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/block.h). All kernels; before 5.17 `int error`.
 #[btf_tracepoint(function = "block_rq_complete")]
 pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
-    let request: *const u8 = ctx.arg(0);
-    let status = status(ctx.arg::<u64>(1) as u32 as i32);
-    let bytes = ctx.arg::<u64>(2) as u32;
+    undisturbed(|| {
+        let request: *const u8 = ctx.arg(0);
+        let status = status(ctx.arg::<u64>(1) as u32 as i32);
+        let bytes = ctx.arg::<u64>(2) as u32;
 
-    let Some(step) = step(request) else { return 0 };
-    let operation = operation(request);
-    let done = if read!(request, request_bio, u64) == 0 {
-        0
-    } else {
-        // Whole sectors.
-        bytes & !511
-    };
-    let last = match step {
-        Step::Whole => bytes >= read!(request, request_data_len, u32),
-        Step::CacheFlush => true,
-        Step::Part => false,
-    };
+        let Some(step) = step(request) else { return 0 };
+        let operation = operation(request);
+        let done = if read!(request, request_bio, u64) == 0 {
+            0
+        } else {
+            // Whole sectors.
+            bytes & !511
+        };
+        let last = match step {
+            Step::Whole => bytes >= read!(request, request_data_len, u32),
+            Step::CacheFlush => true,
+            Step::Part => false,
+        };
 
-    let Some(found) = find(request) else {
-        finish_untracked(request, operation, done, status, last);
-        return 0;
-    };
-    let state = &mut *found.request;
-    state.bytes = state.bytes.wrapping_add(done);
-    if status != 0 {
-        state.status = status;
-    }
-    if last {
-        if state.owner.flags & TRACED != 0 {
-            finish(state, now(), tally::record_local);
+        let Some(found) = find(request) else {
+            finish_untracked(request, operation, done, status, last);
+            return 0;
+        };
+        let state = &mut *found.request;
+        state.bytes = state.bytes.wrapping_add(done);
+        if status != 0 {
+            state.status = status;
         }
-        found.remove();
-    }
-    0
+        if last {
+            if state.owner.flags & TRACED != 0 {
+                finish(state, now(), tally::record_local);
+            }
+            found.remove();
+        }
+        0
+    })
 }
 
 /// A request is done and was accounted. Only for those whose completion was
@@ -144,21 +151,23 @@ pub fn block_complete(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/block.h). Since 6.5.
 #[btf_tracepoint(function = "block_io_done")]
 pub fn block_done(ctx: BtfTracePointContext) -> i32 {
-    let request: *const u8 = ctx.arg(0);
-    let Some(found) = find(request) else {
-        return 0;
-    };
-    if !matches!(step(request), Some(Step::Whole | Step::CacheFlush)) {
-        return 0;
-    }
-    // All bytes are done, also those that failed.
-    let state = &mut *found.request;
-    state.bytes = state.size;
-    if state.owner.flags & TRACED != 0 {
-        finish(state, now(), tally::record_inner);
-    }
-    found.remove();
-    0
+    undisturbed(|| {
+        let request: *const u8 = ctx.arg(0);
+        let Some(found) = find(request) else {
+            return 0;
+        };
+        if !matches!(step(request), Some(Step::Whole | Step::CacheFlush)) {
+            return 0;
+        }
+        // All bytes are done, also those that failed.
+        let state = &mut *found.request;
+        state.bytes = state.size;
+        if state.owner.flags & TRACED != 0 {
+            finish(state, now(), tally::record_inner);
+        }
+        found.remove();
+        0
+    })
 }
 
 /// What a request is to /proc/diskstats.

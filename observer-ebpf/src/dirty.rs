@@ -5,12 +5,13 @@ use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
-use observer_common::block::{LastDirtied, Owner};
+use observer_common::block::{LastDirtied, Owner, first_page};
 use observer_common::offsets::MISSING;
 use observer_common::workload::{KERNEL_THREAD, OTHER};
 
 use crate::identity::{anyone_here, nobodys_flags};
 use crate::kernel::{offset, read};
+use crate::preemption::undisturbed;
 
 /// File (`address_space`) → who dirtied it last.
 #[btf_map]
@@ -66,9 +67,7 @@ fn dirtier(request: *const u8) -> Option<Owner> {
     if page == 0 {
         return None;
     }
-    // Bit 0 of `compound_head` says that the page is a tail of this one.
-    let head = peek(page, offset!(page_compound_head))?;
-    let page = if head & 1 != 0 { head - 1 } else { page };
+    let page = first_page(page, peek(page, offset!(page_compound_head))?);
     let mapping = peek(page, offset!(page_mapping))?;
     if mapping == 0 || mapping & NO_FILE != 0 {
         return None;
@@ -93,24 +92,26 @@ fn peek(address: u64, offset: u32) -> Option<u64> {
 /// (include/trace/events/writeback.h). Since 5.18. Before, `writeback_dirty_page` with `struct page *page` first.
 #[btf_tracepoint(function = "writeback_dirty_folio")]
 pub fn block_dirty(ctx: BtfTracePointContext) -> i32 {
-    let mapping = ctx.arg::<u64>(1);
-    let owner = current_owner();
-    let Some(last) = LAST_DIRTIED.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: a map value. An interrupt may tear it: then a look-up is wasted.
-    let last = unsafe { &mut *last };
-    if last.mapping == mapping && last.owner == owner {
-        return 0;
-    }
-    last.mapping = mapping;
-    last.owner = owner;
-    // SAFETY: copied at once.
-    if unsafe { DIRTIERS.get(&mapping) }.copied() != Some(owner) {
-        // When this fails the flusher is charged.
-        let _ = DIRTIERS.insert(&mapping, &owner, 0);
-    }
-    0
+    undisturbed(|| {
+        let mapping = ctx.arg::<u64>(1);
+        let owner = current_owner();
+        let Some(last) = LAST_DIRTIED.get_ptr_mut(0) else {
+            return 0;
+        };
+        // SAFETY: a map value. An interrupt may tear it: then a look-up is wasted.
+        let last = unsafe { &mut *last };
+        if last.mapping == mapping && last.owner == owner {
+            return 0;
+        }
+        last.mapping = mapping;
+        last.owner = owner;
+        // SAFETY: copied at once.
+        if unsafe { DIRTIERS.get(&mapping) }.copied() != Some(owner) {
+            // When this fails the flusher is charged.
+            let _ = DIRTIERS.insert(&mapping, &owner, 0);
+        }
+        0
+    })
 }
 
 /// Does this write want the device's cache flushed before or after it?

@@ -13,6 +13,7 @@ use observer_common::workload::{TRACED, Workload};
 use self::workload::{derive, sight};
 use crate::kernel::{current, diagnostic, read, setting};
 use crate::loss::lost;
+use crate::preemption::undisturbed;
 use crate::slot::{empty, install, park, slot};
 use crate::thread::{IteratedTask, forget, thread};
 
@@ -136,19 +137,21 @@ pub fn look_up(task: *const u8) -> Workload {
 /// (include/trace/events/task.h). All kernels.
 #[btf_tracepoint(function = "task_rename")]
 pub fn identity_rename(ctx: BtfTracePointContext) -> i32 {
-    let Some(slot) = slot() else { return 0 };
-    let task: *const u8 = ctx.arg(0);
-    if slot.task == task as u64 {
-        // SAFETY: a tracepoint's argument is trusted.
-        let state = unsafe { thread(task, false) };
-        if !state.is_null() {
-            // SAFETY: not null, so a storage value.
-            park(slot, unsafe { &mut *state });
+    undisturbed(|| {
+        let Some(slot) = slot() else { return 0 };
+        let task: *const u8 = ctx.arg(0);
+        if slot.task == task as u64 {
+            // SAFETY: a tracepoint's argument is trusted.
+            let state = unsafe { thread(task, false) };
+            if !state.is_null() {
+                // SAFETY: not null, so a storage value.
+                park(slot, unsafe { &mut *state });
+            }
+            diagnostic!(&ctx, "thread {} is renamed", slot.tid);
+            empty(slot);
         }
-        diagnostic!(&ctx, "thread {} is renamed", slot.tid);
-        empty(slot);
-    }
-    0
+        0
+    })
 }
 
 /// Makes the state of every thread, before its first switch: there the kernel

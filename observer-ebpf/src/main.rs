@@ -19,6 +19,7 @@ mod identity;
 mod kernel;
 mod loss;
 mod offcpu;
+mod preemption;
 mod requests;
 mod sched;
 mod scratch;

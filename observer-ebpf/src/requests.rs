@@ -34,6 +34,7 @@ use self::socket::{Found, Kind, Socket, Trusted, kind_of};
 use crate::identity::anyone_here;
 use crate::kernel::{now, setting};
 use crate::loss::lost;
+use crate::preemption::undisturbed;
 use crate::slot::slot;
 use crate::thread::current_thread;
 
@@ -58,27 +59,31 @@ pub fn is_on() -> bool {
 /// (include/trace/events/sock.h). Since 6.3.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn requests_sent(ctx: BtfTracePointContext) -> i32 {
-    let sent: i32 = ctx.arg(1);
-    if sent > 0 && setting!(by_descriptor) == 0 {
-        // SAFETY: a tracepoint's argument is trusted.
-        let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        happened(sk, sent as u32, direction::SENT, anyone_here);
-    }
-    0
+    undisturbed(|| {
+        let sent: i32 = ctx.arg(1);
+        if sent > 0 && setting!(by_descriptor) == 0 {
+            // SAFETY: a tracepoint's argument is trusted.
+            let sk = unsafe { Trusted::new(ctx.arg(0)) };
+            happened(sk, sent as u32, direction::SENT, anyone_here);
+        }
+        0
+    })
 }
 
 /// `sock_recv_length(struct sock *sk, int ret, int flags)`
 /// (include/trace/events/sock.h). Since 6.3.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn requests_received(ctx: BtfTracePointContext) -> i32 {
-    let received: i32 = ctx.arg(1);
-    let peeked = ctx.arg::<u32>(2) & MSG_PEEK != 0;
-    if received > 0 && !peeked && setting!(by_descriptor) == 0 {
-        // SAFETY: a tracepoint's argument is trusted.
-        let sk = unsafe { Trusted::new(ctx.arg(0)) };
-        happened(sk, received as u32, direction::RECEIVED, anyone_here);
-    }
-    0
+    undisturbed(|| {
+        let received: i32 = ctx.arg(1);
+        let peeked = ctx.arg::<u32>(2) & MSG_PEEK != 0;
+        if received > 0 && !peeked && setting!(by_descriptor) == 0 {
+            // SAFETY: a tracepoint's argument is trusted.
+            let sk = unsafe { Trusted::new(ctx.arg(0)) };
+            happened(sk, received as u32, direction::RECEIVED, anyone_here);
+        }
+        0
+    })
 }
 
 /// The current thread, whose slot `find` finds, sent or received something.
@@ -264,24 +269,26 @@ fn retransmits(connection: &mut Connection, sk: impl Socket, kind: Kind, way: u8
 /// (include/trace/events/sock.h). All kernels.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn requests_state(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: a tracepoint's argument is trusted.
-    let sk = unsafe { Trusted::new(ctx.arg(0)) };
-    let (was, is) = (ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
-    match (was, is) {
-        // In connect, and so in the context of whoever connects.
-        (_, tcp_state::SYN_SENT) => serve::connects(sk),
-        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1)
-        | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
-            // One that is shut down may still be answered.
-            let shut_down = slot().is_some_and(|slot| slot.syscall == setting!(shutdown));
-            if !shut_down {
-                ends(sk);
+    undisturbed(|| {
+        // SAFETY: a tracepoint's argument is trusted.
+        let sk = unsafe { Trusted::new(ctx.arg(0)) };
+        let (was, is) = (ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
+        match (was, is) {
+            // In connect, and so in the context of whoever connects.
+            (_, tcp_state::SYN_SENT) => serve::connects(sk),
+            (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1)
+            | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
+                // One that is shut down may still be answered.
+                let shut_down = slot().is_some_and(|slot| slot.syscall == setting!(shutdown));
+                if !shut_down {
+                    ends(sk);
+                }
             }
+            (_, tcp_state::CLOSE) => ends(sk),
+            _ => {}
         }
-        (_, tcp_state::CLOSE) => ends(sk),
-        _ => {}
-    }
-    0
+        0
+    })
 }
 
 /// A connection ends.

@@ -3,14 +3,17 @@
 //! A call whose beginning wasn't seen is counted at its end, without duration:
 //! one that is older than the daemon, and all of them while `syscalls_enter`
 //! isn't attached to save costs. So each call is counted once, whenever that
-//! one comes or goes.
+//! one comes or goes. One whose end wasn't seen is counted when its thread makes
+//! its next.
 
+use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
-use observer_common::slot::Slot;
+use observer_common::slot::{CLONED, Slot};
 use observer_common::syscalls::error_label;
 use observer_common::tally::Kind;
 
-use crate::kernel::{offset, read};
+use crate::kernel::{offset, read, setting};
+use crate::loss::lost;
 use crate::tally;
 use crate::thread::label_of;
 
@@ -42,6 +45,18 @@ pub fn untimed(slot: &Slot, registers: *const u8, result: i64) {
     let syscall = label_of(registers, number);
     tally::count_local(Kind::SyscallUntimed, slot.workload, u64::from(syscall), 1);
     failed(slot.workload, syscall, result);
+}
+
+/// The slot's thread makes its next call. Counts the one before if its end wasn't
+/// seen: another thread was in the program for it, and had lost this CPU there.
+#[inline(always)]
+pub fn ended_unseen(slot: &Slot) {
+    let syscall = slot.syscall;
+    if setting!(preemptible) != 0 && syscall < CLONED {
+        lost(Loss::SyscallEndMissed);
+        let workload = slot.syscall_workload;
+        tally::count_local(Kind::SyscallUntimed, workload, u64::from(syscall), 1);
+    }
 }
 
 /// Counts a call that ends, if it failed.

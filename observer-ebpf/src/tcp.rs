@@ -24,6 +24,7 @@ pub use self::connect::connect_returned;
 use self::account::{count_segments, ended, established, remember, report};
 use self::socket::{adopt, adopt_once, connection, family};
 use crate::kernel::{now, offset, read, setting};
+use crate::preemption::undisturbed;
 use crate::socket::tcp_socket;
 use crate::tally;
 
@@ -83,67 +84,69 @@ fn make_up(connection: &mut Connection, tcp: *const u8, was: u8) {
 /// (include/trace/events/sock.h). All kernels.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
-    let (was, is) = (ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
-    // SAFETY: a tracepoint's argument is trusted.
-    let tcp = unsafe { tcp_socket(ctx.arg(0)) };
-    if tcp.is_null() {
-        return 0;
-    }
-    // States that sockets come from; any other should have a state already.
-    let create = matches!(is, state::SYN_SENT | state::SYN_RECV | state::LISTEN)
-        || (is == state::ESTABLISHED && was == state::SYN_SENT);
-    // SAFETY: not null.
-    let Some(connection) = (unsafe { connection(tcp, create) }) else {
-        return 0;
-    };
-    make_up(connection, tcp, was);
-    match (was, is) {
-        // In connect, or in listen.
-        (_, state::SYN_SENT) => {
-            report(connection);
-            begin(connection, Role::Client);
-            connection.owner = owner::SURE;
-            adopt(connection);
-            connect::begins(connection, tcp);
+    undisturbed(|| {
+        let (was, is) = (ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
+        // SAFETY: a tracepoint's argument is trusted.
+        let tcp = unsafe { tcp_socket(ctx.arg(0)) };
+        if tcp.is_null() {
+            return 0;
         }
-        (_, state::LISTEN) => {
-            report(connection);
-            begin(connection, Role::Listener);
-            connection.phase = phase::NONE;
-            connection.owner = owner::SURE;
-            adopt(connection);
-        }
-        // A listener's new child.
-        (state::LISTEN, state::SYN_RECV) => {
-            if connection.role != Role::Listener as u8 {
-                // It has no owner that could be inherited.
-                connection.workload = OTHER;
-                connection.tgid = 0;
-                connection.traced = (setting!(filters) == 0) as u8;
-            }
-            begin(connection, Role::Server);
-            connection.owner = owner::NEW;
-        }
-        (_, state::ESTABLISHED) => established(connection, tcp, now()),
-        (_, state::CLOSE) => {
-            if connection.role == Role::Listener as u8 {
-                connection.role = Role::Unknown as u8;
-                return 0;
-            }
-            ended(connection, tcp, was);
-            // Given up by its owner: a reset follows, and belongs to the story.
-            let aborted =
-                connection.error == 0 && matches!(was, state::ESTABLISHED | state::CLOSE_WAIT);
-            if !aborted {
+        // States that sockets come from; any other should have a state already.
+        let create = matches!(is, state::SYN_SENT | state::SYN_RECV | state::LISTEN)
+            || (is == state::ESTABLISHED && was == state::SYN_SENT);
+        // SAFETY: not null.
+        let Some(connection) = (unsafe { connection(tcp, create) }) else {
+            return 0;
+        };
+        make_up(connection, tcp, was);
+        match (was, is) {
+            // In connect, or in listen.
+            (_, state::SYN_SENT) => {
                 report(connection);
+                begin(connection, Role::Client);
+                connection.owner = owner::SURE;
+                adopt(connection);
+                connect::begins(connection, tcp);
             }
+            (_, state::LISTEN) => {
+                report(connection);
+                begin(connection, Role::Listener);
+                connection.phase = phase::NONE;
+                connection.owner = owner::SURE;
+                adopt(connection);
+            }
+            // A listener's new child.
+            (state::LISTEN, state::SYN_RECV) => {
+                if connection.role != Role::Listener as u8 {
+                    // It has no owner that could be inherited.
+                    connection.workload = OTHER;
+                    connection.tgid = 0;
+                    connection.traced = (setting!(filters) == 0) as u8;
+                }
+                begin(connection, Role::Server);
+                connection.owner = owner::NEW;
+            }
+            (_, state::ESTABLISHED) => established(connection, tcp, now()),
+            (_, state::CLOSE) => {
+                if connection.role == Role::Listener as u8 {
+                    connection.role = Role::Unknown as u8;
+                    return 0;
+                }
+                ended(connection, tcp, was);
+                // Given up by its owner: a reset follows, and belongs to the story.
+                let aborted =
+                    connection.error == 0 && matches!(was, state::ESTABLISHED | state::CLOSE_WAIT);
+                if !aborted {
+                    report(connection);
+                }
+            }
+            // In close or shutdown, and so in the context of whoever has it.
+            (state::ESTABLISHED | state::SYN_RECV, state::FIN_WAIT1)
+            | (state::CLOSE_WAIT, state::LAST_ACK) => adopt_once(connection),
+            _ => {}
         }
-        // In close or shutdown, and so in the context of whoever has it.
-        (state::ESTABLISHED | state::SYN_RECV, state::FIN_WAIT1)
-        | (state::CLOSE_WAIT, state::LAST_ACK) => adopt_once(connection),
-        _ => {}
-    }
-    0
+        0
+    })
 }
 
 /// The last sign of a socket.
@@ -152,19 +155,21 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/tcp.h). All kernels.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tcp_destroy(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: a tracepoint's argument is trusted.
-    let tcp = unsafe { tcp_socket(ctx.arg(0)) };
-    if tcp.is_null() {
-        return 0;
-    }
-    // SAFETY: not null.
-    if let Some(connection) = unsafe { connection(tcp, false) }
-        && connection.role != Role::Listener as u8
-    {
-        ended(connection, tcp, state::CLOSE);
-        report(connection);
-    }
-    0
+    undisturbed(|| {
+        // SAFETY: a tracepoint's argument is trusted.
+        let tcp = unsafe { tcp_socket(ctx.arg(0)) };
+        if tcp.is_null() {
+            return 0;
+        }
+        // SAFETY: not null.
+        if let Some(connection) = unsafe { connection(tcp, false) }
+            && connection.role != Role::Listener as u8
+        {
+            ended(connection, tcp, state::CLOSE);
+            report(connection);
+        }
+        0
+    })
 }
 
 /// Why is this socket sending again?
@@ -192,27 +197,29 @@ fn cause(tcp: *const u8) -> Retransmit {
 /// (include/trace/events/tcp.h). All kernels; `int err` follows where it is newer (6.18 has it).
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 pub fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: a tracepoint's argument is trusted.
-    let tcp = unsafe { tcp_socket(ctx.arg(0)) };
-    if tcp.is_null() {
-        return 0;
-    }
-    // SAFETY: not null.
-    let Some(connection) = (unsafe { connection(tcp, false) }) else {
-        return 0;
-    };
-    let (how, family) = (cause(tcp) as u8, family(tcp));
-    let segments = count_segments(connection, tcp, how, family);
-    if segments == 0 {
-        // An attempt that failed before anything was sent.
-        return 0;
-    }
-    if connection.traced != 0 {
-        let label = label(how, family, 0);
-        tally::count(Kind::TcpRetransmitEvents, connection.workload, label, 1);
-    }
-    remember(connection, how, segments);
-    0
+    undisturbed(|| {
+        // SAFETY: a tracepoint's argument is trusted.
+        let tcp = unsafe { tcp_socket(ctx.arg(0)) };
+        if tcp.is_null() {
+            return 0;
+        }
+        // SAFETY: not null.
+        let Some(connection) = (unsafe { connection(tcp, false) }) else {
+            return 0;
+        };
+        let (how, family) = (cause(tcp) as u8, family(tcp));
+        let segments = count_segments(connection, tcp, how, family);
+        if segments == 0 {
+            // An attempt that failed before anything was sent.
+            return 0;
+        }
+        if connection.traced != 0 {
+            let label = label(how, family, 0);
+            tally::count(Kind::TcpRetransmitEvents, connection.workload, label, 1);
+        }
+        remember(connection, how, segments);
+        0
+    })
 }
 
 /// One segment each; sent by the listener, or by a Fast Open child.
@@ -221,52 +228,58 @@ pub fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/tcp.h). All kernels.
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 pub fn tcp_synack(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: a tracepoint's argument is trusted.
-    let tcp = unsafe { tcp_socket(ctx.arg(0)) };
-    if tcp.is_null() {
-        return 0;
-    }
-    // SAFETY: not null.
-    let Some(connection) = (unsafe { connection(tcp, false) }) else {
-        return 0;
-    };
-    if connection.traced != 0 {
-        let request: *const u8 = ctx.arg(1);
-        // A request has the family of its wire, not of the listener.
-        let family = if read!(request, sock_family, u16) == 2 {
-            Family::V4
-        } else {
-            Family::V6
+    undisturbed(|| {
+        // SAFETY: a tracepoint's argument is trusted.
+        let tcp = unsafe { tcp_socket(ctx.arg(0)) };
+        if tcp.is_null() {
+            return 0;
+        }
+        // SAFETY: not null.
+        let Some(connection) = (unsafe { connection(tcp, false) }) else {
+            return 0;
         };
-        let label = label(Retransmit::SynAck as u8, family as u8, 0);
-        let workload = connection.workload;
-        tally::count(Kind::TcpRetransmitSegments, workload, label, 1);
-        tally::count(Kind::TcpRetransmitEvents, workload, label, 1);
-    }
-    0
+        if connection.traced != 0 {
+            let request: *const u8 = ctx.arg(1);
+            // A request has the family of its wire, not of the listener.
+            let family = if read!(request, sock_family, u16) == 2 {
+                Family::V4
+            } else {
+                Family::V6
+            };
+            let label = label(Retransmit::SynAck as u8, family as u8, 0);
+            let workload = connection.workload;
+            tally::count(Kind::TcpRetransmitSegments, workload, label, 1);
+            tally::count(Kind::TcpRetransmitEvents, workload, label, 1);
+        }
+        0
+    })
 }
 
 /// `tcp_receive_reset(struct sock *sk)`
 /// (include/trace/events/tcp.h). All kernels.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tcp_reset_in(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: a tracepoint's argument is trusted.
-    unsafe { reset(ctx.arg(0), RECEIVED) };
-    0
+    undisturbed(|| {
+        // SAFETY: a tracepoint's argument is trusted.
+        unsafe { reset(ctx.arg(0), RECEIVED) };
+        0
+    })
 }
 
 /// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb)`
 /// (include/trace/events/tcp.h). All kernels; `const enum sk_rst_reason reason` follows since 6.10.
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn tcp_reset_out(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const u8 = ctx.arg(0);
-    // SAFETY: a tracepoint's argument is trusted.
-    if (sk.is_null() || !unsafe { reset(sk, SENT) }) && setting!(filters) == 0 {
-        // An answer to a packet that belongs to no socket.
-        let label = label(SENT, Family::Unknown as u8, 0);
-        tally::count(Kind::TcpResets, OTHER, label, 1);
-    }
-    0
+    undisturbed(|| {
+        let sk: *const u8 = ctx.arg(0);
+        // SAFETY: a tracepoint's argument is trusted.
+        if (sk.is_null() || !unsafe { reset(sk, SENT) }) && setting!(filters) == 0 {
+            // An answer to a packet that belongs to no socket.
+            let label = label(SENT, Family::Unknown as u8, 0);
+            tally::count(Kind::TcpResets, OTHER, label, 1);
+        }
+        0
+    })
 }
 
 /// Counts a reset for the socket's owner; false when it has none.

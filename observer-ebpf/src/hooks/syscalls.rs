@@ -7,6 +7,7 @@ use observer_common::slot::{CLONED, NO_SYSCALL};
 use crate::identity::here_with;
 use crate::kernel::{now, setting};
 use crate::offcpu;
+use crate::preemption::undisturbed;
 use crate::requests;
 use crate::slot::begin_call;
 use crate::syscalls;
@@ -18,12 +19,15 @@ use crate::tcp;
 /// (include/trace/events/syscalls.h). All kernels.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
-    let registers: *const u8 = ctx.arg(0);
-    if let Some(slot) = here_with(registers) {
-        begin_call(slot, registers, ctx.arg(1));
-        slot.syscall_workload = slot.workload;
-    }
-    0
+    undisturbed(|| {
+        let registers: *const u8 = ctx.arg(0);
+        if let Some(slot) = here_with(registers) {
+            syscalls::ended_unseen(slot);
+            begin_call(slot, registers, ctx.arg(1));
+            slot.syscall_workload = slot.workload;
+        }
+        0
+    })
 }
 
 /// A system call ends.
@@ -32,26 +36,28 @@ pub fn syscalls_enter(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/syscalls.h). All kernels.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
-    let registers: *const u8 = ctx.arg(0);
-    let Some(slot) = here_with(registers) else {
-        return 0;
-    };
-    let syscall = slot.syscall;
-    let ended = if syscall < CLONED { now() } else { 0 };
-    let result: i64 = ctx.arg(1);
-    offcpu::syscall_ends(slot);
-    requests::returned(result);
-    slot.syscall = NO_SYSCALL;
-    if syscall < CLONED {
-        syscalls::timed(slot, syscall, ended);
-        if syscall == setting!(connect) {
-            tcp::connect_returned(slot, ended, result);
+    undisturbed(|| {
+        let registers: *const u8 = ctx.arg(0);
+        let Some(slot) = here_with(registers) else {
+            return 0;
+        };
+        let syscall = slot.syscall;
+        let ended = if syscall < CLONED { now() } else { 0 };
+        let result: i64 = ctx.arg(1);
+        offcpu::syscall_ends(slot);
+        requests::returned(result);
+        slot.syscall = NO_SYSCALL;
+        if syscall < CLONED {
+            syscalls::timed(slot, syscall, ended);
+            if syscall == setting!(connect) {
+                tcp::connect_returned(slot, ended, result);
+            }
+            syscalls::failed(slot.syscall_workload, syscall, result);
+        } else if syscall == NO_SYSCALL {
+            syscalls::untimed(slot, registers, result);
         }
-        syscalls::failed(slot.syscall_workload, syscall, result);
-    } else if syscall == NO_SYSCALL {
-        syscalls::untimed(slot, registers, result);
-    }
-    0
+        0
+    })
 }
 
 /// A system call begins, where the family `syscalls` is off: in which one a
@@ -61,11 +67,13 @@ pub fn syscalls_exit(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/syscalls.h). All kernels.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
-    let registers: *const u8 = ctx.arg(0);
-    if let Some(slot) = here_with(registers) {
-        begin_call(slot, registers, ctx.arg(1));
-    }
-    0
+    undisturbed(|| {
+        let registers: *const u8 = ctx.arg(0);
+        if let Some(slot) = here_with(registers) {
+            begin_call(slot, registers, ctx.arg(1));
+        }
+        0
+    })
 }
 
 /// A system call ends, where the family `syscalls` is off.
@@ -74,10 +82,12 @@ pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/syscalls.h). All kernels.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn offcpu_exit(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = here_with(ctx.arg(0)) {
-        offcpu::syscall_ends(slot);
-        requests::returned(ctx.arg(1));
-        slot.syscall = NO_SYSCALL;
-    }
-    0
+    undisturbed(|| {
+        if let Some(slot) = here_with(ctx.arg(0)) {
+            offcpu::syscall_ends(slot);
+            requests::returned(ctx.arg(1));
+            slot.syscall = NO_SYSCALL;
+        }
+        0
+    })
 }

@@ -1,7 +1,9 @@
 //! The table of workloads: from what is seen of a task to its workload.
 
+mod ids;
+
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::btf_maps::{HashMap, Queue, RingBuf};
+use aya_ebpf::btf_maps::{HashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::workload::{
@@ -17,9 +19,6 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 #[btf_map]
 static WORKLOADS: HashMap<WorkloadKey, Workload, { DEFAULT_WORKLOADS as usize }> = HashMap::new();
-/// Ids that are free; filled by the daemon.
-#[btf_map]
-static WORKLOAD_IDS: Queue<u32, { DEFAULT_WORKLOADS as usize }> = Queue::new();
 #[btf_map]
 static WORKLOAD_RING: RingBuf<NewWorkload, { 64 * 1024 }> = RingBuf::new();
 
@@ -123,7 +122,7 @@ extern "C" fn identity_workload(
 
 #[inline(always)]
 fn create(key: &WorkloadKey, flags: u32, tgid: u32) -> Workload {
-    let Ok(Some(id)) = WORKLOAD_IDS.pop() else {
+    let Some(id) = ids::take() else {
         lost(Loss::WorkloadTableFull);
         return Workload { id: OTHER, flags };
     };
@@ -133,7 +132,7 @@ fn create(key: &WorkloadKey, flags: u32, tgid: u32) -> Workload {
         .is_err()
     {
         // Another CPU made it at the same moment (or the table is full).
-        let _ = WORKLOAD_IDS.push(&id, 0);
+        ids::give_back(id);
         // SAFETY: copied at once.
         return match unsafe { WORKLOADS.get(key) } {
             Some(known) => *known,

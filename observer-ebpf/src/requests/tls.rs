@@ -29,6 +29,7 @@ use super::{clock, is_on, serve};
 use crate::identity::here;
 use crate::kernel::{self, current, now, read};
 use crate::loss::lost;
+use crate::preemption::{undisturbed, undisturbed_in_user_function};
 use crate::thread::thread;
 
 /// The registers with which the current thread came here from its program.
@@ -85,87 +86,103 @@ fn called(way: u32, length: Length) {
 /// `int SSL_read(SSL *, void *, int)`
 #[uprobe]
 pub fn tls_read(_ctx: ProbeContext) -> u32 {
-    called(direction::RECEIVED.into(), Length::Result);
-    0
+    undisturbed_in_user_function(|| {
+        called(direction::RECEIVED.into(), Length::Result);
+        0
+    })
 }
 
 /// `int SSL_write(SSL *, const void *, int)`
 #[uprobe]
 pub fn tls_write(_ctx: ProbeContext) -> u32 {
-    called(direction::SENT.into(), Length::Result);
-    0
+    undisturbed_in_user_function(|| {
+        called(direction::SENT.into(), Length::Result);
+        0
+    })
 }
 
 /// `int SSL_read_ex(SSL *, void *, size_t, size_t *)`
 #[uprobe]
 pub fn tls_read_ex(_ctx: ProbeContext) -> u32 {
-    called(direction::RECEIVED.into(), Length::Fourth);
-    0
+    undisturbed_in_user_function(|| {
+        called(direction::RECEIVED.into(), Length::Fourth);
+        0
+    })
 }
 
 /// `int SSL_write_ex(SSL *, const void *, size_t, size_t *)`
 #[uprobe]
 pub fn tls_write_ex(_ctx: ProbeContext) -> u32 {
-    called(direction::SENT.into(), Length::Fourth);
-    0
+    undisturbed_in_user_function(|| {
+        called(direction::SENT.into(), Length::Fourth);
+        0
+    })
 }
 
 /// OpenSSL's inner function since 3.2: `int ssl_write_internal(SSL *, const void *,
 /// size_t, uint64_t flags, size_t *)`
 #[uprobe]
 pub fn tls_write_flags(_ctx: ProbeContext) -> u32 {
-    called(direction::SENT.into(), Length::Fifth);
-    0
+    undisturbed_in_user_function(|| {
+        called(direction::SENT.into(), Length::Fifth);
+        0
+    })
 }
 
 /// `int SSL_do_handshake(SSL *)`
 #[uprobe]
 pub fn tls_handshake(_ctx: ProbeContext) -> u32 {
-    called(TlsCall::HANDSHAKE, Length::Result);
-    0
+    undisturbed_in_user_function(|| {
+        called(TlsCall::HANDSHAKE, Length::Result);
+        0
+    })
 }
 
 /// `void SSL_free(SSL *)`: another may get its place.
 #[uprobe]
 pub fn tls_free(_ctx: ProbeContext) -> u32 {
-    if let Some((slot, _)) = caller() {
-        let key = SessionKey {
-            session: read!(registers(), call_first, u64),
-            tgid: slot.tgid.into(),
-        };
-        session::free(key);
-    }
-    0
+    undisturbed_in_user_function(|| {
+        if let Some((slot, _)) = caller() {
+            let key = SessionKey {
+                session: read!(registers(), call_first, u64),
+                tgid: slot.tgid.into(),
+            };
+            session::free(key);
+        }
+        0
+    })
 }
 
 /// One of them returns.
 #[uretprobe]
 pub fn tls_returned(_ctx: RetProbeContext) -> u32 {
-    let Some((slot, state)) = caller() else {
-        return 0;
-    };
-    // A file that is attached twice by mistake ends each call twice.
-    if state.tls.session == 0 {
-        return 0;
-    }
-    let result = read!(registers(), call_result, u64) as i32;
-    let length = length(&state.tls, result);
-    let key = SessionKey {
-        session: state.tls.session,
-        tgid: slot.tgid.into(),
-    };
-    state.tls.session = 0;
-    let Some(session) = session::session(&key, &mut state.tls) else {
-        return 0;
-    };
-    if length == 0 || state.tls.way == TlsCall::HANDSHAKE {
-        return 0;
-    }
-    if let Some(context) = record::claim() {
-        transferred(context, &mut session.connection, slot, state, length);
-        record::release(context);
-    }
-    0
+    undisturbed_in_user_function(|| {
+        let Some((slot, state)) = caller() else {
+            return 0;
+        };
+        // A file that is attached twice by mistake ends each call twice.
+        if state.tls.session == 0 {
+            return 0;
+        }
+        let result = read!(registers(), call_result, u64) as i32;
+        let length = length(&state.tls, result);
+        let key = SessionKey {
+            session: state.tls.session,
+            tgid: slot.tgid.into(),
+        };
+        state.tls.session = 0;
+        let Some(session) = session::session(&key, &mut state.tls) else {
+            return 0;
+        };
+        if length == 0 || state.tls.way == TlsCall::HANDSHAKE {
+            return 0;
+        }
+        if let Some(context) = record::claim() {
+            transferred(context, &mut session.connection, slot, state, length);
+            record::release(context);
+        }
+        0
+    })
 }
 
 /// How many bytes of plain text the call transferred.
@@ -257,11 +274,13 @@ fn transferred(
 /// (include/trace/events/sched.h). All kernels.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn requests_exec(ctx: BtfTracePointContext) -> i32 {
-    let task: *const u8 = ctx.arg(0);
-    let record = Executed {
-        tag: Tag::Executed as u32,
-        tgid: read!(task, task_tgid, u32),
-    };
-    record::executed(&record, now());
-    0
+    undisturbed(|| {
+        let task: *const u8 = ctx.arg(0);
+        let record = Executed {
+            tag: Tag::Executed as u32,
+            tgid: read!(task, task_tgid, u32),
+        };
+        record::executed(&record, now());
+        0
+    })
 }

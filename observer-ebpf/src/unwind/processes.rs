@@ -51,7 +51,11 @@ pub fn ask(tgid: u32, reason: Outcome, address: u64) {
             .insert(&tgid, &process, BPF_NOEXIST as u64)
             .is_err()
         {
-            lost(Loss::ProcessTableFull);
+            // Unless another CPU has just asked for the same one.
+            // SAFETY: only compared with null.
+            if unsafe { PROCESSES.get(&tgid) }.is_none() {
+                lost(Loss::ProcessTableFull);
+            }
             return;
         }
     }

@@ -11,8 +11,8 @@ use super::budget::Budget;
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::kernel::Kernel;
-use crate::kernel::stats::{self, Estimate, MIN_WINDOW};
-use crate::probes::losses::{PROGRAM_MISSED, REQUEST_LIMITED};
+use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
+use crate::probes::losses::{PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED};
 use crate::stacks::UnwindStats;
 use observer_export::self_stats::{
     Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
@@ -22,11 +22,16 @@ use observer_export::self_stats::{
 /// choice.)
 const QUIET: [&str; 2] = [Loss::SwitchUnseen.name(), REQUEST_LIMITED.name];
 
+/// Syscalls whose end was missed and that were counted later.
+const MADE_UP: &str = Loss::SyscallEndMissed.name();
+
 /// Measures what the daemon and the programs of the kernel half use.
 pub(super) struct Health {
     programs: Estimate,
     /// Somebody else opens the windows in which run times are measured.
     governed: bool,
+    /// Syscalls that were not counted, as told before.
+    syscalls_missed: u64,
 }
 
 impl Health {
@@ -36,6 +41,7 @@ impl Health {
         Self {
             programs: Estimate::new(),
             governed,
+            syscalls_missed: 0,
         }
     }
 
@@ -77,6 +83,21 @@ impl Health {
         self.cost()
     }
 
+    /// What programs missed, of which some syscalls are made up for by what the
+    /// kernel half `lost`.
+    fn missed(&mut self, missed: Missed, lost: &[ProbeLoss]) -> [ProbeLoss; 2] {
+        let made_up = lost.iter().find(|loss| loss.cause == MADE_UP);
+        let made_up = made_up.map_or(0, |loss| loss.count);
+        let uncounted = missed.syscall_ends.saturating_sub(made_up);
+        // One may be made up for after it was told: what is told never shrinks.
+        self.syscalls_missed = self.syscalls_missed.max(uncounted);
+        [
+            (SYSCALL_MISSED, self.syscalls_missed),
+            (PROGRAM_MISSED, missed.others),
+        ]
+        .map(|(cause, count)| loss(cause.part.as_str(), cause.name, count))
+    }
+
     fn cost(&self) -> SelfStats {
         let programs = self.programs.totals().map(|(name, run)| ProgramStats {
             name: name.to_string(),
@@ -115,13 +136,10 @@ impl Agent {
 
     /// Everything that was ever lost between the kernel and the sinks.
     fn losses(&mut self) -> Vec<ProbeLoss> {
+        // Before what the kernel half made up for.
+        let missed = Missed::read(&self.kernel);
         let mut losses = kernel_losses(&mut self.kernel, &self.limiter);
-        let missed = stats::missed(&self.kernel);
-        losses.push(loss(
-            PROGRAM_MISSED.part.as_str(),
-            PROGRAM_MISSED.name,
-            missed,
-        ));
+        losses.extend(self.health.missed(missed, &losses));
         let profiler = self.profiler.iter().flat_map(Profiler::losses);
         losses.extend(profiler.map(|(cause, count)| loss(Family::Cpu.as_str(), cause, count)));
         let probes = self.probes.iter().flat_map(|probe| probe.losses());
@@ -171,5 +189,31 @@ fn unwinding(stats: &UnwindStats) -> Unwinding {
         built: read(&stats.built),
         failed: read(&stats.failed),
         evicted: read(&stats.evicted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that syscalls that are made up for aren't told as uncounted, and that
+    /// what was told isn't taken back.
+    #[test]
+    fn uncounted_syscalls_are_told() {
+        let mut health = Health::new(false);
+        let mut told = |syscall_ends, made_up| {
+            let missed = Missed {
+                syscall_ends,
+                others: 9,
+            };
+            let [syscalls, others] = health.missed(missed, &[loss("syscalls", MADE_UP, made_up)]);
+            assert_eq!((&*others.cause, others.count), ("program_missed", 9));
+            assert_eq!(syscalls.cause, "syscall_missed");
+            syscalls.count
+        };
+        assert_eq!(told(0, 0), 0);
+        assert_eq!(told(1000, 998), 2);
+        assert_eq!(told(1000, 999), 2);
+        assert_eq!(told(3000, 2990), 10);
     }
 }

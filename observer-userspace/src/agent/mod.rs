@@ -25,7 +25,7 @@ use observer_common::names::maps;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 use crate::config::Tables;
-use crate::kernel::cells::Cells;
+use crate::kernel::cells::{Cells, Tallies};
 use crate::kernel::{Kernel, clock};
 use crate::probes::{MetricBuilder, Probe, SpanCollector, Tick};
 use crate::sinks::{Cadence, Recipients, Sinks};
@@ -98,15 +98,25 @@ impl Agent {
         &self.families
     }
 
+    /// Begins the first intervals; returns when.
+    fn begin(&mut self) -> tokio::time::Instant {
+        let own = self.health.begin(&self.kernel);
+        // What was counted while programs were still being attached belongs to no
+        // interval of a known length.
+        let tallies = self.cells.read();
+        let before = self.batch(&tallies);
+        let start = tokio::time::Instant::now();
+        self.sinks.begin(start.into(), &before, &own);
+        self.look();
+        start
+    }
+
     /// Observes until `end` resolves, then exports the last interval.
     ///
     /// # Errors
     /// The kernel's ring buffers can't be waited for.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
-        let own = self.health.begin(&self.kernel);
-        let start = tokio::time::Instant::now();
-        self.sinks.begin(start.into(), &own);
-        self.look();
+        let start = self.begin();
         let Cadence { first, period } = self.sinks.profiles();
         let mut profiles = interval_at(start + first, period);
         profiles.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -252,6 +262,23 @@ impl Agent {
         }
     }
 
+    /// Everything counted so far, of these `tallies`.
+    fn batch(&mut self, tallies: &Tallies) -> MetricBatch {
+        let mut out = MetricBuilder::default();
+        let tick = Tick {
+            tallies,
+            clock: self.started,
+        };
+        for probe in &mut self.probes {
+            probe.collect(&tick, &mut out);
+        }
+        let time: UnixNanos = self.clock.wall(clock::monotonic());
+        self.workloads.catch_up(out.workloads(), &mut self.kernel);
+        let workloads = &mut self.workloads;
+        let resources = out.finish(workloads.host(), |id| workloads.resource(id));
+        MetricBatch { time, resources }
+    }
+
     /// Ends an interval: reads everything and hands it on. `last`: see
     /// [`Self::drain`].
     fn tick(&mut self, to: Recipients, last: Option<Instant>) {
@@ -263,19 +290,7 @@ impl Agent {
         if last.is_none() && self.self_check.is_near() {
             self.compare(&tallies);
         }
-        let mut out = MetricBuilder::default();
-        let tick = Tick {
-            tallies: &tallies,
-            clock: self.started,
-        };
-        for probe in &mut self.probes {
-            probe.collect(&tick, &mut out);
-        }
-        let time: UnixNanos = self.clock.wall(clock::monotonic());
-        self.workloads.catch_up(out.workloads(), &mut self.kernel);
-        let workloads = &mut self.workloads;
-        let resources = out.finish(workloads.host(), |id| workloads.resource(id));
-        let batch = MetricBatch { time, resources };
+        let batch = self.batch(&tallies);
         let fills = vec![
             fill(maps::HISTOGRAMS, tallies.histogram_cells, self.tables.cells),
             fill(

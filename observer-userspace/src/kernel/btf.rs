@@ -163,6 +163,25 @@ impl KernelBtf {
             .collect()
     }
 
+    /// The number of each of these functions; `None` if one isn't there.
+    pub fn functions<const N: usize>(&self, names: [&str; N]) -> Option<[u32; N]> {
+        let mut found = [0; N];
+        for function in self.0.all().filter(|found| found.kind == kind::FUNC) {
+            let name = self.0.name(function);
+            let at = names.iter().position(|known| known.as_bytes() == name);
+            if let Some(id) = at.and_then(|at| found.get_mut(at)) {
+                *id = function.id;
+            }
+        }
+        found.iter().all(|id| *id != 0).then_some(found)
+    }
+
+    /// Whether a structure has a member of this name, also inside anonymous ones.
+    pub fn has_member(&self, structure: &str, name: &str) -> bool {
+        let mut structures = self.0.find(STRUCTURES, structure);
+        structures.any(|found| self.member(found, name, NESTING).is_some())
+    }
+
     /// What aya needs to attach: the numbers of tracepoints and iterators. Of
     /// all types it would make as many objects, for 15 MB and 20 ms of CPU.
     ///

@@ -6,6 +6,7 @@ mod load;
 pub mod optional;
 pub mod options;
 mod settings;
+mod settle;
 pub mod spec;
 
 use std::collections::HashMap;
@@ -23,11 +24,14 @@ use observer_common::plain::Plain;
 use observer_common::workload::{Workload, WorkloadKey};
 
 use crate::kernel::btf::Misfit;
+use crate::kernel::preemption::Preemption;
 use crate::memory;
 use spec::{ProbeSpec, ProbeState};
 
 pub use attach::{lacking, unfit};
 pub use attach_error::AttachError;
+#[cfg(test)]
+pub(in crate::kernel) use load::OBJECT;
 
 /// A key or value of a map, or a global, as aya takes and gives them.
 #[derive(Clone, Copy)]
@@ -49,6 +53,7 @@ pub struct Kernel {
     /// See [`Kernel::own_tgid`].
     own_tgid: u32,
     by_descriptor: bool,
+    preemption: Preemption,
     /// See [`Kernel::block_operations`].
     block_operations: Vec<(String, u32)>,
     states: Vec<ProbeState>,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::programs::Program;
+use observer_common::names::programs::SYSCALLS_EXIT;
 
 use super::Kernel;
 
@@ -26,7 +27,7 @@ pub struct RunStats {
     pub count: u64,
     /// Events that the kernel did not show to the program, because the event
     /// came while the same program ran on the same CPU. Counted by the kernel
-    /// also outside of windows, so never estimated: [`missed`].
+    /// also outside of windows, so never estimated: [`Missed`].
     pub missed: u64,
 }
 
@@ -176,8 +177,31 @@ pub fn read(kernel: &Kernel) -> HashMap<String, RunStats> {
 /// Events that the kernel did not show to our programs since they were loaded
 /// (`recursion_misses`), read now: what is lost in an interval is told with it,
 /// also in the last one.
-pub fn missed(kernel: &Kernel) -> u64 {
-    read(kernel).values().map(|run| run.missed).sum()
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Ends of system calls.
+    pub syscall_ends: u64,
+    /// All others.
+    pub others: u64,
+}
+
+impl Missed {
+    /// What was missed so far.
+    pub fn read(kernel: &Kernel) -> Self {
+        Self::of(read(kernel).iter().map(|(name, run)| (name.as_str(), run)))
+    }
+
+    fn of<'a>(programs: impl Iterator<Item = (&'a str, &'a RunStats)>) -> Self {
+        let mut all = Self::default();
+        for (name, run) in programs {
+            if name == SYSCALLS_EXIT {
+                all.syscall_ends += run.missed;
+            } else {
+                all.others += run.missed;
+            }
+        }
+        all
+    }
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD` of enum bpf_cmd (include/uapi/linux/bpf.h).
@@ -236,4 +260,29 @@ fn info(program: BorrowedFd<'_>) -> std::io::Result<RunStats> {
         count: info.run_cnt,
         missed: info.recursion_misses,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that ends of system calls are told apart from all else that is missed.
+    #[test]
+    fn missed_events_are_told_apart() {
+        let run = |missed| RunStats {
+            missed,
+            ..RunStats::default()
+        };
+        let (exit, enter, switch) = (run(5), run(7), run(1));
+        let programs = [
+            ("syscalls_exit", &exit),
+            ("syscalls_enter", &enter),
+            ("sched_switch", &switch),
+        ];
+        let expected = Missed {
+            syscall_ends: 5,
+            others: 8,
+        };
+        assert_eq!(Missed::of(programs.into_iter()), expected);
+    }
 }

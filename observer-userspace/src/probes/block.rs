@@ -39,6 +39,15 @@ const REQUEST_FIELDS: &[&str] = &[
     "disk_first_minor",
 ];
 
+/// Fields by which it is found whose data a request writes.
+const DIRTY_FIELDS: &[&str] = &[
+    "request_bio",
+    "bio_io_vec",
+    "bio_vec_page",
+    "page_compound_head",
+    "page_mapping",
+];
+
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
     family: Part::Family(Family::Block),
@@ -96,7 +105,7 @@ pub static SPEC: ProbeSpec = ProbeSpec {
         ProgramSpec {
             name: programs::BLOCK_DIRTY,
             attach: Attach::FirstTracepoint(&["writeback_dirty_folio", "writeback_dirty_page"]),
-            needs: &[],
+            needs: DIRTY_FIELDS,
             lost_without: "who wrote what the kernel writes back later: its threads are charged",
         },
     ],
@@ -121,7 +130,7 @@ pub static DURATION: MetricDef = MetricDef {
     name: "observer.disk.operation.duration",
     unit: "s",
     instrument: Instrument::Histogram,
-    description: "Duration of block operations, and the parts of it.",
+    description: "Duration of block operations, and the parts of it. Before Linux 6.5 an operation that goes straight to the driver is seen only then: it has no time in the queue.",
     attributes: &[
         OPERATION,
         (

@@ -18,7 +18,14 @@ pub struct Cause {
 pub const PROGRAM_MISSED: Cause = Cause {
     part: Part::Bpf,
     name: "program_missed",
-    meaning: "The kernel did not run a program, because the same one was running on that CPU.",
+    meaning: "The kernel did not run a program, because the same one was running on that CPU, or a thread was in it that had lost that CPU.",
+};
+
+/// Likewise.
+pub const SYSCALL_MISSED: Cause = Cause {
+    part: Part::Family(Family::Syscalls),
+    name: "syscall_missed",
+    meaning: "Syscalls that were not counted: the kernel ran no program at their end, nor when their thread made its next. (With a filter, those that it leaves out are in it.)",
 };
 
 /// See `agent::profiler`.
@@ -130,8 +137,9 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 18] = [
+pub const ALL: [Cause; 19] = [
     PROGRAM_MISSED,
+    SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
     STACK_UNKNOWN,
     MAPPING_LIST_FULL,

@@ -83,11 +83,11 @@ impl Sinks {
         Cadence::shared(wanted).unwrap_or(Cadence::each(PROFILE_PERIOD))
     }
 
-    /// The first intervals begin at `start`.
-    pub fn begin(&mut self, start: Instant, own: &SelfStats) {
+    /// The first intervals begin at `start`; `before` was counted until then.
+    pub fn begin(&mut self, start: Instant, before: &MetricBatch, own: &SelfStats) {
         self.schedule(start);
         for member in &mut self.members {
-            member.sink.begin(own);
+            member.sink.begin(before, own);
         }
     }
 

@@ -55,8 +55,9 @@ pub trait Sink {
     /// Asked once, before anything is attached.
     fn wants(&self) -> Wants;
 
-    /// The first interval begins; `own` has the daemon's figures so far.
-    fn begin(&mut self, _own: &SelfStats) {}
+    /// The first interval begins; `before` and `own` have what was counted and the
+    /// daemon's figures so far.
+    fn begin(&mut self, _before: &MetricBatch, _own: &SelfStats) {}
 
     /// Takes a batch of metrics and the daemon's own figures, all of them since
     /// the start, but for exemplars: those are of the time since the batch

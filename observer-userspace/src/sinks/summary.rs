@@ -91,8 +91,9 @@ impl Sink for Summary {
         self.wants
     }
 
-    fn begin(&mut self, own: &SelfStats) {
+    fn begin(&mut self, before: &MetricBatch, own: &SelfStats) {
         self.since = Instant::now();
+        self.metrics.added(before);
         self.own.begin(own);
     }
 

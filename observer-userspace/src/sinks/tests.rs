@@ -42,7 +42,7 @@ impl Sink for Fake {
         self.wants
     }
 
-    fn begin(&mut self, own: &SelfStats) {
+    fn begin(&mut self, _before: &MetricBatch, own: &SelfStats) {
         let _ = self.note("begin", own.usage.rss_bytes);
     }
 
@@ -175,7 +175,7 @@ fn each_at_its_own_cadence() {
         ),
     ]);
     let start = Instant::now();
-    sinks.begin(start, &own(7));
+    sinks.begin(start, &batch(0), &own(7));
     let made = pass(&mut sinks, start, 30);
     assert_eq!(made, [4, 10, 12, 20, 28, 30]);
     sinks.metrics(&batch(31), &own(31), Recipients::All);
@@ -207,7 +207,7 @@ fn collected_for_nobody() {
         },
     )]);
     let start = Instant::now();
-    sinks.begin(start, &own(0));
+    sinks.begin(start, &batch(0), &own(0));
     assert_eq!(pass(&mut sinks, start, 35), [10, 20, 30]);
     assert_eq!(log.borrow().len(), 1, "{:?}", log.borrow());
 }
@@ -255,7 +255,7 @@ fn failures_stay_where_they_are() {
     };
     let mut sinks = fan_out(vec![failing, fake("other", &log, everything())]);
     let start = Instant::now();
-    sinks.begin(start, &own(0));
+    sinks.begin(start, &batch(0), &own(0));
     assert_eq!(pass(&mut sinks, start, 20), [10, 20]);
     sinks.spans(&[span()]);
     sinks.profile(&Profile::default());

@@ -9,6 +9,7 @@ use crate::kernel::btf::{KernelBtf, Misfit};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::object;
 use crate::kernel::object::optional::OPTIONAL;
+use crate::kernel::preemption::Preemption;
 use crate::kernel::{
     Attach, AttachError, Kernel, LoadOptions, ProgramSpec, RequestOptions, release,
 };
@@ -41,6 +42,7 @@ pub fn programs(report: &mut Report, held: Effective, families: &[Family], optio
     };
     // Why it can't be read was said where BTF itself was looked at.
     let Ok(types) = types else { return };
+    report.add(preemption(&Preemption::of_kernel(&types)));
     let (offsets, misfits) = (types.offsets(), types.misfits());
     optional(report, families, &offsets, &misfits);
     let mut kernel = load(report, held, options);
@@ -180,6 +182,37 @@ fn hook(program: &ProgramSpec) -> String {
     }
 }
 
+/// Whether programs keep their CPU and their stack while they run, and by whom.
+fn preemption(preemption: &Preemption) -> Item {
+    let needed = preemption.tracepoints || preemption.user_functions;
+    let detail = match preemption.functions {
+        Some(_) if needed => "programs see to it that they aren't preempted",
+        _ => "the kernel sees to it that programs aren't preempted",
+    };
+    let item = Item::ok("bpf", "preemption", detail);
+    let lost = match (
+        preemption.tracepoints_are_safe(),
+        preemption.user_functions_are_safe(),
+    ) {
+        (true, true) => return item,
+        (true, false) => "requests over TLS",
+        (false, _) => {
+            "what happens on a CPU while a thread that lost it is in the program for it \
+             (`program_missed`, `syscall_missed`)"
+        }
+    };
+    Item {
+        detail: "programs can be preempted".to_owned(),
+        ..item
+    }
+    .worse(
+        Status::Degraded,
+        lost,
+        "have the kernel compile programs (sysctl net.core.bpf_jit_enable=1), or boot a \
+         newer one",
+    )
+}
+
 /// Why a program has nothing to be attached to in the kernel's types, if so.
 fn no_hook(program: &ProgramSpec, has_tracepoint: impl Fn(&str) -> bool) -> Option<AttachError> {
     let is_there = match program.attach {
@@ -193,6 +226,7 @@ fn no_hook(program: &ProgramSpec, has_tracepoint: impl Fn(&str) -> bool) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::preemption::Functions;
 
     const PROGRAM: ProgramSpec = ProgramSpec {
         name: "program",
@@ -257,6 +291,41 @@ mod tests {
             (item.status, &*item.detail),
             (Status::Unknown, "hook; not tried")
         );
+    }
+
+    /// Checks that a kernel on which programs lose their CPU is said to lose events,
+    /// and one on which they keep it isn't.
+    #[test]
+    fn preemption_is_said() {
+        let by_kernel = Preemption::default();
+        assert_eq!(preemption(&by_kernel).status, Status::Ok);
+        let unsafe_tracepoints = Preemption {
+            tracepoints: true,
+            ..by_kernel
+        };
+        let item = preemption(&unsafe_tracepoints);
+        assert_eq!(item.status, Status::Degraded);
+        assert!(
+            item.lost
+                .is_some_and(|lost| lost.contains("program_missed"))
+        );
+        let functions = Some(Functions {
+            disable: 1,
+            enable: 2,
+            save: 3,
+            restore: 4,
+        });
+        let by_programs = Preemption {
+            functions,
+            ..unsafe_tracepoints
+        };
+        assert_eq!(preemption(&by_programs).status, Status::Ok);
+        let unsafe_stacks = Preemption {
+            user_functions: true,
+            ..by_kernel
+        };
+        let lost = preemption(&unsafe_stacks).lost;
+        assert_eq!(lost.as_deref(), Some("requests over TLS"));
     }
 
     /// Checks that every family's needs are names that can be looked up at all.

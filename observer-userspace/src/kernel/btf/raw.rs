@@ -113,8 +113,8 @@ impl RawBtf {
             names: Vec::new(),
         };
         let wanted = [kind::STRUCT, kind::UNION, kind::ENUM, kind::TYPEDEF];
-        btf.names = (1..=btf.types.len() as u32)
-            .filter_map(|id| btf.get(id))
+        btf.names = btf
+            .all()
             .filter(|found| wanted.contains(&found.kind))
             .map(|found| (hash(btf.name(found)), found.id))
             .collect();
@@ -135,6 +135,11 @@ impl RawBtf {
             flag: info >> 31 != 0,
             at: at + TYPE_BYTES,
         })
+    }
+
+    /// All types, in the order of their numbers.
+    pub fn all(&self) -> impl Iterator<Item = RawType> {
+        (1..=self.types.len() as u32).filter_map(|id| self.get(id))
     }
 
     /// All types of these kinds (structure, union, enumeration, typedef) with a

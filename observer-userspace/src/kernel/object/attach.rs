@@ -34,7 +34,11 @@ impl Kernel {
             return Err(error);
         }
         let Self {
-            ebpf, btf, links, ..
+            ebpf,
+            btf,
+            links,
+            preemption,
+            ..
         } = self;
         let failed = |text: String| AttachError::Failed(text);
         let Some(btf) = btf.as_ref() else {
@@ -57,6 +61,11 @@ impl Kernel {
             Attach::Manual => {
                 let program: &mut PerfEvent = program.try_into().map_err(AttachError::of)?;
                 program.load().map_err(AttachError::of)?;
+            }
+            // Another thread could write into its stack.
+            Attach::UserFunction if !preemption.user_functions_are_safe() => {
+                let text = "programs on user functions can't keep their stack on this kernel";
+                return Err(failed(text.to_owned()));
             }
             Attach::UserFunction => {
                 let program: &mut UProbe = program.try_into().map_err(AttachError::of)?;

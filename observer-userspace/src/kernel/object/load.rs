@@ -3,23 +3,26 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{HashMap as BpfHashMap, Queue};
+use aya::maps::{Array, HashMap as BpfHashMap, Queue};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use observer_common::names::maps;
 use observer_common::tally::RESERVED_CELLS;
-use observer_common::workload::OTHER;
+use observer_common::workload::FreeIds;
 
 use super::attach::unfit;
 use super::optional::OPTIONAL;
 use super::options::{Filters, LoadOptions};
 use super::settings::Settings;
+use super::settle::settle;
 use super::{Bytes, Kernel};
 use crate::kernel::btf::KernelBtf;
-use crate::kernel::{namespaces, release};
+use crate::kernel::preemption::Preemption;
+use crate::kernel::{features, namespaces, release};
 use crate::memory;
 
 /// The committed kernel object.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
+pub(in crate::kernel) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(env!("OBSERVER_BPF_OBJECT"));
 
 /// The families' ring buffers whose size is the user's choice. (That of stacks
 /// isn't: the kernel half knows it.)
@@ -55,8 +58,10 @@ impl Kernel {
             Some(path) => KernelBtf::read(path)?,
             None => KernelBtf::load()?,
         };
+        features::ensure(&types)?;
+        let preemption = Preemption::of_kernel(&types);
         let own_tgid = own_tgid();
-        let settings = Settings::new(options, &types, own_tgid);
+        let settings = Settings::new(options, &types, &preemption, own_tgid);
         let misfits = types.misfits();
         for optional in OPTIONAL {
             let missing = optional.missing(&settings.offsets).into_iter();
@@ -73,13 +78,15 @@ impl Kernel {
         let btf = types.hooks()?;
         drop(types);
         memory::give_back();
-        let ebpf = load_object(options, &settings, &btf).with_context(|| {
+        let object = settle(OBJECT, &preemption)?;
+        let ebpf = load_object(&object, options, &settings, &btf).with_context(|| {
             release::too_old().unwrap_or("cannot load the kernel object".into())
         })?;
         let mut kernel = Self {
             ebpf,
             btf: Some(btf),
             by_descriptor: settings.by_descriptor(),
+            preemption,
             offsets: settings.offsets,
             misfits,
             own_tgid,
@@ -115,8 +122,9 @@ impl Kernel {
             self.fill_queue(free, 0..cells - reserved)?;
             self.fill_queue(reserve, cells - reserved..cells)?;
         }
-        // OTHER is nobody's own.
-        self.fill_queue(maps::WORKLOAD_IDS, OTHER + 1..options.workloads)
+        let mut ids: Array<_, Bytes<FreeIds>> = Array::try_from(self.map_mut(maps::WORKLOAD_IDS)?)?;
+        ids.set(0, Bytes(FreeIds::all(options.workloads)), 0)
+            .with_context(|| format!("cannot fill the map {}", maps::WORKLOAD_IDS))
     }
 
     fn fill_queue(&mut self, name: &'static str, values: std::ops::Range<u32>) -> Result<()> {
@@ -156,7 +164,12 @@ impl Kernel {
 }
 
 /// Makes the maps, each as large as it has to be.
-fn load_object(options: &LoadOptions, settings: &Settings, btf: &Btf) -> Result<Ebpf> {
+fn load_object(
+    object: &[u8],
+    options: &LoadOptions,
+    settings: &Settings,
+    btf: &Btf,
+) -> Result<Ebpf> {
     let (offsets, config) = (Bytes(settings.offsets), Bytes(settings.config));
     let mut loader = EbpfLoader::new();
     if let Some(bytes) = options.ring_bytes {
@@ -185,7 +198,6 @@ fn load_object(options: &LoadOptions, settings: &Settings, btf: &Btf) -> Result<
         .override_global(maps::OFFSETS, &offsets, true)
         .override_global(maps::CONFIG, &config, true)
         .map_max_entries(maps::WORKLOADS, options.workloads)
-        .map_max_entries(maps::WORKLOAD_IDS, options.workloads)
         .map_max_entries(maps::HISTOGRAMS, options.histogram_cells)
         .map_max_entries(maps::HISTOGRAM_INDEX, options.histogram_cells)
         .map_max_entries(maps::HISTOGRAM_FREE, options.histogram_cells)
@@ -194,7 +206,7 @@ fn load_object(options: &LoadOptions, settings: &Settings, btf: &Btf) -> Result<
         .map_max_entries(maps::COUNTERS, options.counter_cells)
         .map_max_entries(maps::COUNTER_INDEX, options.counter_cells)
         .map_max_entries(maps::COUNTER_FREE, options.counter_cells)
-        .load(OBJECT)?)
+        .load(object)?)
 }
 
 /// What the verifier writes of a program that it refuses. aya asks it without a

@@ -6,6 +6,7 @@ use observer_common::offsets::{MISSING, Offsets};
 
 use super::options::{Filters, LoadOptions, SpanLimit};
 use crate::kernel::btf::KernelBtf;
+use crate::kernel::preemption::Preemption;
 use crate::kernel::syscalls;
 
 /// Tells which socket a system call is about; since 6.3.
@@ -47,7 +48,12 @@ impl Types for KernelBtf {
 impl Settings {
     /// The settings by which a kernel with these `types` is observed as `options`
     /// say, by a daemon that the kernel calls `own_tgid` (0: not known).
-    pub(super) fn new(options: &LoadOptions, types: &impl Types, own_tgid: u32) -> Self {
+    pub(super) fn new(
+        options: &LoadOptions,
+        types: &impl Types,
+        preemption: &Preemption,
+        own_tgid: u32,
+    ) -> Self {
         let mut offsets = types.offsets();
         if cfg!(target_arch = "aarch64") && offsets.pt_regs_second != MISSING {
             // `regs[1]`.
@@ -80,6 +86,8 @@ impl Settings {
             // Woken whenever a quarter of it is full.
             request_ring_shift: requests.ring_bytes.max(4096).ilog2() - 2,
             by_descriptor: by_descriptor.into(),
+            preemptible: preemption.tracepoints.into(),
+            padding: 0,
             syscalls: syscalls::classes(),
             link_period: options.link_period,
             dwarf_registers: dwarf_registers(),
@@ -156,7 +164,7 @@ mod tests {
             tracepoints: &[SOCKET_TRACEPOINT],
             subsys: Some(16),
         };
-        Settings::new(options, &new, 7).config
+        Settings::new(options, &new, &Preemption::default(), 7).config
     }
 
     /// Checks that what is off by default is off, and that a choice turns on its
@@ -202,9 +210,11 @@ mod tests {
             }),
             ..LoadOptions::default()
         };
-        let old = Fake::default();
-        assert!(Settings::new(&follow(false), &old, 0).by_descriptor());
-        assert!(!Settings::new(&LoadOptions::default(), &old, 0).by_descriptor());
+        let old = |options: &LoadOptions| {
+            Settings::new(options, &Fake::default(), &Preemption::default(), 0).by_descriptor()
+        };
+        assert!(old(&follow(false)));
+        assert!(!old(&LoadOptions::default()));
         assert_eq!(config(&follow(false)).by_descriptor, 0);
         assert_eq!(config(&follow(true)).by_descriptor, 1);
     }
@@ -222,7 +232,8 @@ mod tests {
                 subsys,
                 ..Fake::default()
             };
-            let Settings { offsets, config } = Settings::new(&options(name), &types, 0);
+            let Settings { offsets, config } =
+                Settings::new(&options(name), &types, &Preemption::default(), 0);
             (config.cgroup_v1, offsets.css_set_subsys)
         };
         assert_eq!(with(Some(16), "memory_cgrp_id"), (1, 16 + 4 * 8));
