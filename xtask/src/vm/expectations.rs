@@ -58,8 +58,6 @@ const EXPECTATIONS: &str = "expectations";
 
 const SOCKETS: &str = "sockets have no tracepoints (`sock_send_length` came with Linux 6.3): they \
                        are found by descriptor";
-const WRITE_BACK: &str = "`page.compound_head` is called `compound_info`, so who dirtied a page isn't \
-                          found: write-back is charged to the kernel's threads";
 const PREEMPTED: &str = "programs on tracepoints can lose the CPU inside, and then the kernel leaves \
                          out others of them (`program_missed`)";
 const SLOW: &str = "a debug build on an emulated processor is too slow for some stacks";
@@ -86,21 +84,6 @@ const TABLE: &[Expected] = &[
         what: What::Program("block_done"),
         why: "`block_io_done` came with Linux 6.5",
         kind: Kind::Lacks,
-    },
-    Expected {
-        from: FIRST,
-        before: Series(6, 12),
-        what: What::Program("offcpu_threads"),
-        why: "sleepable iterators may not use queues: waits longer than an interval are told when \
-              they end",
-        kind: Kind::Fault,
-    },
-    Expected {
-        from: Series(7, 1),
-        before: LAST,
-        what: What::Figure("write-back: bytes"),
-        why: WRITE_BACK,
-        kind: Kind::Fault,
     },
     Expected {
         from: Series(7, 2),
@@ -140,7 +123,21 @@ const TABLE: &[Expected] = &[
     Expected {
         from: Series(7, 2),
         before: LAST,
+        what: What::Loss("run: observer.probe.lost syscalls *"),
+        why: PREEMPTED,
+        kind: Kind::Race,
+    },
+    Expected {
+        from: Series(7, 2),
+        before: LAST,
         what: What::Loss("loops: observer.probe.lost bpf program_missed"),
+        why: PREEMPTED,
+        kind: Kind::Race,
+    },
+    Expected {
+        from: Series(7, 2),
+        before: LAST,
+        what: What::Loss("loops: observer.probe.lost syscalls *"),
         why: PREEMPTED,
         kind: Kind::Race,
     },
