@@ -8,7 +8,9 @@ use observer_common::unwind::Outcome;
 use observer_export::otlp::self_metrics::CATALOGUE;
 use observer_export::otlp::telemetry::Telemetry;
 use observer_export::otlp::{Exporter, OtlpSettings, Signal, SignalStats};
-use observer_export::self_stats::{Fill, ProbeLoss, ProfileOutcomes, ProgramStats, SelfStats};
+use observer_export::self_stats::{
+    Fill, ProbeLoss, ProfileOutcomes, ProgramStats, Seeing, SelfStats,
+};
 use observer_signals::{Attribute, Resource};
 use observer_signals::{BudgetStatus, StepCounts};
 use observer_testkit::otlp_samples::{metrics, profile, spans};
@@ -299,6 +301,16 @@ async fn own_telemetry() -> Result<()> {
                 count: 3,
                 quiet: false,
             }],
+            seeing: vec![
+                Seeing {
+                    probe: "block".into(),
+                    blind: Some(vec!["sees nothing".into()]),
+                },
+                Seeing {
+                    probe: "sched".into(),
+                    blind: None,
+                },
+            ],
             profiles: ProfileOutcomes {
                 on_cpu: [(Outcome::Complete, 5)].into(),
                 off_cpu: [(Outcome::NotWalked, 7)].into(),
@@ -344,6 +356,14 @@ async fn own_telemetry() -> Result<()> {
             .iter()
             .find(|m| m.name == "observer.bpf.program.run_time");
         assert!(format!("{run_time:?}").contains("AsDouble(1.5)"));
+        let blind = metrics.iter().find(|m| m.name == "observer.probe.blind");
+        let blind = format!("{blind:?}");
+        for (family, value) in [("block", "AsDouble(1.0)"), ("sched", "AsDouble(0.0)")] {
+            let point = blind
+                .split("NumberDataPoint")
+                .find(|point| point.contains(&format!("\"{family}\"")));
+            assert!(point.is_some_and(|point| point.contains(value)), "{blind}");
+        }
     }
     Ok(())
 }
