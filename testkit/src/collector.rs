@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::{Gauge, Sum, number_data_point};
+use opentelemetry_proto::tonic::metrics::v1::{Gauge, NumberDataPoint, Sum, number_data_point};
 use prost::Message;
 use tokio::sync::oneshot;
 
@@ -98,60 +98,43 @@ impl Collector {
     /// The latest value of a metric of the daemon's own, all its series that
     /// `wanted` by their attributes together.
     pub fn own(&self, metric: &str, wanted: impl Fn(&[KeyValue]) -> bool) -> Result<f64> {
-        let mut latest = 0.0;
-        for request in self.receiver.taken(Signal::Metrics) {
-            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
-            let groups = request.resource_metrics.into_iter();
-            let scopes = groups.flat_map(|group| group.scope_metrics);
-            let metrics = scopes.flat_map(|scope| scope.metrics);
-            for found in metrics.filter(|m| m.name == metric) {
-                let points = match found.data {
-                    Some(Data::Sum(data)) => data.data_points,
-                    Some(Data::Gauge(data)) => data.data_points,
-                    _ => continue,
-                };
-                let points = points.iter().filter(|point| wanted(&point.attributes));
-                latest = points
-                    .map(|point| match point.value {
-                        Some(number_data_point::Value::AsInt(n)) => n as f64,
-                        Some(number_data_point::Value::AsDouble(n)) => n,
-                        None => 0.0,
-                    })
-                    .sum();
-            }
-        }
-        Ok(latest)
+        let sent = self.sent(metric)?;
+        let latest = sent.last().into_iter().flatten();
+        let wanted = latest.filter(|point| wanted(&point.attributes));
+        Ok(wanted.map(|point| number(point.value)).sum())
     }
 
     /// The latest values of a metric of the daemon's own by an attribute; of a
     /// series that never came, nothing.
     pub fn own_by(&self, metric: &str, attribute: &str) -> Result<BTreeMap<String, f64>> {
         let mut latest = BTreeMap::new();
+        for point in self.sent(metric)?.iter().flatten() {
+            if let Some(series) = text(&point.attributes, attribute) {
+                latest.insert(series.to_owned(), number(point.value));
+            }
+        }
+        Ok(latest)
+    }
+
+    /// The points of a sum or gauge, each time that it was sent.
+    fn sent(&self, metric: &str) -> Result<Vec<Vec<NumberDataPoint>>> {
+        let mut sent = Vec::new();
         for request in self.receiver.taken(Signal::Metrics) {
             let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
             let groups = request.resource_metrics.into_iter();
             let scopes = groups.flat_map(|group| group.scope_metrics);
             let metrics = scopes.flat_map(|scope| scope.metrics);
-            for found in metrics.filter(|m| m.name == metric) {
-                let points = match found.data {
-                    Some(Data::Sum(data)) => data.data_points,
-                    Some(Data::Gauge(data)) => data.data_points,
-                    _ => continue,
-                };
-                for point in points {
-                    let Some(series) = text(&point.attributes, attribute) else {
-                        continue;
-                    };
-                    let value = match point.value {
-                        Some(number_data_point::Value::AsInt(n)) => n as f64,
-                        Some(number_data_point::Value::AsDouble(n)) => n,
-                        None => 0.0,
-                    };
-                    latest.insert(series.to_owned(), value);
-                }
-            }
+            let points =
+                metrics
+                    .filter(|m| m.name == metric)
+                    .filter_map(|found| match found.data {
+                        Some(Data::Sum(data)) => Some(data.data_points),
+                        Some(Data::Gauge(data)) => Some(data.data_points),
+                        _ => None,
+                    });
+            sent.extend(points);
         }
-        Ok(latest)
+        Ok(sent)
     }
 
     /// The latest sum of the counts of a histogram's series, whosever they are.
@@ -233,18 +216,21 @@ pub fn named(names: &[&str]) -> impl Fn(&[KeyValue]) -> bool {
     }
 }
 
+/// A point's value, whichever of its two kinds it is.
+pub(crate) fn number(value: Option<number_data_point::Value>) -> f64 {
+    match value {
+        Some(number_data_point::Value::AsInt(n)) => n as f64,
+        Some(number_data_point::Value::AsDouble(n)) => n,
+        None => 0.0,
+    }
+}
+
 /// The sum of a metric's points that `which` picks.
 fn points(data: Data, which: impl Fn(&[KeyValue]) -> bool) -> f64 {
     match data {
         Data::Sum(Sum { data_points, .. }) | Data::Gauge(Gauge { data_points }) => {
             let points = data_points.iter().filter(|point| which(&point.attributes));
-            points
-                .map(|point| match point.value {
-                    Some(number_data_point::Value::AsInt(n)) => n as f64,
-                    Some(number_data_point::Value::AsDouble(n)) => n,
-                    None => 0.0,
-                })
-                .sum()
+            points.map(|point| number(point.value)).sum()
         }
         Data::ExponentialHistogram(histogram) => {
             let points = histogram.data_points.iter();

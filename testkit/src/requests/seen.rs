@@ -11,11 +11,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::exemplar;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
-use crate::collector::{Collector, text};
+use crate::collector::{Collector, number, text};
 
 /// Kinds of spans, as OTLP counts them.
 pub mod kind {
@@ -449,14 +448,6 @@ fn process(resource: Option<&Resource>) -> String {
     let name = text(found, "observer.workload.comm");
     let name = name.or_else(|| text(found, "process.executable.name"));
     name.unwrap_or_default().to_owned()
-}
-
-fn number(value: Option<number_data_point::Value>) -> f64 {
-    match value {
-        Some(number_data_point::Value::AsInt(n)) => n as f64,
-        Some(number_data_point::Value::AsDouble(x)) => x,
-        None => 0.0,
-    }
 }
 
 fn attributes(pairs: &[KeyValue]) -> Attributes {
