@@ -55,6 +55,25 @@ impl Daemon {
         Ok((after - before) / length / cpus)
     }
 
+    /// Waits until it costs less than this share of the host's CPU; returns what
+    /// it costs then. Steps come one after the other, and a daemon that has much to
+    /// name first takes them later.
+    fn cost_below(&self, most: f64) -> Result<f64> {
+        let begin = Instant::now();
+        loop {
+            let cost = self.cost(2)?;
+            if cost < most {
+                return Ok(cost);
+            }
+            in_time!(
+                begin.elapsed() < Duration::from_secs(60),
+                "it costs {cost:.3} at level {}, not below {most:.3}:\n{}",
+                self.level()?,
+                self.tool.printed()?
+            );
+        }
+    }
+
     /// The steps that it announced: what each is about, and how many were taken
     /// then.
     fn steps(&self) -> Result<Vec<(String, u64)>> {
@@ -87,8 +106,9 @@ impl Daemon {
             }
             in_time!(
                 begin.elapsed() < Duration::from_secs(120),
-                "{what}: {:?}",
-                self.steps()?
+                "{what}: {:?}\n{}",
+                self.steps()?,
+                self.tool.printed()?
             );
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -137,14 +157,8 @@ fn keeps_to_the_budget() -> Result<()> {
     let mut calls = Command::new(workload::program()?);
     exact.run(calls.args(["obs-governed", "getppid=100000"]))?;
     exact.load(port_of_exact, &["--requests", "500"])?;
-    let first = daemon.steps()?;
-    let after = daemon.cost(2)?;
-    let level = daemon.level()?;
     // The load, which waits for nothing else, does more the less it is slowed down.
-    in_time!(
-        after < before * 0.7,
-        "{after:.3} of {before:.3} at level {level}: {first:?}"
-    );
+    let after = daemon.cost_below(before * 0.7)?;
     exact.run(calls.args(["getppid=23456"]))?;
     exact.load(port_of_exact, &["--requests", "123"])?;
 
@@ -200,7 +214,9 @@ fn keeps_to_the_budget() -> Result<()> {
 fn counts_what_it_does_not_time() -> Result<()> {
     let mut scene = Scene::new()?;
     let probes = ["--probes", "syscalls,sched"];
-    let daemon = Daemon::start(&[&scene], "1%", &probes)?;
+    // What no daemon can save isn't to be near the budget: an idle one that isn't
+    // optimized may take 1 % of a small host.
+    let daemon = Daemon::start(&[&scene], "4%", &probes)?;
     // Busy while the steps are taken, and taken back.
     let mut busy = Command::new(workload::program()?);
     let exact = [

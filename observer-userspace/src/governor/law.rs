@@ -2,9 +2,11 @@
 //!
 //! Pure: time passes with each [`Law::next`]. Over the budget steps are taken
 //! after some periods, sooner and several at once if it is far over. Back it
-//! goes a step at a time, when the cost would stay well below the budget with that step taken
-//! back, as far as can be told from what the step saved when it was taken. Who
-//! goes back in vain waits twice as long the next time.
+//! goes a step at a time, when the cost would stay well below the budget with
+//! that step taken back, as far as can be told from what the step saved when it
+//! was taken. That goes with how much there is to see, for which the kernel
+//! half's part stands: what the daemon takes while nothing happens, no step
+//! saves. Who goes back in vain waits twice as long the next time.
 
 /// Periods after a change that tell nothing: they began before it, or end what
 /// it began.
@@ -41,11 +43,12 @@ const PROBATION: u32 = 12;
 /// Waiting times grow to so many times what they are.
 const MOST_PATIENCE: u32 = 32;
 
-/// What a step is taken to save of which nothing is known: the cost was so many
-/// times as high.
-const USUAL_SAVING: f64 = 1.5;
+/// What a step is taken to save of which nothing is known, for each CPU second
+/// that the kernel half takes without it.
+const USUAL_SAVING: f64 = 1.0;
 
-/// What is believed of a step at most.
+/// The cost before a step is believed to have been so many times that after it,
+/// at most.
 const MOST_SAVING: f64 = 8.0;
 
 /// What a step that lowers the slow part is taken to save of it.
@@ -61,6 +64,8 @@ pub struct Cost {
     /// By what goes on all of the time: what the kernel half takes, and reading
     /// what it tells. Of this period.
     pub fast: f64,
+    /// What the kernel half took of the fast part.
+    pub kernel: f64,
     /// By what is done now and then: collecting, naming, encoding. Averaged over
     /// [`SLOW_PERIODS`].
     pub slow: f64,
@@ -71,13 +76,47 @@ impl Cost {
     pub fn total(self) -> f64 {
         self.fast + self.slow
     }
+
+    /// The daemon's part of both.
+    pub fn daemon(self) -> f64 {
+        self.total() - self.kernel
+    }
+}
+
+/// A period's fast part, and the kernel half's part of that.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fast {
+    all: f64,
+    kernel: f64,
+}
+
+impl Fast {
+    fn of(cost: Cost) -> Self {
+        Self {
+            all: cost.fast,
+            kernel: cost.kernel,
+        }
+    }
+
+    /// Between two, on a logarithmic scale: 0 is this one, 1 the other.
+    fn towards(self, other: Self, share: f64) -> Self {
+        let between = |from: f64, to: f64| {
+            let (from, to) = (from.max(f64::MIN_POSITIVE), to.max(f64::MIN_POSITIVE));
+            from * (to / from).powf(share)
+        };
+        Self {
+            all: between(self.all, other.all),
+            kernel: between(self.kernel, other.kernel),
+        }
+    }
 }
 
 /// The state of the control.
 #[derive(Debug)]
 pub struct Law {
     budget: f64,
-    /// For each step by how many times it lowered the fast part.
+    /// For each step how much it lowered the fast part, for each CPU second that
+    /// the kernel half still takes.
     savings: Vec<f64>,
     /// So many of the first steps lower the slow part, too.
     slow_steps: usize,
@@ -86,7 +125,7 @@ pub struct Law {
     age: u32,
     /// Periods in a row over the budget, and the least of their fast parts.
     over: u32,
-    least: f64,
+    least: Fast,
     /// Periods in a row over the budget for the slow part only.
     slowly_over: u32,
     /// Periods in a row that leave room for a step less.
@@ -94,9 +133,9 @@ pub struct Law {
     /// Periods in a row that are low.
     low: u32,
     /// The fast part of the period before.
-    before: f64,
+    before: Fast,
     /// Steps that were just taken: from which level, and the fast part then.
-    taken: Option<(usize, f64)>,
+    taken: Option<(usize, Fast)>,
     /// The last change was a step back, which isn't for good yet.
     probation: bool,
     /// Multiplies waiting times before a step back.
@@ -115,11 +154,11 @@ impl Law {
             level: 0,
             age: 0,
             over: 0,
-            least: 0.0,
+            least: Fast::default(),
             slowly_over: 0,
             clear: 0,
             low: 0,
-            before: 0.0,
+            before: Fast::default(),
             taken: None,
             probation: false,
             patience: 1,
@@ -143,8 +182,8 @@ impl Law {
         if self.age <= SETTLE {
             return self.level;
         }
-        self.learn(cost.fast);
-        self.before = cost.fast;
+        self.learn(Fast::of(cost));
+        self.before = Fast::of(cost);
         if self.probation && self.age > PROBATION {
             self.probation = false;
             self.patience = (self.patience / 2).max(1);
@@ -158,7 +197,7 @@ impl Law {
             self.slowly_over = 0;
         }
         match (too_much, too_slow) {
-            (true, _) => self.too_much(cost.fast, room),
+            (true, _) => self.too_much(Fast::of(cost), room),
             (false, true) => self.too_slow(),
             (false, false) => self.enough(cost),
         }
@@ -166,26 +205,35 @@ impl Law {
     }
 
     /// Sees what the last steps saved, by the first two periods that tell.
-    fn learn(&mut self, now: f64) {
+    fn learn(&mut self, now: Fast) {
         if self.age != SETTLE + 2 {
             return;
         }
         let Some((from, before)) = self.taken.take() else {
             return;
         };
-        let after = ((self.before + now) / 2.0).max(f64::MIN_POSITIVE);
+        let after = Fast {
+            all: (self.before.all + now.all) / 2.0,
+            kernel: (self.before.kernel + now.kernel) / 2.0,
+        };
         let steps = self.level - from;
-        let each = (before / after).powf(1.0 / steps as f64);
-        self.savings[from..self.level].fill(each.clamp(1.0, MOST_SAVING));
+        let with = |taken: usize| before.towards(after, taken as f64 / steps as f64);
+        for (taken, saving) in self.savings[from..self.level].iter_mut().enumerate() {
+            let (without, with) = (with(taken), with(taken + 1));
+            let most = with.all * (MOST_SAVING - 1.0);
+            let saved = (without.all - with.all).clamp(0.0, most);
+            *saving = saved / with.kernel.max(f64::MIN_POSITIVE);
+        }
     }
 
     /// What goes on all of the time is more than there is room for.
-    fn too_much(&mut self, fast: f64, room: f64) {
+    fn too_much(&mut self, fast: Fast, room: f64) {
         (self.clear, self.low) = (0, 0);
-        let first = self.over == 0;
-        self.least = if first { fast } else { self.least.min(fast) };
+        if self.over == 0 || fast.all < self.least.all {
+            self.least = fast;
+        }
         self.over += 1;
-        let excess = self.least / room.max(f64::MIN_POSITIVE);
+        let excess = self.least.all / room.max(f64::MIN_POSITIVE);
         let [modest, more, most] = OVER;
         let (_, periods, steps) = match excess {
             e if e < modest.0 => modest,
@@ -233,7 +281,7 @@ impl Law {
         } else {
             cost.slow
         };
-        let expected = cost.fast * self.savings[last] + slow;
+        let expected = cost.fast + cost.kernel * self.savings[last] + slow;
         let count = |periods: u32, more: bool| if more { periods + 1 } else { 0 };
         self.clear = count(self.clear, expected < self.budget * COMFORTABLE);
         self.low = count(self.low, cost.total() < self.budget * LOW);

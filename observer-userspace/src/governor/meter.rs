@@ -39,22 +39,6 @@ fn cpu_time(clock: libc::clockid_t) -> f64 {
     })
 }
 
-/// A period's cost, in two ways.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Measured {
-    /// For the law.
-    pub cost: Cost,
-    /// The kernel half's part of it.
-    pub bpf: f64,
-}
-
-impl Measured {
-    /// The daemon's part.
-    pub fn daemon(&self) -> f64 {
-        self.cost.total() - self.bpf
-    }
-}
-
 /// Adds up.
 #[derive(Debug)]
 pub struct Meter {
@@ -94,7 +78,7 @@ impl Meter {
 
     /// A period of `length` seconds is over, on a host with so many CPUs. `bpf`
     /// is how many CPUs the kernel half took.
-    pub fn end_period(&mut self, now: Clocks, length: f64, bpf: f64, cpus: usize) -> Measured {
+    pub fn end_period(&mut self, now: Clocks, length: f64, bpf: f64, cpus: usize) -> Cost {
         self.periods += 1;
         let length = length.max(1e-3);
         let all = (now.process - self.last.process).max(0.0);
@@ -117,12 +101,10 @@ impl Meter {
         self.bpf = Some(bpf);
         let cpus = cpus.max(1) as f64;
         let sum: f64 = self.slow.iter().sum();
-        Measured {
-            cost: Cost {
-                fast: (bpf + (agent - occasional) / length) / cpus,
-                slow: sum / f64::from(SLOW_PERIODS) / cpus,
-            },
-            bpf: bpf / cpus,
+        Cost {
+            fast: (bpf + (agent - occasional) / length) / cpus,
+            kernel: bpf / cpus,
+            slow: sum / f64::from(SLOW_PERIODS) / cpus,
         }
     }
 }
@@ -141,7 +123,7 @@ mod tests {
     fn adds_up() {
         let mut meter = Meter::new(Clocks::default());
         let mut now = Clocks::default();
-        let mut measured = Measured::default();
+        let mut measured = Cost::default();
         for _ in 0..100 {
             now.process += 0.05;
             now.agent += 0.03;
@@ -149,9 +131,9 @@ mod tests {
             measured = meter.end_period(now, 1.0, 0.2, 4);
         }
         // 0.2 + 0.02 at once, 0.03 now and then.
-        assert!(close(measured.cost.fast, 0.22 / 4.0));
-        assert!(close(measured.cost.slow, 0.03 / 4.0));
-        assert!(close(measured.bpf, 0.05));
+        assert!(close(measured.fast, 0.22 / 4.0));
+        assert!(close(measured.slow, 0.03 / 4.0));
+        assert!(close(measured.kernel, 0.05));
         assert!(close(measured.daemon(), 0.05 / 4.0));
     }
 
@@ -163,7 +145,7 @@ mod tests {
         let mut now = Clocks::default();
         let mut period = |meter: &mut Meter, others: f64| {
             now.process += others;
-            meter.end_period(now, 1.0, 0.0, 1).cost
+            meter.end_period(now, 1.0, 0.0, 1)
         };
         assert!(close(period(&mut meter, 2.0).total(), 0.0));
         for _ in 0..START {
@@ -184,8 +166,8 @@ mod tests {
         let mut meter = Meter::new(Clocks::default());
         let bpf = |meter: &mut Meter, now: f64| {
             let measured = meter.end_period(Clocks::default(), 1.0, now, 1);
-            assert!(close(measured.cost.fast, measured.bpf));
-            measured.bpf
+            assert!(close(measured.fast, measured.kernel));
+            measured.kernel
         };
         assert!(close(bpf(&mut meter, 0.4), 0.4));
         assert!(close(bpf(&mut meter, 0.2), 0.3));

@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub use ladder::{Change, Ladder};
-use law::Law;
+use law::{Cost, Law};
 pub use lever::Lever;
 pub use meter::Clocks;
-use meter::{Measured, Meter};
+use meter::Meter;
 
 use observer_signals::{BudgetStatus, StepCounts};
 
@@ -57,7 +57,7 @@ pub struct Governor {
     since: Instant,
     /// Run times are being measured.
     measuring: bool,
-    last: Measured,
+    last: Cost,
     budget: f64,
     steps: BTreeMap<&'static str, StepCounts>,
 }
@@ -76,7 +76,7 @@ impl Governor {
             current: period,
             since: Instant::now(),
             measuring: false,
-            last: Measured::default(),
+            last: Cost::default(),
             budget,
             steps: steps.collect(),
             ladder,
@@ -123,16 +123,16 @@ impl Governor {
         self.measuring = false;
         self.last = self.meter.end_period(Clocks::read(), length, bpf, cpus);
         tracing::trace!(
-            fast = self.last.cost.fast,
-            slow = self.last.cost.slow,
-            bpf = self.last.bpf,
+            fast = self.last.fast,
+            slow = self.last.slow,
+            kernel = self.last.kernel,
             level = self.law.level(),
             "period"
         );
         let (before, was_exhausted) = (self.law.level(), self.law.is_exhausted());
-        let after = self.law.next(self.last.cost);
+        let after = self.law.next(self.last);
         // Measuring costs more than all else that an idle daemon does.
-        let is_calm = after == 0 && self.last.bpf + self.last.daemon() < CALM * self.budget;
+        let is_calm = after == 0 && self.last.total() < CALM * self.budget;
         self.current = self.period * if is_calm { CALM_PERIODS } else { 1 };
         let changes = self.ladder.between(before, after);
         if before != after {
@@ -160,7 +160,7 @@ impl Governor {
         let level = self.law.level();
         BudgetStatus {
             budget: self.budget,
-            bpf: self.last.bpf,
+            bpf: self.last.kernel,
             daemon: self.last.daemon(),
             level,
             levels: self.ladder.step_count(),
