@@ -91,9 +91,8 @@ impl Frames {
             return None;
         }
         if self.skip > 0 {
-            let here = self.skip.min(input.data.len() as u64);
-            input.data = &input.data[here as usize..];
-            self.skip -= here;
+            let here = usize::try_from(self.skip).unwrap_or(usize::MAX);
+            self.skip -= input.take(here).len() as u64;
         }
         if input.data.is_empty() {
             self.hide(input);
@@ -126,8 +125,7 @@ impl Frames {
             }
         };
         if length <= data.len() as u64 {
-            let (data, behind) = data.split_at(length as usize);
-            input.data = behind;
+            let data = input.take(length as usize);
             return Some(Frame { data, length });
         }
         if data.len() >= wanted || input.hidden > 0 {
@@ -229,9 +227,7 @@ impl Frames {
                 input.hidden = 0;
                 return None;
             }
-            let (here, behind) = input.data.split_at(missing.min(input.data.len()));
-            self.kept.extend_from_slice(here);
-            input.data = behind;
+            self.kept.extend_from_slice(input.take(missing));
         }
     }
 }

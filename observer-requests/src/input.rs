@@ -31,11 +31,27 @@ impl<'a> Input<'a> {
         self.data.is_empty() && self.hidden == 0
     }
 
+    /// The first `count` captured bytes, or as many as there are.
+    pub fn first(&self, count: usize) -> &'a [u8] {
+        self.data.get(..count).unwrap_or(self.data)
+    }
+
+    /// Takes the first `count` captured bytes off, or as many as there are.
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
+        let (first, rest) = self
+            .data
+            .split_at_checked(count)
+            .unwrap_or((self.data, &[]));
+        self.data = rest;
+        first
+    }
+
     /// Skips `count` bytes or as many as there are, and says how many.
     pub fn skip(&mut self, count: u64) -> u64 {
         let captured = self.data.len() as u64;
-        if count <= captured {
-            self.data = &self.data[count as usize..];
+        let within = usize::try_from(count).ok();
+        if let Some(rest) = within.and_then(|count| self.data.get(count..)) {
+            self.data = rest;
             return count;
         }
         self.data = &[];

@@ -10,7 +10,9 @@
 //!                └──► sampling ──► semantics ──► Span
 //! ```
 
-#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![warn(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(clippy::string_slice))]
 
 pub mod call;
 pub mod dns;
@@ -34,8 +36,13 @@ pub mod semantics;
 pub mod sql;
 pub mod target;
 #[cfg(any(test, feature = "testing"))]
-#[expect(clippy::expect_used, reason = "what tests are made of fails by panics")]
+#[expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what tests are made of fails by panics"
+)]
 pub mod testing;
+mod text;
 pub mod trace_context;
 pub mod tracer;
 pub mod turn;

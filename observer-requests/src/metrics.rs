@@ -112,7 +112,11 @@ impl Metrics {
         }
         let Some(clock) = &finished.clock else { return };
         let times = match series.times {
-            0 => self.new_times(finished, index),
+            0 => {
+                let group = self.groups.entry((finished.workload, Kind::Time));
+                let group = group.or_default();
+                series.find_times(finished, group, &mut self.times, &self.redactor)
+            }
             one_more => one_more - 1,
         };
         if let Some(times) = self.times.get_mut(times as usize) {
@@ -225,26 +229,29 @@ impl Metrics {
         // There are 2^15 and a few for each workload.
         (self.series.len() - 1) as u32
     }
+}
 
-    /// Which times the series with this index shares with others of its route;
-    /// told to it.
-    fn new_times(&mut self, finished: &Finished, series: u32) -> u32 {
-        let series = &mut self.series[series as usize];
-        let group = self
-            .groups
-            .entry((finished.workload, Kind::Time))
-            .or_default();
-        let attributes = match labels::is_overflow(&series.attributes) || group.series >= SERIES {
+impl Series {
+    /// Finds which times it shares with other series of its route, and notes
+    /// their index among all `times`.
+    fn find_times(
+        &mut self,
+        finished: &Finished,
+        group: &mut Group,
+        times: &mut Vec<Times>,
+        redactor: &Redactor,
+    ) -> u32 {
+        let attributes = match labels::is_overflow(&self.attributes) || group.series >= SERIES {
             true => labels::overflow(),
-            false => labels::of_times(finished, &self.redactor),
+            false => labels::of_times(finished, redactor),
         };
         let same =
             |times: &Times| times.workload == finished.workload && times.attributes == attributes;
-        let known = self.times.iter().position(same);
-        let index = known.unwrap_or(self.times.len());
+        let known = times.iter().position(same);
+        let index = known.unwrap_or(times.len());
         if known.is_none() {
             group.series += 1;
-            self.times.push(Times {
+            times.push(Times {
                 workload: finished.workload,
                 attributes,
                 since: finished.begun,
@@ -252,7 +259,7 @@ impl Metrics {
             });
         }
         // Fewer than there are series.
-        series.times = index as u32 + 1;
+        self.times = index as u32 + 1;
         index as u32
     }
 }

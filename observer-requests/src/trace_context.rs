@@ -27,9 +27,11 @@ impl Name {
         let (known, header): (&[u8], _) = match name.len() {
             2 => (b"b3", Self::B3),
             10 => (b"x-b3-flags", Self::B3Flags),
-            11 if name[0] | 0x20 == b't' => (b"traceparent", Self::TraceParent),
+            11 if matches!(name, [b't' | b'T', ..]) => (b"traceparent", Self::TraceParent),
             11 => (b"x-b3-spanid", Self::B3SpanId),
-            12 if name[5] | 0x20 == b't' => (b"x-b3-traceid", Self::B3TraceId),
+            12 if matches!(name, [_, _, _, _, _, b't' | b'T', ..]) => {
+                (b"x-b3-traceid", Self::B3TraceId)
+            }
             12 => (b"x-b3-sampled", Self::B3Sampled),
             _ => return None,
         };
@@ -124,24 +126,19 @@ impl Headers {
 fn trace_parent(value: &[u8]) -> Option<RemoteContext> {
     const LENGTH: usize = 55;
     let head = value.get(..LENGTH)?;
-    if head.iter().any(u8::is_ascii_uppercase)
-        || head[2] != b'-'
-        || head[35] != b'-'
-        || head[52] != b'-'
-    {
+    if head.iter().any(u8::is_ascii_uppercase) {
         return None;
     }
-    let [version] = hex(&head[..2])?;
+    // As long as they have to be, there are no more than these.
+    let mut parts = head.split(|byte| *byte == b'-');
+    let [version] = hex(parts.next()?)?;
     let more = value.get(LENGTH);
     if version == 0xff || (version == 0 && more.is_some()) || more.is_some_and(|b| *b != b'-') {
         return None;
     }
-    let [flags] = hex(&head[53..])?;
-    context(
-        hex(&head[3..35])?,
-        hex(&head[36..52])?,
-        Some(flags & 1 != 0),
-    )
+    let (trace_id, span_id) = (hex(parts.next()?)?, hex(parts.next()?)?);
+    let [flags] = hex(parts.next()?)?;
+    context(trace_id, span_id, Some(flags & 1 != 0))
 }
 
 /// `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, of which the last two
@@ -183,7 +180,10 @@ fn context(trace_id: [u8; 16], span_id: [u8; 8], sampled: Option<bool>) -> Optio
 
 /// Exactly `N` bytes in hexadecimal.
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    if text.len() != 2 * N {
+    let (pairs, []) = text.as_chunks() else {
+        return None;
+    };
+    if pairs.len() != N {
         return None;
     }
     let digit = |byte: u8| match byte {
@@ -193,8 +193,8 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         _ => None,
     };
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
     }
     Some(bytes)
 }

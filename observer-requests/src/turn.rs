@@ -22,9 +22,13 @@ pub enum Side {
 /// Whether a chunk of the side that asks looks like the beginning of a message,
 /// by itself.
 pub fn begins(chunk: &Chunk<'_>, protocol: Protocol) -> bool {
-    let mut first = [0; SNIFFED];
-    let bytes = chunk.data.len().min(SNIFFED);
-    first[..bytes].copy_from_slice(&chunk.data[..bytes]);
+    let first = chunk.data.first_chunk().copied().unwrap_or_else(|| {
+        let mut first = [0; SNIFFED];
+        for (to, byte) in first.iter_mut().zip(chunk.data) {
+            *to = *byte;
+        }
+        first
+    });
     let length = u32::try_from(chunk.length).unwrap_or(u32::MAX);
     sniff(&first, length, false).is_some_and(|found| found.protocol == protocol && found.request)
 }

@@ -164,12 +164,15 @@ fn known_answers(bytes: &[u8]) -> Option<Vec<String>> {
     }
     // The message as if these were all its records, without flags and types
     // that the library doesn't know.
-    let mut copy = bytes.get(..at)?.to_vec();
-    copy[2..4].copy_from_slice(&[0x80, 0]);
-    copy[6..8].copy_from_slice(&whole.to_be_bytes());
-    copy[8..12].fill(0);
+    let (header, records) = bytes.get(..at)?.split_first_chunk::<HEADER>()?;
+    let [id_high, id_low, _, _, asked_high, asked_low, ..] = *header;
+    let [whole_high, whole_low] = whole.to_be_bytes();
+    let mut copy = Vec::with_capacity(at);
+    copy.extend([id_high, id_low, 0x80, 0, asked_high, asked_low]);
+    copy.extend([whole_high, whole_low, 0, 0, 0, 0]);
+    copy.extend_from_slice(records);
     if first > HEADER {
-        copy[first - 4..first].copy_from_slice(&[0, 1, 0, 1]);
+        *copy.get_mut(..first)?.last_chunk_mut()? = [0, 1, 0, 1];
     }
     let packet = Packet::parse(&copy).ok()?;
     let answer = |data: &RData<'_>| match data {

@@ -153,8 +153,8 @@ impl Answers {
             }
             first.answered = Some(ended);
         } else {
-            let room = MAX_HEAD.saturating_sub(before).min(input.data.len());
-            self.half.extend(&input.data[..room]);
+            let room = MAX_HEAD.saturating_sub(before);
+            self.half.extend(input.first(room));
         }
         let data = if before == 0 { input.data } else { &self.half };
         let parsed = if before == 0 || head::has_end(data, before) {
@@ -164,8 +164,7 @@ impl Answers {
         };
         match parsed {
             Parsed::Whole(head, length) => {
-                let length = length.saturating_sub(before).min(input.data.len());
-                input.data = &input.data[length..];
+                input.take(length.saturating_sub(before));
                 if !self.half.is_empty() {
                     self.half = Vec::new();
                 }

@@ -176,7 +176,7 @@ pub(super) fn answer(data: &[u8], method: Method) -> Parsed<AnswerHead> {
 /// can be known where the rest wasn't captured. `None` if there are none.
 pub(super) fn whole_lines(data: &[u8]) -> Option<Vec<u8>> {
     let end = data.iter().rposition(|byte| *byte == b'\n')?;
-    let mut lines = data[..=end].to_vec();
+    let mut lines = data.get(..=end)?.to_vec();
     lines.extend(b"\r\n");
     Some(lines)
 }
@@ -185,22 +185,22 @@ pub(super) fn whole_lines(data: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn has_end(data: &[u8], from: usize) -> bool {
     let mut lines = data.iter().enumerate().skip(from);
     lines.any(|(at, byte)| {
-        *byte == b'\n' && (data[..at].ends_with(b"\n") || data[..at].ends_with(b"\n\r"))
+        let ends_line = |before: &[u8]| before.ends_with(b"\n") || before.ends_with(b"\n\r");
+        *byte == b'\n' && data.get(..at).is_some_and(ends_line)
     })
 }
 
 /// The method of a request that `data` begins with, if it is a known one.
 pub(super) fn begins_request(data: &[u8]) -> Option<Method> {
     let end = data.iter().take(8).position(|byte| *byte == b' ')?;
-    let name = std::str::from_utf8(&data[..end]).ok()?;
+    let name = std::str::from_utf8(data.get(..end)?).ok()?;
     Some(method(name)).filter(|method| *method != Method::Other)
 }
 
 /// Whether `data` is the beginning of an answer, as far as it goes.
 pub(super) fn begins_answer(data: &[u8]) -> bool {
     const VERSION: &[u8] = b"HTTP/1.";
-    let length = data.len().min(VERSION.len());
-    data[..length] == VERSION[..length]
+    VERSION.iter().zip(data).all(|(due, byte)| due == byte)
 }
 
 /// A method by its name, which is case-sensitive (RFC 9110, 9.1).

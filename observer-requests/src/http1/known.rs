@@ -56,10 +56,9 @@ struct Answer {
 #[derive(Default)]
 struct Known {
     requests: Vec<Place>,
+    /// The latest first, as below.
     answers: [Option<Answer>; ANSWERS],
     seen: [u64; SEEN],
-    next_answer: usize,
-    next_seen: usize,
 }
 
 thread_local! {
@@ -105,7 +104,7 @@ pub(super) fn learn(
         if known.requests.is_empty() {
             known.requests.resize_with(REQUESTS, Place::default);
         }
-        let place = &mut known.requests[place(hash)];
+        let place = known.requests.get_mut(place(hash))?;
         if place.hash != hash {
             if place.stay > 0 {
                 place.stay -= 1;
@@ -151,21 +150,21 @@ impl Known {
         let parsed = head::answer(data, method);
         if let Parsed::Whole(head, length) = &parsed
             && *length <= MAX_RAW
+            && let Some(raw) = data.get(..*length)
         {
-            let raw = &data[..*length];
             let hash = hash(raw) ^ u64::from(to_head);
             if !self.seen.contains(&hash) {
-                self.seen[self.next_seen % SEEN] = hash;
-                self.next_seen = self.next_seen.wrapping_add(1);
+                self.seen.rotate_right(1);
+                self.seen[0] = hash;
                 return parsed;
             }
-            self.answers[self.next_answer % ANSWERS] = Some(Answer {
+            self.answers.rotate_right(1);
+            self.answers[0] = Some(Answer {
                 raw: raw.into(),
                 to_head,
                 status: head.status,
                 framing: head.framing,
             });
-            self.next_answer = self.next_answer.wrapping_add(1);
         }
         parsed
     }

@@ -7,6 +7,7 @@ use super::head::RequestHead;
 use super::known;
 use crate::call::{Call, Http, HttpHead, Method};
 use crate::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
+use crate::text::cut;
 
 /// Longest target that is kept.
 const MAX_TARGET: usize = 2048;
@@ -205,7 +206,7 @@ impl Queue {
 /// The same string as before, where it is the same; if not, adds to `texts`.
 fn again(last: &mut Option<Arc<str>>, value: Option<&[u8]>, texts: &mut usize) -> Option<Arc<str>> {
     let value = value?.trim_ascii();
-    let value = &value[..value.len().min(MAX_VALUE)];
+    let value = value.get(..MAX_VALUE).unwrap_or(value);
     if let Some(last) = last
         && last.as_bytes() == value
     {
@@ -215,9 +216,4 @@ fn again(last: &mut Option<Arc<str>>, value: Option<&[u8]>, texts: &mut usize) -
     *texts += new.len();
     *last = Some(new.clone());
     Some(new)
-}
-
-/// `text`, or as much of it as isn't longer than `length`.
-fn cut(text: &str, length: usize) -> &str {
-    &text[..text.floor_char_boundary(length)]
 }

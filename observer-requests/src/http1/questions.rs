@@ -142,15 +142,14 @@ impl Questions {
         if let Some(known) = open.known(input.data) {
             let exchange = open.begin(at, out);
             open.fill_known(exchange, &known, out);
-            input.data = &input.data[known.raw.len()..];
+            input.take(known.raw.len());
             self.behind(exchange, known.framing, open);
             return true;
         }
         match head::request(input.data) {
             Parsed::Whole(head, length) => {
                 let exchange = open.begin(at, out);
-                open.fill(exchange, &head, &input.data[..length], out);
-                input.data = &input.data[length..];
+                open.fill(exchange, &head, input.take(length), out);
                 self.behind(exchange, head.framing, open);
                 true
             }
@@ -182,14 +181,15 @@ impl Questions {
         out: &mut Events,
     ) -> bool {
         let before = self.half.len();
-        let room = MAX_HEAD.saturating_sub(before).min(input.data.len());
-        self.half.extend(&input.data[..room]);
+        let room = MAX_HEAD.saturating_sub(before);
+        self.half.extend(input.first(room));
         if head::has_end(&self.half, before) {
             match head::request(&self.half) {
                 Parsed::Whole(head, length) => {
-                    open.fill(exchange, &head, &self.half[..length], out);
+                    let raw = self.half.get(..length).unwrap_or_default();
+                    open.fill(exchange, &head, raw, out);
                     let framing = head.framing;
-                    input.data = &input.data[length.saturating_sub(before).min(room)..];
+                    input.take(length.saturating_sub(before));
                     self.half = Vec::new();
                     self.behind(exchange, framing, open);
                     return true;

@@ -89,9 +89,10 @@ impl Blocks {
         if !self.whole {
             return;
         }
-        let room = bytes.len().min(MAX_PAYLOAD - self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..room]);
-        self.whole = whole && room == bytes.len();
+        let room = MAX_PAYLOAD.saturating_sub(self.bytes.len());
+        let kept = bytes.get(..room).unwrap_or(bytes);
+        self.bytes.extend_from_slice(kept);
+        self.whole = whole && kept.len() == bytes.len();
     }
 }
 

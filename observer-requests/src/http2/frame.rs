@@ -206,10 +206,11 @@ impl Frames {
                     if before == 0 {
                         self.at = now;
                     }
-                    let count = input.data.len().min(HEADER - before);
-                    let (bytes, rest) = input.data.split_at(count);
-                    self.header[before..before + count].copy_from_slice(bytes);
-                    input.data = rest;
+                    let bytes = input.take(HEADER.saturating_sub(before));
+                    let count = bytes.len();
+                    for (to, byte) in self.header.iter_mut().skip(before).zip(bytes) {
+                        *to = *byte;
+                    }
                     if before + count < HEADER {
                         if input.hidden > 0 {
                             self.lose();
@@ -278,9 +279,8 @@ impl Frames {
         left: u64,
         input: &mut Input<'b>,
     ) -> Found<'a> {
-        let data = input.data;
+        let seen = input.first(usize::try_from(left).unwrap_or(usize::MAX));
         let bytes = input.skip(left);
-        let seen = &data[..data.len() - input.data.len()];
         let hidden = (seen.len() as u64) < bytes;
         let (first, over) = (left == u64::from(header.length), bytes == left);
         if over {
@@ -301,9 +301,10 @@ impl Frames {
             self.hole = false;
         }
         if !self.hole {
-            let room = seen.len().min(MAX_PAYLOAD - self.payload.len());
-            self.payload.extend_from_slice(&seen[..room]);
-            self.hole = hidden || room < seen.len();
+            let room = MAX_PAYLOAD.saturating_sub(self.payload.len());
+            let kept = seen.get(..room).unwrap_or(seen);
+            self.payload.extend_from_slice(kept);
+            self.hole = hidden || kept.len() < seen.len();
         }
         if !over {
             return Found::Nothing;

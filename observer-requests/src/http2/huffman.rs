@@ -36,6 +36,10 @@ struct Code {
 
 static CODE: Code = code();
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses an index out of bounds"
+)]
 const fn code() -> Code {
     let mut code = Code {
         symbols: [0; 257],
@@ -84,7 +88,8 @@ pub(super) fn decode(bytes: &[u8], text: &mut Vec<u8>, limit: usize) -> Option<(
             bits += 8;
         }
         if bits >= 8 {
-            let (symbol, length) = CODE.short[(next >> (bits - 8)) as usize & 0xff];
+            let byte = (next >> (bits - 8)) as u8;
+            let (symbol, length) = *CODE.short.get(usize::from(byte))?;
             if length > 0 {
                 text.push(symbol);
                 bits -= usize::from(length);
@@ -107,14 +112,16 @@ pub(super) fn decode(bytes: &[u8], text: &mut Vec<u8>, limit: usize) -> Option<(
 
 /// The symbol that `bits` bits begin with, by its length.
 fn long(next: u64, bits: usize) -> Option<(u16, usize)> {
-    (SHORTEST..=LONGEST.min(bits)).find_map(|length| {
+    let lengths = CODE.first.iter().zip(&CODE.count).enumerate();
+    let mut possible = lengths.take(bits + 1).skip(SHORTEST);
+    possible.find_map(|(length, ((first, place), count))| {
         let code = (next >> (bits - length)) as u32 & ((1 << length) - 1);
-        let (first, place) = CODE.first[length];
-        let behind = code.checked_sub(first)?;
-        (behind < u32::from(CODE.count[length])).then(|| {
-            let symbol = CODE.symbols[usize::from(place) + behind as usize];
-            (symbol, length)
-        })
+        let behind = code.checked_sub(*first)?;
+        if behind >= u32::from(*count) {
+            return None;
+        }
+        let symbol = CODE.symbols.get(usize::from(*place) + behind as usize)?;
+        Some((*symbol, length))
     })
 }
 

@@ -42,8 +42,8 @@ pub struct Http2 {
     asking: Side,
     answering: Side,
     streams: Streams,
-    /// Bytes of the preface that came, if nothing else did.
-    preface: Option<usize>,
+    /// What is still to come of the preface, if nothing else came.
+    preface: Option<&'static [u8]>,
     /// A stream that was begun before its block of fields was complete.
     announced: Option<u32>,
     /// When the last bytes of an answer came.
@@ -100,26 +100,25 @@ impl Http2 {
     /// A connection of which nothing was seen.
     pub fn new() -> Self {
         Self {
-            preface: Some(0),
+            preface: Some(PREFACE),
             ..Self::default()
         }
     }
 
     /// Takes the preface, or what comes of it.
     fn preface(&mut self, input: &mut Input<'_>) {
-        let Some(before) = self.preface else {
+        let Some(due) = self.preface.take() else {
             return;
         };
-        let rest = &PREFACE[before..];
-        let count = rest.len().min(input.data.len());
-        if count == 0 || input.data[..count] != rest[..count] {
-            self.preface = None;
+        let came = input.first(due.len());
+        let Some(rest) = due.strip_prefix(came).filter(|_| !came.is_empty()) else {
             return;
-        }
-        input.data = &input.data[count..];
-        self.preface = (count < rest.len()).then_some(before + count);
-        if self.preface.is_none() {
+        };
+        input.take(came.len());
+        if rest.is_empty() {
             self.asking.frames.begin();
+        } else {
+            self.preface = Some(rest);
         }
     }
 

@@ -71,7 +71,9 @@ impl Streams {
     }
 
     fn oldest(&self) -> Option<usize> {
-        (0..self.numbers.len()).min_by_key(|place| self.numbers[*place])
+        let numbers = self.numbers.iter().enumerate();
+        let oldest = numbers.min_by_key(|(_, number)| **number);
+        oldest.map(|(place, _)| place)
     }
 
     pub fn get(&mut self, number: u32) -> Option<&mut Stream> {
@@ -102,7 +104,7 @@ impl Streams {
         // So many may be over that nobody will know.
         if self.open.len() > MAX_UNSURE
             && let Some(place) = self.oldest()
-            && self.open[place].unsure
+            && self.open.get(place).is_some_and(|stream| stream.unsure)
         {
             self.take(place);
             out.abandoned += 1;

@@ -20,7 +20,7 @@ impl Text<'_> {
         if self.huffman {
             return huffman::decode(self.bytes, text, limit).ok_or(Broken);
         }
-        text.extend_from_slice(&self.bytes[..self.bytes.len().min(limit)]);
+        text.extend_from_slice(self.bytes.get(..limit).unwrap_or(self.bytes));
         Ok(())
     }
 }

@@ -65,12 +65,30 @@ impl Header {
     /// Of a message; `None` if not all of it was captured.
     pub fn read(message: &[u8]) -> Option<Self> {
         let header: &[u8; HEADER] = message.first_chunk()?;
-        let big16 = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        let [
+            _,
+            opcode,
+            k1,
+            k0,
+            _,
+            _,
+            s1,
+            s0,
+            _,
+            _,
+            _,
+            _,
+            o3,
+            o2,
+            o1,
+            o0,
+            ..,
+        ] = *header;
         Some(Self {
-            opcode: header[1],
-            key: big16(2),
-            status: big16(6),
-            opaque: u32::from(big16(12)) << 16 | u32::from(big16(14)),
+            opcode,
+            key: u16::from_be_bytes([k1, k0]),
+            status: u16::from_be_bytes([s1, s0]),
+            opaque: u32::from_be_bytes([o3, o2, o1, o0]),
         })
     }
 

@@ -22,8 +22,8 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A message's line, without what follows it.
 pub fn line(message: &[u8]) -> &[u8] {
-    let end = message.iter().position(|byte| *byte == b'\n');
-    &message[..end.unwrap_or(message.len())]
+    let mut lines = message.split(|byte| *byte == b'\n');
+    lines.next().unwrap_or(message)
 }
 
 /// A line, by a test of its first word, and as long as `data_bytes` tells of
@@ -36,13 +36,15 @@ fn head(data: &[u8], is_word: fn(u8) -> bool, data_bytes: fn(&[u8]) -> Option<u6
         (Some(1..=MAX_WORD), Some(b' ' | b'\r' | b'\n')) => {}
         _ => return Head::Wrong,
     }
-    let Some(end) = data.iter().position(|byte| *byte == b'\n') else {
+    let line = line(data);
+    if line.len() == data.len() {
         return Head::Line;
-    };
-    let behind = data_bytes(&data[..end]).filter(|bytes| *bytes <= MAX_VALUE);
+    }
+    let behind = data_bytes(line).filter(|bytes| *bytes <= MAX_VALUE);
+    let wanted = line.len() + 1;
     Head::Message {
-        length: (end + 1) as u64 + behind.map_or(0, |bytes| bytes + 2),
-        wanted: end + 1,
+        length: wanted as u64 + behind.map_or(0, |bytes| bytes + 2),
+        wanted,
     }
 }
 

@@ -46,7 +46,9 @@ impl Exemplars {
                 None => return,
             },
         };
-        let place = &mut few.others[other.bucket as usize % OTHERS];
+        let Some(place) = few.others.get_mut(other.bucket as usize % OTHERS) else {
+            return;
+        };
         let rarer = |than: &Seen| {
             other.bucket == than.bucket
                 || durations.count_of(other.bucket) < durations.count_of(than.bucket)

@@ -37,7 +37,7 @@ impl Durations {
                 let place = index.wrapping_sub(self.first) as usize;
                 match self.counts.get_mut(place) {
                     Some(count) => *count += 1,
-                    None => *self.grow(index) += 1,
+                    None => self.grow(index),
                 }
                 index + 1
             }
@@ -53,22 +53,21 @@ impl Durations {
         self.counts.get(place).copied().unwrap_or(0)
     }
 
-    /// Makes room for a bucket.
-    fn grow(&mut self, index: u32) -> &mut u64 {
+    /// Counts one in a bucket for which there was no room yet.
+    fn grow(&mut self, index: u32) {
         debug_assert!((index as usize) < BUCKETS);
         if self.counts.is_empty() {
             self.first = index;
         }
-        if let Some(missing) = self.first.checked_sub(index).filter(|n| *n > 0) {
-            self.counts
-                .splice(0..0, std::iter::repeat_n(0, missing as usize));
+        if let Some(place) = index.checked_sub(self.first) {
+            self.counts.resize(place as usize, 0);
+            self.counts.push(1);
+        } else {
+            let between = (self.first - index - 1) as usize;
+            let new = std::iter::once(1).chain(std::iter::repeat_n(0, between));
+            self.counts.splice(0..0, new);
             self.first = index;
         }
-        let place = (index - self.first) as usize;
-        if self.counts.len() <= place {
-            self.counts.resize(place + 1, 0);
-        }
-        &mut self.counts[place]
     }
 
     /// As a signal: seconds.

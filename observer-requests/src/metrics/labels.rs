@@ -7,6 +7,7 @@ use crate::finished::{Finished, Role};
 use crate::redact::Redactor;
 use crate::semantics::{self, error};
 use crate::target::Target;
+use crate::text;
 use observer_signals::{Attribute, Value};
 
 /// Longer texts are cut: they are names.
@@ -113,7 +114,7 @@ fn rpc_method(finished: &Finished, redact: &Redactor) -> Cow<'static, str> {
 }
 
 fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(LONGEST)].to_owned()
+    text::cut(text, LONGEST).to_owned()
 }
 
 struct Labels(Vec<Attribute>);

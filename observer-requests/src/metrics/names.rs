@@ -71,17 +71,19 @@ impl Names {
         room: impl Fn() -> bool,
     ) -> Option<u32> {
         let place = place([address(Some(service)), address(Some(method)), 0]);
-        if let Some(known) = &self.texts[place]
+        if let Some(Some(known)) = self.texts.get(place)
             && Arc::ptr_eq(&known.texts[0], service)
             && Arc::ptr_eq(&known.texts[1], method)
         {
             return Some(known.number);
         }
         let number = self.joined([Some(&**service), Some(&**method), None, None], room)?;
-        self.texts[place] = Some(Texts {
-            texts: [service.clone(), method.clone()],
-            number,
-        });
+        if let Some(place) = self.texts.get_mut(place) {
+            *place = Some(Texts {
+                texts: [service.clone(), method.clone()],
+                number,
+            });
+        }
         Some(number)
     }
 
@@ -89,7 +91,7 @@ impl Names {
     pub fn statement(&mut self, call: &Db, room: impl Fn() -> bool) -> Option<u32> {
         let namespace = call.namespace.as_ref();
         let place = place([Arc::as_ptr(&call.asked) as usize, address(namespace), 0]);
-        if let Some(known) = &self.statements[place]
+        if let Some(Some(known)) = self.statements.get(place)
             && Arc::ptr_eq(&known.asked, &call.asked)
             && same(known.namespace.as_ref(), namespace)
         {
@@ -102,11 +104,13 @@ impl Names {
             call.namespace.as_deref(),
         ];
         let number = self.joined(texts, room)?;
-        self.statements[place] = Some(Statement {
-            asked: call.asked.clone(),
-            namespace: call.namespace.clone(),
-            number,
-        });
+        if let Some(place) = self.statements.get_mut(place) {
+            *place = Some(Statement {
+                asked: call.asked.clone(),
+                namespace: call.namespace.clone(),
+                number,
+            });
+        }
         Some(number)
     }
 
@@ -119,7 +123,7 @@ impl Names {
     ) -> Option<u32> {
         let endpoints = &finished.endpoints;
         let place = place([Arc::as_ptr(endpoints) as usize, address(host), 0]);
-        if let Some(known) = &self.servers[place]
+        if let Some(Some(known)) = self.servers.get(place)
             && Arc::ptr_eq(&known.endpoints, endpoints)
             && same(known.host.as_ref(), host)
         {
@@ -133,11 +137,13 @@ impl Names {
             self.scratch.push_str(&port.unwrap_or(0).to_string());
         }
         let number = self.scratch(room)?;
-        self.servers[place] = Some(Server {
-            endpoints: Arc::clone(endpoints),
-            host: host.cloned(),
-            number,
-        });
+        if let Some(place) = self.servers.get_mut(place) {
+            *place = Some(Server {
+                endpoints: Arc::clone(endpoints),
+                host: host.cloned(),
+                number,
+            });
+        }
         Some(number)
     }
 

@@ -104,10 +104,10 @@ impl MySqlProtocol {
 
     /// The first packet of an answer.
     fn first(&mut self, flow: &mut Flow, payload: &[u8], length: u64, out: &mut Events) {
-        let Some(ask) = flow.queue.front_mut() else {
+        let (Some(ask), Some(first)) = (flow.queue.front_mut(), payload.first()) else {
             return;
         };
-        match (ask.command, payload[0]) {
+        match (ask.command, *first) {
             (command::STMT_PREPARE, 0) => {
                 let field = |at: usize| payload.get(at..).and_then(little16).unwrap_or(0);
                 let (columns, parameters) = (u32::from(field(5)), u32::from(field(7)));

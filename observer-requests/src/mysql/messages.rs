@@ -90,8 +90,8 @@ pub mod capability {
 const TEXT: usize = 4096;
 /// Bytes of an answer that are looked at.
 const SHORT: usize = 64;
-/// Bytes of the head of a packet, and its first byte.
-const HEAD: usize = 5;
+/// Bytes of the head of a packet.
+const HEAD: usize = 4;
 
 fn packet(data: &[u8]) -> Option<(u64, u8)> {
     match data {
@@ -106,18 +106,18 @@ fn packet(data: &[u8]) -> Option<(u64, u8)> {
 /// The head of a packet of the client's. `commands` says that a command is due,
 /// and nothing else.
 pub fn request(data: &[u8], commands: bool) -> Head {
-    match packet(data) {
-        None => Head::Short,
-        Some((0, 0)) => Head::Wrong,
-        Some((0, _)) => Head::Message {
-            length: 4,
-            wanted: 4,
+    match (packet(data), data.get(HEAD)) {
+        (None, _) => Head::Short,
+        (Some((0, 0)), _) => Head::Wrong,
+        (Some((0, _)), _) => Head::Message {
+            length: HEAD as u64,
+            wanted: HEAD,
         },
-        Some(_) if data.len() < HEAD => Head::Short,
-        Some((_, 0)) if !command::exists(data[4]) => Head::Wrong,
-        Some((_, number)) if commands && number != 0 => Head::Wrong,
-        Some((length, _)) => Head::Message {
-            length: length + 4,
+        (Some(_), None) => Head::Short,
+        (Some((_, 0)), Some(first)) if !command::exists(*first) => Head::Wrong,
+        (Some((_, number)), _) if commands && number != 0 => Head::Wrong,
+        (Some((length, _)), _) => Head::Message {
+            length: length + HEAD as u64,
             wanted: TEXT,
         },
     }
@@ -128,7 +128,7 @@ pub fn answer(data: &[u8]) -> Head {
     match packet(data) {
         None => Head::Short,
         Some((length, _)) => Head::Message {
-            length: length + 4,
+            length: length + HEAD as u64,
             wanted: SHORT,
         },
     }
@@ -157,10 +157,10 @@ pub fn integer(data: &mut &[u8]) -> Option<u64> {
             return Some(u64::from(*small));
         }
     };
-    let mut value = [0; 8];
-    value[..bytes].copy_from_slice(rest.get(..bytes)?);
-    *data = &rest[bytes..];
-    Some(u64::from_le_bytes(value))
+    let (little, rest) = rest.split_at_checked(bytes)?;
+    *data = rest;
+    let add = |value, byte: &u8| value << 8 | u64::from(*byte);
+    Some(little.iter().rev().fold(0, add))
 }
 
 /// Takes bytes off the front.
@@ -172,8 +172,8 @@ fn skip(data: &mut &[u8], bytes: u64) -> Option<()> {
 /// Takes a string that ends with a zero off the front.
 fn string<'a>(data: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = data.iter().position(|byte| *byte == 0)?;
-    let found = &data[..end];
-    *data = &data[end + 1..];
+    let (found, rest) = data.split_at_checked(end)?;
+    *data = rest.get(1..)?;
     Some(found)
 }
 
@@ -299,7 +299,7 @@ pub fn behind_attributes(mut body: &[u8]) -> Option<&[u8]> {
         skip(&mut body, name)?;
     }
     for (index, kind) in types.into_iter().enumerate() {
-        if nulls[index / 8] >> (index % 8) & 1 != 0 {
+        if nulls.get(index / 8)? >> (index % 8) & 1 != 0 {
             continue;
         }
         // enum_field_types.

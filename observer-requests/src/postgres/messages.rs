@@ -101,15 +101,19 @@ pub fn startup(message: &[u8]) -> Startup<'_> {
     const CANCEL: u32 = 80_877_102;
     const SSL: u32 = 80_877_103;
     const GSS: u32 = 80_877_104;
-    match message.get(4..).and_then(big32) {
-        Some(SSL | GSS) => return Startup::Encryption,
-        Some(CANCEL) => return Startup::Cancel,
-        Some(version) if version >> 16 == 3 => {}
+    let behind_length = message.get(4..).unwrap_or_default();
+    let Some((version, fields)) = behind_length.split_first_chunk() else {
+        return Startup::Wrong;
+    };
+    match u32::from_be_bytes(*version) {
+        SSL | GSS => return Startup::Encryption,
+        CANCEL => return Startup::Cancel,
+        version if version >> 16 == 3 => {}
         _ => return Startup::Wrong,
     }
     let mut session = Session::default();
     let mut user = None;
-    let mut fields = Names(&message[8..]);
+    let mut fields = Names(fields);
     while let (Some(name @ [_, ..]), Some(value)) = (fields.next(), fields.next()) {
         let value = std::str::from_utf8(value).ok().filter(|v| !v.is_empty());
         match name {
@@ -133,7 +137,7 @@ impl<'a> Names<'a> {
     /// The next whole one.
     pub fn next(&mut self) -> Option<&'a [u8]> {
         let found = string(self.0)?;
-        self.0 = &self.0[found.len() + 1..];
+        self.0 = self.0.get(found.len() + 1..)?;
         Some(found)
     }
 }
@@ -141,7 +145,7 @@ impl<'a> Names<'a> {
 /// Bytes up to a zero.
 pub fn string(data: &[u8]) -> Option<&[u8]> {
     let end = data.iter().position(|byte| *byte == 0)?;
-    Some(&data[..end])
+    data.get(..end)
 }
 
 /// By which a name is found.

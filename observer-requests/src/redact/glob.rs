@@ -44,30 +44,30 @@ impl Glob {
 
 /// At most `pattern` times `text` steps: after a mismatch only the last `*` has
 /// to take one character more, because it can do whatever an earlier one could.
-fn matches(pattern: &[u8], text: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
+fn matches(mut pattern: &[u8], mut text: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
+    // What comes behind the last `*`, and what of the text it hasn't taken.
+    let mut star: Option<(&[u8], &[u8])> = None;
+    while let [c, behind @ ..] = text {
+        match pattern {
+            [b'*', rest @ ..] => {
+                star = Some((rest, text));
+                pattern = rest;
             }
-            Some(&c) if same(c, text[t]) => {
-                p += 1;
-                t += 1;
+            [due, rest @ ..] if same(*due, *c) => {
+                pattern = rest;
+                text = behind;
             }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
+            _ => {
+                let Some((rest, [_, behind @ ..])) = star else {
+                    return false;
+                };
+                star = Some((rest, behind));
+                pattern = rest;
+                text = behind;
+            }
         }
     }
-    pattern[p..].iter().all(|c| *c == b'*')
+    pattern.iter().all(|c| *c == b'*')
 }
 
 #[cfg(test)]

@@ -203,37 +203,40 @@ impl Redactor {
 
     /// A domain name: labels that match a word are hidden, or else all of it.
     pub fn name<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        self.without(name, name.split('.'))
+        self.without(name, |c| c == '.')
     }
 
     /// A text (a statement, a user agent): words that match a rule are hidden,
     /// or else all of it.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let of_word = |c: char| c.is_alphanumeric() || "_-.@$".contains(c);
-        self.without(text, text.split(|c| !of_word(c)))
+        self.without(text, |c| !of_word(c))
     }
 
-    /// `text` without those of its parts (in order) that match a word.
-    fn without<'a>(&self, text: &'a str, parts: impl Iterator<Item = &'a str>) -> Cow<'a, str> {
+    /// `text` without those of its parts between separators that match a word.
+    fn without<'a>(&self, text: &'a str, separates: impl Fn(char) -> bool) -> Cow<'a, str> {
         if self.words.is_empty() {
             return Cow::Borrowed(text);
         }
         let mut out = String::new();
-        let mut copied = 0;
-        for part in parts.filter(|part| !part.is_empty() && self.is_word(part)) {
-            let begin = part.as_ptr() as usize - text.as_ptr() as usize;
-            out.push_str(&text[copied..begin]);
+        let mut hidden = false;
+        for piece in text.split_inclusive(&separates) {
+            let part = piece.strip_suffix(&separates).unwrap_or(piece);
+            if part.is_empty() || !self.is_word(part) {
+                out.push_str(piece);
+                continue;
+            }
+            hidden = true;
             out.push_str(REDACTED);
-            copied = begin + part.len();
+            out.extend(piece.chars().next_back().filter(|last| separates(*last)));
         }
-        out.push_str(&text[copied..]);
         // A pattern of several words.
         if self.is_word(&out) && out != REDACTED {
             return Cow::Borrowed(REDACTED);
         }
-        match copied {
-            0 => Cow::Borrowed(text),
-            _ => Cow::Owned(out),
+        match hidden {
+            true => Cow::Owned(out),
+            false => Cow::Borrowed(text),
         }
     }
 
@@ -287,7 +290,8 @@ fn is_secret(segment: &str) -> bool {
     let segment = segment.split(';').next().unwrap_or_default();
     if segment.contains('@') || segment.contains("%40") {
         // `@babel` is a name.
-        return !segment.starts_with('@') || segment[1..].contains('@');
+        let name = segment.strip_prefix('@');
+        return name.is_none_or(|name| name.contains('@'));
     }
     // A JSON web token (RFC 7519): three parts, the first of JSON.
     if segment.starts_with("eyJ") && segment.len() >= SECRET {
@@ -333,20 +337,18 @@ fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let digit = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
-        match (bytes[i], digit(i + 1), digit(i + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                i += 3;
-            }
-            (byte, ..) => {
-                out.push(byte);
-                i += 1;
-            }
+    let mut rest = text.as_bytes();
+    let mut out = Vec::with_capacity(rest.len());
+    while let [byte, behind @ ..] = rest {
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        rest = behind;
+        if let (b'%', [high, low, behind @ ..]) = (byte, behind)
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            out.push((high * 16 + low) as u8);
+            rest = behind;
+        } else {
+            out.push(*byte);
         }
     }
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())

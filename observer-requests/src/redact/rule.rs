@@ -63,9 +63,7 @@ impl Path {
         let own = self.segments.len();
         let fits = match self.open {
             true => segments.len() > own,
-            false => {
-                segments.len() == own || (segments.len() == own + 1 && segments[own].is_empty())
-            }
+            false => matches!(segments.get(own..), Some([] | [""])),
         };
         let matches =
             |(rule, segment): (&Glob, &&str)| rule.matches_any_case(&super::decode(segment));

@@ -73,13 +73,12 @@ impl Command {
 
     fn find_sub(first: &[u8], second: &[u8]) -> Self {
         let mut upper = [0; MAX_NAME];
-        let space = usize::from(!first.is_empty());
-        let length = first.len() + space + second.len();
+        let between: &[u8] = if first.is_empty() { b"" } else { b" " };
+        let length = first.len() + between.len() + second.len();
         let Some(upper) = upper.get_mut(..length) else {
             return Self::default();
         };
         // A few bytes: byte by byte is quicker than to call for it.
-        let between = &b" "[..space];
         let all = first.iter().chain(between).chain(second);
         for (to, byte) in upper.iter_mut().zip(all) {
             *to = byte.to_ascii_uppercase();
@@ -89,10 +88,9 @@ impl Command {
 
     /// What it is called, in capitals; empty if it isn't known.
     pub fn name(self) -> &'static str {
-        match self.0 {
-            0 => "",
-            number => NAMES[usize::from(number) - 1],
-        }
+        let place = usize::from(self.0).checked_sub(1);
+        let name = place.and_then(|place| NAMES.get(place));
+        name.copied().unwrap_or_default()
     }
 
     /// What is to be known of it.
@@ -141,7 +139,10 @@ impl AllAsked {
                 ..Asked::default()
             })
         };
-        self.0[index].get_or_insert_with(make).clone()
+        match self.0.get_mut(index) {
+            Some(known) => known.get_or_insert_with(make).clone(),
+            None => make(),
+        }
     }
 }
 

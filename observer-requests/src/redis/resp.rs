@@ -10,10 +10,11 @@ const MAX_STRING: u64 = 32;
 /// No string is longer (`proto-max-bulk-len` can be set to this).
 const MAX_BULK: i64 = i64::MAX / 4;
 
-/// A line's length with its end; `None` if the end isn't there.
-fn line(data: &[u8]) -> Option<usize> {
-    let looked_at = &data[..data.len().min(MAX_LINE)];
-    looked_at.iter().position(|b| *b == b'\n').map(|at| at + 1)
+/// A line with its end; `None` if the end isn't there.
+fn line(data: &[u8]) -> Option<&[u8]> {
+    let looked_at = data.get(..MAX_LINE).unwrap_or(data);
+    let end = looked_at.iter().position(|b| *b == b'\n')?;
+    data.get(..=end)
 }
 
 /// The number that a line tells behind its first byte.
@@ -21,8 +22,8 @@ pub fn number(line: &[u8]) -> Option<i64> {
     let digits = line.get(1..)?;
     let mut value: i64 = 0;
     let mut any = false;
-    let (negative, digits) = match digits.first() {
-        Some(b'-') => (true, &digits[1..]),
+    let (negative, digits) = match digits {
+        [b'-', digits @ ..] => (true, digits),
         _ => (false, digits),
     };
     for byte in digits {
@@ -38,16 +39,13 @@ pub fn number(line: &[u8]) -> Option<i64> {
     any.then_some(if negative { -value } else { value })
 }
 
-/// An element that is a string, with `first` as its first byte.
-fn string(data: &[u8], line: usize) -> Head {
-    match number(&data[..line]) {
-        Some(-1) => Head::Message {
-            length: line as u64,
-            wanted: line,
-        },
+/// An element that is a string, of which `line` tells the length.
+fn string(line: &[u8]) -> Head {
+    match number(line) {
+        Some(-1) => whole(line),
         Some(bytes @ 0..=MAX_BULK) => Head::Message {
-            length: line as u64 + bytes as u64 + 2,
-            wanted: line + (bytes as u64).min(MAX_STRING) as usize,
+            length: line.len() as u64 + bytes as u64 + 2,
+            wanted: line.len() + (bytes as u64).min(MAX_STRING) as usize,
         },
         _ => Head::Wrong,
     }
@@ -66,15 +64,15 @@ pub fn command(data: &[u8], inside: bool) -> Head {
     if inside && data.first() != Some(&b'$') {
         return Head::Wrong;
     }
-    let Some(end) = line(data) else {
+    let Some(line) = line(data) else {
         return short(data);
     };
-    match data[0] {
-        b'$' if inside => string(data, end),
-        b'*' if number(&data[..end]).is_none_or(|n| n > MAX_ARGUMENTS) => Head::Wrong,
+    match line {
+        [b'$', ..] if inside => string(line),
+        [b'*', ..] if number(line).is_none_or(|n| n > MAX_ARGUMENTS) => Head::Wrong,
         // An array's head, or an inline command.
-        b'*' | b'\r' | b'\n' => whole(end),
-        first if first.is_ascii_alphabetic() => whole(end),
+        [b'*' | b'\r' | b'\n', ..] => whole(line),
+        [first, ..] if first.is_ascii_alphabetic() => whole(line),
         _ => Head::Wrong,
     }
 }
@@ -82,10 +80,11 @@ pub fn command(data: &[u8], inside: bool) -> Head {
 /// Redis's own limit (`processMultibulkBuffer`).
 const MAX_ARGUMENTS: i64 = i32::MAX as i64;
 
-fn whole(end: usize) -> Head {
+/// The head of an element that is a line.
+fn whole(line: &[u8]) -> Head {
     Head::Message {
-        length: end as u64,
-        wanted: end,
+        length: line.len() as u64,
+        wanted: line.len(),
     }
 }
 
@@ -99,13 +98,13 @@ pub fn reply(data: &[u8]) -> Head {
         ) => {}
         Some(_) => return Head::Wrong,
     }
-    let Some(end) = line(data) else {
+    let Some(line) = line(data) else {
         return short(data);
     };
-    match data[0] {
-        b'$' | b'=' | b'!' => string(data, end),
-        b'*' | b'~' | b'>' | b'%' | b'|' if number(&data[..end]).is_none() => Head::Wrong,
-        _ => whole(end),
+    match line {
+        [b'$' | b'=' | b'!', ..] => string(line),
+        [b'*' | b'~' | b'>' | b'%' | b'|', ..] if number(line).is_none() => Head::Wrong,
+        _ => whole(line),
     }
 }
 
@@ -123,7 +122,7 @@ pub fn children(element: &[u8]) -> u64 {
 
 /// The string of an element, as much as was captured.
 pub fn content(element: &[u8], length: u64) -> &[u8] {
-    let begin = line(element).unwrap_or(element.len());
+    let begin = line(element).map_or(element.len(), <[u8]>::len);
     let end = length.saturating_sub(2).min(element.len() as u64) as usize;
     element.get(begin..end).unwrap_or(&[])
 }
@@ -134,8 +133,8 @@ pub fn error(element: &[u8]) -> String {
         Some(b'!') => content(element, element.len() as u64),
         _ => element.get(1..).unwrap_or(&[]),
     };
-    let end = text.iter().position(|b| matches!(b, b' ' | b'\r' | b'\n'));
-    let word = &text[..end.unwrap_or(text.len())];
+    let mut words = text.split(|b| matches!(b, b' ' | b'\r' | b'\n'));
+    let word = words.next().unwrap_or_default();
     let is_code = word.first().is_some_and(u8::is_ascii_uppercase)
         && word.len() <= 32
         && word

@@ -107,18 +107,22 @@ impl Routes {
 
     fn find(&mut self, workload: u16, target: &str, limit: usize) -> Arc<str> {
         let end = target.bytes().position(|b| b == b'?' || b == b'#');
-        let path = &target[..end.unwrap_or(target.len())];
+        let path = end.and_then(|end| target.get(..end)).unwrap_or(target);
         let hash = hash(workload, path);
         let place = hash as usize % REMEMBERED;
-        let here = &self.remembered[place];
-        if here.hash == hash && here.workload == workload && here.path == path {
+        if let Some(here) = self.remembered.get(place)
+            && (here.hash, here.workload) == (hash, workload)
+            && here.path == path
+        {
             return Arc::clone(&here.route);
         }
         let route = self.learn(workload, path, limit);
         // One that found no place may find it when it is there after all.
         let settled = limit == tree::ROUTES || !Arc::ptr_eq(&route, &self.other);
-        if path.len() <= LONGEST && settled {
-            let here = &mut self.remembered[place];
+        if path.len() <= LONGEST
+            && settled
+            && let Some(here) = self.remembered.get_mut(place)
+        {
             here.path.clear();
             here.path.push_str(path);
             (here.hash, here.workload) = (hash, workload);
@@ -145,7 +149,7 @@ impl Routes {
         for (i, segment) in segments.iter().enumerate() {
             let mut name = String::new();
             if i == DEPTH {
-                names.push(OTHER[1..].to_owned());
+                names.push(OTHER.trim_start_matches('/').to_owned());
                 break;
             } else if hidden >> i & 1 != 0 {
                 name.push_str(segment::ID);

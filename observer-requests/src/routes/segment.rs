@@ -50,7 +50,8 @@ fn write_stem(stem: &str, out: &mut String) {
         let tail = part
             .rsplit_once(['-', '_'])
             .filter(|(name, hash)| hash.len() >= 4 && !name.is_empty() && !is_id(name))
-            .filter(|(_, hash)| is_id(hash) || is_short_hash(hash));
+            .filter(|(_, hash)| is_id(hash) || is_short_hash(hash))
+            .and_then(|(_, hash)| part.strip_suffix(hash));
         let id = tail.is_none() && (is_id(part) || is_short_hash(part));
         if id && before_was_id {
             continue;
@@ -60,8 +61,8 @@ fn write_stem(stem: &str, out: &mut String) {
             out.push('.');
         }
         match tail {
-            Some((name, _)) => {
-                out.push_str(&part[..=name.len()]);
+            Some(name) => {
+                out.push_str(name);
                 out.push_str(ID);
             }
             None if id => out.push_str(ID),

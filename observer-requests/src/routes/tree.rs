@@ -17,24 +17,17 @@ pub const UNFOUND_ROUTES: usize = 40;
 pub const CHILDREN: usize = 32;
 
 /// Learned routes. What was once given stays as it is.
+#[derive(Default)]
 pub struct Tree {
-    nodes: Vec<Node>,
+    root: Node,
     routes: usize,
 }
 
+/// As deep as paths are looked at.
 #[derive(Default)]
 struct Node {
-    children: Vec<(Box<str>, u32)>,
+    children: Vec<(Box<str>, Node)>,
     route: Option<Arc<str>>,
-}
-
-impl Default for Tree {
-    fn default() -> Self {
-        Self {
-            nodes: vec![Node::default()],
-            routes: 0,
-        }
-    }
 }
 
 impl Tree {
@@ -42,63 +35,47 @@ impl Tree {
     /// too many.
     pub fn route(&mut self, segments: &[String], limit: usize) -> Option<Arc<str>> {
         let learns = self.routes < limit;
-        let mut node = 0;
+        let mut node = &mut self.root;
+        let mut route = String::new();
         for segment in segments {
-            node = self.child(node, segment, learns)?;
+            let (name, child) = node.child(segment, learns)?;
+            route.push('/');
+            route.push_str(name);
+            node = child;
         }
-        let found = &mut self.nodes[node as usize];
-        if let Some(route) = &found.route {
+        if let Some(route) = &node.route {
             return Some(Arc::clone(route));
         }
         if !learns {
             return None;
         }
-        let route: Arc<str> = self.name(segments).into();
-        self.nodes[node as usize].route = Some(Arc::clone(&route));
+        if route.is_empty() {
+            route.push('/');
+        }
+        let route: Arc<str> = route.into();
+        node.route = Some(Arc::clone(&route));
         self.routes += 1;
         Some(route)
     }
+}
 
-    fn child(&mut self, parent: u32, name: &str, learns: bool) -> Option<u32> {
-        let node = &self.nodes[parent as usize];
-        let known = |name: &str| node.children.iter().find(|(n, _)| &**n == name);
-        if let Some((_, child)) = known(name) {
-            return Some(*child);
-        }
-        let ids = known(ID).map(|(_, child)| *child);
-        let full = node.children.len() >= CHILDREN;
-        if full && ids.is_some() {
-            return ids;
-        }
-        if !learns {
-            return None;
-        }
-        let name = if full { ID } else { name };
-        // A workload's routes are bounded, and their lengths: this fits.
-        let child = self.nodes.len() as u32;
-        self.nodes.push(Node::default());
-        self.nodes[parent as usize]
-            .children
-            .push((name.into(), child));
-        Some(child)
-    }
-
-    /// A route's name: as its segments are called here.
-    fn name(&self, segments: &[String]) -> String {
-        let mut out = String::new();
-        let mut node = &self.nodes[0];
-        for segment in segments {
-            let child = |name: &str| node.children.iter().find(|(n, _)| &**n == name);
-            let Some((name, next)) = child(segment).or_else(|| child(ID)) else {
-                break;
-            };
-            out.push('/');
-            out.push_str(name);
-            node = &self.nodes[*next as usize];
-        }
-        if out.is_empty() {
-            out.push('/');
-        }
-        out
+impl Node {
+    /// What is beneath, by its name or among the identifiers, and what it is
+    /// called here.
+    fn child(&mut self, name: &str, learns: bool) -> Option<(&str, &mut Self)> {
+        let place = |name: &str| self.children.iter().position(|(own, _)| **own == *name);
+        let full = self.children.len() >= CHILDREN;
+        let known = place(name).or_else(|| full.then(|| place(ID)).flatten());
+        let known = match known {
+            Some(known) => known,
+            None if !learns => return None,
+            None => {
+                let name = if full { ID } else { name };
+                self.children.push((name.into(), Self::default()));
+                self.children.len() - 1
+            }
+        };
+        let (name, child) = self.children.get_mut(known)?;
+        Some((&**name, child))
     }
 }

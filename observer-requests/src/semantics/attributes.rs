@@ -60,7 +60,8 @@ pub(super) fn address_text(address: IpAddr) -> String {
             10..100 => 1,
             _ => 0,
         };
-        out.extend(digits[zeros..].iter().map(|digit| char::from(b'0' + digit)));
+        let digits = digits.into_iter().skip(zeros);
+        out.extend(digits.map(|digit| char::from(b'0' + digit)));
     }
     out
 }

@@ -26,10 +26,24 @@ const KEYS: [&str; 6] = [
     "observer.time.other",
 ];
 
+/// What of a clock went into `component`, in nanoseconds.
+pub(crate) fn component_of(clock: &ThreadClock, component: Component) -> u64 {
+    let [cpu, run_queue, disk, lock, network, sleep, other] = clock.time;
+    match component {
+        Component::Cpu => cpu,
+        Component::RunQueue => run_queue,
+        Component::Disk => disk,
+        Component::Lock => lock,
+        Component::Network => network,
+        Component::Sleep => sleep,
+        Component::Other => other,
+    }
+}
+
 /// One part of a clock in nanoseconds.
 pub fn part(clock: &ThreadClock, components: &[Component]) -> u64 {
     components.iter().fold(0, |sum: u64, component| {
-        sum.saturating_add(clock.time[*component as usize])
+        sum.saturating_add(component_of(clock, *component))
     })
 }
 

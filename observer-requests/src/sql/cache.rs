@@ -61,8 +61,8 @@ impl Cache {
         }
         let hash = hash(text, dialect);
         let index = (hash >> 32) as usize % PLACES;
-        let place = &mut self.places[index];
-        if let Some(found) = &place.found
+        if let Some(place) = self.places.get_mut(index)
+            && let Some(found) = &place.found
             && place.hash == hash
             && found.dialect == dialect
             && place.raw == text
@@ -71,7 +71,9 @@ impl Cache {
             return found.clone();
         }
         let found = self.without_literals(text, dialect);
-        let place = &mut self.places[index];
+        let Some(place) = self.places.get_mut(index) else {
+            return found;
+        };
         if place.stay > 0 {
             place.stay -= 1;
         } else {

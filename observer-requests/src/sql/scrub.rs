@@ -17,7 +17,7 @@ pub fn scrub(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     // Other encodings have quotes and backslashes inside of characters.
     let text = match std::str::from_utf8(text) {
         Ok(text) => text.as_bytes(),
-        Err(error) => &text[..error.valid_up_to()],
+        Err(error) => text.get(..error.valid_up_to()).unwrap_or_default(),
     };
     let mut scrubber = Scrubber {
         text,
@@ -36,7 +36,8 @@ pub fn scrub(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     }
     if out.len() > MAX_TEXT {
         let mut end = MAX_TEXT;
-        while end > 0 && out[end] & 0xc0 == 0x80 {
+        let within = |byte: &u8| *byte & 0xc0 == 0x80;
+        while end > 0 && out.get(end).is_some_and(within) {
             end -= 1;
         }
         out.truncate(end);
@@ -88,14 +89,24 @@ const fn in_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
-impl Scrubber<'_> {
+impl<'a> Scrubber<'a> {
     fn peek(&self, ahead: usize) -> u8 {
         self.text.get(self.at + ahead).copied().unwrap_or(0)
     }
 
+    /// The byte before the next one.
+    fn before(&self) -> Option<u8> {
+        self.text.get(self.at.checked_sub(1)?).copied()
+    }
+
+    /// What was gone through since `begin`.
+    fn since(&self, begin: usize) -> &'a [u8] {
+        self.text.get(begin..self.at).unwrap_or_default()
+    }
+
     /// Deals with one token; `None` drops the rest.
     fn step(&mut self) -> Option<()> {
-        let byte = self.text[self.at];
+        let byte = *self.text.get(self.at)?;
         match byte {
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {
                 self.at += 1;
@@ -123,11 +134,11 @@ impl Scrubber<'_> {
                 self.placeholder(b"?");
             }
             b'(' => {
+                let after_in = match self.out.trim_ascii_end() {
+                    [.., before, b'i' | b'I', b'n' | b'N'] => !in_word(*before),
+                    _ => false,
+                };
                 self.put(byte);
-                let before = self.out[..self.out.len() - 1].trim_ascii_end();
-                let after_in = before.len() > 2
-                    && before[before.len() - 2..].eq_ignore_ascii_case(b"in")
-                    && !in_word(before[before.len() - 3]);
                 self.list = List {
                     begin: self.out.len(),
                     value: false,
@@ -182,10 +193,8 @@ impl Scrubber<'_> {
 
     /// Whether a name ends right here, so that a dot belongs to it.
     fn after_name(&self) -> bool {
-        self.at > 0 && {
-            let before = self.text[self.at - 1];
-            in_word(before) || matches!(before, b'"' | b'`' | b']' | b')')
-        }
+        let ends = |byte| in_word(byte) || matches!(byte, b'"' | b'`' | b']' | b')');
+        self.before().is_some_and(ends)
     }
 
     /// Whether two dashes begin a comment.
@@ -235,7 +244,7 @@ impl Scrubber<'_> {
         while in_word(self.peek(0)) {
             self.at += 1;
         }
-        let word = &self.text[begin..self.at];
+        let word = self.since(begin);
         let is = |words: &[&[u8]]| words.iter().any(|w| word.eq_ignore_ascii_case(w));
         self.setting = match self.setting {
             Setting::Begins if is(&[b"set"]) => Setting::Name,

@@ -81,7 +81,8 @@ impl Connection {
         let place = self
             .open
             .binary_search_by_key(&number, |(number, _)| *number);
-        place.ok().map(|place| self.open[place].1)
+        let (_, key) = self.open.get(place.ok()?)?;
+        Some(*key)
     }
 
     /// How many numbers lie between the last piece and the one with this
@@ -273,9 +274,11 @@ impl Connections {
             newer: NONE,
             older: NONE,
         };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(connection);
+        let free = self.free.pop();
+        let free = free.and_then(|slot| Some((slot, self.slots.get_mut(slot as usize)?)));
+        let slot = match free {
+            Some((slot, place)) => {
+                *place = Some(connection);
                 slot
             }
             None => {

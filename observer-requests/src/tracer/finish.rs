@@ -13,6 +13,7 @@ use super::pending::Over;
 use super::sampling::Decision;
 use super::slab::Key;
 use crate::semantics::is_error;
+use crate::semantics::time::component_of;
 use crate::{Call, Ended, Finished, Role};
 
 /// Most that a clock may differ from its request's duration: a part of it, or
@@ -166,7 +167,7 @@ impl Tracer {
             return;
         }
         // Of calls at the same time, each moment counts for one.
-        let network = |clock: &ThreadClock| clock.time[Component::Network as usize];
+        let network = |clock: &ThreadClock| component_of(clock, Component::Network);
         let now = network(&piece.clock);
         let time = now.saturating_sub(network(&call.clock).max(thread.waited_until));
         thread.waited_until = now;
@@ -182,12 +183,12 @@ impl Tracer {
             .get_or_insert_with(|| called(endpoints.protocol, endpoints.peer));
         let waited_for = &mut request.waited_for;
         let known = waited_for
-            .iter()
-            .position(|(known, _)| Arc::ptr_eq(known, name) || known == name);
-        match known {
-            Some(place) => waited_for[place].1 += time,
-            None if waited_for.len() < MAX_WAITED_FOR => waited_for.push((name.clone(), time)),
-            None => {}
+            .iter_mut()
+            .find(|(known, _)| Arc::ptr_eq(known, name) || known == name);
+        if let Some((_, sum)) = known {
+            *sum += time;
+        } else if waited_for.len() < MAX_WAITED_FOR {
+            waited_for.push((name.clone(), time));
         }
     }
 
@@ -262,16 +263,14 @@ fn fit(mut clock: ThreadClock, duration: u64) -> Option<ThreadClock> {
     if wrapped || total.abs_diff(duration) > slack {
         return None;
     }
-    let cpu = &mut clock.time[Component::Cpu as usize];
+    const { assert!(Component::Cpu as usize == 0) };
+    let [cpu, others @ ..] = &mut clock.time;
     *cpu = cpu.saturating_add(duration.saturating_sub(total));
     let mut excess = total.saturating_sub(duration);
-    let largest_after_cpu = |clock: &ThreadClock| {
-        let parts = clock.time.iter().enumerate().skip(1);
-        parts.max_by_key(|(_, time)| **time).map_or(0, |(i, _)| i)
-    };
-    for part in [0, largest_after_cpu(&clock)] {
-        let less = excess.min(clock.time[part]);
-        clock.time[part] -= less;
+    let largest = others.iter_mut().max_by_key(|time| **time);
+    for part in std::iter::once(cpu).chain(largest) {
+        let less = excess.min(*part);
+        *part -= less;
         excess -= less;
     }
     (clock.total().abs_diff(duration) <= duration / CLOCK_PART).then_some(clock)

@@ -134,8 +134,8 @@ impl Numbers {
             return;
         }
         while self.over.len() < MAX_OVER {
-            let there = &self.over[place(request, self.over.len())];
-            let too_early = there.as_ref().is_some_and(|there| {
+            let there = self.over.get(place(request, self.over.len()));
+            let too_early = there.and_then(Option::as_ref).is_some_and(|there| {
                 there.request != request && (moment(at).wrapping_sub(there.at) as i32) < REMEMBERED
             });
             if !too_early {
@@ -144,24 +144,29 @@ impl Numbers {
             let mut more = vec![None; self.over.len() * 2];
             for over in self.over.drain(..).flatten() {
                 let to = place(over.request, more.len());
-                more[to] = Some(over);
+                if let Some(to) = more.get_mut(to) {
+                    *to = Some(over);
+                }
             }
             self.over = more;
         }
         let to = place(request, self.over.len());
-        self.over[to] = Some(Over::new(request, at, link));
+        if let Some(to) = self.over.get_mut(to) {
+            *to = Some(Over::new(request, at, link));
+        }
     }
 
     /// What is known of a request that is over.
     pub fn over(&self, request: u64) -> Option<RequestLink> {
-        let over = self.over[place(request, self.over.len())].as_ref()?;
+        let over = self.over.get(place(request, self.over.len()))?;
+        let over = over.as_ref()?;
         (over.request == request).then(|| over.link())
     }
 
     /// One that is over is kept after all.
     pub fn keep(&mut self, request: u64) {
         let to = place(request, self.over.len());
-        if let Some(over) = self.over[to].as_mut()
+        if let Some(Some(over)) = self.over.get_mut(to)
             && over.request == request
         {
             over.sampled = true;

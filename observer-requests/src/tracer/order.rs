@@ -20,7 +20,7 @@ pub struct Waiting {
     pub number: u32,
     /// What it is.
     pub kind: Kind,
-    /// Its turn came already, before others: see [`Order::earlier`].
+    /// Its turn came already, before others: see [`Order::take_earlier`].
     pub taken: bool,
     start: u32,
     length: u32,
@@ -87,17 +87,17 @@ impl Order {
             start: start as u32,
             length: bytes.len() as u32,
         };
-        self.waiting.push(new);
-        let waiting = &mut self.waiting[self.handled..];
-        let mut place = waiting.len() - 1;
-        let lowest = place.saturating_sub(STEPS);
-        while place > lowest && waiting[place - 1].at > at {
-            waiting[place] = waiting[place - 1];
-            place -= 1;
-        }
-        waiting[place] = new;
-        self.unsorted |= place == lowest && place > 0 && waiting[place - 1].at > at;
+        let waiting = self.waiting.iter().skip(self.handled);
+        let mut later = waiting.rev().take_while(|waiting| waiting.at > at);
+        let steps = later.by_ref().take(STEPS).count();
+        self.unsorted |= later.next().is_some();
+        self.waiting.insert(self.waiting.len() - steps, new);
         true
+    }
+
+    /// Those that aren't gone.
+    fn left(&mut self) -> &mut [Waiting] {
+        self.waiting.get_mut(self.handled..).unwrap_or_default()
     }
 
     /// Until when all records came that will come in time, at `now`: if some
@@ -114,64 +114,63 @@ impl Order {
     /// Which ones are due that happened at `until` or before: those at these
     /// indices.
     pub fn due(&mut self, until: u64) -> Range<usize> {
-        let waiting = &mut self.waiting[self.handled..];
-        if self.unsorted {
+        if std::mem::take(&mut self.unsorted) {
             // Stable: of the same moment, those of the ring's order.
-            waiting.sort_by_key(|waiting| waiting.at);
-            self.unsorted = false;
+            self.left().sort_by_key(|waiting| waiting.at);
         }
-        let due = waiting.partition_point(|waiting| waiting.at <= until);
+        let due = self.left().partition_point(|waiting| waiting.at <= until);
         self.handled..self.handled + due
     }
 
-    /// The record at `index`.
-    pub fn get(&self, index: usize) -> Waiting {
-        self.waiting[index]
+    /// The record at `index`, if there is one.
+    pub fn get(&self, index: usize) -> Option<Waiting> {
+        self.waiting.get(index).copied()
     }
 
-    /// Its bytes.
+    /// Its bytes. (None are no record: whoever reads them counts that.)
     pub fn bytes(&self, waiting: &Waiting) -> &[u8] {
-        let start = waiting.start as usize;
-        &self.arena[start..start + waiting.length as usize]
+        let bytes = self.arena.get(waiting.start as usize..);
+        let bytes = bytes.and_then(|bytes| bytes.get(..waiting.length as usize));
+        bytes.unwrap_or_default()
     }
 
-    /// Pieces behind the one at `index` that were made before it, of the same
+    /// Pieces behind `this` at `index` that were made before it, of the same
     /// connection.
-    fn earlier_ones(&self, index: usize) -> impl Iterator<Item = (usize, &Waiting)> {
-        let this = self.waiting[index];
+    fn earlier_ones(
+        &self,
+        index: usize,
+        this: &Waiting,
+    ) -> impl Iterator<Item = (usize, &Waiting)> {
+        let (connection, number) = (this.connection, this.number);
         let behind = self.waiting.iter().enumerate().skip(index + 1);
         behind.take(LOOKED_THROUGH).filter(move |(_, other)| {
-            other.connection == this.connection
+            other.connection == connection
                 && other.kind != Kind::Closed
                 && !other.taken
-                && (other.number.wrapping_sub(this.number) as i32) < 0
+                && (other.number.wrapping_sub(number) as i32) < 0
         })
     }
 
-    /// The first one of this kind that was made before the one at `index`,
-    /// though it is sorted behind it.
-    pub fn earlier(&self, index: usize, kind: Kind) -> Option<usize> {
-        let number = self.waiting[index].number;
-        self.earlier_ones(index)
-            .filter(|(_, other)| other.kind == kind)
-            .min_by_key(|(_, other)| other.number.wrapping_sub(number) as i32)
-            .map(|(index, _)| index)
+    /// Takes out the first one of the kind of `this` at `index` that was made
+    /// before it, though it is sorted behind it: its turn has come.
+    pub fn take_earlier(&mut self, index: usize, this: &Waiting) -> Option<Waiting> {
+        let (place, _) = self
+            .earlier_ones(index, this)
+            .filter(|(_, other)| other.kind == this.kind)
+            .min_by_key(|(_, other)| other.number.wrapping_sub(this.number) as i32)?;
+        let earlier = self.waiting.get_mut(place)?;
+        earlier.taken = true;
+        self.taken = true;
+        Some(*earlier)
     }
 
-    /// How many of the `missing` numbers before the one at `index` are there,
+    /// How many of the `missing` numbers before `this` at `index` are there,
     /// sorted behind it.
-    pub fn present(&self, index: usize, missing: u32) -> u32 {
-        let number = self.waiting[index].number;
-        let among = |other: &Waiting| number.wrapping_sub(other.number) <= missing;
-        self.earlier_ones(index)
+    pub fn present(&self, index: usize, this: &Waiting, missing: u32) -> u32 {
+        let among = |other: &Waiting| this.number.wrapping_sub(other.number) <= missing;
+        self.earlier_ones(index, this)
             .filter(|(_, other)| among(other))
             .count() as u32
-    }
-
-    /// Marks that one's turn came.
-    pub fn take(&mut self, index: usize) {
-        self.waiting[index].taken = true;
-        self.taken = true;
     }
 
     /// Lets go of those that were due, and of all that were taken.
@@ -196,13 +195,12 @@ impl Order {
         if self.arena.len() < WORTH_WHILE {
             return;
         }
-        let waiting = &mut self.waiting[self.handled..];
-        let first = waiting.iter().map(|waiting| waiting.start).min();
+        let first = self.left().iter().map(|waiting| waiting.start).min();
         if let Some(first) = first
             && first as usize > self.arena.len() / 2
         {
             self.arena.drain(..first as usize);
-            for waiting in waiting {
+            for waiting in self.left() {
                 waiting.start -= first;
             }
         }
@@ -231,14 +229,15 @@ mod tests {
             }
             let due = order.due(10_000 + round * 1_000);
             for index in due.clone() {
-                let waiting = order.get(index);
+                let waiting = order.get(index).expect("a record");
                 assert_eq!(order.bytes(&waiting), waiting.at.to_ne_bytes());
                 popped.push(waiting.at);
             }
             order.done(due);
         }
         let due = order.due(u64::MAX);
-        popped.extend(due.clone().map(|index| order.get(index).at));
+        let all = due.clone().filter_map(|index| order.get(index));
+        popped.extend(all.map(|waiting| waiting.at));
         order.done(due);
         assert!(order.arena.is_empty() && order.waiting.is_empty());
         pushed.sort_unstable();

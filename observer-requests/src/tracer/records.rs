@@ -71,10 +71,9 @@ impl Tracer {
 
     /// One record's turn.
     fn dispatch(&mut self, order: &mut Order, index: usize, out: &mut Output) {
-        let waiting = order.get(index);
-        if waiting.taken {
+        let Some(waiting) = order.get(index).filter(|waiting| !waiting.taken) else {
             return;
-        }
+        };
         if waiting.kind == Kind::Closed {
             self.closed(waiting.connection, waiting.at, out);
             return;
@@ -87,13 +86,11 @@ impl Tracer {
         if skips(self).is_some() {
             // Perhaps what is missing is there, only sorted behind: of the same
             // direction it comes first, of the other one it may come later.
-            while let Some(earlier) = order.earlier(index, waiting.kind) {
-                let other = order.get(earlier);
-                order.take(earlier);
+            while let Some(other) = order.take_earlier(index, &waiting) {
                 self.piece(slot, other.at, order.bytes(&other), out);
             }
             let missing = skips(self).map_or(0, |missing| {
-                missing.saturating_sub(order.present(index, missing))
+                missing.saturating_sub(order.present(index, &waiting, missing))
             });
             if missing > 0 {
                 self.missed(slot, missing, out);

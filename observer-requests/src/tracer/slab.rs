@@ -40,15 +40,19 @@ impl<T> Slab<T> {
 
     /// Puts one in.
     pub fn insert(&mut self, value: T) -> Key {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push((0, None));
-            self.places.len() as u32 - 1
-        });
-        let place = &mut self.places[index as usize];
-        place.1 = Some(value);
+        let free = self.free.pop();
+        let free = free.and_then(|index| Some((index, self.places.get_mut(index as usize)?)));
+        if let Some((index, (generation, place))) = free {
+            *place = Some(value);
+            return Key {
+                index,
+                generation: *generation,
+            };
+        }
+        self.places.push((0, Some(value)));
         Key {
-            index,
-            generation: place.0,
+            index: self.places.len() as u32 - 1,
+            generation: 0,
         }
     }
 

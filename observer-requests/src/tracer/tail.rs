@@ -78,7 +78,9 @@ impl Durations {
         let slow = bucket > border
             || (bucket == border && duration >= within && self.slow * 64 <= self.seen);
         self.slow += u32::from(slow);
-        self.counts[bucket] = self.counts[bucket].saturating_add(1);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count = count.saturating_add(1);
+        }
         self.seen += 1;
         if self.seen >= MANY {
             for count in self.counts.iter_mut() {

@@ -36,8 +36,6 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
 pub fn piece(bytes: &[u8]) -> Option<(Piece, &[u8])> {
     let (piece, data) = prefix::<Piece>(bytes)?;
     // No more than the call's bytes, whatever the record says.
-    let captured = usize::from(piece.captured)
-        .min(data.len())
-        .min(piece.length as usize);
-    Some((piece, &data[..captured]))
+    let captured = usize::from(piece.captured).min(piece.length as usize);
+    Some((piece, data.get(..captured).unwrap_or(data)))
 }

@@ -39,14 +39,12 @@ impl Scrubber<'_> {
     /// Takes the letters that belong to the string behind them off the output;
     /// whether they say that backslashes escape.
     fn prefix(&mut self) -> bool {
-        if self.at == 0 || !(in_word(self.text[self.at - 1]) || self.text[self.at - 1] == b'&') {
+        let belongs = |byte: u8| in_word(byte) || byte == b'&';
+        if !self.before().is_some_and(belongs) {
             return false;
         }
-        let mut begin = self.out.len();
-        while begin > 0 && (in_word(self.out[begin - 1]) || self.out[begin - 1] == b'&') {
-            begin -= 1;
-        }
-        let word = &self.out[begin..];
+        let mut words = self.out.rsplit(|byte| !belongs(*byte));
+        let word = words.next().unwrap_or_default();
         let escapes = !self.mysql && word.eq_ignore_ascii_case(b"e");
         if escapes
             || [&b"b"[..], b"x", b"n", b"u&"]
@@ -54,7 +52,7 @@ impl Scrubber<'_> {
                 .any(|known| word.eq_ignore_ascii_case(known))
             || (self.mysql && word.first() == Some(&b'_'))
         {
-            self.out.truncate(begin);
+            self.out.truncate(self.out.len() - word.len());
         }
         escapes
     }
@@ -75,40 +73,40 @@ impl Scrubber<'_> {
             }
             end += 1;
         }
+        let begin = self.at;
+        self.at = end;
         if self.setting == Setting::Value {
             self.value();
         } else {
-            self.out.extend_from_slice(&self.text[self.at..end]);
+            self.out.extend_from_slice(self.since(begin));
         }
-        self.at = end;
         Some(())
     }
 
     /// PostgreSQL's parameters and dollar-quoted strings.
     pub(super) fn dollar(&mut self) -> Option<()> {
-        let mut end = self.at + 1;
-        while in_word(self.text.get(end).copied().unwrap_or(0)) && self.text[end] != b'$' {
-            end += 1;
+        let begin = self.at;
+        self.at += 1;
+        while in_word(self.peek(0)) && self.peek(0) != b'$' {
+            self.at += 1;
         }
-        let tag = &self.text[self.at + 1..end];
-        if self.text.get(end) != Some(&b'$') {
+        let tag = self.since(begin + 1);
+        if self.peek(0) != b'$' {
             if tag.is_empty() || !tag.iter().all(u8::is_ascii_digit) {
                 self.value();
                 return None;
             }
-            let parameter = &self.text[self.at..end];
-            self.at = end;
-            self.placeholder(parameter);
+            self.placeholder(self.since(begin));
             return Some(());
         }
         self.value();
         if tag.first().is_some_and(u8::is_ascii_digit) {
             return None;
         }
-        let delimiter = &self.text[self.at..=end];
-        let rest = &self.text[end + 1..];
-        let inside = find(rest, delimiter)?;
-        self.at = end + 1 + inside + delimiter.len();
+        self.at += 1;
+        let delimiter = self.since(begin);
+        let inside = find(self.text.get(self.at..)?, delimiter)?;
+        self.at += inside + delimiter.len();
         Some(())
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Walk<'a> {
     full: bool,
     targets: u32,
     levels: [Level; MAX_DEPTH],
+    /// What is deeper.
+    deeper: Level,
     depth: usize,
     /// Names that WITH gives to queries: no tables.
     named: Vec<&'a str>,
@@ -42,6 +44,7 @@ impl<'a> Walk<'a> {
             full: false,
             targets: 0,
             levels: [Level::default(); MAX_DEPTH],
+            deeper: Level::default(),
             depth: 0,
             named: Vec::new(),
         }
@@ -59,6 +62,11 @@ impl<'a> Walk<'a> {
             self.found.collection = None;
         }
         self.found
+    }
+
+    /// The token before the one at `at`.
+    fn before(&self, at: usize) -> Option<&'a Token> {
+        self.tokens.get(at.checked_sub(1)?)
     }
 
     fn word(&self, at: usize) -> Option<&'a Word> {
@@ -92,7 +100,7 @@ impl<'a> Walk<'a> {
             self.at += 1;
             return;
         }
-        if let Some(define) = DEFINE.iter().position(|d| word.eq_ignore_ascii_case(d)) {
+        if let Some(define) = one_of(word, &DEFINE) {
             self.define(define);
             return;
         }
@@ -138,8 +146,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// CREATE, DROP and ALTER.
-    fn define(&mut self, which: usize) {
+    /// CREATE, DROP or ALTER: the word `define`.
+    fn define(&mut self, define: &'static str) {
         // CREATE OR REPLACE UNIQUE … INDEX.
         let kind = (self.at + 1..(self.at + 8).min(self.tokens.len())).find_map(|at| {
             let word = self.plain(at)?;
@@ -147,11 +155,12 @@ impl<'a> Walk<'a> {
             Some((at, kind))
         });
         let Some((at, (kind, operations))) = kind else {
-            self.operation(DEFINE[which]);
+            self.operation(define);
             self.at = self.tokens.len();
             return;
         };
-        self.operation(operations[which]);
+        let operation = operations.iter().find(|name| name.starts_with(define));
+        self.operation(operation.copied().unwrap_or(define));
         self.at = at + 1;
         if *kind == "USER" || *kind == "ROLE" {
             self.at = self.tokens.len();
@@ -165,7 +174,7 @@ impl<'a> Walk<'a> {
     }
 
     fn level(&mut self) -> &mut Level {
-        &mut self.levels[self.depth.min(MAX_DEPTH - 1)]
+        self.levels.get_mut(self.depth).unwrap_or(&mut self.deeper)
     }
 
     fn open(&mut self) {
@@ -175,16 +184,17 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&mut self) {
-        let at = self.at;
-        match &self.tokens[at] {
-            Token::LParen => return self.open(),
-            Token::RParen => self.depth = self.depth.saturating_sub(1),
-            Token::Comma if self.level().tables => {
+        match self.tokens.get(self.at) {
+            Some(Token::LParen) => return self.open(),
+            Some(Token::RParen) => self.depth = self.depth.saturating_sub(1),
+            Some(Token::Comma) if self.level().tables => {
                 self.at += 1;
                 self.target_behind();
                 return;
             }
-            Token::Word(word) if word.quote_style.is_none() => return self.keyword(&word.value),
+            Some(Token::Word(word)) if word.quote_style.is_none() => {
+                return self.keyword(&word.value);
+            }
             _ => {}
         }
         self.at += 1;
@@ -194,7 +204,7 @@ impl<'a> Walk<'a> {
         let at = self.at;
         self.at += 1;
         // `t.set` is a column.
-        if at > 0 && self.tokens[at - 1] == Token::Period {
+        if self.before(at) == Some(&Token::Period) {
             return;
         }
         let Some(known) = one_of(
@@ -256,9 +266,10 @@ impl<'a> Walk<'a> {
     /// DO UPDATE, ON DELETE CASCADE, WHEN … THEN UPDATE.
     fn change(&mut self, known: &'static str, at: usize) {
         self.level().tables = false;
-        let begins = at == 0
-            || matches!(self.tokens[at - 1], Token::LParen | Token::RParen)
-            || self.is(at - 1, &["EXPLAIN", "ANALYZE", "VERBOSE", "AS", "FORMAT"]);
+        let begins = match self.before(at) {
+            None | Some(Token::LParen | Token::RParen) => true,
+            Some(_) => self.is(at - 1, &["EXPLAIN", "ANALYZE", "VERBOSE", "AS", "FORMAT"]),
+        };
         // A function (MySQL's INSERT()), or a column's name.
         let call = matches!(self.tokens.get(self.at), Some(Token::LParen));
         if !begins || call {
