@@ -54,6 +54,18 @@ impl Binary {
         Self::read(&crate::target_dir().join(triple).join("dist/observer"))
     }
 
+    /// Builds that of developers, which is neither static nor small, and strips it.
+    pub fn of_development() -> anyhow::Result<Self> {
+        let mut cargo = crate::cargo::command();
+        cargo.args(["build", "--locked", "--package", "observer-userspace"]);
+        run(cargo.args(["--bin", "observer"]))?;
+        let built = crate::target_dir().join("debug/observer");
+        let stripped = crate::target_dir().join("dist-rehearsal/observer");
+        let mut strip = Command::new("strip");
+        run(strip.arg("-o").arg(&stripped).arg(built))?;
+        Self::read(&stripped)
+    }
+
     /// Fails unless it is what is promised: of this machine, static, small, stripped.
     pub fn ensure_releasable(&self, target: Target) -> anyhow::Result<()> {
         let file =

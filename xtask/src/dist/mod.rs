@@ -17,7 +17,6 @@ mod image;
 mod licences;
 mod packages;
 mod target;
-mod tools;
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +26,7 @@ use sha2::{Digest, Sha256};
 use binary::Binary;
 use contents::Contents;
 use epoch::Epoch;
-use packages::Stage;
+use packages::Packer;
 use target::Target;
 
 pub use check::{RootOptions, as_root as check_as_root};
@@ -41,6 +40,10 @@ pub struct Options {
     /// Pack this binary instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Pack the development build, into target/dist-rehearsal: minutes less, and nothing
+    /// to hand out.
+    #[arg(long, conflicts_with_all = ["target", "binary"])]
+    rehearse: bool,
     /// Then install, start, upgrade and remove what was made, in systems of their own.
     #[arg(long)]
     test: bool,
@@ -57,35 +60,53 @@ const MAX_BINARY: u64 = 25 * 1024 * 1024;
 
 /// Builds and packs for each target.
 pub fn main(options: &Options) -> anyhow::Result<()> {
+    if options.test {
+        check::prepare()?;
+    }
     let epoch = Epoch::of_sources()?;
-    let out = crate::target_dir().join("dist");
+    let name = if options.rehearse {
+        "dist-rehearsal"
+    } else {
+        "dist"
+    };
+    let out = crate::target_dir().join(name);
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     if options.binary.is_some() && options.target.len() != 1 {
         bail!("--binary is for one --target");
     }
     let mut made = Vec::new();
-    let mut to_check = check::Made::default();
+    let mut to_check = None;
     for target in &options.target {
-        let binary = match &options.binary {
-            Some(path) => Binary::read(path)?,
-            None => Binary::build(*target, epoch)?,
-        };
-        binary.ensure_releasable(*target)?;
-        let contents = contents(*target, &binary, epoch)?;
-        let packed = pack(*target, &contents, epoch, &out)?;
+        let contents = contents(*target, &binary(options, *target, epoch)?, epoch)?;
+        let packer = Packer::new(&contents, *target, epoch);
+        let packed = pack(*target, &contents, &packer, epoch, &out)?;
         if options.test && target.runs_here() {
-            to_check = later(*target, &contents, epoch, &packed)?;
+            to_check = Some(later(&packed, &packer, options.rehearse)?);
         }
-        made.extend(packed);
+        made.extend(packed.all());
     }
     made.push(checksums(&out, &made)?);
     for path in made {
         println!("{}", path.display());
     }
-    if options.test {
-        check::start(&to_check, options.filter.as_deref())?;
+    match to_check {
+        Some(made) => check::start(&made, options.filter.as_deref()),
+        None if options.test => bail!("nothing was made that this machine can run"),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The daemon that is packed.
+fn binary(options: &Options, target: Target, epoch: Epoch) -> anyhow::Result<Binary> {
+    if options.rehearse {
+        return Binary::of_development();
+    }
+    let binary = match &options.binary {
+        Some(path) => Binary::read(path)?,
+        None => Binary::build(target, epoch)?,
+    };
+    binary.ensure_releasable(target)?;
+    Ok(binary)
 }
 
 /// What users of a target get.
@@ -95,60 +116,59 @@ fn contents(target: Target, binary: &Binary, epoch: Epoch) -> anyhow::Result<Con
     Contents::gather(binary, &bom, &licences::of(&linked)?)
 }
 
-/// Makes all that is made for a target, and returns where it lies.
+/// What is made for a target: where it lies.
+struct Packed {
+    archive: PathBuf,
+    image: PathBuf,
+    deb: PathBuf,
+    rpm: PathBuf,
+}
+
+impl Packed {
+    fn all(self) -> [PathBuf; 4] {
+        [self.archive, self.image, self.deb, self.rpm]
+    }
+}
+
+/// Makes all that is made for a target.
 fn pack(
     target: Target,
     contents: &Contents,
+    packer: &Packer,
     epoch: Epoch,
     out: &Path,
-) -> anyhow::Result<Vec<PathBuf>> {
+) -> anyhow::Result<Packed> {
     let name = format!("observer-{VERSION}-{}", target.triple());
     let archive = archive::gzip(&archive::tar(&contents.archive(&name), epoch)?)?;
     let image = image::of(contents, target, epoch)?;
-    let stage = Stage::lay(contents, target, epoch)?;
-    Ok(vec![
-        write(out, &format!("{name}.tar.gz"), &archive)?,
-        write(out, &format!("{name}.oci.tar"), &image)?,
-        stage.deb(1, out)?,
-        stage.rpm(1, out)?,
-    ])
+    Ok(Packed {
+        archive: write(out, &format!("{name}.tar.gz"), &archive)?,
+        image: write(out, &format!("{name}.oci.tar"), &image)?,
+        deb: packer.deb(1, out)?,
+        rpm: packer.rpm(1, out)?,
+    })
 }
 
 /// What is checked: that, and the packages of a later revision. Fails if the same
 /// packages, made again, have other bytes.
-fn later(
-    target: Target,
-    contents: &Contents,
-    epoch: Epoch,
-    packed: &[PathBuf],
-) -> anyhow::Result<check::Made> {
+fn later(packed: &Packed, packer: &Packer, is_rehearsal: bool) -> anyhow::Result<check::Made> {
     let folder = crate::target_dir().join("dist-later");
     std::fs::create_dir_all(&folder).context("cannot make target/dist-later")?;
-    let stage = Stage::lay(contents, target, epoch)?;
-    let find = |end: &str| {
-        packed
-            .iter()
-            .find(|path| path.to_string_lossy().ends_with(end))
-    };
-    let first = |end| {
-        find(end)
-            .cloned()
-            .with_context(|| format!("no {end} was made"))
-    };
-    let (deb, rpm) = (first(".deb")?, first(".rpm")?);
     // Laid out anew, at another time: the bytes must be the same all the same.
     for (path, again) in [
-        (&deb, stage.deb(1, &folder)?),
-        (&rpm, stage.rpm(1, &folder)?),
+        (&packed.deb, packer.deb(1, &folder)?),
+        (&packed.rpm, packer.rpm(1, &folder)?),
     ] {
         if std::fs::read(path)? != std::fs::read(&again)? {
             bail!("{} and {} differ", path.display(), again.display());
         }
     }
     Ok(check::Made {
-        deb: vec![deb, stage.deb(2, &folder)?],
-        rpm: vec![rpm, stage.rpm(2, &folder)?],
-        image: first(".oci.tar")?,
+        deb: [packed.deb.clone(), packer.deb(2, &folder)?],
+        rpm: [packed.rpm.clone(), packer.rpm(2, &folder)?],
+        archive: packed.archive.clone(),
+        image: packed.image.clone(),
+        is_rehearsal,
     })
 }
 

@@ -10,9 +10,7 @@ use crate::dist::contents::{CONFIGURATION, UNIT};
 
 /// Installs, starts, upgrades, removes and purges it.
 pub fn lives(system: System, made: &Made) -> Result<()> {
-    let [first, second] = made.deb.as_slice() else {
-        anyhow::bail!("two packages are needed: {:?}", made.deb);
-    };
+    let [first, second] = &made.deb;
     let tree = Tree::fresh(system)?;
     let manages = tree.has("/usr/bin/systemctl");
     tree.run("dpkg", &["--install", &tree.bring(first)?])?;

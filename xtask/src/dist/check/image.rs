@@ -46,7 +46,13 @@ pub fn sees_the_host(made: &Made) -> Result<()> {
         !bundle.join("rootfs/bin/sh").exists() && bundle.join("rootfs/usr/bin/observer").exists(),
         "the image isn't from scratch"
     );
-    as_in_a_pod(&bundle.join("config.json"))?;
+    let libraries: &[&str] = if made.is_rehearsal {
+        println!("  with this machine's libraries: the program isn't the static one");
+        &["/lib", "/lib64"]
+    } else {
+        &[]
+    };
+    as_in_a_pod(&bundle.join("config.json"), libraries)?;
 
     let mut load = Load::start()?;
     let name = format!("observer-check-{}", std::process::id());
@@ -63,8 +69,9 @@ pub fn sees_the_host(made: &Made) -> Result<()> {
     ensure_seen(&out)
 }
 
-/// Changes what runc is told from umoci's defaults to what the DaemonSet says.
-fn as_in_a_pod(path: &Path) -> Result<()> {
+/// Changes what runc is told from umoci's defaults to what the DaemonSet says; beside
+/// that the container has these folders of the host.
+fn as_in_a_pod(path: &Path, folders: &[&str]) -> Result<()> {
     let text = std::fs::read_to_string(path).context("umoci made no config.json")?;
     let mut config: Value = serde_json::from_str(&text)?;
     let unit = std::fs::read_to_string(crate::checkout().join("deploy/systemd/observer.service"))?;
@@ -98,6 +105,14 @@ fn as_in_a_pod(path: &Path) -> Result<()> {
         "type": "none",
         "source": "/sys",
         "options": ["rbind", "ro", "nosuid", "nodev", "noexec"],
+    }));
+    mounts.extend(folders.iter().map(|folder| {
+        json!({
+            "destination": folder,
+            "type": "none",
+            "source": folder,
+            "options": ["bind", "ro"],
+        })
     }));
     std::fs::write(path, serde_json::to_vec(&config)?).context("cannot write config.json")
 }

@@ -2,28 +2,37 @@
 //! and taken away, each judged by others' tools. Needs root, and Debian's packages of
 //! `deploy/check-packages.txt`.
 
+mod archive;
 mod deb;
 mod image;
 mod kubernetes;
+mod manager;
+mod python;
 mod rpm;
 mod tree;
 mod unit;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// What is checked. Of packages there are two, the second a revision later.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Made {
     /// Debian's.
-    pub deb: Vec<PathBuf>,
+    pub deb: [PathBuf; 2],
     /// RPM's.
-    pub rpm: Vec<PathBuf>,
+    pub rpm: [PathBuf; 2],
+    /// The archive.
+    pub archive: PathBuf,
     /// The image.
     pub image: PathBuf,
+    /// Is the program in them that of developers, which needs the libraries of this
+    /// machine?
+    pub is_rehearsal: bool,
 }
 
 /// What root is told to check.
@@ -44,6 +53,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("kubernetes: manifests fit the schemas", |_| {
         kubernetes::manifests()
     }),
+    ("archive: sums, files and bill", archive::is_whole),
     ("deb: without a service manager", |made| {
         deb::lives(tree::BOOKWORM, made)
     }),
@@ -55,9 +65,13 @@ const CHECKS: &[(&str, Check)] = &[
     ),
 ];
 
+/// Installs what making and checking need.
+pub fn prepare() -> Result<()> {
+    crate::packages::install("deploy/check-packages.txt", "the checks")
+}
+
 /// Has root check what was made.
 pub fn start(made: &Made, filter: Option<&str>) -> Result<()> {
-    crate::packages::install("deploy/check-packages.txt", "the checks")?;
     let list = crate::target_dir().join("dist-check.json");
     std::fs::write(&list, serde_json::to_vec(made)?)
         .context("cannot write target/dist-check.json")?;
@@ -111,4 +125,15 @@ fn output(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&out.stderr)
     );
     Ok(printed)
+}
+
+/// The names in a folder.
+fn listed(folder: &Path) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
+        names.push(entry?.file_name());
+    }
+    Ok(names)
 }

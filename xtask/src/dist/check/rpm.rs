@@ -15,9 +15,7 @@ use crate::dist::contents::{CONFIGURATION, UNIT};
 
 /// Reads, installs, starts, upgrades and removes it.
 pub fn lives(made: &Made) -> Result<()> {
-    let [first, second] = made.rpm.as_slice() else {
-        anyhow::bail!("two packages are needed: {:?}", made.rpm);
-    };
+    let [first, second] = &made.rpm;
     super::output(
         Command::new("rpm")
             .args(["--checksig", "--nosignature"])

@@ -2,13 +2,11 @@
 //! capabilities and its watchdog, and what its filter must let through is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::manager::Manager;
 use super::tree::Tree;
 use crate::dist::contents::UNIT;
 
@@ -88,9 +86,7 @@ fn capabilities(names: &str) -> String {
 /// service manager is told what it waits for, and that the memory is enough.
 pub fn observes(tree: &Tree) -> Result<()> {
     let unit = Unit::of(tree)?;
-    let socket_path = tree.root.join("run/notify");
-    let socket = UnixDatagram::bind(&socket_path).context("cannot bind a socket")?;
-    std::fs::set_permissions(&socket_path, std::fs::Permissions::from_mode(0o777))?;
+    let manager = Manager::start(&tree.root.join("run/notify"))?;
     let mut load = Load::start()?;
     let mut daemon = unit.command(tree, &["--interval", "2s", "--duration", SECONDS])?;
     daemon
@@ -101,17 +97,17 @@ pub fn observes(tree: &Tree) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start the unit's command")?;
-    let told = told(&socket, daemon.id());
-    let memory = told.as_ref().ok().map(|_| memory(daemon.id()));
-    if told.is_err() {
+    let first = manager.next();
+    let memory = first.as_ref().ok().map(|_| memory(daemon.id()));
+    if first.is_err() {
         let _ = daemon.kill();
     }
     let out = daemon.wait_with_output().context("cannot wait")?;
     load.stop();
-    std::fs::remove_file(&socket_path)?;
-    told.with_context(|| String::from_utf8_lossy(&out.stderr).into_owned())?;
+    let first = first.with_context(|| String::from_utf8_lossy(&out.stderr).into_owned())?;
+    ensure!(first == "READY=1", "told first: {first:?}");
     ensure_seen(&out)?;
-    let rest = drain(&socket);
+    let rest = manager.rest();
     for message in ["WATCHDOG=1", "STOPPING=1"] {
         ensure!(rest.contains(message), "{message} never came, but {rest:?}");
     }
@@ -126,46 +122,26 @@ pub fn observes(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless a daemon that ended saw [`Load`], its calls and its time on CPU.
+/// Fails unless a daemon that ended saw [`Load`].
 pub fn ensure_seen(out: &Output) -> Result<()> {
     let summary = String::from_utf8_lossy(&out.stdout);
     let log = String::from_utf8_lossy(&out.stderr);
     ensure!(out.status.success(), "{}: {summary}\n{log}", out.status);
+    ensure_in_summary(&summary, &log)
+}
+
+/// Fails unless one of the summaries in a text has [`Load`], its calls and its time on
+/// CPU.
+pub fn ensure_in_summary(text: &str, log: &str) -> Result<()> {
     for section in ["CPU", "SYSCALLS"] {
-        let lines = summary
-            .lines()
-            .skip_while(|line| !line.starts_with(section));
-        let mut lines = lines.take_while(|line| !line.is_empty());
-        ensure!(
-            lines.any(|line| line.starts_with("dd ")),
-            "nothing of dd under {section}:\n{summary}\n{log}"
-        );
+        let mut here = false;
+        let found = text.lines().any(|line| {
+            here = line.starts_with(section) || (here && !line.is_empty());
+            here && line.starts_with("dd ")
+        });
+        ensure!(found, "nothing of dd under {section}:\n{text}\n{log}");
     }
     Ok(())
-}
-
-/// What the service manager was told first.
-fn told(socket: &UnixDatagram, pid: u32) -> Result<()> {
-    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut buffer = [0; 64];
-    let length = socket
-        .recv(&mut buffer)
-        .with_context(|| format!("process {pid} told nothing for a minute"))?;
-    let first = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
-    ensure!(first == "READY=1", "told first: {first:?}");
-    Ok(())
-}
-
-fn drain(socket: &UnixDatagram) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    let mut buffer = [0; 64];
-    if socket.set_nonblocking(true).is_ok() {
-        while let Ok(length) = socket.recv(&mut buffer) {
-            let message = buffer.get(..length).unwrap_or_default();
-            all.insert(String::from_utf8_lossy(message).into_owned());
-        }
-    }
-    all
 }
 
 /// What a daemon holds, in bytes: its own at most, and the kernel's for its maps and
@@ -393,6 +369,18 @@ mod tests {
         }
         assert_eq!(unit.one("Type").expect("a type"), "notify");
         assert!(unit.one("WatchdogSec").is_ok() && unit.one("MemoryMax").is_ok());
+    }
+
+    /// Checks that a program is found in its section only, also of a later summary.
+    #[test]
+    fn sections() {
+        let summary = |cpu, calls| format!("CPU  of a core\n{cpu}\n\nSYSCALLS\n{calls}\n\n");
+        let text = summary("sh 1", "sh 2") + &summary("dd 1", "sh 3");
+        let error = ensure_in_summary(&text, "").expect_err("no calls of dd");
+        assert!(error.to_string().contains("under SYSCALLS"), "{error}");
+        let text = text + &summary("sh 1", "dd 3");
+        ensure_in_summary(&text, "").expect("all of dd");
+        ensure_in_summary("CPU\n\ndd 1\n", "").expect_err("not in a section");
     }
 
     /// Checks that a filter's groups are resolved, and what it takes away is taken.
