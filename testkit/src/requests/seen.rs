@@ -310,6 +310,14 @@ impl Seen {
         lost.collect()
     }
 
+    /// How much was said to be lost by these causes together.
+    pub fn lost(&self, causes: &[&str]) -> u64 {
+        let points = self.points.values();
+        let lost = points.filter(|p| p.metric.ends_with(".lost"));
+        let lost = lost.filter(|p| causes.contains(&p.text("error.type")));
+        lost.map(|p| p.value as u64).sum()
+    }
+
     fn traces(&mut self, request: ExportTraceServiceRequest) {
         for group in request.resource_spans {
             let service = service(group.resource.as_ref());

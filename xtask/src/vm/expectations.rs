@@ -1,11 +1,11 @@
-//! What is expected of each kernel: one table. Whatever else isn't attached, is
-//! counted wrongly, or lost, fails; and so does a line of the table that is no longer
-//! true.
+//! What is expected of each kernel: one table. Whatever else isn't attached, or is
+//! lost, fails, and so does each figure that is wrong by more than is told to be lost,
+//! and a program of the table that is there.
 
 use super::findings::Findings;
 use super::kernels::Series;
 
-/// Something that a kernel may lack, or that is known to be wrong there.
+/// Something that a kernel lacks, or that may be lost there.
 #[derive(Debug)]
 pub struct Expected {
     /// The first series of which it is true.
@@ -15,35 +15,15 @@ pub struct Expected {
     what: What,
     /// Why, in a sentence.
     why: &'static str,
-    kind: Kind,
 }
 
 /// What may differ; a name that ends with `*` is that of all which begin so.
 #[derive(Debug)]
 enum What {
-    /// A program isn't attached.
+    /// A program isn't attached: the kernel hasn't got its hook.
     Program(&'static str),
-    /// A figure is wrong.
-    Figure(&'static str),
-    /// Something is lost.
+    /// Something is lost, sometimes, and told.
     Loss(&'static str),
-}
-
-/// Of which kind an expectation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// The kernel hasn't got it, and Observer says so.
-    Lacks,
-    /// Observer is wrong there.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "at present no figure is always wrong on a kernel")
-    )]
-    Fault,
-    /// Observer is wrong there, if one comes between another.
-    Race,
-    /// It happens sometimes, and is told as a loss.
-    Sometimes,
 }
 
 /// Before all.
@@ -73,91 +53,60 @@ const TABLE: &[Expected] = &[
         before: Series(6, 3),
         what: What::Program("requests_sent"),
         why: SOCKETS,
-        kind: Kind::Lacks,
     },
     Expected {
         from: FIRST,
         before: Series(6, 3),
         what: What::Program("requests_received"),
         why: SOCKETS,
-        kind: Kind::Lacks,
     },
     Expected {
         from: FIRST,
         before: Series(6, 5),
         what: What::Program("block_done"),
         why: "`block_io_done` came with Linux 6.5",
-        kind: Kind::Lacks,
     },
     Expected {
         from: Series(7, 2),
         before: LAST,
-        what: What::Figure("syscalls: *"),
+        what: What::Loss("run: observer.probe.lost requests request_*"),
         why: PREEMPTED,
-        kind: Kind::Race,
-    },
-    Expected {
-        from: Series(7, 2),
-        before: LAST,
-        what: What::Figure("four loops: calls counted"),
-        why: PREEMPTED,
-        kind: Kind::Race,
-    },
-    Expected {
-        from: Series(7, 2),
-        before: LAST,
-        what: What::Figure("requests*"),
-        why: PREEMPTED,
-        kind: Kind::Race,
-    },
-    Expected {
-        from: Series(7, 2),
-        before: LAST,
-        what: What::Loss("run: observer.probe.lost requests request_clock"),
-        why: PREEMPTED,
-        kind: Kind::Race,
     },
     Expected {
         from: Series(7, 2),
         before: LAST,
         what: What::Loss("run: observer.probe.lost bpf program_missed"),
         why: PREEMPTED,
-        kind: Kind::Race,
     },
     Expected {
         from: Series(7, 2),
         before: LAST,
         what: What::Loss("run: observer.probe.lost syscalls *"),
         why: PREEMPTED,
-        kind: Kind::Race,
     },
     Expected {
         from: Series(7, 2),
         before: LAST,
         what: What::Loss("loops: observer.probe.lost bpf program_missed"),
         why: PREEMPTED,
-        kind: Kind::Race,
     },
     Expected {
         from: Series(7, 2),
         before: LAST,
         what: What::Loss("loops: observer.probe.lost syscalls *"),
         why: PREEMPTED,
-        kind: Kind::Race,
     },
     Expected {
         from: FIRST,
         before: Series(6, 3),
         what: What::Loss("run: observer.probe.lost requests request_unparsed"),
         why: "now and then a message is not understood where sockets are found by descriptor",
-        kind: Kind::Race,
     },
     Expected {
         from: FIRST,
         before: LAST,
         what: What::Loss("run: observer.probe.lost cpu *"),
         why: SLOW,
-        kind: Kind::Sometimes,
     },
 ];
 
@@ -175,24 +124,16 @@ pub struct Verdict {
 pub struct Note {
     /// `programs`, `losses`, or a figure's part.
     pub row: String,
-    /// Whether Observer is wrong, and not the kernel without it.
-    pub is_fault: bool,
     /// Why.
     pub why: &'static str,
 }
 
-/// Judges the findings of a kernel. Where only programs were tried, nothing is said
-/// about figures.
-pub fn judge(series: Series, findings: &Findings, only_programs: bool) -> Verdict {
-    judge_by(TABLE, series, findings, only_programs)
+/// Judges the findings of a kernel.
+pub fn judge(series: Series, findings: &Findings) -> Verdict {
+    judge_by(TABLE, series, findings)
 }
 
-fn judge_by(
-    table: &'static [Expected],
-    series: Series,
-    findings: &Findings,
-    only_programs: bool,
-) -> Verdict {
+fn judge_by(table: &'static [Expected], series: Series, findings: &Findings) -> Verdict {
     let here: Vec<&Expected> = table
         .iter()
         .filter(|row| row.from <= series && series < row.before)
@@ -207,7 +148,6 @@ fn judge_by(
                 *came_true = true;
                 let note = Note {
                     row: row.to_owned(),
-                    is_fault: matches!(expected.kind, Kind::Fault | Kind::Race),
                     why: expected.why,
                 };
                 if !verdict.expected.contains(&note) {
@@ -227,14 +167,6 @@ fn judge_by(
             &|what| matches!(what, What::Program(name) if is_named(name, &missing.name)),
         );
     }
-    for figure in findings.figures.iter().filter(|figure| !figure.holds) {
-        let text = format!("{}: {}, not {}", figure.name, figure.found, figure.known);
-        found(
-            part(&figure.name),
-            text,
-            &|what| matches!(what, What::Figure(name) if is_named(name, &figure.name)),
-        );
-    }
     for (cause, count) in &findings.losses {
         let text = format!("lost: {count} × {cause}");
         found(
@@ -244,15 +176,18 @@ fn judge_by(
         );
     }
     for (expected, came_true) in here.iter().zip(came_true) {
-        let is_tried = !only_programs || matches!(expected.what, What::Program(_));
-        let is_sure = matches!(expected.kind, Kind::Lacks | Kind::Fault);
-        if !came_true && is_tried && is_sure {
+        if !came_true && matches!(expected.what, What::Program(_)) {
             let text = format!(
                 "is no longer true, strike it out of the table of expectations: {:?}, {}",
                 expected.what, expected.why
             );
             verdict.failures.push((EXPECTATIONS.to_owned(), text));
         }
+    }
+    for figure in findings.figures.iter().filter(|figure| !figure.holds) {
+        let text = format!("{}: {}, not {}", figure.name, figure.found, figure.known);
+        let row = part(&figure.name).to_owned();
+        verdict.failures.push((row, text));
     }
     for complaint in &findings.complaints {
         verdict
@@ -285,21 +220,12 @@ mod tests {
             before: Series(6, 3),
             what: What::Program("requests_sent"),
             why: "the tracepoint came with 6.3",
-            kind: Kind::Lacks,
-        },
-        Expected {
-            from: Series(7, 1),
-            before: LAST,
-            what: What::Figure("block: *"),
-            why: "a field is called otherwise",
-            kind: Kind::Fault,
         },
         Expected {
             from: FIRST,
             before: LAST,
             what: What::Loss("run: *"),
             why: "now and then",
-            kind: Kind::Sometimes,
         },
     ];
 
@@ -332,12 +258,12 @@ mod tests {
     }
 
     fn failures(series: Series, findings: &Findings) -> Vec<String> {
-        said(judge_by(TRIED, series, findings, false))
+        said(judge_by(TRIED, series, findings))
     }
 
     /// Checks that what is expected of a kernel passes there and nowhere else, that
-    /// what isn't in the table fails, and that an expectation that doesn't come true
-    /// fails, too, but for what happens only sometimes.
+    /// what isn't in the table fails, a wrong figure above all, and that a program that
+    /// is there though the table says otherwise fails, too.
     #[test]
     fn expectations_hold_where_they_are() {
         let old = findings(&["requests_sent"], &[], &["run: x"]);
@@ -350,33 +276,22 @@ mod tests {
             "{nothing:?}"
         );
         assert_eq!(failures(Series(6, 12), &findings(&[], &[], &[])), [""; 0]);
-        let wrong = findings(&[], &["block: reads", "tcp: bytes"], &["loops: y"]);
+        let wrong = findings(&[], &["tcp: bytes"], &["loops: y"]);
         let wrong = failures(Series(7, 3), &wrong);
-        assert_eq!(wrong, ["tcp: bytes: 1, not 2", "lost: 1 × loops: y"]);
-    }
-
-    /// Checks that where only programs are tried, figures needn't be wrong.
-    #[test]
-    fn figures_may_be_untried() {
-        let nothing = findings(&[], &[], &[]);
-        let verdict = judge_by(TRIED, Series(7, 3), &nothing, true);
-        assert!(verdict.failures.is_empty(), "{verdict:?}");
-        let verdict = judge_by(TRIED, Series(6, 1), &nothing, true);
-        assert_eq!(verdict.failures.len(), 1);
+        assert_eq!(wrong, ["lost: 1 × loops: y", "tcp: bytes: 1, not 2"]);
     }
 
     /// Checks that a complaint of the kernel fails, whatever else is expected, and that
     /// reasons come with the part they are about.
     #[test]
     fn complaints_and_reasons() {
-        let mut wrong = findings(&[], &["block: reads", "block: writes"], &[]);
+        let mut wrong = findings(&[], &[], &["run: x", "run: y"]);
         wrong.complaints.push("BUG: x".into());
-        let verdict = judge_by(TRIED, Series(7, 3), &wrong, false);
+        let verdict = judge_by(TRIED, Series(7, 3), &wrong);
         assert_eq!(verdict.failures, [(KERNEL.to_owned(), "BUG: x".to_owned())]);
         let note = Note {
-            row: "block".into(),
-            is_fault: true,
-            why: "a field is called otherwise",
+            row: LOSSES.into(),
+            why: "now and then",
         };
         assert_eq!(verdict.expected, [note]);
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,10 +47,12 @@ pub struct Machine<'a> {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// By itself.
     Over,
+    /// The emulator did, by a signal: what it said.
+    Crashed(String),
     /// At its limit.
     Killed,
 }
@@ -112,6 +114,9 @@ impl Machine<'_> {
         let end = loop {
             if let Some(status) = emulator.0.try_wait()? {
                 let said = fs::read_to_string(self.folder.join("qemu")).unwrap_or_default();
+                if status.signal().is_some() {
+                    break End::Crashed(format!("{status}: {}", said.trim()));
+                }
                 ensure!(status.success(), "qemu failed ({status}): {}", said.trim());
                 break End::Over;
             }

@@ -212,9 +212,19 @@ impl Host {
         failed.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out a task in a guest; an error unless all went well.
+    /// Carries out a task in a guest; an error unless all went well. An emulator that
+    /// crashes has one more try: that says nothing of Observer.
     fn carry_out(&self, task: &Task, kernel: &Kernel) -> Result<()> {
-        let share = self.boot(kernel, task)?;
+        let share = match self.boot(kernel, task)? {
+            Booted::Over(share) => share,
+            Booted::Crashed(said) => {
+                println!("{}: qemu crashed; once more: {said}", kernel.series);
+                match self.boot(kernel, task)? {
+                    Booted::Over(share) => share,
+                    Booted::Crashed(said) => bail!("qemu crashed twice: {said}"),
+                }
+            }
+        };
         match (task, share.status()) {
             (_, None) => bail!("the guest never came to the end of its task"),
             (_, Some(status)) if status != 0 => bail!("the task ended with status {status}"),
@@ -225,9 +235,8 @@ impl Host {
 
     /// Judges what a guest found.
     fn judge(&self, kernel: &Kernel, share: &Share, task: &Task) -> Result<()> {
-        let only_programs = *task == Task::Verify;
         let findings = Findings::read(share)?;
-        let verdict = expectations::judge(kernel.series, &findings, only_programs);
+        let verdict = expectations::judge(kernel.series, &findings);
         for note in &verdict.expected {
             println!("{}: expected: {}: {}", kernel.series, note.row, note.why);
         }
@@ -235,7 +244,7 @@ impl Host {
             println!("{}: FAILED: {failure}", kernel.series);
         }
         let count = findings.figures.len();
-        if !only_programs {
+        if *task == Task::Compare {
             let kept = Kept::new(&kernel.version, findings);
             kept.write(&results(&self.folder), kernel.series)?;
         }
@@ -246,8 +255,8 @@ impl Host {
         Ok(())
     }
 
-    /// Boots a kernel with a task, and returns what it leaves.
-    fn boot(&self, kernel: &Kernel, task: &Task) -> Result<Share> {
+    /// Boots a kernel with a task.
+    fn boot(&self, kernel: &Kernel, task: &Task) -> Result<Booted> {
         let root = kernel_folder(&self.folder, kernel);
         let folder = self.folder.join("run").join(&kernel.release);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -272,15 +281,25 @@ impl Host {
         let begin = Instant::now();
         let end = machine.run()?;
         let seconds = begin.elapsed().as_secs();
-        if end == End::Killed {
-            bail!("it was killed after {seconds} s{}", last_words(&machine));
+        match end {
+            End::Over => {}
+            End::Crashed(said) => return Ok(Booted::Crashed(said)),
+            End::Killed => bail!("it was killed after {seconds} s{}", last_words(&machine)),
         }
         if share.status().is_none() {
             bail!("it ended after {seconds} s{}", last_words(&machine));
         }
         eprintln!("{}: over after {seconds} s", kernel.series);
-        Ok(share)
+        Ok(Booted::Over(share))
     }
+}
+
+/// What became of a guest.
+enum Booted {
+    /// It came to its end, and left this.
+    Over(Share),
+    /// The emulator crashed, and said this.
+    Crashed(String),
 }
 
 /// Where all of it is kept.

@@ -43,6 +43,17 @@ impl Figures {
         self.add(name, holds, found.to_string(), known.to_string());
     }
 
+    /// A count that must be this, but for as many as were `told` to be lost: a loss that
+    /// nobody is told of is wrong.
+    pub fn but_for(&mut self, name: &str, found: u64, known: u64, told: u64) {
+        let holds = found <= known && known - found <= told;
+        let known = match told {
+            0 => known.to_string(),
+            _ => format!("{known}, but for {told} that are told as lost"),
+        };
+        self.add(name, holds, found.to_string(), known);
+    }
+
     /// A figure that must lie between two others.
     pub fn between(&mut self, name: &str, found: f64, least: f64, most: f64) {
         let holds = (least..=most).contains(&found);

@@ -80,6 +80,8 @@ pub fn load(daemon: &Daemon, scene: &Scene, servers: &Servers) -> Result<()> {
 
 /// Compares with the spans that came: each number once, on each end.
 pub fn compare(figures: &mut Figures, seen: &Seen, servers: &Servers) {
+    // Where the kernel leaves out programs, one that sees a call of them is among all.
+    let told = seen.lost(&["request_abandoned", "request_unparsed", "program_missed"]);
     let parts = [
         (servers.plain, "plain", "requests"),
         (servers.tls, "tls", "requests over TLS"),
@@ -94,7 +96,7 @@ pub fn compare(figures: &mut Figures, seen: &Seen, servers: &Servers) {
             }
             let once = times.values().filter(|times| **times == 1).count() as u64;
             let name = format!("{part}: seen once, {end}");
-            figures.equal(&name, once, COUNT);
+            figures.but_for(&name, once, COUNT, told);
         }
     }
 }
