@@ -67,3 +67,17 @@ losses! {
 
 /// Number of causes.
 pub const LOSSES: u32 = Loss::ALL.len() as u32;
+
+/// Events that the kernel didn't show to the first of two programs, and showed to the
+/// second: nothing is lost. Counted behind the losses.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeUp {
+    /// A syscall's beginning.
+    SyscallBegin = LOSSES,
+    /// A syscall's end.
+    SyscallEnd,
+}
+
+/// Number of counters: of losses, and of what was made up for.
+pub const LOSS_COUNTERS: u32 = LOSSES + 2;

@@ -68,7 +68,9 @@ pub mod programs {
         IDENTITY_RENAME = "identity_rename";
         IDENTITY_THREADS = "identity_threads";
         OFFCPU_ENTER = "offcpu_enter";
+        OFFCPU_ENTER2 = "offcpu_enter2";
         OFFCPU_EXIT = "offcpu_exit";
+        OFFCPU_EXIT2 = "offcpu_exit2";
         OFFCPU_THREADS = "offcpu_threads";
         REQUESTS_EXEC = "requests_exec";
         REQUESTS_RECEIVED = "requests_received";
@@ -78,7 +80,9 @@ pub mod programs {
         SCHED_WAKEUP = "sched_wakeup";
         SCHED_WAKEUP_NEW = "sched_wakeup_new";
         SYSCALLS_ENTER = "syscalls_enter";
+        SYSCALLS_ENTER2 = "syscalls_enter2";
         SYSCALLS_EXIT = "syscalls_exit";
+        SYSCALLS_EXIT2 = "syscalls_exit2";
         TCP_DESTROY = "tcp_destroy";
         TCP_HOLDERS = "tcp_holders";
         TCP_ORPHANS = "tcp_orphans";

@@ -2,12 +2,12 @@
 
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
-use observer_common::loss::{LOSSES, Loss};
+use observer_common::loss::{LOSS_COUNTERS, Loss, MadeUp};
 
 use crate::atomic::add;
 
 #[btf_map]
-static LOSS: PerCpuArray<u64, { LOSSES as usize }> = PerCpuArray::new();
+static LOSS: PerCpuArray<u64, { LOSS_COUNTERS as usize }> = PerCpuArray::new();
 
 /// Counts one loss.
 #[inline(always)]
@@ -15,7 +15,13 @@ pub fn lost(cause: Loss) {
     loss_count(cause as u32);
 }
 
-/// See [`lost`].
+/// Counts an event that was seen at the second look.
+#[inline(always)]
+pub fn made_up(event: MadeUp) {
+    loss_count(event as u32);
+}
+
+/// Adds one to a counter.
 ///
 /// Global to the verifier, which therefore checks it once.
 #[unsafe(no_mangle)]

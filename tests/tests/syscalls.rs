@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use observer_common::names::programs;
 use observer_common::tally::Kind;
 use observer_testkit::kernel::Fixture;
 use observer_testkit::{in_time, packages, workload};
@@ -145,9 +146,9 @@ fn agrees_with_strace() -> Result<()> {
 /// that are under way then.
 #[test]
 fn calls_are_exact_before_durations_come() -> Result<()> {
-    let begin = syscalls::SPEC.programs[0].name;
-    static BEGIN: LazyLock<ProbeSpec> = LazyLock::new(|| one(0));
-    static END: LazyLock<ProbeSpec> = LazyLock::new(|| one(1));
+    let begin = programs::SYSCALLS_ENTER;
+    static BEGIN: LazyLock<ProbeSpec> = LazyLock::new(|| one(programs::SYSCALLS_ENTER));
+    static END: LazyLock<ProbeSpec> = LazyLock::new(|| one(programs::SYSCALLS_EXIT));
     let mut fixture = Fixture::attach(&[&END])?;
     let child = workload::run("obs-toggle", &["getppid=4000000", "enoent=1000"])?;
     let sleeper = workload::run("obs-toggle", &["sleep=3:400"])?;
@@ -187,9 +188,11 @@ fn calls_are_exact_before_durations_come() -> Result<()> {
 }
 
 /// The probe with one of its programs.
-fn one(program: usize) -> ProbeSpec {
+fn one(program: &str) -> ProbeSpec {
+    let mut programs = syscalls::SPEC.programs.chunks(1);
+    let found = programs.find(|one| one[0].name == program);
     ProbeSpec {
-        programs: &syscalls::SPEC.programs[program..=program],
+        programs: found.expect("a program of the family"),
         ..syscalls::SPEC
     }
 }

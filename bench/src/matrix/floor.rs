@@ -102,7 +102,10 @@ pub fn main() -> Result<()> {
             Attach::FirstTracepoint(hooks) => {
                 hooks.iter().copied().find(|hook| btf.has_tracepoint(hook))
             }
-            Attach::Iterator(_) | Attach::Manual | Attach::UserFunction => continue,
+            // Second looks are Observer's own cost.
+            Attach::SecondLook(_) | Attach::Iterator(_) | Attach::Manual | Attach::UserFunction => {
+                continue;
+            }
         };
         // Observer does without what this kernel doesn't have, too.
         if let Some(id) = hook.and_then(|hook| btf.tracepoint_id(hook)) {

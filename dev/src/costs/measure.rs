@@ -73,7 +73,7 @@ fn named<'a>(programs: &'a [LoadedProgram], name: &str) -> Option<&'a LoadedProg
 /// A program's hook, in a few words.
 fn event(program: &ProgramSpec) -> String {
     match program.attach {
-        Attach::Tracepoint(name) => name.to_owned(),
+        Attach::Tracepoint(name) | Attach::SecondLook(name) => name.to_owned(),
         Attach::FirstTracepoint(names) => names.join(" or "),
         Attach::Iterator(kind) => format!("iterator: {kind}"),
         Attach::Manual => "perf event: CPU clock".to_owned(),

@@ -57,12 +57,15 @@ pub(super) fn start(
         }
     };
     let follows = has(probes::requests::SPEC.family);
+    let begin = probes::syscalls::BEGIN.into_iter();
     let levers = levers::all(Attached {
         frequency: profiles(probes::cpu::SPEC.family).then_some(config.frequency),
         off_cpu: profiles(probes::offcpu::SPEC.family).then_some(config.off_cpu_threshold),
         spans: spans && wants_spans,
         requests: follows.then(|| tunables.get().request_share),
-        syscalls: kernel.is_attached(probes::syscalls::BEGIN),
+        syscalls: begin
+            .filter(|program| kernel.is_attached(program))
+            .collect(),
         run_queue: kernel.is_attached(probes::sched::WAKEUP) && has(probes::sched::SPEC.family),
     });
     let described = levers.iter().map(|lever| lever.lever()).collect();

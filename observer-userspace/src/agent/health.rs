@@ -30,8 +30,8 @@ pub(super) struct Health {
     programs: Estimate,
     /// Somebody else opens the windows in which run times are measured.
     governed: bool,
-    /// Syscalls that were not counted, as told before.
-    syscalls_missed: u64,
+    /// What was missed as told before: what is told never shrinks.
+    told: Missed,
 }
 
 impl Health {
@@ -41,7 +41,7 @@ impl Health {
         Self {
             programs: Estimate::new(),
             governed,
-            syscalls_missed: 0,
+            told: Missed::default(),
         }
     }
 
@@ -89,11 +89,14 @@ impl Health {
         let made_up = lost.iter().find(|loss| loss.cause == MADE_UP);
         let made_up = made_up.map_or(0, |loss| loss.count);
         let uncounted = missed.syscall_ends.saturating_sub(made_up);
-        // One may be made up for after it was told: what is told never shrinks.
-        self.syscalls_missed = self.syscalls_missed.max(uncounted);
+        // One may be made up for after it was told.
+        self.told = Missed {
+            syscall_ends: self.told.syscall_ends.max(uncounted),
+            others: self.told.others.max(missed.others),
+        };
         [
-            (SYSCALL_MISSED, self.syscalls_missed),
-            (PROGRAM_MISSED, missed.others),
+            (SYSCALL_MISSED, self.told.syscall_ends),
+            (PROGRAM_MISSED, self.told.others),
         ]
         .map(|(cause, count)| loss(cause.part.as_str(), cause.name, count))
     }
@@ -137,7 +140,10 @@ impl Agent {
     /// Everything that was ever lost between the kernel and the sinks.
     fn losses(&mut self) -> Vec<ProbeLoss> {
         // Before what the kernel half made up for.
-        let missed = Missed::read(&self.kernel);
+        let missed = Missed::read(&self.kernel).unwrap_or_else(|error| {
+            tracing::warn!("what programs missed can't be read: {error:#}");
+            Missed::default()
+        });
         let mut losses = kernel_losses(&mut self.kernel, &self.limiter);
         losses.extend(self.health.missed(missed, &losses));
         let profiler = self.profiler.iter().flat_map(Profiler::losses);

@@ -17,7 +17,7 @@ use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::Program;
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::{Btf, Ebpf, Pod};
-use observer_common::loss::{LOSSES, Loss};
+use observer_common::loss::{Loss, MadeUp};
 use observer_common::names::maps;
 use observer_common::offsets::Offsets;
 use observer_common::plain::Plain;
@@ -157,16 +157,26 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses to read the counters.
-    pub fn losses(&mut self) -> Result<Vec<(Loss, u64)>> {
-        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map_mut(maps::LOSS)?)?;
-        let mut losses = Vec::with_capacity(LOSSES as usize);
-        for cause in Loss::ALL {
-            let values = map
-                .get(&(*cause as u32), 0)
-                .context("cannot read the map LOSS")?;
-            losses.push((*cause, values.iter().sum()));
-        }
-        Ok(losses)
+    pub fn losses(&self) -> Result<Vec<(Loss, u64)>> {
+        let counters = self.loss_counters()?;
+        let losses = Loss::ALL.iter();
+        losses
+            .map(|cause| Ok((*cause, of_all_cpus(&counters, *cause as u32)?)))
+            .collect()
+    }
+
+    /// How many events of this kind were seen at the second look only.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the counters.
+    pub fn made_up(&self, event: MadeUp) -> Result<u64> {
+        of_all_cpus(&self.loss_counters()?, event as u32)
+    }
+
+    fn loss_counters(&self) -> Result<PerCpuArray<&MapData, u64>> {
+        let map = self.ebpf.map(maps::LOSS);
+        let map = map.context("the kernel object has no map LOSS")?;
+        Ok(PerCpuArray::try_from(map)?)
     }
 
     /// All workloads that the kernel assigned an id so far.
@@ -182,6 +192,13 @@ impl Kernel {
             .map(|(key, workload)| (key.0, workload.0.id))
             .collect())
     }
+}
+
+fn of_all_cpus(counters: &PerCpuArray<&MapData, u64>, counter: u32) -> Result<u64> {
+    let values = counters
+        .get(&counter, 0)
+        .context("cannot read the map LOSS")?;
+    Ok(values.iter().sum())
 }
 
 /// The descriptor of a map that is an array.

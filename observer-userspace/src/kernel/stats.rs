@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::programs::Program;
-use observer_common::names::programs::SYSCALLS_EXIT;
+use observer_common::loss::MadeUp;
+use observer_common::names::programs;
 
 use super::Kernel;
 
@@ -179,25 +180,47 @@ pub fn read(kernel: &Kernel) -> HashMap<String, RunStats> {
 /// also in the last one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Missed {
-    /// Ends of system calls.
+    /// Ends of system calls, but for those that the second look saw.
     pub syscall_ends: u64,
-    /// All others.
+    /// All others, likewise.
     pub others: u64,
 }
 
 impl Missed {
     /// What was missed so far.
-    pub fn read(kernel: &Kernel) -> Self {
-        Self::of(read(kernel).iter().map(|(name, run)| (name.as_str(), run)))
+    ///
+    /// # Errors
+    /// The kernel refuses to read how often the second look helped.
+    pub fn read(kernel: &Kernel) -> Result<Self> {
+        let programs = read(kernel);
+        let programs = programs.iter().map(|(name, run)| (name.as_str(), run));
+        Ok(Self::of(
+            programs,
+            kernel.made_up(MadeUp::SyscallBegin)?,
+            kernel.made_up(MadeUp::SyscallEnd)?,
+        ))
     }
 
-    fn of<'a>(programs: impl Iterator<Item = (&'a str, &'a RunStats)>) -> Self {
+    /// `begins` and `ends` of system calls were seen at the second look only. What that
+    /// itself misses matters only if the first look has missed it, too.
+    fn of<'a>(
+        programs: impl Iterator<Item = (&'a str, &'a RunStats)>,
+        begins: u64,
+        ends: u64,
+    ) -> Self {
         let mut all = Self::default();
-        for (name, run) in programs {
-            if name == SYSCALLS_EXIT {
-                all.syscall_ends += run.missed;
-            } else {
-                all.others += run.missed;
+        for (name, RunStats { missed, .. }) in programs {
+            match name {
+                programs::SYSCALLS_EXIT => all.syscall_ends += missed.saturating_sub(ends),
+                programs::OFFCPU_EXIT => all.others += missed.saturating_sub(ends),
+                programs::SYSCALLS_ENTER | programs::OFFCPU_ENTER => {
+                    all.others += missed.saturating_sub(begins);
+                }
+                programs::SYSCALLS_ENTER2
+                | programs::SYSCALLS_EXIT2
+                | programs::OFFCPU_ENTER2
+                | programs::OFFCPU_EXIT2 => {}
+                _ => all.others += missed,
             }
         }
         all
@@ -266,7 +289,8 @@ fn info(program: BorrowedFd<'_>) -> std::io::Result<RunStats> {
 mod tests {
     use super::*;
 
-    /// Checks that ends of system calls are told apart from all else that is missed.
+    /// Checks that ends of system calls are told apart from all else that is missed, and
+    /// that what the second look saw isn't missed.
     #[test]
     fn missed_events_are_told_apart() {
         let run = |missed| RunStats {
@@ -277,12 +301,25 @@ mod tests {
         let programs = [
             ("syscalls_exit", &exit),
             ("syscalls_enter", &enter),
+            ("syscalls_enter2", &switch),
+            ("syscalls_exit2", &enter),
             ("sched_switch", &switch),
         ];
         let expected = Missed {
             syscall_ends: 5,
             others: 8,
         };
-        assert_eq!(Missed::of(programs.into_iter()), expected);
+        assert_eq!(Missed::of(programs.into_iter(), 0, 0), expected);
+        let expected = Missed {
+            syscall_ends: 1,
+            others: 2,
+        };
+        assert_eq!(Missed::of(programs.into_iter(), 6, 4), expected);
+        // What was seen is read after what was missed.
+        let expected = Missed {
+            syscall_ends: 0,
+            others: 1,
+        };
+        assert_eq!(Missed::of(programs.into_iter(), 8, 6), expected);
     }
 }

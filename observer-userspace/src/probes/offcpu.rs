@@ -46,10 +46,22 @@ pub static SYSCALLS: ProbeSpec = ProbeSpec {
             lost_without: "user stacks off CPU",
         },
         ProgramSpec {
+            name: programs::OFFCPU_ENTER2,
+            attach: Attach::SecondLook("sys_enter"),
+            needs: IDENTITY_FIELDS,
+            lost_without: "some user stacks off CPU",
+        },
+        ProgramSpec {
             name: programs::OFFCPU_EXIT,
             attach: Attach::Tracepoint("sys_exit"),
             needs: IDENTITY_FIELDS,
             lost_without: "user stacks off CPU",
+        },
+        ProgramSpec {
+            name: programs::OFFCPU_EXIT2,
+            attach: Attach::SecondLook("sys_exit"),
+            needs: IDENTITY_FIELDS,
+            lost_without: "some user stacks off CPU",
         },
     ],
     requires: &[&sched::IDENTITY],

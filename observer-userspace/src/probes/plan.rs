@@ -165,6 +165,7 @@ pub fn ensure_seen(kernel: &Kernel, probe: &ProbeSpec) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Attach;
 
     fn names(families: &[Family], purpose: Purpose) -> Vec<&'static str> {
         let plan = Plan::of(families, purpose);
@@ -205,7 +206,7 @@ mod tests {
     fn stand_ins_give_way() {
         let requests = names(&[Family::Requests], Purpose::Daemon);
         assert_eq!(
-            requests[..7],
+            requests[..9],
             [
                 "identity_threads",
                 "identity_rename",
@@ -213,7 +214,9 @@ mod tests {
                 "sched_wakeup",
                 "sched_wakeup_new",
                 "offcpu_enter",
-                "offcpu_exit"
+                "offcpu_enter2",
+                "offcpu_exit",
+                "offcpu_exit2"
             ]
         );
         let both = names(&[Family::Requests, Family::Syscalls], Purpose::Daemon);
@@ -257,10 +260,32 @@ mod tests {
                 "identity_fork",
                 "identity_exit",
                 "offcpu_enter",
-                "offcpu_exit"
+                "offcpu_enter2",
+                "offcpu_exit",
+                "offcpu_exit2"
             ]
         );
         assert_eq!(daemon.without(&everything).programs().count(), 0);
+    }
+
+    /// Checks that a second look stands right behind the first on its tracepoint, which is
+    /// how it knows what the first has seen, and that only some kernels want it.
+    #[test]
+    fn second_looks_stand_behind_the_first() {
+        let plan = Plan::of(&Family::ALL, Purpose::Everything);
+        let mut before = None;
+        let mut second_looks = 0;
+        for (_, program) in plan.programs() {
+            if let Attach::SecondLook(hook) = program.attach {
+                assert_eq!(before, Some(Attach::Tracepoint(hook)), "{}", program.name);
+                assert!(program.is_wanted(true) && !program.is_wanted(false));
+                second_looks += 1;
+            } else {
+                assert!(program.is_wanted(false), "{}", program.name);
+            }
+            before = Some(program.attach);
+        }
+        assert_eq!(second_looks, 4);
     }
 
     /// Checks that all by which probes see are programs that their plan has.

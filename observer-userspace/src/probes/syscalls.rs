@@ -13,9 +13,9 @@ use crate::kernel::cells::Tallies;
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec, syscall_names, syscalls};
 use observer_signals::{Attribute, Instrument, MetricDef, PointValue};
 
-/// The program that sees a call begin. Without it calls are counted, but not
-/// timed.
-pub const BEGIN: &str = programs::SYSCALLS_ENTER;
+/// The programs that see a call begin, in the order in which they are attached. Without
+/// them calls are counted, but not timed.
+pub const BEGIN: [&str; 2] = [programs::SYSCALLS_ENTER, programs::SYSCALLS_ENTER2];
 
 /// What the family needs.
 pub static SPEC: ProbeSpec = ProbeSpec {
@@ -23,16 +23,28 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     observes: "syscall counts, failures and durations",
     programs: &[
         ProgramSpec {
-            name: BEGIN,
+            name: BEGIN[0],
             attach: Attach::Tracepoint("sys_enter"),
             needs: super::sched::IDENTITY_FIELDS,
             lost_without: "syscalls' durations, and time off CPU by syscall",
+        },
+        ProgramSpec {
+            name: BEGIN[1],
+            attach: Attach::SecondLook("sys_enter"),
+            needs: super::sched::IDENTITY_FIELDS,
+            lost_without: "durations of some syscalls",
         },
         ProgramSpec {
             name: programs::SYSCALLS_EXIT,
             attach: Attach::Tracepoint("sys_exit"),
             needs: super::sched::IDENTITY_FIELDS,
             lost_without: "all syscall metrics",
+        },
+        ProgramSpec {
+            name: programs::SYSCALLS_EXIT2,
+            attach: Attach::SecondLook("sys_exit"),
+            needs: super::sched::IDENTITY_FIELDS,
+            lost_without: "durations of some syscalls, and whether they failed",
         },
     ],
     requires: &[&super::sched::SPEC],

@@ -45,7 +45,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// What there is to be done without.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Attached {
     /// Stack samples per second and CPU, if there are any.
     pub(super) frequency: Option<u32>,
@@ -55,8 +55,8 @@ pub(super) struct Attached {
     pub(super) spans: bool,
     /// If requests are followed: of 2ⁿ exchanges one, as configured.
     pub(super) requests: Option<u32>,
-    /// Whether syscalls are timed.
-    pub(super) syscalls: bool,
+    /// The programs that time syscalls, in the order in which they are attached.
+    pub(super) syscalls: Vec<&'static str>,
     /// Whether run-queue latency is measured.
     pub(super) run_queue: bool,
 }
@@ -79,19 +79,19 @@ pub(super) fn all(attached: Attached) -> Vec<Box<dyn Adjust>> {
     // Only now: time off CPU needs to know when a syscall begins, and when a
     // thread was woken. So do requests, even to be counted: a connection is
     // recognised by the bytes that a call took.
-    if attached.syscalls && attached.requests.is_none() {
-        levers.push(Box::new(programs::Program {
+    if !attached.syscalls.is_empty() && attached.requests.is_none() {
+        levers.push(Box::new(programs::Programs {
             name: "syscall_duration",
             subject: "durations of syscalls",
             // A call whose beginning isn't seen is counted at its end.
-            program: probes::syscalls::BEGIN,
+            programs: attached.syscalls,
         }));
     }
     if attached.run_queue {
-        levers.push(Box::new(programs::Program {
+        levers.push(Box::new(programs::Programs {
             name: "run_queue",
             subject: "run-queue latency",
-            program: probes::sched::WAKEUP,
+            programs: vec![probes::sched::WAKEUP],
         }));
     }
     levers

@@ -6,17 +6,18 @@ use super::{Adjust, Parts};
 use crate::governor::Lever;
 use crate::kernel::tunables::MappedTunables;
 
-/// A program without which something isn't measured, but nothing miscounted.
-pub(super) struct Program {
+/// Programs without which something isn't measured, but nothing miscounted.
+pub(super) struct Programs {
     /// The lever's name in metrics.
     pub(super) name: &'static str,
-    /// What the program measures, for people.
+    /// What they measure, for people.
     pub(super) subject: &'static str,
-    /// Its name in the kernel object.
-    pub(super) program: &'static str,
+    /// Their names in the kernel object, in the order in which they are attached: those
+    /// that are.
+    pub(super) programs: Vec<&'static str>,
 }
 
-impl Adjust for Program {
+impl Adjust for Programs {
     fn lever(&self) -> Lever {
         Lever {
             name: self.name,
@@ -33,10 +34,15 @@ impl Adjust for Program {
         _tunables: &mut MappedTunables,
         parts: &mut Parts<'_>,
     ) -> Result<()> {
+        // The second must never stand before the first.
         if level == 0 {
-            parts.kernel.attach_again(self.program)?;
+            for program in &self.programs {
+                parts.kernel.attach_again(program)?;
+            }
         } else {
-            parts.kernel.detach(self.program)?;
+            for program in self.programs.iter().rev() {
+                parts.kernel.detach(program)?;
+            }
         }
         Ok(())
     }

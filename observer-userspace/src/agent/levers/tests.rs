@@ -15,7 +15,7 @@ fn everything() -> Attached {
         off_cpu: Some(Duration::from_millis(1)),
         spans: true,
         requests: Some(0),
-        syscalls: true,
+        syscalls: vec!["enter"],
         run_queue: true,
     }
 }
@@ -69,7 +69,7 @@ fn what_others_need_goes_last() {
             off_cpu: has(1).then_some(Duration::ZERO),
             spans: has(2),
             requests: has(3).then_some(0),
-            syscalls: has(4),
+            syscalls: has(4).then_some("enter").into_iter().collect(),
             run_queue: has(5),
         }));
         for taken in 0..=ladder.step_count() {

@@ -42,7 +42,8 @@ pub fn programs(report: &mut Report, held: Effective, families: &[Family], optio
     };
     // Why it can't be read was said where BTF itself was looked at.
     let Ok(types) = types else { return };
-    report.add(preemption(&Preemption::of_kernel(&types)));
+    let preemptible = Preemption::of_kernel(&types);
+    report.add(preemption(&preemptible));
     let (offsets, misfits) = (types.offsets(), types.misfits());
     optional(report, families, &offsets, &misfits);
     let mut kernel = load(report, held, options);
@@ -52,7 +53,10 @@ pub fn programs(report: &mut Report, held: Effective, families: &[Family], optio
         if let Some(kernel) = &mut kernel {
             plan.attach(kernel);
         }
-        for (probe, program) in plan.programs() {
+        let programs = plan.programs();
+        for (probe, program) in
+            programs.filter(|(_, program)| program.is_wanted(preemptible.tracepoints))
+        {
             let lacking = no_hook(program, |name| types.has_tracepoint(name))
                 .or_else(|| object::lacking(program, &offsets, &misfits));
             let name = format!("{}: {}", probe.family, program.name);
@@ -174,7 +178,7 @@ fn failure(kernel: &Kernel, program: &ProgramSpec) -> Option<AttachError> {
 /// Where a program is attached.
 fn hook(program: &ProgramSpec) -> String {
     match program.attach {
-        Attach::Tracepoint(name) => format!("tracepoint {name}"),
+        Attach::Tracepoint(name) | Attach::SecondLook(name) => format!("tracepoint {name}"),
         Attach::FirstTracepoint(names) => format!("tracepoint {}", names.join(" or ")),
         Attach::Iterator(name) => format!("iterator over {name}"),
         Attach::Manual => "perf event".to_owned(),
@@ -216,7 +220,7 @@ fn preemption(preemption: &Preemption) -> Item {
 /// Why a program has nothing to be attached to in the kernel's types, if so.
 fn no_hook(program: &ProgramSpec, has_tracepoint: impl Fn(&str) -> bool) -> Option<AttachError> {
     let is_there = match program.attach {
-        Attach::Tracepoint(name) => has_tracepoint(name),
+        Attach::Tracepoint(name) | Attach::SecondLook(name) => has_tracepoint(name),
         Attach::FirstTracepoint(names) => names.iter().any(|name| has_tracepoint(name)),
         _ => true,
     };

@@ -17,7 +17,9 @@ impl Kernel {
     /// is attached.
     pub fn attach(&mut self, spec: &ProbeSpec) -> bool {
         let mut any = false;
-        for program in spec.programs {
+        let preemptible = self.preemption.tracepoints;
+        let wanted = |program: &&ProgramSpec| program.is_wanted(preemptible);
+        for program in spec.programs.iter().filter(wanted) {
             let result = self.attach_program(program);
             any |= result.is_ok();
             self.states.push(ProbeState {
@@ -48,7 +50,7 @@ impl Kernel {
             .program_mut(spec.name)
             .ok_or_else(|| failed(format!("the kernel object has no program {}", spec.name)))?;
         match spec.attach {
-            Attach::Tracepoint(tracepoint) => {
+            Attach::Tracepoint(tracepoint) | Attach::SecondLook(tracepoint) => {
                 links.insert(spec.name, trace(program, &[tracepoint], btf)?);
             }
             Attach::FirstTracepoint(tracepoints) => {

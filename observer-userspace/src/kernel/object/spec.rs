@@ -12,6 +12,9 @@ use super::attach_error::AttachError;
 pub enum Attach {
     /// A BTF-typed raw tracepoint.
     Tracepoint(&'static str),
+    /// One at which another program stands already, for what that isn't shown: where
+    /// programs on tracepoints can be preempted ([`super::super::preemption`]).
+    SecondLook(&'static str),
     /// The first of these that the kernel has, where it has been renamed.
     FirstTracepoint(&'static [&'static str]),
     /// A BPF iterator over this kind of object; run on demand.
@@ -54,6 +57,14 @@ pub struct ProbeSpec {
     /// The programs by which it sees what it observes: one of them is enough to
     /// see something. They may be another probe's. None means any of its own.
     pub seen_by: &'static [&'static str],
+}
+
+impl ProgramSpec {
+    /// Whether it is attached where programs on tracepoints can be preempted or, if
+    /// not `preemptible`, can't.
+    pub fn is_wanted(&self, preemptible: bool) -> bool {
+        preemptible || !matches!(self.attach, Attach::SecondLook(_))
+    }
 }
 
 impl ProbeSpec {
