@@ -40,18 +40,6 @@ pub static SYSCALLS: ProbeSpec = ProbeSpec {
     observes: "in which syscall a thread waits",
     programs: &[
         ProgramSpec {
-            name: programs::OFFCPU_ENTER,
-            attach: Attach::Tracepoint("sys_enter"),
-            needs: IDENTITY_FIELDS,
-            lost_without: "user stacks off CPU",
-        },
-        ProgramSpec {
-            name: programs::OFFCPU_ENTER2,
-            attach: Attach::SecondLook("sys_enter"),
-            needs: IDENTITY_FIELDS,
-            lost_without: "some user stacks off CPU",
-        },
-        ProgramSpec {
             name: programs::OFFCPU_EXIT,
             attach: Attach::Tracepoint("sys_exit"),
             needs: IDENTITY_FIELDS,
@@ -60,6 +48,18 @@ pub static SYSCALLS: ProbeSpec = ProbeSpec {
         ProgramSpec {
             name: programs::OFFCPU_EXIT2,
             attach: Attach::SecondLook("sys_exit"),
+            needs: IDENTITY_FIELDS,
+            lost_without: "some user stacks off CPU",
+        },
+        ProgramSpec {
+            name: programs::OFFCPU_ENTER,
+            attach: Attach::Tracepoint("sys_enter"),
+            needs: IDENTITY_FIELDS,
+            lost_without: "user stacks off CPU",
+        },
+        ProgramSpec {
+            name: programs::OFFCPU_ENTER2,
+            attach: Attach::SecondLook("sys_enter"),
             needs: IDENTITY_FIELDS,
             lost_without: "some user stacks off CPU",
         },

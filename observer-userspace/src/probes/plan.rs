@@ -213,10 +213,10 @@ mod tests {
                 "sched_switch",
                 "sched_wakeup",
                 "sched_wakeup_new",
-                "offcpu_enter",
-                "offcpu_enter2",
                 "offcpu_exit",
-                "offcpu_exit2"
+                "offcpu_exit2",
+                "offcpu_enter",
+                "offcpu_enter2"
             ]
         );
         let both = names(&[Family::Requests, Family::Syscalls], Purpose::Daemon);
@@ -259,10 +259,10 @@ mod tests {
             [
                 "identity_fork",
                 "identity_exit",
-                "offcpu_enter",
-                "offcpu_enter2",
                 "offcpu_exit",
-                "offcpu_exit2"
+                "offcpu_exit2",
+                "offcpu_enter",
+                "offcpu_enter2"
             ]
         );
         assert_eq!(daemon.without(&everything).programs().count(), 0);

@@ -22,18 +22,8 @@ pub static SPEC: ProbeSpec = ProbeSpec {
     family: Part::Family(Family::Syscalls),
     observes: "syscall counts, failures and durations",
     programs: &[
-        ProgramSpec {
-            name: BEGIN[0],
-            attach: Attach::Tracepoint("sys_enter"),
-            needs: super::sched::IDENTITY_FIELDS,
-            lost_without: "syscalls' durations, and time off CPU by syscall",
-        },
-        ProgramSpec {
-            name: BEGIN[1],
-            attach: Attach::SecondLook("sys_enter"),
-            needs: super::sched::IDENTITY_FIELDS,
-            lost_without: "durations of some syscalls",
-        },
+        // Ends first: a call that was seen to begin and not to end would be taken for one
+        // whose end the kernel didn't show.
         ProgramSpec {
             name: programs::SYSCALLS_EXIT,
             attach: Attach::Tracepoint("sys_exit"),
@@ -45,6 +35,18 @@ pub static SPEC: ProbeSpec = ProbeSpec {
             attach: Attach::SecondLook("sys_exit"),
             needs: super::sched::IDENTITY_FIELDS,
             lost_without: "durations of some syscalls, and whether they failed",
+        },
+        ProgramSpec {
+            name: BEGIN[0],
+            attach: Attach::Tracepoint("sys_enter"),
+            needs: super::sched::IDENTITY_FIELDS,
+            lost_without: "syscalls' durations, and time off CPU by syscall",
+        },
+        ProgramSpec {
+            name: BEGIN[1],
+            attach: Attach::SecondLook("sys_enter"),
+            needs: super::sched::IDENTITY_FIELDS,
+            lost_without: "durations of some syscalls",
         },
     ],
     requires: &[&super::sched::SPEC],
