@@ -73,6 +73,40 @@ const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 /// Bit 0 of `config` (`format/retprobe` beside [`UPROBE_TYPE`]): at the return.
 const RETURN: u64 = 1;
 
+/// Who may open events.
+const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
+/// The strictest level of [`PARANOID`] that Linux itself knows, and at which
+/// `CAP_PERFMON` is enough. Debian's and Ubuntu's kernels have stricter ones, which are
+/// their default, and at which only `CAP_SYS_ADMIN` is.
+const STRICTEST: i64 = 2;
+
+/// What it takes to open events, where that is refused.
+pub fn privilege() -> String {
+    let level = fs::read_to_string(PARANOID).ok();
+    privilege_at(level.and_then(|text| text.trim().parse().ok()))
+}
+
+fn privilege_at(level: Option<i64>) -> String {
+    match level {
+        Some(level) if level > STRICTEST => format!(
+            "kernel.perf_event_paranoid is {level}, at which kernels like Debian's ask for \
+             CAP_SYS_ADMIN; at {STRICTEST} CAP_PERFMON is enough: \
+             sysctl -w kernel.perf_event_paranoid={STRICTEST}"
+        ),
+        _ => "it takes CAP_PERFMON, or CAP_SYS_ADMIN before Linux 5.8".to_owned(),
+    }
+}
+
+/// Whether this process may open events on the kernel's own clock.
+pub fn is_allowed() -> bool {
+    let online = aya::util::online_cpus().unwrap_or_default();
+    // Whatever else may be wrong is told where the event is used.
+    !online.first().is_some_and(|cpu| {
+        let opened = PerfEvent::cpu_clock(*cpu, 1);
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })
+}
+
 /// The number of the kernel's events on functions of user programs.
 ///
 /// # Errors
@@ -225,5 +259,28 @@ impl PerfEvent {
 impl AsFd for PerfEvent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that who is refused is told of the setting where that is what refuses, and
+    /// of the capability elsewhere.
+    #[test]
+    fn whoever_is_refused_is_told_why() {
+        for level in [None, Some(-1), Some(2)] {
+            let told = privilege_at(level);
+            assert!(
+                told.contains("CAP_PERFMON") && !told.contains("sysctl"),
+                "{told}"
+            );
+        }
+        let told = privilege_at(Some(3));
+        assert!(
+            told.contains("is 3") && told.contains("sysctl -w"),
+            "{told}"
+        );
     }
 }

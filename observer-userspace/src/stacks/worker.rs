@@ -21,6 +21,7 @@ use super::sideband::SideBand;
 use super::symbols::Symbols;
 use super::tables::UnwindStats;
 use super::unwinder::Unwinder;
+use crate::kernel::perf;
 use crate::kernel::unwind::{ProcessMaps, TableMaps};
 use crate::memory;
 use observer_signals::Profile;
@@ -186,7 +187,8 @@ fn open_side_band() -> Option<SideBand> {
         .inspect_err(|error| {
             tracing::warn!(
                 "processes that end within an interval may lack symbols: \
-                 perf_event_open: {error} (it takes CAP_PERFMON, or CAP_SYS_ADMIN before Linux 5.8)"
+                 perf_event_open: {error} ({})",
+                perf::privilege()
             );
         })
         .ok()

@@ -7,7 +7,7 @@ use super::report::{Item, Report, Status};
 use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
 use crate::kernel::capabilities::{self, Capability, Effective};
-use crate::kernel::{namespaces, release};
+use crate::kernel::{namespaces, perf, release};
 
 /// What this process may do.
 pub fn capabilities(report: &mut Report, held: Effective) {
@@ -157,13 +157,21 @@ pub fn sysctls(report: &mut Report, held: Effective) {
             item.worse(Status::Degraded, lost, format!("sysctl -w {name}={value}"))
         });
     };
-    let perfmon = held.has(&capabilities::PERFMON);
-    add(
-        "kernel.perf_event_paranoid",
-        &|level| level < 0 || perfmon,
-        "stacks of other users' processes, and of the kernel (CAP_PERFMON gives them at any level)",
-        "-1",
-    );
+    if held.has(&capabilities::PERFMON) {
+        add(
+            "kernel.perf_event_paranoid",
+            &|_| perf::is_allowed(),
+            "all profiles: above 2, kernels like Debian's ask for CAP_SYS_ADMIN",
+            "2",
+        );
+    } else {
+        add(
+            "kernel.perf_event_paranoid",
+            &|level| level < 0,
+            "stacks of other users' processes, and of the kernel (CAP_PERFMON gives them)",
+            "-1",
+        );
+    }
     let syslog = held.has(&capabilities::SYSLOG);
     add(
         "kernel.kptr_restrict",

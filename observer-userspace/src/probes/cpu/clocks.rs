@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use aya::programs::Program;
 
 use crate::kernel::Kernel;
-use crate::kernel::perf::PerfEvent;
+use crate::kernel::perf::{self, PerfEvent};
 
 /// Perf events that run the program `cpu_sample` at each of their ticks, on the
 /// CPUs that are online. Closed when dropped.
@@ -105,9 +105,10 @@ impl Clocks {
             }
             let event = PerfEvent::cpu_clock(cpu, self.frequency.into()).with_context(|| {
                 format!(
-                    "cannot open a clock of {} Hz on CPU {cpu} (perf_event_open; it takes \
-                     CAP_PERFMON, and a rate of at most kernel.perf_event_max_sample_rate)",
-                    self.frequency
+                    "cannot open a clock of {} Hz on CPU {cpu} (perf_event_open; {}; its rate \
+                     may be kernel.perf_event_max_sample_rate at most)",
+                    self.frequency,
+                    perf::privilege()
                 )
             })?;
             event
