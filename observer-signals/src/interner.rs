@@ -45,10 +45,11 @@ impl Ids {
         entry: Cow<'_, T>,
     ) -> u32 {
         let hasher = &self.hasher;
+        let known = |id: &u32| table.get(*id as usize).map(Borrow::borrow);
         let found = self.by_hash.entry(
-            hasher.hash_one(&*entry),
-            |id| table[*id as usize].borrow() == &*entry,
-            |id| hasher.hash_one(table[*id as usize].borrow()),
+            hasher.hash_one(Some(&*entry)),
+            |id| known(id) == Some(&*entry),
+            |id| hasher.hash_one(known(id)),
         );
         match found {
             Entry::Occupied(known) => *known.get(),
@@ -64,17 +65,21 @@ impl Ids {
     /// Adds `sample` to `samples`, or its value to that of its like.
     fn add(&mut self, samples: &mut Vec<Sample>, sample: Sample) {
         let hasher = &self.hasher;
+        let known = |at: &u32| samples.get(*at as usize).map(key);
         let found = self.by_hash.entry(
-            hasher.hash_one(key(&sample)),
-            |at| key(&samples[*at as usize]) == key(&sample),
-            |at| hasher.hash_one(key(&samples[*at as usize])),
+            hasher.hash_one(Some(key(&sample))),
+            |at| known(at) == Some(key(&sample)),
+            |at| hasher.hash_one(known(at)),
         );
-        match found {
-            Entry::Occupied(known) => samples[*known.get() as usize].value += sample.value,
-            Entry::Vacant(room) => {
-                room.insert(samples.len() as u32);
-                samples.push(sample);
-            }
+        let known = match &found {
+            Entry::Occupied(known) => samples.get_mut(*known.get() as usize),
+            Entry::Vacant(_) => None,
+        };
+        if let Some(known) = known {
+            known.value += sample.value;
+        } else {
+            found.insert(samples.len() as u32);
+            samples.push(sample);
         }
     }
 }

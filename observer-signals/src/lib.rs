@@ -3,7 +3,9 @@
 //! Nothing in here does I/O, knows a kernel or a network. Probes make signals,
 //! exporters consume them.
 
-#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![warn(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(clippy::string_slice))]
 
 pub mod attribute;
 pub mod budget;

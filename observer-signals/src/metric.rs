@@ -83,7 +83,7 @@ impl Histogram {
         if self.buckets.len() < begin + other.buckets.len() {
             self.buckets.resize(begin + other.buckets.len(), 0);
         }
-        for (to, from) in self.buckets[begin..].iter_mut().zip(&other.buckets) {
+        for (to, from) in self.buckets.iter_mut().skip(begin).zip(&other.buckets) {
             *to += from;
         }
     }

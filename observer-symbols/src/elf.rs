@@ -70,8 +70,8 @@ impl Header {
     fn read(file: &File) -> io::Result<Option<Self>> {
         let mut h = [0_u8; 64];
         let mut got = 0;
-        while got < h.len() {
-            match file.read_at(&mut h[got..], got as u64)? {
+        while let Some(rest) = h.get_mut(got..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, got as u64)? {
                 0 => break,
                 more => got += more,
             }
@@ -81,24 +81,32 @@ impl Header {
             Some(b"\x7fELF\x01\x01") if got >= 52 => false,
             _ => return Ok(None),
         };
-        let half = |at| usize::from(u16_at(&h, at));
-        Ok(Some(if is_64 {
-            Self {
-                is_64,
-                machine: u16_at(&h, 18),
-                segments: (u64_at(&h, 32), half(54), half(56)),
-                sections: (u64_at(&h, 40), half(58), half(60)),
-                names: u32::from(u16_at(&h, 62)),
-            }
+        Ok(Self::parse(&h, is_64))
+    }
+
+    fn parse(h: &[u8], is_64: bool) -> Option<Self> {
+        let half = |at| u16_at(h, at).map(usize::from);
+        let word = |at| u32_at(h, at).map(u64::from);
+        let (segments, sections, names) = if is_64 {
+            (
+                (u64_at(h, 32)?, half(54)?, half(56)?),
+                (u64_at(h, 40)?, half(58)?, half(60)?),
+                u16_at(h, 62)?,
+            )
         } else {
-            Self {
-                is_64,
-                machine: u16_at(&h, 18),
-                segments: (u64::from(u32_at(&h, 28)), half(42), half(44)),
-                sections: (u64::from(u32_at(&h, 32)), half(46), half(48)),
-                names: u32::from(u16_at(&h, 50)),
-            }
-        }))
+            (
+                (word(28)?, half(42)?, half(44)?),
+                (word(32)?, half(46)?, half(48)?),
+                u16_at(h, 50)?,
+            )
+        };
+        Some(Self {
+            is_64,
+            machine: u16_at(h, 18)?,
+            segments,
+            sections,
+            names: names.into(),
+        })
     }
 }
 
@@ -120,22 +128,12 @@ impl ElfInfo {
         if file.read_exact_at(&mut headers, table).is_err() {
             return Ok(info);
         }
-        for h in headers.chunks_exact(entry) {
-            let (offset, address, length) = if header.is_64 {
-                (u64_at(h, 8), u64_at(h, 16), u64_at(h, 32))
-            } else {
-                let word = |at| u64::from(u32_at(h, at));
-                (word(4), word(8), word(16))
-            };
-            match u32_at(h, 0) {
-                PT_LOAD => info.segments.push(Segment {
-                    offset,
-                    address,
-                    length,
-                    executable: u32_at(h, 4) & PF_X != 0,
-                }),
+        let headers = headers.chunks_exact(entry);
+        for (kind, segment) in headers.map_while(|h| program_header(h, header.is_64)) {
+            match kind {
+                PT_LOAD => info.segments.push(segment),
                 PT_NOTE if info.build_id.is_none() => {
-                    info.build_id = read_note(file, offset, length);
+                    info.build_id = read_note(file, segment.offset, segment.length);
                 }
                 _ => {}
             }
@@ -156,6 +154,44 @@ impl ElfInfo {
         let segment = self.segments.iter().filter(|s| s.executable).find(holds)?;
         segment.offset.checked_add(address - segment.address)
     }
+}
+
+/// The kind of a program header, and the segment that it describes.
+fn program_header(h: &[u8], is_64: bool) -> Option<(u32, Segment)> {
+    let word = |at| u32_at(h, at).map(u64::from);
+    let (offset, address, length, flags) = if is_64 {
+        (u64_at(h, 8)?, u64_at(h, 16)?, u64_at(h, 32)?, u32_at(h, 4)?)
+    } else {
+        (word(4)?, word(8)?, word(16)?, u32_at(h, 24)?)
+    };
+    let segment = Segment {
+        offset,
+        address,
+        length,
+        executable: flags & PF_X != 0,
+    };
+    Some((u32_at(h, 0)?, segment))
+}
+
+/// The place of a section header's name, and the section that it describes.
+fn section_header(h: &[u8], is_64: bool) -> Option<(usize, Section)> {
+    let word = |at| u32_at(h, at).map(u64::from);
+    let wide = |at| u64_at(h, at);
+    let (flags, address, offset, size, link) = if is_64 {
+        (wide(8)?, wide(16)?, wide(24)?, wide(32)?, u32_at(h, 40)?)
+    } else {
+        (word(8)?, word(12)?, word(16)?, word(20)?, u32_at(h, 24)?)
+    };
+    let section = Section {
+        name: String::new(),
+        kind: u32_at(h, 4)?,
+        flags,
+        address,
+        offset,
+        size,
+        link,
+    };
+    Some((u32_at(h, 0)? as usize, section))
 }
 
 /// A part of the file as the linker names it.
@@ -223,31 +259,15 @@ impl Sections {
         if table == 0 || entry < if header.is_64 { 64 } else { 40 } {
             return Ok(sections);
         }
-        let parse = |h: &[u8]| {
-            let word = |at| u64::from(u32_at(h, at));
-            let (flags, address, offset, size, link) = if header.is_64 {
-                let wide = |at| u64_at(h, at);
-                (wide(8), wide(16), wide(24), wide(32), u32_at(h, 40))
-            } else {
-                (word(8), word(12), word(16), word(20), u32_at(h, 24))
-            };
-            let section = Section {
-                name: String::new(),
-                kind: u32_at(h, 4),
-                flags,
-                address,
-                offset,
-                size,
-                link,
-            };
-            (u32_at(h, 0) as usize, section)
-        };
+        let parse = |h: &[u8]| section_header(h, header.is_64);
         let mut first = vec![0; entry];
         if file.read_exact_at(&mut first, table).is_err() {
             return Ok(sections);
         }
         // Numbers that are too large for the header are in the first section.
-        let (_, zeroth) = parse(&first);
+        let Some((_, zeroth)) = parse(&first) else {
+            return Ok(sections);
+        };
         let count = if count == 0 {
             zeroth.size
         } else {
@@ -263,7 +283,8 @@ impl Sections {
             return Ok(sections);
         };
         headers.truncate(headers.len() / entry * entry);
-        let parsed: Vec<(usize, Section)> = headers.chunks_exact(entry).map(parse).collect();
+        let parsed = headers.chunks_exact(entry).map_while(parse);
+        let parsed: Vec<(usize, Section)> = parsed.collect();
         let names = parsed.get(names_in as usize).map(|(_, s)| s);
         let names = names.filter(|s| s.has_contents() && s.size <= MAX_SECTION_NAMES);
         let names = names.and_then(|s| read_piece(file, s.offset, s.size).ok());
@@ -295,11 +316,11 @@ impl Sections {
             return Some(data);
         }
         let (size, header) = if self.is_64 {
-            (data.get(8..16).map(|b| u64_at(b, 0))?, 24)
+            (u64_at(&data, 8)?, 24)
         } else {
-            (data.get(4..8).map(|b| u64::from(u32_at(b, 0)))?, 12)
+            (u64::from(u32_at(&data, 4)?), 12)
         };
-        let format = match data.get(..4).map(|b| u32_at(b, 0))? {
+        let format = match u32_at(&data, 0)? {
             ELFCOMPRESS_ZLIB => object::CompressionFormat::Zlib,
             ELFCOMPRESS_ZSTD => object::CompressionFormat::Zstandard,
             _ => return None,
@@ -351,18 +372,19 @@ fn read_note(file: &File, offset: u64, length: u64) -> Option<String> {
 /// The name at `at`, which ends with a zero byte.
 fn text_at(texts: &[u8], at: usize) -> String {
     let text = texts.get(at..).unwrap_or_default();
-    let text = &text[..text.len().min(MAX_SECTION_NAME)];
-    let end = text.iter().position(|b| *b == 0).unwrap_or(0);
-    String::from_utf8_lossy(&text[..end]).into_owned()
+    let text = text.get(..MAX_SECTION_NAME).unwrap_or(text);
+    let end = text.iter().position(|b| *b == 0);
+    let name = end.and_then(|end| text.get(..end)).unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// The GNU build id in a run of notes (a PT_NOTE segment, `/sys/kernel/notes`),
 /// lower-case hex.
 pub fn build_id_in_notes(mut notes: &[u8]) -> Option<String> {
     while notes.len() >= 12 {
-        let name_length = u32_at(notes, 0) as usize;
-        let value_length = u32_at(notes, 4) as usize;
-        let kind = u32_at(notes, 8);
+        let name_length = u32_at(notes, 0)? as usize;
+        let value_length = u32_at(notes, 4)? as usize;
+        let kind = u32_at(notes, 8)?;
         let value_at = 12_usize.checked_add(name_length.checked_next_multiple_of(4)?)?;
         let next = value_at.checked_add(value_length.checked_next_multiple_of(4)?)?;
         let value = notes.get(value_at..value_at.checked_add(value_length)?)?;
@@ -384,14 +406,14 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-pub(crate) fn u16_at(b: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([b[at], b[at + 1]])
+pub(crate) fn u16_at(b: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*b.get(at..)?.first_chunk()?))
 }
-pub(crate) fn u32_at(b: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(b, at)) | u32::from(u16_at(b, at + 2)) << 16
+pub(crate) fn u32_at(b: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*b.get(at..)?.first_chunk()?))
 }
-pub(crate) fn u64_at(b: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(b, at)) | u64::from(u32_at(b, at + 4)) << 32
+pub(crate) fn u64_at(b: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*b.get(at..)?.first_chunk()?))
 }
 
 #[cfg(test)]

@@ -22,6 +22,32 @@ fn own_segments() {
     assert_eq!(ElfInfo::read(&short).expect("readable"), ElfInfo::default());
 }
 
+/// Checks which segments are code in a 32-bit file, whose program headers have
+/// the flags behind the sizes.
+#[test]
+fn code_of_32_bits() {
+    let header = |offset: u32, address: u32, flags: u32| {
+        // Type, offset, both addresses, both sizes, flags, alignment.
+        let words = [PT_LOAD, offset, address, address, 0x100, 0x100, flags, 4];
+        words.map(u32::to_le_bytes).concat()
+    };
+    let mut file = vec![0; 52];
+    file[..6].copy_from_slice(b"\x7fELF\x01\x01");
+    file[28..32].copy_from_slice(&52_u32.to_le_bytes());
+    file[42..44].copy_from_slice(&32_u16.to_le_bytes());
+    file[44..46].copy_from_slice(&2_u16.to_le_bytes());
+    // The offset of the first, which isn't code, has the bit of the flag.
+    file.extend(header(0x1001, 0x2001, 6));
+    file.extend(header(0x3000, 0x4000, 5));
+    let path = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(path.path(), file).expect("writable");
+    let info = ElfInfo::read(path.as_file()).expect("readable");
+    let code: Vec<bool> = info.segments.iter().map(|s| s.executable).collect();
+    assert_eq!(code, [false, true]);
+    assert_eq!(info.offset(0x4010), Some(0x3010));
+    assert_eq!(info.offset(0x2011), None);
+}
+
 /// Checks that the running kernel's build id is found in its notes, and
 /// that cut-off notes end the search.
 #[test]

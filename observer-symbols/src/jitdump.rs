@@ -40,7 +40,8 @@ pub fn parse(file: &File, from: u64, end: u64, mut each: impl FnMut(Function)) -
         if file.read_exact_at(&mut header, 0).is_err() || header[..4] != *MAGIC {
             return 0;
         }
-        at = u64::from(u32_at(&header, 8)).max(HEADER);
+        let length = u32_at(&header, 8).map_or(HEADER, u64::from);
+        at = length.max(HEADER);
         if at > end {
             return 0;
         }
@@ -48,23 +49,26 @@ pub fn parse(file: &File, from: u64, end: u64, mut each: impl FnMut(Function)) -
     let mut record = [0; LOAD as usize];
     loop {
         let length = record.len().min(end.saturating_sub(at) as usize);
-        let record = &mut record[..length];
+        let Some(record) = record.get_mut(..length) else {
+            return at;
+        };
         if length < PREFIX as usize || file.read_exact_at(record, at).is_err() {
             return at;
         }
-        let size = u64::from(u32_at(record, 4));
+        let Some(size) = u32_at(record, 4).map(u64::from) else {
+            return at;
+        };
         let Some(next) = at.checked_add(size).filter(|next| *next <= end) else {
             return at;
         };
         if size < PREFIX {
             return at;
         }
-        if u32_at(record, 0) == CODE_LOAD && size > LOAD {
-            each(Function {
-                start: u64_at(record, 32),
-                size: u64_at(record, 40),
-                at,
-            });
+        if u32_at(record, 0) == Some(CODE_LOAD)
+            && size > LOAD
+            && let (Some(start), Some(size)) = (u64_at(record, 32), u64_at(record, 40))
+        {
+            each(Function { start, size, at });
         }
         at = next;
     }
@@ -74,7 +78,7 @@ pub fn parse(file: &File, from: u64, end: u64, mut each: impl FnMut(Function)) -
 pub fn name(file: &File, at: u64) -> Option<String> {
     let mut name = vec![0; MAX_NAME];
     let length = file.read_at(&mut name, at.checked_add(LOAD)?).ok()?;
-    let name = name[..length].split(|b| *b == 0).next()?;
+    let name = name.get(..length)?.split(|b| *b == 0).next()?;
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 

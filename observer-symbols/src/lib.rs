@@ -4,7 +4,9 @@
 //! Files are hostile until shown otherwise: they are read piece by piece, never
 //! mapped, and every size has a limit.
 
-#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![warn(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(clippy::string_slice))]
 
 pub mod debug_info;
 pub mod demangle;

@@ -58,14 +58,14 @@ pub fn parse(mut map: impl BufRead, mut each: impl FnMut(Entry<'_>)) -> Parsed {
             Ok([]) | Err(_) => break,
             Ok(piece) => piece,
         };
-        let end = piece.iter().position(|b| *b == b'\n');
-        let part = &piece[..end.unwrap_or(piece.len())];
-        let room = MAX_LINE - line.len();
-        line.extend(&part[..part.len().min(room)]);
-        let used = part.len() + usize::from(end.is_some());
+        let part = piece.split(|b| *b == b'\n').next().unwrap_or(piece);
+        let ends = part.len() < piece.len();
+        let room = MAX_LINE.saturating_sub(line.len());
+        line.extend(part.get(..room).unwrap_or(part));
+        let used = part.len() + usize::from(ends);
         map.consume(used);
         at += used as u64;
-        if end.is_some() {
+        if ends {
             match entry(&line, begin, true) {
                 Some(entry) => each(entry),
                 None => parsed.malformed += u64::from(!line.trim_ascii().is_empty()),
@@ -117,7 +117,8 @@ fn stream(map: impl BufRead, addresses: &mut Vec<u64>) -> (HashMap<u64, String>,
         }
         let from = addresses.partition_point(|a| *a < entry.start);
         let end = entry.start.saturating_add(entry.size);
-        for address in addresses[from..].iter().take_while(|a| **a < end) {
+        let within = addresses.iter().skip(from).take_while(|a| **a < end);
+        for address in within {
             // Code is moved and memory reused: the last line is the newest.
             let name = String::from_utf8_lossy(entry.name).into_owned();
             found.insert(*address, name);
@@ -167,7 +168,7 @@ impl Index {
             let range = self.find(*address)?;
             let mut line = vec![0; MAX_LINE];
             let length = map.read_at(&mut line, u64::from(range.at)).ok()?;
-            let line = line[..length].split(|b| *b == b'\n').next()?;
+            let line = line.get(..length)?.split(|b| *b == b'\n').next()?;
             let name = entry(line, 0, true)?.name;
             Some((*address, String::from_utf8_lossy(name).into_owned()))
         });

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::elf::{Section, Sections, u32_at, u64_at};
+use super::elf::{Section, Sections, u32_at};
 use super::symbol_table::name_of;
 
 const EM_X86_64: u16 = 62;
@@ -82,7 +82,7 @@ fn slot(file: &File, machine: u16, section: &Section, address: u64) -> Option<u6
     };
     let start = (address - section.address) / length * length;
     let mut code = [0; MAX_STUB as usize];
-    let code = &mut code[..length.min(section.size - start) as usize];
+    let code = code.get_mut(..length.min(section.size - start) as usize)?;
     file.read_exact_at(code, section.offset.checked_add(start)?)
         .ok()?;
     let at = section.address.checked_add(start)?;
@@ -94,19 +94,19 @@ fn slot(file: &File, machine: u16, section: &Section, address: u64) -> Option<u6
                 return None;
             }
             let jump = code.windows(2).position(|w| w == [0xff, 0x25])?;
-            let offset = code.get(jump + 2..jump + 6)?;
-            let offset = i64::from(u32_at(offset, 0) as i32);
+            let offset = i64::from(u32_at(code, jump + 2)? as i32);
             at.checked_add(jump as u64 + 6)?.checked_add_signed(offset)
         }
         EM_AARCH64 => {
             // adrp x16, page; ldr x17, [x16, #offset], after bti if need be.
-            let words: Vec<u32> = code.chunks_exact(4).map(|w| u32_at(w, 0)).collect();
-            let adrp = words.iter().position(|w| w & 0x9f00_001f == 0x9000_0010)?;
-            let load = *words.get(adrp + 1)?;
+            let (words, _) = code.as_chunks();
+            let mut words = words.iter().map(|word| u32::from_le_bytes(*word));
+            let mut numbered = words.by_ref().enumerate();
+            let (adrp, word) = numbered.find(|(_, w)| w & 0x9f00_001f == 0x9000_0010)?;
+            let load = words.next()?;
             if load & 0xffc0_03ff != 0xf940_0211 {
                 return None;
             }
-            let word = words[adrp];
             let pages = (word >> 5 & 0x7_ffff) << 2 | (word >> 29 & 3);
             let pages = i64::from((pages << 11) as i32 >> 11) << 12;
             let page = at.wrapping_add(adrp as u64 * 4) & !0xfff;
@@ -130,8 +130,11 @@ fn relocations(file: &File, table: &Section, mut each: impl FnMut(u64, u64, u64)
         if file.read_exact_at(piece, at).is_err() {
             return;
         }
-        for r in piece.chunks_exact(RELOCATION) {
-            each(u64_at(r, 0), u64_at(r, 8) >> 32, u64_at(r, 16));
+        let (words, _) = piece.as_chunks();
+        let (relocations, _) = words.as_chunks::<{ RELOCATION / 8 }>();
+        for relocation in relocations {
+            let [slot, info, addend] = relocation.map(u64::from_le_bytes);
+            each(slot, info >> 32, addend);
         }
         at += wanted as u64;
     }

@@ -135,8 +135,9 @@ pub fn addresses_of(
             && symbol.section != 0
             && symbol.section < SHN_LORESERVE
             && home.is_some_and(|s| s.holds(symbol.start));
-        if is_code && let Some(name) = places.get(&symbol.name) {
-            addresses[*name].get_or_insert(symbol.start);
+        let name = places.get(&symbol.name).filter(|_| is_code);
+        if let Some(address) = name.and_then(|name| addresses.get_mut(*name)) {
+            address.get_or_insert(symbol.start);
         }
     });
     addresses
@@ -153,8 +154,8 @@ fn places_of(file: &File, texts: &Section, names: &[&str]) -> HashMap<u32, usize
     let mut at = 0;
     while at < end {
         let wanted = piece.len().min((end - at) as usize);
-        let piece = &mut piece[..wanted];
-        let Some(from) = texts.offset.checked_add(at) else {
+        let (Some(piece), Some(from)) = (piece.get_mut(..wanted), texts.offset.checked_add(at))
+        else {
             break;
         };
         if file.read_exact_at(piece, from).is_err() {
@@ -198,6 +199,17 @@ fn occurrences<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usi
     })
 }
 
+/// What may name an address.
+#[derive(Clone, Default)]
+struct Place {
+    /// Symbols that it is in.
+    inside: Candidates,
+    /// The nearest beginning before it, and what has no length there. Held at the
+    /// first address behind it only, and passed on at the end.
+    nearest: Option<u64>,
+    lengthless: Candidates,
+}
+
 /// The symbols that may name each of `addresses`.
 fn scan(
     file: &File,
@@ -206,11 +218,7 @@ fn scan(
     unsized_symbols: Unsized,
     addresses: &[u64],
 ) -> Vec<Candidates> {
-    let mut inside = vec![Candidates::default(); addresses.len()];
-    // The nearest beginning before each address, and what has no length there.
-    // Held at the first address behind it only, and passed on at the end.
-    let mut nearest = vec![None::<u64>; addresses.len()];
-    let mut lengthless = vec![Candidates::default(); addresses.len()];
+    let mut places = vec![Place::default(); addresses.len()];
     let mut overlaps = 0_u64;
     for_each(file, sections, table, |symbol| {
         let is_code = matches!(symbol.kind, STT_FUNC | STT_GNU_IFUNC | STT_NOTYPE);
@@ -223,28 +231,28 @@ fn scan(
             return;
         }
         let first = addresses.partition_point(|a| *a < symbol.start);
-        if first == addresses.len() {
+        let Some(place) = places.get_mut(first) else {
             return;
-        }
-        nearest[first] = nearest[first].max(Some(symbol.start));
+        };
+        place.nearest = place.nearest.max(Some(symbol.start));
         if symbol.size == 0 {
-            lengthless[first].offer(symbol);
+            place.lengthless.offer(symbol);
             return;
         }
         let end = symbol.start.saturating_add(symbol.size);
-        for (at, address) in addresses.iter().enumerate().skip(first) {
+        for (place, address) in places.iter_mut().zip(addresses).skip(first) {
             overlaps += 1;
             if *address >= end || overlaps > MAX_OVERLAPS {
                 break;
             }
-            inside[at].offer(symbol);
+            place.inside.offer(symbol);
         }
     });
     let mut latest: Option<u64> = None;
     let mut open = Candidates::default();
-    for (at, address) in addresses.iter().enumerate() {
-        latest = latest.max(nearest[at]);
-        let begun = std::mem::take(&mut lengthless[at]);
+    for (place, address) in places.iter_mut().zip(addresses) {
+        latest = latest.max(place.nearest);
+        let begun = std::mem::take(&mut place.lengthless);
         if begun.0.first().map(|s| s.start) >= open.0.first().map(|s| s.start) {
             open = begun;
         }
@@ -256,11 +264,29 @@ fn scan(
             Unsized::UntilNext => home.is_some_and(|s| s.holds(*address)),
             Unsized::Exact => symbol.start == *address,
         };
-        if reaches && inside[at].0.is_empty() {
-            inside[at] = open.clone();
+        if reaches && place.inside.0.is_empty() {
+            place.inside = open.clone();
         }
     }
-    inside
+    places.into_iter().map(|place| place.inside).collect()
+}
+
+/// An entry of a symbol table.
+fn symbol(s: &[u8], is_64: bool) -> Option<Symbol> {
+    let (info, section, start, size) = if is_64 {
+        (*s.get(4)?, u16_at(s, 6)?, u64_at(s, 8)?, u64_at(s, 16)?)
+    } else {
+        let word = |at| u32_at(s, at).map(u64::from);
+        (*s.get(12)?, u16_at(s, 14)?, word(4)?, word(8)?)
+    };
+    Some(Symbol {
+        start,
+        size,
+        name: u32_at(s, 0)?,
+        kind: info & 0xf,
+        binding: info >> 4,
+        section,
+    })
 }
 
 /// Calls `each` with every symbol of `table` up to where it can't be read.
@@ -277,22 +303,10 @@ fn for_each(file: &File, sections: &Sections, table: &Section, mut each: impl Fn
         if file.read_exact_at(piece, at).is_err() {
             return;
         }
-        for s in piece.chunks_exact(entry) {
-            let (info, section, start, size) = if sections.is_64 {
-                (s[4], u16_at(s, 6), u64_at(s, 8), u64_at(s, 16))
-            } else {
-                let word = |at| u64::from(u32_at(s, at));
-                (s[12], u16_at(s, 14), word(4), word(8))
-            };
-            each(Symbol {
-                start,
-                size,
-                name: u32_at(s, 0),
-                kind: info & 0xf,
-                binding: info >> 4,
-                section,
-            });
-        }
+        let entries = piece.chunks_exact(entry);
+        entries
+            .filter_map(|entry| symbol(entry, sections.is_64))
+            .for_each(&mut each);
         at += wanted as u64;
     }
 }
@@ -310,7 +324,7 @@ pub(crate) fn name_of(
     let mut name = [0; 4];
     file.read_exact_at(&mut name, table.offset.checked_add(at)?)
         .ok()?;
-    read_name(file, texts, u32_at(&name, 0))
+    read_name(file, texts, u32_at(&name, 0)?)
 }
 
 /// The text at `name` in the table of texts, without a symbol's version; `None`

@@ -9,12 +9,12 @@ use super::rule::{END, UNKNOWN, UNSUPPORTED};
 
 /// A table under construction. Rows come by rising address.
 pub struct Encoder {
-    /// Header and page index, then the rows so far.
+    /// Room for header and page index, then the rows so far.
     words: Vec<u32>,
     /// Where the rows start.
     first: usize,
-    /// Pages that have begun.
-    begun: usize,
+    /// The first row of each page that has begun.
+    index: Vec<u32>,
     /// Pages of the table.
     pages: usize,
     /// Address and rule of a row that the next may still replace.
@@ -23,6 +23,8 @@ pub struct Encoder {
     written: u16,
     rules: Vec<Rule>,
     numbers: HashMap<Rule, u16>,
+    /// The number of "unsupported".
+    unsupported: u16,
     /// Numbers + 1 of rules met lately, by [`place`]: most functions have the
     /// same few hundred, and hashing each anew takes longer than all else.
     recent: [(Rule, u32); RECENT],
@@ -45,12 +47,13 @@ impl Encoder {
         let mut encoder = Self {
             words: vec![0; first],
             first,
-            begun: 0,
+            index: Vec::with_capacity(pages + 1),
             pages,
             waiting: (0, 0),
             written: 0,
             rules: Vec::new(),
             numbers: HashMap::new(),
+            unsupported: 0,
             recent: [(UNKNOWN, 0); RECENT],
         };
         // They have numbers even when all others are taken. Nothing is known
@@ -58,6 +61,7 @@ impl Encoder {
         for rule in [UNKNOWN, UNSUPPORTED, END] {
             encoder.number(rule);
         }
+        encoder.unsupported = encoder.number(UNSUPPORTED);
         encoder
     }
 
@@ -98,20 +102,21 @@ impl Encoder {
 
     /// Begins the pages up to `page`, each with the rule of what lies before.
     fn begin_pages(&mut self, page: usize) {
-        while self.begun <= page {
-            self.words[HEADER_WORDS as usize + self.begun] = self.rows() as u32;
-            let address = (self.begun << PAGE_SHIFT) as u32;
+        while self.index.len() <= page {
+            let address = (self.index.len() << PAGE_SHIFT) as u32;
+            self.index.push(self.rows() as u32);
             self.words.push(row(address, self.written));
-            self.begun += 1;
         }
     }
 
     /// The number of a rule; that of "unsupported" when there are too many.
     fn number(&mut self, rule: Rule) -> u16 {
         let place = place(&rule);
-        let (known, number) = self.recent[place];
-        if known == rule && number > 0 {
-            return (number - 1) as u16;
+        if let Some((known, number)) = self.recent.get(place)
+            && *known == rule
+            && let Some(number) = number.checked_sub(1)
+        {
+            return number as u16;
         }
         let number = match self.numbers.get(&rule) {
             Some(number) => *number,
@@ -121,9 +126,11 @@ impl Encoder {
                 self.numbers.insert(rule, number);
                 number
             }
-            None => self.numbers[&UNSUPPORTED],
+            None => self.unsupported,
         };
-        self.recent[place] = (rule, u32::from(number) + 1);
+        if let Some(recent) = self.recent.get_mut(place) {
+            *recent = (rule, u32::from(number) + 1);
+        }
         number
     }
 
@@ -136,10 +143,12 @@ impl Encoder {
         let rows = self.rows();
         let rules = (self.first + rows).next_multiple_of(Rule::WORDS as usize);
         let header = [self.pages, self.first, rules, self.rules.len()];
-        for (word, value) in self.words.iter_mut().zip(header) {
-            *word = value as u32;
+        const { assert!(HEADER_WORDS == 4) };
+        self.index.push(rows as u32);
+        let header = header.into_iter().map(|value| value as u32);
+        for (word, value) in self.words.iter_mut().zip(header.chain(self.index)) {
+            *word = value;
         }
-        self.words[HEADER_WORDS as usize + self.pages] = rows as u32;
         let end = rules + self.rules.len() * Rule::WORDS as usize;
         let whole = end.next_multiple_of(CHUNK_WORDS);
         self.words.reserve_exact(whole - self.words.len());

@@ -13,7 +13,9 @@
 //! Go programs keep frame pointers. Those without `.debug_frame` (linked with
 //! `-s` or `-w`) get no table, so they are walked by frame pointers.
 
-#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![warn(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(clippy::string_slice))]
 
 mod arch;
 mod cfi;
@@ -26,6 +28,10 @@ mod rule;
 mod sections;
 mod symbols;
 #[cfg(any(test, feature = "testing"))]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "what tests are made of fails by panics"
+)]
 pub mod testing;
 
 #[cfg(test)]

@@ -244,6 +244,6 @@ impl<'a> Operations<'a> {
     }
 
     fn slice(&self) -> &[Operation<Bytes<'a>>] {
-        &self.list[..self.count]
+        self.list.get(..self.count).unwrap_or_default()
     }
 }

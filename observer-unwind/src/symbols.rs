@@ -38,9 +38,8 @@ impl<S: Source + ?Sized> Image<'_, S> {
                 let start = symbol.st_value.get(LE);
                 let name = names.get(symbol.st_name.get(LE) as usize..);
                 let name = name.unwrap_or_default();
-                let name = &name[..name.len().min(MAX_NAME)];
-                let end = name.iter().position(|byte| *byte == 0);
-                let name = &name[..end.unwrap_or(name.len())];
+                let name = name.get(..MAX_NAME).unwrap_or(name);
+                let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
                 each(name, start..start.saturating_add(symbol.st_size.get(LE)));
             }
         }

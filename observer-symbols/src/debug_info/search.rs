@@ -80,8 +80,8 @@ impl<'s, 'a> Search<'s, 'a> {
     /// The wanted addresses from `begin` until before `end`, by index.
     fn within(&self, begin: u64, end: u64) -> std::ops::Range<usize> {
         let first = self.addresses.partition_point(|a| *a < begin);
-        let count = self.addresses[first..].partition_point(|a| *a < end);
-        first..first + count
+        let last = self.addresses.partition_point(|a| *a < end);
+        first..last.max(first)
     }
 
     /// Units whose ranges `.debug_aranges` lists, and those of them that have
@@ -178,7 +178,9 @@ impl<'s, 'a> Search<'s, 'a> {
             if let Some((begin, file, line)) = before.filter(|(begin, ..)| *begin < address) {
                 for at in self.within(begin, address) {
                     let name = files.name(self.dwarf, unit, file);
-                    self.places[at].row = Some((name, line));
+                    if let Some(place) = self.places.get_mut(at) {
+                        place.row = Some((name, line));
+                    }
                 }
             }
             let line = row.line().map_or(0, |line| line.get());
@@ -225,7 +227,9 @@ impl<'s, 'a> Search<'s, 'a> {
             for (begin, end) in ranges {
                 for at in self.within(begin, end) {
                     self.count(1)?;
-                    let place = &self.places[at];
+                    let Some(place) = self.places.get(at) else {
+                        break;
+                    };
                     // Of functions that claim the same code, the smallest is
                     // the most exact.
                     let is_better = if is_function {
@@ -240,7 +244,9 @@ impl<'s, 'a> Search<'s, 'a> {
                         Some(known) => Function::clone(known),
                         None => self.describe(unit, &entry, &mut files),
                     };
-                    let place = &mut self.places[at];
+                    let Some(place) = self.places.get_mut(at) else {
+                        break;
+                    };
                     if is_function {
                         place.functions.clear();
                         place.owner = owner;
