@@ -2,7 +2,9 @@
 //! lines for a terminal, files of profiles. Which of these work in a daemon,
 //! and when, the daemon's sinks say.
 
-#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![warn(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(clippy::string_slice))]
 
 #[cfg(test)]
 mod agreement;

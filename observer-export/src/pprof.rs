@@ -111,13 +111,15 @@ fn mappings(profile: &Profile) -> Vec<protos::Mapping> {
         seen.sort_unstable();
         seen.dedup();
         for mapping in seen {
-            values[mapping as usize] += sample.value;
+            if let Some(value) = values.get_mut(mapping as usize) {
+                *value += sample.value;
+            }
         }
     }
     let rank = |(id, mapping): &(usize, &Mapping)| {
         let path = profile.text(mapping.path);
         let program = path.starts_with('/') && !path.contains(".so");
-        (program, values[*id])
+        (program, values.get(*id).copied())
     };
     let mut numbered: Vec<_> = profile.mapping_table.iter().enumerate().skip(1).collect();
     numbered.sort_by_key(|entry| std::cmp::Reverse(rank(entry)));

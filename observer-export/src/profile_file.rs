@@ -66,7 +66,7 @@ impl Output {
         let name = path.file_name()?.to_str()?;
         let end = match format {
             Format::Pprof => ".pb.gz",
-            _ => &name[name.rfind('.')?..],
+            _ => name.get(name.rfind('.')?..)?,
         };
         let name = format!("{}.{word}{end}", name.strip_suffix(end)?);
         Some(Self::File(path.with_file_name(name), *format))

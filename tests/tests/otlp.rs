@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use observer_common::unwind::Outcome;
 use observer_export::otlp::self_metrics::CATALOGUE;
 use observer_export::otlp::telemetry::Telemetry;
-use observer_export::otlp::{Exporter, OtlpSettings, Signal, SignalStats};
+use observer_export::otlp::{BySignal, Exporter, OtlpSettings, Signal};
 use observer_export::self_stats::{
     Fill, ProbeLoss, ProfileOutcomes, ProgramStats, Seeing, SelfStats,
 };
@@ -380,6 +380,6 @@ async fn without_an_endpoint() -> Result<()> {
     let telemetry = Telemetry::start(&settings, &exporter, &Resource::default(), minute, stats)?;
     assert!(telemetry.is_none());
     let stats = exporter.shutdown(Duration::from_secs(20)).await;
-    assert_eq!(stats.signals, [SignalStats::default(); 3]);
+    assert_eq!(stats.signals, BySignal::default());
     Ok(())
 }

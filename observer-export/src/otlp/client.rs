@@ -91,8 +91,11 @@ fn frame_len(settings: &SignalSettings) -> usize {
 fn finish_frame(mut body: Vec<u8>, frame: usize, compressed: bool) -> io::Result<Bytes> {
     if frame == GRPC_FRAME {
         let length = u32::try_from(body.len() - frame).map_err(io::Error::other)?;
-        body[0] = u8::from(compressed);
-        body[1..GRPC_FRAME].copy_from_slice(&length.to_be_bytes());
+        let Some([flag, size @ ..]) = body.first_chunk_mut::<GRPC_FRAME>() else {
+            return Err(io::Error::other("a message without room for its frame"));
+        };
+        *flag = u8::from(compressed);
+        *size = length.to_be_bytes();
     }
     Ok(Bytes::from(body))
 }

@@ -56,8 +56,9 @@ pub fn resolve(
         return bad("user and password belong into a header (OTEL_EXPORTER_OTLP_HEADERS)");
     }
     // `Authority` takes ports of any size; IPv6 hosts keep their brackets.
-    let after_host = &authority.as_str()[authority.host().len()..];
-    let port = after_host.strip_prefix(':').map(str::parse::<u16>);
+    let after_host = authority.as_str().strip_prefix(authority.host());
+    let port = after_host.and_then(|rest| rest.strip_prefix(':'));
+    let port = port.map(str::parse::<u16>);
     if port.is_some_and(|port| port.map_or(true, |port| port == 0)) {
         return bad("the port is not a number from 1 to 65535");
     }

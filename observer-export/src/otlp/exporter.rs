@@ -13,7 +13,7 @@ use super::metrics::MetricEncoder;
 use super::queue::Request;
 use super::sender::{Sender, Shared};
 use super::settings::{OtlpSettings, Protocol, SignalSettings, TlsFiles};
-use super::signal::{DropCause, ExportStats, Signal};
+use super::signal::{BySignal, DropCause, ExportStats, Signal};
 use super::{profiles, traces};
 use observer_signals::metric::MetricBatch;
 use observer_signals::{Attribute, Profile, Span};
@@ -23,7 +23,7 @@ use observer_signals::{Attribute, Profile, Span};
 /// `export_*` never wait: they encode, queue and return. A signal that the
 /// settings leave out costs nothing.
 pub struct Exporter {
-    signals: [Option<Arc<SignalSettings>>; Signal::ALL.len()],
+    signals: BySignal<Option<Arc<SignalSettings>>>,
     extra: Vec<Attribute>,
     metrics: Mutex<MetricEncoder>,
     shared: Arc<Shared>,
@@ -108,7 +108,7 @@ impl Exporter {
     /// `None` when metrics aren't exported.
     pub fn raw_metrics(&self) -> Option<RawMetrics> {
         Some(RawMetrics {
-            settings: self.signals[Signal::Metrics.index()].clone()?,
+            settings: self.signals[Signal::Metrics].clone()?,
             shared: self.shared.clone(),
         })
     }
@@ -142,7 +142,7 @@ impl Exporter {
     }
 
     fn ready(&self, signal: Signal, items: u64) -> Option<&Arc<SignalSettings>> {
-        let settings = self.signals[signal.index()].as_ref()?;
+        let settings = self.signals[signal].as_ref()?;
         if items == 0 {
             return None;
         }

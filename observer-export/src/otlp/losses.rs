@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::signal::{DropCause, Signal};
+use super::signal::{ByCause, BySignal, DropCause, Signal};
 
 /// At most one line per signal and cause in this time.
 const QUIET: Duration = Duration::from_secs(30);
@@ -17,7 +17,7 @@ struct Account {
 /// The losses since start.
 #[derive(Default)]
 pub struct Losses {
-    accounts: [[Account; DropCause::ALL.len()]; Signal::ALL.len()],
+    accounts: BySignal<ByCause<Account>>,
 }
 
 impl Losses {
@@ -27,7 +27,7 @@ impl Losses {
         if items == 0 {
             return;
         }
-        let account = &mut self.accounts[signal.index()][cause.index()];
+        let account = &mut self.accounts[signal][cause];
         account.total += items;
         if account.last_report.is_none_or(|t| t.elapsed() >= QUIET) {
             account.last_report = Some(Instant::now());
@@ -37,7 +37,7 @@ impl Losses {
 
     /// Counts without a word, where one was said already.
     pub fn count_quietly(&mut self, signal: Signal, cause: DropCause, items: u64) {
-        let account = &mut self.accounts[signal.index()][cause.index()];
+        let account = &mut self.accounts[signal][cause];
         account.total += items;
         account.reported += items;
     }
@@ -46,7 +46,7 @@ impl Losses {
     pub fn report_rest(&mut self) {
         for signal in Signal::ALL {
             for cause in DropCause::ALL {
-                let account = &mut self.accounts[signal.index()][cause.index()];
+                let account = &mut self.accounts[signal][cause];
                 if account.total > account.reported {
                     report(signal, cause, account, "");
                 }
@@ -54,9 +54,9 @@ impl Losses {
         }
     }
 
-    /// Items of `signal` lost so far, by [`DropCause::index`].
-    pub fn totals(&self, signal: Signal) -> [u64; DropCause::ALL.len()] {
-        self.accounts[signal.index()].map(|a| a.total)
+    /// Items of `signal` lost so far.
+    pub fn totals(&self, signal: Signal) -> ByCause<u64> {
+        self.accounts[signal].map(|account| account.total)
     }
 }
 
@@ -84,14 +84,14 @@ mod tests {
     fn told_sparingly_and_counted_fully() {
         let mut losses = Losses::default();
         let cause = DropCause::QueueFull;
-        let told = |losses: &Losses| losses.accounts[1][cause.index()].reported;
+        let told = |losses: &Losses| losses.accounts[Signal::Traces][cause].reported;
         for (items, expected) in [(5, 5), (6, 5), (0, 5), (7, 5)] {
             losses.count(Signal::Traces, cause, items, "why");
             assert_eq!(told(&losses), expected);
         }
         losses.report_rest();
         assert_eq!(told(&losses), 18);
-        assert_eq!(losses.totals(Signal::Traces)[cause.index()], 18);
-        assert_eq!(losses.totals(Signal::Metrics), [0; DropCause::ALL.len()]);
+        assert_eq!(losses.totals(Signal::Traces)[cause], 18);
+        assert_eq!(losses.totals(Signal::Metrics), ByCause::default());
     }
 }

@@ -298,11 +298,15 @@ fn encode_histogram(
     start: UnixNanos,
     time: UnixNanos,
 ) -> ExponentialHistogramDataPoint {
-    let leading = histogram.buckets.iter().take_while(|&&n| n == 0).count();
-    let used = match histogram.buckets.iter().rposition(|&n| n != 0) {
-        Some(last) => &histogram.buckets[leading..=last],
-        None => &[],
-    };
+    let mut used = histogram.buckets.as_slice();
+    while let [rest @ .., 0] = used {
+        used = rest;
+    }
+    let mut leading = 0;
+    while let [0, rest @ ..] = used {
+        used = rest;
+        leading += 1;
+    }
     ExponentialHistogramDataPoint {
         attributes,
         start_time_unix_nano: start,
@@ -316,7 +320,7 @@ fn encode_histogram(
             offset: if used.is_empty() {
                 0
             } else {
-                histogram.offset + leading as i32
+                histogram.offset + leading
             },
             bucket_counts: used.to_vec(),
         }),

@@ -30,7 +30,7 @@ mod wire;
 
 pub use exporter::{Exporter, RawMetrics};
 pub use settings::OtlpSettings;
-pub use signal::{DropCause, ExportStats, Signal, SignalStats};
+pub use signal::{ByCause, BySignal, DropCause, ExportStats, Signal, SignalStats};
 
 /// The name of the instrumentation scope of everything Observer makes.
 pub const SCOPE_NAME: &str = "observer";

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::signal::{DropCause, Signal};
+use super::signal::{BySignal, DropCause, Signal};
 
 /// One encoded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +54,9 @@ pub struct Queue {
     limit: usize,
     bytes: usize,
     next_sequence: u64,
-    lanes: [VecDeque<Request>; Signal::ALL.len()],
+    lanes: BySignal<VecDeque<Request>>,
     /// Items and requests that were taken and neither finished nor given back.
-    under_way: [(u64, u64); Signal::ALL.len()],
+    under_way: BySignal<(u64, u64)>,
 }
 
 impl Queue {
@@ -93,15 +93,15 @@ impl Queue {
         request.sequence = self.next_sequence;
         self.next_sequence += 1;
         self.bytes += size;
-        self.lanes[request.signal.index()].push_back(request);
+        self.lanes[request.signal].push_back(request);
         losses
     }
 
     /// Takes the oldest request of a signal to send it. [`Queue::finish`] or
     /// [`Queue::give_back`] must follow.
     pub fn take(&mut self, signal: Signal) -> Option<Request> {
-        let request = self.lanes[signal.index()].pop_front()?;
-        let (items, requests) = &mut self.under_way[signal.index()];
+        let request = self.lanes[signal].pop_front()?;
+        let (items, requests) = &mut self.under_way[signal];
         *items += request.items;
         *requests += 1;
         Some(request)
@@ -116,25 +116,25 @@ impl Queue {
     /// The request taken is to be tried again later: it's the oldest again.
     pub fn give_back(&mut self, request: Request) {
         self.landed(&request);
-        self.lanes[request.signal.index()].push_front(request);
+        self.lanes[request.signal].push_front(request);
     }
 
     fn landed(&mut self, request: &Request) {
-        let (items, requests) = &mut self.under_way[request.signal.index()];
+        let (items, requests) = &mut self.under_way[request.signal];
         *items -= request.items;
         *requests -= 1;
     }
 
     /// Removes all that waits of one signal; returns the number of items.
     pub fn clear(&mut self, signal: Signal) -> u64 {
-        let lane = std::mem::take(&mut self.lanes[signal.index()]);
+        let lane = std::mem::take(&mut self.lanes[signal]);
         self.bytes -= lane.iter().map(|r| r.body.len()).sum::<usize>();
         lane.iter().map(|r| r.items).sum()
     }
 
     /// Nothing of this signal waits.
     pub fn is_empty(&self, signal: Signal) -> bool {
-        self.lanes[signal.index()].is_empty()
+        self.lanes[signal].is_empty()
     }
 
     /// Bytes waiting or under way; never more than the limit.
@@ -149,8 +149,8 @@ impl Queue {
 
     /// Items of a signal, waiting or under way.
     pub fn items(&self, signal: Signal) -> u64 {
-        let waiting: u64 = self.lanes[signal.index()].iter().map(|r| r.items).sum();
-        waiting + self.under_way[signal.index()].0
+        let waiting: u64 = self.lanes[signal].iter().map(|r| r.items).sum();
+        waiting + self.under_way[signal].0
     }
 
     /// Requests of all signals, waiting or under way.

@@ -14,7 +14,7 @@ use super::losses::Losses;
 use super::outcome::Outcome;
 use super::queue::{Queue, Request};
 use super::settings::Backoff;
-use super::signal::{DropCause, ExportStats, Signal, SignalStats};
+use super::signal::{BySignal, DropCause, ExportStats, Signal, SignalStats};
 
 /// Failures in a row of one signal after which nobody waits for it any longer
 /// when Observer ends.
@@ -33,15 +33,15 @@ const QUIET: Duration = Duration::from_secs(30);
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Rings when something was queued for the signal or the end has come.
-    bells: [Notify; Signal::ALL.len()],
+    bells: BySignal<Notify>,
 }
 
 struct State {
     queue: Queue,
     losses: Losses,
-    sent: [SignalStats; Signal::ALL.len()],
+    sent: BySignal<SignalStats>,
     /// Until when a signal isn't sent because the endpoint doesn't know it.
-    unsupported_until: [Option<Instant>; Signal::ALL.len()],
+    unsupported_until: BySignal<Option<Instant>>,
     /// When Observer ends: nothing is sent after this.
     deadline: Option<Instant>,
 }
@@ -67,7 +67,7 @@ impl Shared {
     /// False while the endpoint is known not to know the signal: then there's
     /// no need to encode.
     pub(super) fn accepts(&self, signal: Signal) -> bool {
-        self.state().unsupported_until[signal.index()].is_none_or(|until| Instant::now() >= until)
+        self.state().unsupported_until[signal].is_none_or(|until| Instant::now() >= until)
     }
 
     /// Counts items that were never queued.
@@ -95,13 +95,13 @@ impl Shared {
                 .count(loss.signal, loss.cause, loss.items, &why);
         }
         drop(state);
-        self.bells[signal.index()].notify_one();
+        self.bells[signal].notify_one();
     }
 
     /// Tells the tasks to finish before `deadline`: no more long waits.
     pub(super) fn end(&self, deadline: Instant) {
         self.state().deadline = Some(deadline);
-        for bell in &self.bells {
+        for bell in self.bells.iter() {
             bell.notify_one();
         }
     }
@@ -132,7 +132,7 @@ impl Shared {
             signals: state.sent,
         };
         for signal in Signal::ALL {
-            let figures = &mut stats.signals[signal.index()];
+            let figures = &mut stats.signals[signal];
             figures.lost = state.losses.totals(signal);
             figures.queued_items = state.queue.items(signal);
         }
@@ -175,7 +175,7 @@ impl Sender {
                 if ending {
                     return;
                 }
-                self.shared.bells[signal.index()].notified().await;
+                self.shared.bells[signal].notified().await;
                 continue;
             };
             match self.client.send(request.body.clone()).await {
@@ -198,7 +198,7 @@ impl Sender {
         let rejected = rejected.min(request.items);
         let mut state = self.shared.state();
         state.queue.finish(request);
-        let figures = &mut state.sent[signal.index()];
+        let figures = &mut state.sent[signal];
         figures.sent_requests += 1;
         figures.sent_items += request.items - rejected;
         figures.sent_bytes += request.body.len() as u64;
@@ -253,7 +253,7 @@ impl Sender {
         let mut state = self.shared.state();
         state.queue.finish(request);
         let items = request.items + state.queue.clear(signal);
-        state.unsupported_until[signal.index()] = Some(Instant::now() + self.backoff.unsupported);
+        state.unsupported_until[signal] = Some(Instant::now() + self.backoff.unsupported);
         state
             .losses
             .count_quietly(signal, DropCause::Unsupported, items);
@@ -265,7 +265,7 @@ impl Sender {
         self.failures = self.failures.saturating_add(1);
         let (waiting, mut deadline) = {
             let mut state = self.shared.state();
-            state.sent[signal.index()].retries += 1;
+            state.sent[signal].retries += 1;
             state.queue.give_back(request);
             (state.queue.bytes(), state.deadline)
         };
@@ -297,7 +297,7 @@ impl Sender {
             // endpoint itself asked for patience.
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return true,
-                () = self.shared.bells[signal.index()].notified() => {
+                () = self.shared.bells[signal].notified() => {
                     let now = self.shared.state().deadline;
                     if deadline.is_none() && now.is_some() {
                         self.failures = 0;

@@ -13,7 +13,7 @@ use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::endpoint;
-use super::signal::Signal;
+use super::signal::{BySignal, Signal};
 use super::variables::{Layer, Layers, Setting, SettingError, key_value_list};
 use observer_signals::Attribute;
 
@@ -93,7 +93,7 @@ impl Default for Backoff {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpSettings {
     /// By [`Signal::index`]; `None`: not exported.
-    pub signals: [Option<SignalSettings>; Signal::ALL.len()],
+    pub signals: BySignal<Option<SignalSettings>>,
     /// Cumulative or delta.
     pub temporality: Temporality,
     /// OTEL_METRIC_EXPORT_INTERVAL; `None`: the daemon's own `--interval`.
@@ -122,7 +122,7 @@ impl Default for OtlpSettings {
     /// Nothing is exported.
     fn default() -> Self {
         Self {
-            signals: [None, None, None],
+            signals: BySignal::default(),
             temporality: Temporality::Cumulative,
             metric_interval: None,
             resource_attributes: Vec::new(),
@@ -164,18 +164,18 @@ impl OtlpSettings {
         for signal in Signal::ALL {
             let wanted = exporter_wanted(layers, signal)?;
             let resolved = signal_settings(layers, signal)?;
-            settings.signals[signal.index()] = resolved.filter(|_| wanted);
+            settings.signals[signal] = resolved.filter(|_| wanted);
         }
         let disabled = layers.get("OTEL_SDK_DISABLED");
         if disabled.is_some_and(|s| is_true(&s)) {
-            settings.signals = [None, None, None];
+            settings.signals = BySignal::default();
         }
         Ok(settings)
     }
 
     /// The settings of one signal; `None`: it isn't exported.
     pub fn signal(&self, signal: Signal) -> Option<&SignalSettings> {
-        self.signals[signal.index()].as_ref()
+        self.signals[signal].as_ref()
     }
 
     /// Some signal has somewhere to go.

@@ -1,6 +1,8 @@
 //! The three signals, the reasons why one can be lost, and the figures kept
 //! about both.
 
+use std::ops::{Index, IndexMut};
+
 /// One of OTLP's signals that Observer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Signal {
@@ -13,13 +15,8 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// All of them, in the order of [`Signal::index`].
+    /// All of them.
     pub const ALL: [Self; 3] = [Self::Metrics, Self::Traces, Self::Profiles];
-
-    /// Position in [`Signal::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
 
     /// The name in messages and in the attribute `observer.signal`.
     pub fn as_str(self) -> &'static str {
@@ -69,6 +66,97 @@ impl Signal {
     }
 }
 
+/// A value for each signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BySignal<T>([T; Signal::ALL.len()]);
+
+impl<T> BySignal<T> {
+    /// All values, in the order of [`Signal::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
+    /// All values, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut()
+    }
+
+    /// What `make` makes of each.
+    pub fn map<U>(self, make: impl FnMut(T) -> U) -> BySignal<U> {
+        BySignal(self.0.map(make))
+    }
+}
+
+impl<T> Index<Signal> for BySignal<T> {
+    type Output = T;
+
+    fn index(&self, signal: Signal) -> &T {
+        let [metrics, traces, profiles] = &self.0;
+        match signal {
+            Signal::Metrics => metrics,
+            Signal::Traces => traces,
+            Signal::Profiles => profiles,
+        }
+    }
+}
+
+impl<T> IndexMut<Signal> for BySignal<T> {
+    fn index_mut(&mut self, signal: Signal) -> &mut T {
+        let [metrics, traces, profiles] = &mut self.0;
+        match signal {
+            Signal::Metrics => metrics,
+            Signal::Traces => traces,
+            Signal::Profiles => profiles,
+        }
+    }
+}
+
+/// A value for each cause of loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByCause<T>([T; DropCause::ALL.len()]);
+
+impl<T> ByCause<T> {
+    /// All values, in the order of [`DropCause::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
+    /// What `make` makes of each.
+    pub fn map<U>(self, make: impl FnMut(T) -> U) -> ByCause<U> {
+        ByCause(self.0.map(make))
+    }
+}
+
+impl<T> Index<DropCause> for ByCause<T> {
+    type Output = T;
+
+    fn index(&self, cause: DropCause) -> &T {
+        let [full, large, refused, partial, unsupported, shutdown] = &self.0;
+        match cause {
+            DropCause::QueueFull => full,
+            DropCause::TooLarge => large,
+            DropCause::Refused => refused,
+            DropCause::PartialSuccess => partial,
+            DropCause::Unsupported => unsupported,
+            DropCause::Shutdown => shutdown,
+        }
+    }
+}
+
+impl<T> IndexMut<DropCause> for ByCause<T> {
+    fn index_mut(&mut self, cause: DropCause) -> &mut T {
+        let [full, large, refused, partial, unsupported, shutdown] = &mut self.0;
+        match cause {
+            DropCause::QueueFull => full,
+            DropCause::TooLarge => large,
+            DropCause::Refused => refused,
+            DropCause::PartialSuccess => partial,
+            DropCause::Unsupported => unsupported,
+            DropCause::Shutdown => shutdown,
+        }
+    }
+}
+
 /// Why data didn't arrive. The names are what users see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropCause {
@@ -87,7 +175,7 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    /// All of them, in the order of [`DropCause::index`].
+    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::QueueFull,
         Self::TooLarge,
@@ -96,11 +184,6 @@ impl DropCause {
         Self::Unsupported,
         Self::Shutdown,
     ];
-
-    /// Position in [`DropCause::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
 
     /// The name in messages and in the attribute `error.type`.
     pub fn as_str(self) -> &'static str {
@@ -139,8 +222,8 @@ pub struct SignalStats {
     pub sent_bytes: u64,
     /// Attempts that failed in a way that may be tried again.
     pub retries: u64,
-    /// Items lost, by [`DropCause::index`].
-    pub lost: [u64; DropCause::ALL.len()],
+    /// Items lost.
+    pub lost: ByCause<u64>,
     /// Items waiting or under way.
     pub queued_items: u64,
 }
@@ -148,7 +231,7 @@ pub struct SignalStats {
 impl SignalStats {
     /// Items lost for one reason.
     pub fn lost_to(&self, cause: DropCause) -> u64 {
-        self.lost[cause.index()]
+        self.lost[cause]
     }
 
     /// Items lost for any reason.
@@ -166,13 +249,13 @@ pub struct ExportStats {
     pub queued_requests: u64,
     /// The bound on `queued_bytes`.
     pub limit_bytes: u64,
-    /// By [`Signal::index`].
-    pub signals: [SignalStats; Signal::ALL.len()],
+    /// The figures of each.
+    pub signals: BySignal<SignalStats>,
 }
 
 impl ExportStats {
     /// The figures of one signal.
     pub fn signal(&self, signal: Signal) -> &SignalStats {
-        &self.signals[signal.index()]
+        &self.signals[signal]
     }
 }

@@ -67,8 +67,8 @@ fn encode(spans: &[Span], extra: &[Attribute], limit: Limit, mut emit: impl FnMu
 /// A request in the making.
 #[derive(Default)]
 struct Groups {
-    groups: Vec<Group>,
-    of: FxHashMap<usize, usize>,
+    /// By where their resources are in memory.
+    groups: FxHashMap<usize, Group>,
     /// Encoded size so far, a little overestimated.
     size: usize,
     count: u64,
@@ -76,25 +76,25 @@ struct Groups {
 
 /// The spans of one resource.
 struct Group {
+    /// How many came before it.
+    number: usize,
     resource: Vec<u8>,
     spans: Wire,
 }
 
 impl Groups {
     fn of(&mut self, whose: &Arc<Resource>, extra: &[Attribute]) -> &mut Group {
-        let index = *self
-            .of
-            .entry(Arc::as_ptr(whose) as usize)
-            .or_insert_with(|| {
-                let resource = resource(whose, extra).encode_to_vec();
-                self.size += resource.len() + framed(2 * framed(SCHEMA_URL.len()) + 128);
-                self.groups.push(Group {
-                    resource,
-                    spans: Wire::default(),
-                });
-                self.groups.len() - 1
-            });
-        &mut self.groups[index]
+        let number = self.groups.len();
+        let group = self.groups.entry(Arc::as_ptr(whose) as usize);
+        group.or_insert_with(|| {
+            let resource = resource(whose, extra).encode_to_vec();
+            self.size += resource.len() + framed(2 * framed(SCHEMA_URL.len()) + 128);
+            Group {
+                number,
+                resource,
+                spans: Wire::default(),
+            }
+        })
     }
 
     fn flush(&mut self, emit: &mut impl FnMut(&[u8], u64)) {
@@ -104,7 +104,9 @@ impl Groups {
         let mut request = Wire::default();
         request.bytes.reserve(self.size);
         let scope = scope().encode_to_vec();
-        for group in &self.groups {
+        let mut groups: Vec<&Group> = self.groups.values().collect();
+        groups.sort_unstable_by_key(|group| group.number);
+        for group in groups {
             // ScopeSpans: scope, spans, schema_url.
             let mut begin = Wire::default();
             begin.element(1, &scope);

@@ -102,16 +102,15 @@ pub fn percent_decode(text: &str) -> Result<String, String> {
             bytes.push(first);
             continue;
         }
-        let code = rest
-            .get(..2)
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match code {
-            Some(code) => bytes.push(code),
-            None => return Err(format!("`{text}`: a % must be followed by two hex digits")),
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        if let [high, low, tail @ ..] = rest
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            bytes.push((high * 16 + low) as u8);
+            rest = tail;
+        } else {
+            return Err(format!("`{text}`: a % must be followed by two hex digits"));
         }
-        rest = &rest[2..];
     }
     String::from_utf8(bytes).map_err(|_| format!("`{text}` is not UTF-8 after decoding"))
 }

@@ -82,22 +82,21 @@ impl Wire {
         let at = self.bytes.len();
         self.bytes.push(0);
         write(self);
-        let length = self.bytes.len() - at - 1;
-        if length < 0x80 {
-            self.bytes[at] = length as u8;
-            return;
-        }
-        // Most messages are short, so room for one byte was left; a longer
-        // length moves what follows.
         let end = self.bytes.len();
-        self.varint(length as u64);
-        let extra = self.bytes.len() - end - 1;
-        let mut encoded = [0; 10];
-        encoded[..=extra].copy_from_slice(&self.bytes[end..]);
-        self.bytes.truncate(end + extra);
-        self.bytes
-            .copy_within(at + 1..at + 1 + length, at + 1 + extra);
-        self.bytes[at..=at + extra].copy_from_slice(&encoded[..=extra]);
+        let length = end - at - 1;
+        // Most messages are short, so room for one byte was left; the rest of a
+        // longer length is written behind the message, then moved before it.
+        let goes_on = length >= 0x80;
+        if let Some(first) = self.bytes.get_mut(at) {
+            *first = length as u8 & 0x7f | u8::from(goes_on) << 7;
+        }
+        if goes_on {
+            self.varint(length as u64 >> 7);
+            let more = self.bytes.len() - end;
+            if let Some(behind) = self.bytes.get_mut(at + 1..) {
+                behind.rotate_right(more);
+            }
+        }
     }
 
     /// A list of `KeyValue`s (opentelemetry/proto/common/v1/common.proto).

@@ -152,8 +152,8 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
                 }
             }
         } else {
-            let mut cells = vec![String::new(); HEADINGS.len() - 1];
-            cells[0].clone_from(name);
+            let mut cells = vec![name.clone()];
+            cells.resize(HEADINGS.len() - 1, String::new());
             lines.push(Line {
                 cells,
                 parts: Vec::new(),
@@ -181,7 +181,8 @@ const HEADINGS: [&str; 6] = [
 fn room(lines: &[Line], interval: &Interval<'_>) -> usize {
     let used = HEADINGS.iter().enumerate().take(HEADINGS.len() - 1);
     let used = used.map(|(column, heading)| {
-        let cells = lines.iter().map(|line| visible(&line.cells[column]));
+        let cells = lines.iter().filter_map(|line| line.cells.get(column));
+        let cells = cells.map(|cell| visible(cell));
         cells.max().unwrap_or_default().max(visible(heading)) + 2
     });
     interval.width.saturating_sub(used.sum())

@@ -21,11 +21,12 @@ pub fn table(
             *width = (*width).max(visible(cell));
         }
     }
-    widths[0] = widths[0].clamp(10, NAME_WIDTH);
+    if let Some(first) = widths.first_mut() {
+        *first = (*first).clamp(10, NAME_WIDTH);
+    }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
-        for (column, cell) in cells.enumerate() {
-            let width = widths[column];
+        for (column, (cell, width)) in cells.zip(widths.iter().copied()).enumerate() {
             if column == 0 {
                 line.push_str(&format!("{:<width$}", cut(cell, width)));
             } else if tail && column + 1 == columns {

@@ -20,7 +20,7 @@ const BLUE: u8 = 34;
 /// Spans may be in any order; those whose parent isn't there are roots.
 pub fn waterfall(spans: &[Span], look: &Look) -> String {
     let rows = rows(spans);
-    let Some(first) = rows.first().map(|(at, _)| &spans[*at]) else {
+    let Some((first, _)) = rows.first() else {
         return String::new();
     };
     let begin = spans.iter().map(|s| s.start).min().unwrap_or_default();
@@ -39,8 +39,7 @@ pub fn waterfall(spans: &[Span], look: &Look) -> String {
     out.push_str(&cut(&title, look.width));
     out.push('\n');
     let columns = Columns::new(look.width);
-    for (at, depth) in rows.iter().take(MAX_SHOWN) {
-        let span = &spans[*at];
+    for (span, depth) in rows.iter().take(MAX_SHOWN) {
         let indent = "  ".repeat((*depth).min(MAX_DEPTH));
         let label = format!(
             "{indent}{} {} {}",
@@ -119,39 +118,41 @@ fn bar(span: &Span, (begin, end): (u64, u64), width: usize, colour: u8, colours:
     )
 }
 
-/// Indices of spans with their depth: parents before their children, siblings
-/// by their beginning. Each once, whatever the spans say of their parents.
-fn rows(spans: &[Span]) -> Vec<(usize, usize)> {
+/// Spans with their depth: parents before their children, siblings by their
+/// beginning. Each once, whatever the spans say of their parents.
+fn rows(spans: &[Span]) -> Vec<(&Span, usize)> {
     let there: HashSet<[u8; 8]> = spans.iter().map(|s| s.span_id).collect();
-    let mut children: HashMap<[u8; 8], Vec<usize>> = HashMap::new();
+    let mut children: HashMap<[u8; 8], Vec<(usize, &Span)>> = HashMap::new();
     let mut roots = Vec::new();
-    for (at, span) in spans.iter().enumerate() {
+    for numbered in spans.iter().enumerate() {
+        let (_, span) = numbered;
         let parent = span.parent_span_id;
         if parent != span.span_id && there.contains(&parent) {
-            children.entry(parent).or_default().push(at);
+            children.entry(parent).or_default().push(numbered);
         } else {
-            roots.push(at);
+            roots.push(numbered);
         }
     }
     let latest_first =
-        |of: &mut Vec<usize>| of.sort_by_key(|at| std::cmp::Reverse(spans[*at].start));
+        |of: &mut Vec<(usize, &Span)>| of.sort_by_key(|(_, span)| std::cmp::Reverse(span.start));
     children.values_mut().for_each(latest_first);
     latest_first(&mut roots);
     let mut rows = Vec::with_capacity(spans.len());
-    let mut seen = vec![false; spans.len()];
-    let mut next: Vec<(usize, usize)> = roots.into_iter().map(|at| (at, 0)).collect();
+    let mut seen = HashSet::new();
+    let mut all = spans.iter().enumerate();
+    let mut next: Vec<_> = roots.into_iter().map(|root| (root, 0)).collect();
     loop {
-        while let Some((at, depth)) = next.pop() {
-            if std::mem::replace(&mut seen[at], true) {
+        while let Some(((number, span), depth)) = next.pop() {
+            if !seen.insert(number) {
                 continue;
             }
-            rows.push((at, depth));
-            let of = children.get(&spans[at].span_id).into_iter().flatten();
+            rows.push((span, depth));
+            let of = children.get(&span.span_id).into_iter().flatten();
             next.extend(of.map(|child| (*child, depth + 1)));
         }
         // Parents in a circle: nothing leads there from a root.
-        match seen.iter().position(|seen| !seen) {
-            Some(at) => next.push((at, 0)),
+        match all.find(|(number, _)| !seen.contains(number)) {
+            Some(unseen) => next.push((unseen, 0)),
             None => return rows,
         }
     }
