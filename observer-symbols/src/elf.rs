@@ -6,9 +6,14 @@
 //! Layout: System V ABI, "ELF header", "Program header", "Sections", "Note
 //! section"; little-endian files of either class.
 
+mod notes;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+use notes::read_note;
+pub use notes::{build_id_in_notes, hex};
 
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
@@ -20,7 +25,6 @@ const SHF_EXECINSTR: u64 = 4;
 const SHF_COMPRESSED: u64 = 0x800;
 const ELFCOMPRESS_ZLIB: u32 = 1;
 const ELFCOMPRESS_ZSTD: u32 = 2;
-const NT_GNU_BUILD_ID: u32 = 3;
 /// More program headers than any real file has.
 const MAX_HEADERS: usize = 256;
 /// More sections than any linked file has.
@@ -30,8 +34,6 @@ const MAX_SECTION_TABLE: u64 = 8 << 20;
 const MAX_SECTION_NAMES: u64 = 4 << 20;
 /// Longest name of a section.
 const MAX_SECTION_NAME: usize = 64;
-/// Longest note segment looked at.
-const MAX_NOTE: usize = 64 * 1024;
 
 /// A loaded part of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,13 +364,6 @@ fn read_piece(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     Ok(piece)
 }
 
-fn read_note(file: &File, offset: u64, length: u64) -> Option<String> {
-    let length = usize::try_from(length).unwrap_or(MAX_NOTE).min(MAX_NOTE);
-    let mut notes = vec![0_u8; length];
-    file.read_exact_at(&mut notes, offset).ok()?;
-    build_id_in_notes(&notes)
-}
-
 /// The name at `at`, which ends with a zero byte.
 fn text_at(texts: &[u8], at: usize) -> String {
     let text = texts.get(at..).unwrap_or_default();
@@ -376,34 +371,6 @@ fn text_at(texts: &[u8], at: usize) -> String {
     let end = text.iter().position(|b| *b == 0);
     let name = end.and_then(|end| text.get(..end)).unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
-}
-
-/// The GNU build id in a run of notes (a PT_NOTE segment, `/sys/kernel/notes`),
-/// lower-case hex.
-pub fn build_id_in_notes(mut notes: &[u8]) -> Option<String> {
-    while notes.len() >= 12 {
-        let name_length = u32_at(notes, 0)? as usize;
-        let value_length = u32_at(notes, 4)? as usize;
-        let kind = u32_at(notes, 8)?;
-        let value_at = 12_usize.checked_add(name_length.checked_next_multiple_of(4)?)?;
-        let next = value_at.checked_add(value_length.checked_next_multiple_of(4)?)?;
-        let value = notes.get(value_at..value_at.checked_add(value_length)?)?;
-        if kind == NT_GNU_BUILD_ID && notes.get(12..16) == Some(b"GNU\0") {
-            return Some(hex(value));
-        }
-        notes = notes.get(next..)?;
-    }
-    None
-}
-
-/// Lower-case hex digits of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 pub(crate) fn u16_at(b: &[u8], at: usize) -> Option<u16> {

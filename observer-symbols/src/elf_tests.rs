@@ -1,5 +1,6 @@
 //! Checks what is read of ELF files.
 
+use super::notes::NT_GNU_BUILD_ID;
 use super::*;
 
 /// Checks that the segments of this very program contain its own code

@@ -5,7 +5,9 @@
 //! modules run one way: commands → agent → probes → (stacks) → identity,
 //! kernel, and sinks ← agent. What needs no kernel is a crate beside it.
 
-#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![warn(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(clippy::string_slice))]
 
 pub mod agent;
 pub mod blindness;

@@ -218,7 +218,8 @@ impl Law {
         };
         let steps = self.level - from;
         let with = |taken: usize| before.towards(after, taken as f64 / steps as f64);
-        for (taken, saving) in self.savings[from..self.level].iter_mut().enumerate() {
+        let savings = self.savings.iter_mut().take(self.level).skip(from);
+        for (taken, saving) in savings.enumerate() {
             let (without, with) = (with(taken), with(taken + 1));
             let most = with.all * (MOST_SAVING - 1.0);
             let saved = (without.all - with.all).clamp(0.0, most);
@@ -273,7 +274,9 @@ impl Law {
 
     fn enough(&mut self, cost: Cost) {
         self.exhausted = false;
-        let Some(last) = self.level.checked_sub(1) else {
+        let last = self.level.checked_sub(1);
+        let Some((last, saving)) = last.and_then(|last| Some((last, self.savings.get(last)?)))
+        else {
             return;
         };
         let slow = if last < self.slow_steps {
@@ -281,7 +284,7 @@ impl Law {
         } else {
             cost.slow
         };
-        let expected = cost.fast + cost.kernel * self.savings[last] + slow;
+        let expected = cost.fast + cost.kernel * saving + slow;
         let count = |periods: u32, more: bool| if more { periods + 1 } else { 0 };
         self.clear = count(self.clear, expected < self.budget * COMFORTABLE);
         self.low = count(self.low, cost.total() < self.budget * LOW);

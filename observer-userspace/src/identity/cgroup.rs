@@ -55,7 +55,8 @@ pub fn parse_path(path: &str) -> CgroupIdentity {
             // What encloses a container is its runtime's business, except
             // where a service *is* the container (`podman --cgroups=split`).
             let is_payload = segment.starts_with("libpod-payload-");
-            if !(is_payload && i > 0 && segments[i - 1].ends_with(".service")) {
+            let around = i.checked_sub(1).and_then(|before| segments.get(before));
+            if !(is_payload && around.is_some_and(|around| around.ends_with(".service"))) {
                 found.unit = None;
             }
         } else if is_unit(segment) {

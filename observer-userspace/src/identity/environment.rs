@@ -83,20 +83,19 @@ pub fn parse_resource_attributes(text: &str) -> Vec<(String, String)> {
 }
 
 fn percent_decode(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        if bytes[i] == b'%' {
-            // `from_str_radix` alone would take a sign for a digit.
-            let digits = text
-                .get(i + 1..i + 3)
-                .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
-            out.push(u8::from_str_radix(digits, 16).ok()?);
-            i += 3;
+    let mut rest = text.as_bytes();
+    let mut out = Vec::with_capacity(rest.len());
+    while let [byte, behind @ ..] = rest {
+        if *byte == b'%' {
+            let [high, low, behind @ ..] = behind else {
+                return None;
+            };
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            out.push((digit(*high)? * 16 + digit(*low)?) as u8);
+            rest = behind;
         } else {
-            out.push(bytes[i]);
-            i += 1;
+            out.push(*byte);
+            rest = behind;
         }
     }
     String::from_utf8(out).ok()

@@ -127,15 +127,15 @@ fn random_uuid() -> String {
     // RFC 9562: version in bits 48..52, variant in bits 64..66, from the top.
     random = random & !(0xf << 76) | (4 << 76);
     random = random & !(0b11 << 62) | (0b10 << 62);
-    let hex = format!("{random:032x}");
-    [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-")
+    let group = |from: u32| random >> from & 0xffff;
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        random >> 96,
+        group(80),
+        group(64),
+        group(48),
+        random & 0xffff_ffff_ffff,
+    )
 }
 
 #[cfg(test)]

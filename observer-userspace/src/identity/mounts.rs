@@ -62,16 +62,22 @@ fn parse_mount(line: &str) -> Option<Mount> {
 
 /// mountinfo writes blanks and the like as `\040`.
 fn unescape_octal(s: &str) -> String {
+    let code = |digits: &[u8; 3]| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        u8::from_str_radix(digits, 8).ok()
+    };
     let mut out = Vec::with_capacity(s.len());
-    let bytes = s.as_bytes();
-    let mut i = 0;
-    while i < bytes.len() {
-        let code = (bytes[i] == b'\\')
-            .then(|| s.get(i + 1..i + 4))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        out.push(code.unwrap_or(bytes[i]));
-        i += if code.is_some() { 4 } else { 1 };
+    let mut rest = s.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        if let (b'\\', Some((digits, behind))) = (byte, behind.split_first_chunk())
+            && let Some(code) = code(digits)
+        {
+            out.push(code);
+            rest = behind;
+        } else {
+            out.push(*byte);
+            rest = behind;
+        }
     }
     String::from_utf8_lossy(&out).into_owned()
 }

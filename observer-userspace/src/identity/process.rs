@@ -114,11 +114,8 @@ impl Process {
 
 /// A comm as people write it: up to the first NUL or line end, always UTF-8.
 pub fn comm_from_bytes(bytes: &[u8]) -> String {
-    let end = bytes
-        .iter()
-        .position(|b| matches!(b, 0 | b'\n'))
-        .unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    let mut parts = bytes.split(|b| matches!(b, 0 | b'\n'));
+    String::from_utf8_lossy(parts.next().unwrap_or(bytes)).into_owned()
 }
 
 /// `kworker/0:1H-kblockd` → `kworker`, `jbd2/vda1-8` → `jbd2`: kernel threads

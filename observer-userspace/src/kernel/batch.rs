@@ -76,7 +76,7 @@ pub fn take_all<K: Plain, V: Plain>(
             return Err(error);
         }
         let count = (batch.count as usize).min(keys.len());
-        for (key, value) in keys[..count].iter().zip(&values[..count]) {
+        for (key, value) in keys.iter().zip(&values).take(count) {
             each(*key, *value);
         }
         if code == Some(libc::ENOENT) {
@@ -93,11 +93,13 @@ pub fn take_all<K: Plain, V: Plain>(
 pub fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
     let mut done = 0;
     let length = keys.len().min(values.len());
-    while done < length {
+    while let (Some(keys @ [_, ..]), Some(values)) =
+        (keys.get(done..length), values.get(done..length))
+    {
         let mut batch = Batch {
-            keys: keys[done..].as_ptr() as u64,
-            values: values[done..].as_ptr() as u64,
-            count: (length - done) as u32,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: keys.len() as u32,
             map_fd: map.as_raw_fd() as u32,
             ..Batch::default()
         };

@@ -57,19 +57,22 @@ pub struct HistogramTally {
 impl HistogramTally {
     /// As a signal: seconds, trimmed of empty buckets at both ends.
     pub fn to_histogram(&self) -> Histogram {
-        let first = self.buckets.iter().position(|n| *n != 0).unwrap_or(0);
-        let end = self
-            .buckets
-            .iter()
-            .rposition(|n| *n != 0)
-            .map_or(first, |last| last + 1);
+        let mut used = self.buckets.as_slice();
+        while let [rest @ .., 0] = used {
+            used = rest;
+        }
+        let mut first = 0;
+        while let [0, rest @ ..] = used {
+            used = rest;
+            first += 1;
+        }
         Histogram {
             scale: SCALE as i32,
             zero_count: self.zero,
             // The first bucket's lower bound: everything below is "zero".
             zero_threshold: f64::from(OFFSET >> SCALE).exp2(),
-            offset: OFFSET + first as i32,
-            buckets: self.buckets[first..end].to_vec(),
+            offset: OFFSET + first,
+            buckets: used.to_vec(),
             sum: self.sum as f64 / 1e9,
         }
     }

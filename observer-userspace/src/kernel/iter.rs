@@ -97,7 +97,7 @@ impl Iterator {
         loop {
             match run.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(length) => each(&buffer[..length]),
+                Ok(length) => each(buffer.get(..length).unwrap_or(&buffer)),
                 // The kernel pauses after a million objects without output.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}

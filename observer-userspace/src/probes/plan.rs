@@ -120,7 +120,7 @@ impl Plan {
         for probe in &self.0 {
             let before = kernel.states().len();
             let any = kernel.attach(probe);
-            for state in &kernel.states()[before..] {
+            for state in kernel.states().iter().skip(before) {
                 if let Some(failure) = &state.failure {
                     tracing::warn!(
                         probe = %state.family,

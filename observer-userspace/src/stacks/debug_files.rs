@@ -121,7 +121,8 @@ fn parse_alternate_link(link: &[u8]) -> Option<(&str, String)> {
 /// The text up to the first zero byte, and what follows that.
 fn split_name(link: &[u8]) -> Option<(&str, &[u8])> {
     let end = link.iter().position(|b| *b == 0)?;
-    Some((std::str::from_utf8(&link[..end]).ok()?, &link[end + 1..]))
+    let (name, rest) = link.split_at_checked(end)?;
+    Some((std::str::from_utf8(name).ok()?, rest.get(1..)?))
 }
 
 fn by_build_id(id: &str) -> String {
@@ -158,7 +159,7 @@ fn checksum(file: &File) -> Option<u32> {
         match file.read_at(&mut piece, at).ok()? {
             0 => return Some(sum.sum()),
             length => {
-                sum.update(&piece[..length]);
+                sum.update(piece.get(..length)?);
                 at += length as u64;
             }
         }

@@ -120,7 +120,7 @@ fn from_symbols(
         let wanted: Vec<u64> = wanting(addresses, names).collect();
         let is_known = |address, name: &str| {
             let known = addresses.binary_search(&address).ok();
-            let known = known.and_then(|at| names[at].last()?.name.as_deref());
+            let known = known.and_then(|at| names.get(at)?.last()?.name.as_deref());
             known == Some(name)
         };
         let found = look_up(file, sections, table, lengthless, &wanted, is_known);
@@ -155,14 +155,15 @@ fn put(
     found: impl IntoIterator<Item = (u64, String)>,
 ) {
     for (address, name) in found {
-        let Ok(at) = addresses.binary_search(&address) else {
+        let at = addresses.binary_search(&address).ok();
+        let Some(lines) = at.and_then(|at| names.get_mut(at)) else {
             continue;
         };
-        let (file, line) = match names[at].pop() {
+        let (file, line) = match lines.pop() {
             Some(outermost) => (outermost.file, outermost.line),
             None => (None, 0),
         };
-        names[at].push(SourceLine {
+        lines.push(SourceLine {
             name: Some(name),
             is_linkage: true,
             file,

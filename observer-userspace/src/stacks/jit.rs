@@ -171,7 +171,7 @@ fn is_dump(path: &str) -> bool {
 fn mapped_dump(pid: u32) -> Option<String> {
     let maps = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
     let maps = String::from_utf8_lossy(&maps).into_owned();
-    let paths = maps.lines().filter_map(|l| Some(&l[l.find('/')?..]));
+    let paths = maps.lines().filter_map(|l| l.get(l.find('/')?..));
     paths.into_iter().find(|p| is_dump(p)).map(str::to_owned)
 }
 

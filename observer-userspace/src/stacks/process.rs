@@ -49,11 +49,8 @@ impl Process {
 
     /// What it runs now, to be changed.
     pub(super) fn current(&mut self) -> &mut Image {
-        if self.images.is_empty() {
-            self.images.push(Image::default());
-        }
-        let last = self.images.len() - 1;
-        &mut self.images[last]
+        let last = self.images.pop().unwrap_or_default();
+        self.images.push_mut(last)
     }
 
     /// It runs another program from now on.

@@ -212,7 +212,12 @@ impl Ring {
         let mut tail = self.counter(DATA_TAIL).load(Ordering::Relaxed);
         while head.wrapping_sub(tail) >= 8 {
             self.copy(tail, 8);
-            let size = usize::from(u16::from_ne_bytes([self.scratch[6], self.scratch[7]]));
+            // Without one it isn't a record, as below.
+            let size = match self.scratch.as_slice() {
+                [_, _, _, _, _, _, low, high, ..] => u16::from_ne_bytes([*low, *high]),
+                _ => 0,
+            };
+            let size = usize::from(size);
             if size < 8 || size as u64 > head.wrapping_sub(tail) {
                 // Not a record: skip what is there rather than loop for ever.
                 tail = head;
@@ -237,24 +242,16 @@ impl Drop for Ring {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..at + 4)?
-        .try_into()
-        .ok()
-        .map(u32::from_ne_bytes)
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..at + 8)?
-        .try_into()
-        .ok()
-        .map(u64::from_ne_bytes)
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 /// The zero-terminated string that starts at `at`.
 fn text_at(bytes: &[u8], at: usize) -> Option<String> {
     let rest = bytes.get(at..)?;
-    let end = rest.iter().position(|&b| b == 0).unwrap_or(rest.len());
-    Some(String::from_utf8_lossy(&rest[..end]).into_owned())
+    let text = rest.split(|b| *b == 0).next().unwrap_or(rest);
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 /// One record, header included, with its time (the trailing `sample_id` holds

@@ -62,6 +62,7 @@ impl Held {
         let mut pointers: Vec<*const libc::c_char> =
             arguments.iter().map(|argument| argument.as_ptr()).collect();
         pointers.push(std::ptr::null());
+        let program = pointers.first().copied().unwrap_or(std::ptr::null());
         let (reader, gate) = io::pipe().context("can't make a pipe")?;
         let (failure, report) = io::pipe().context("can't make a pipe")?;
         // SAFETY: the child only calls async-signal-safe functions (read,
@@ -84,7 +85,7 @@ impl Held {
                     if got == 1 {
                         // Rust ignores it, and what is ignored stays so.
                         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-                        libc::execvp(pointers[0], pointers.as_ptr());
+                        libc::execvp(program, pointers.as_ptr());
                         let error = *libc::__errno_location();
                         let fd = report.as_raw_fd();
                         libc::write(fd, (&raw const error).cast(), size_of_val(&error));

@@ -31,19 +31,21 @@ pub(super) struct Selected {
 #[derive(Debug)]
 pub(super) struct Selection {
     filter: RequestFilter,
-    /// Samples whose requests aren't over, on CPU and off CPU.
-    undecided: [Vec<RawSample>; 2],
-    /// What became of those that are decided.
-    selected: [Selected; 2],
+    on_cpu: Samples,
+    off_cpu: Samples,
     /// Requests of servers that ended, and those that are meant.
     requests: u64,
     matched: u64,
     routes: BTreeMap<Option<Arc<str>>, u64>,
 }
 
-/// The place of what is on CPU or off CPU.
-fn place(kind: ProfileKind) -> usize {
-    usize::from(kind != ProfileKind::OnCpu)
+/// The samples of one kind.
+#[derive(Debug, Default)]
+struct Samples {
+    /// Those whose requests aren't over.
+    undecided: Vec<RawSample>,
+    /// What became of those that are decided.
+    selected: Selected,
 }
 
 impl Selection {
@@ -51,8 +53,8 @@ impl Selection {
     pub(super) fn new(filter: RequestFilter) -> Self {
         Self {
             filter,
-            undecided: Default::default(),
-            selected: Default::default(),
+            on_cpu: Samples::default(),
+            off_cpu: Samples::default(),
             requests: 0,
             matched: 0,
             routes: BTreeMap::new(),
@@ -85,9 +87,14 @@ impl Selection {
         request_link: &mut dyn FnMut(u64) -> Option<Arc<RequestLink>>,
         last: bool,
     ) -> RawProfile {
-        let place = place(raw.kind);
-        let selected = &mut self.selected[place];
-        let mut samples = std::mem::take(&mut self.undecided[place]);
+        let Samples {
+            undecided,
+            selected,
+        } = match raw.kind {
+            ProfileKind::OnCpu => &mut self.on_cpu,
+            ProfileKind::OffCpu | ProfileKind::Wall => &mut self.off_cpu,
+        };
+        let mut samples = std::mem::take(undecided);
         samples.extend(raw.samples);
         let mut kept = Vec::new();
         for mut sample in samples {
@@ -104,10 +111,10 @@ impl Selection {
                     kept.push(sample);
                 }
                 Some(_) => selected.left_out += sample.value,
-                None if last || self.undecided[place].len() >= MAX_UNDECIDED => {
+                None if last || undecided.len() >= MAX_UNDECIDED => {
                     selected.undecided += sample.value;
                 }
-                None => self.undecided[place].push(sample),
+                None => undecided.push(sample),
             }
         }
         RawProfile {
@@ -123,7 +130,10 @@ impl Selection {
 
     /// What became of the samples of this kind, those that wait aside.
     pub(super) fn selected(&self, kind: ProfileKind) -> Selected {
-        self.selected[place(kind)]
+        match kind {
+            ProfileKind::OnCpu => self.on_cpu.selected,
+            ProfileKind::OffCpu | ProfileKind::Wall => self.off_cpu.selected,
+        }
     }
 
     /// How many requests were meant, in one line.

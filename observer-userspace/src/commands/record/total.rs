@@ -56,8 +56,9 @@ impl Total {
             sample.wait,
             sample.request_link.clone(),
         );
-        match self.index.get(&key) {
-            Some(&at) => self.raw.samples[at].value += sample.value,
+        let known = self.index.get(&key);
+        match known.and_then(|at| self.raw.samples.get_mut(*at)) {
+            Some(known) => known.value += sample.value,
             None => {
                 self.index.insert(key, self.raw.samples.len());
                 self.raw.samples.push(sample);

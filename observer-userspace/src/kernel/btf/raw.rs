@@ -147,8 +147,9 @@ impl RawBtf {
     pub fn find(&self, kinds: &'static [u8], name: &str) -> impl Iterator<Item = RawType> {
         let hash = hash(name.as_bytes());
         let begin = self.names.partition_point(|(known, _)| *known < hash);
-        self.names[begin..]
+        self.names
             .iter()
+            .skip(begin)
             .take_while(move |(known, _)| *known == hash)
             .filter_map(|(_, id)| self.get(*id))
             .filter(move |found| {

@@ -105,10 +105,11 @@ fn last_words(log: &str) -> String {
     let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
     let reason = lines.take_while(|line| !is_figure(line)).last();
     let reason = reason.unwrap_or("it doesn't say why");
-    match reason.char_indices().nth(LAST_WORDS) {
-        Some((end, _)) => format!("{}…", &reason[..end]),
-        None => reason.to_owned(),
+    let mut words: String = reason.chars().take(LAST_WORDS).collect();
+    if words.len() < reason.len() {
+        words.push('…');
     }
+    words
 }
 
 #[cfg(test)]

@@ -125,7 +125,9 @@ fn filters(filters: &Filters) -> u32 {
 fn dwarf_registers() -> [u8; 32] {
     const X86_64: [u8; 17] = [10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0, 16];
     let mut registers = [0; 32];
-    registers[..X86_64.len()].copy_from_slice(&X86_64);
+    for (to, place) in registers.iter_mut().zip(X86_64) {
+        *to = place;
+    }
     registers
 }
 

@@ -69,7 +69,8 @@ impl Counts {
     /// # Errors
     /// When the table can't be read.
     pub(super) fn empty(&self, table: u32, each: impl FnMut(SampleKey, u64)) -> anyhow::Result<()> {
-        let table = &self.tables[(table & 1) as usize];
+        let [even, odd] = &self.tables;
+        let table = if table & 1 == 0 { even } else { odd };
         batch::take_all(table.fd().as_fd(), each).context("cannot read the samples")
     }
 

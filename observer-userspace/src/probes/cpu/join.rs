@@ -56,14 +56,20 @@ pub(super) struct Join {
 impl Join {
     /// Notes the stack of a key that is counted in the table of `epoch`.
     pub(super) fn learn(&mut self, epoch: u32, key: SampleKey, stack: SampledStack) {
-        self.stacks[(epoch & 1) as usize].insert(key, stack);
+        self.told(epoch).insert(key, stack);
+    }
+
+    /// Stacks that were told for the table of `epoch`.
+    fn told(&mut self, epoch: u32) -> &mut HashMap<SampleKey, SampledStack> {
+        let [even, odd] = &mut self.stacks;
+        if epoch & 1 == 0 { even } else { odd }
     }
 
     /// Begins to join the counts of a table that is being emptied. All of its
     /// stacks must have been told. What isn't ended leaves the stacks of earlier
     /// intervals as they were.
     pub(super) fn interval(&mut self, table: u32) -> Interval<'_> {
-        let stacks = mem::take(&mut self.stacks[(table & 1) as usize]);
+        let stacks = mem::take(self.told(table));
         // The same thread may do several things with one stack: wait for
         // something, and then for a CPU.
         let waits = stacks

@@ -25,8 +25,8 @@ pub(super) fn parse(record: &[u8]) -> Option<(StackHeader, RawStack)> {
 
 /// A comm as text.
 pub(super) fn text(comm: &[u8; 16]) -> String {
-    let end = comm.iter().position(|&b| b == 0).unwrap_or(comm.len());
-    String::from_utf8_lossy(&comm[..end]).into_owned()
+    let name = comm.split(|b| *b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 #[cfg(test)]

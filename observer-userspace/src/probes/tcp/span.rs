@@ -19,6 +19,7 @@ pub(super) fn span(connection: &Connection, clock: WallClock, resource: SharedRe
         _ => SpanKind::Internal,
     };
     let remembered = (connection.event_count as usize).min(EVENTS);
+    let events = connection.events.iter().take(remembered);
     Span {
         resource,
         trace_id: random(),
@@ -29,15 +30,12 @@ pub(super) fn span(connection: &Connection, clock: WallClock, resource: SharedRe
         start: clock.wall(connection.started),
         // The reset of a connection given up comes after its end.
         end: clock.wall(
-            connection.events[..remembered]
-                .iter()
+            events
+                .clone()
                 .fold(connection.ended, |end, event| end.max(event.time)),
         ),
         attributes: attributes(connection),
-        events: connection.events[..remembered]
-            .iter()
-            .map(|event| span_event(event, clock))
-            .collect(),
+        events: events.map(|event| span_event(event, clock)).collect(),
         dropped_events: connection.event_count - remembered as u32,
         status: status(connection),
     }
@@ -47,7 +45,10 @@ pub(super) fn span(connection: &Connection, clock: WallClock, resource: SharedRe
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     fastrand::fill(&mut bytes);
-    bytes[N - 1] |= u8::from(bytes == [0; N]);
+    let none = bytes == [0; N];
+    if let Some(last) = bytes.last_mut() {
+        *last |= u8::from(none);
+    }
     bytes
 }
 

@@ -22,10 +22,9 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Entry `i` as the kernel half wants it; `start` is the address in memory
-    /// of the file's own address 0.
-    pub(super) fn entry(&self, i: usize, state: State, start: u64) -> Mapping {
-        let map = &self.maps[i];
+    /// The entry of `map` as the kernel half wants it; `start` is the address in
+    /// memory of the file's own address 0.
+    pub(super) fn entry(&self, map: &Map, state: State, start: u64) -> Mapping {
         let (table, base) = match state {
             State::Ready { id, base } => (id, start.wrapping_add(base)),
             State::Empty => (TABLE_EMPTY, 0),

@@ -180,11 +180,12 @@ impl Unwinder {
     pub(super) fn hear(&mut self) {
         while let Some((key, state)) = self.states.hear() {
             for list in self.lists.values() {
-                for (i, file) in list.files.iter().enumerate() {
+                let mapped = list.maps.iter().zip(&list.files);
+                for (i, (map, file)) in mapped.enumerate() {
                     if let Some((file, start)) = file
                         && **file == key
                     {
-                        let entry = list.entry(i, state, *start);
+                        let entry = list.entry(map, state, *start);
                         self.maps.mappings.set(list.first as usize + i, entry);
                     }
                 }
@@ -304,8 +305,7 @@ impl Unwinder {
             maps,
             users: 0,
         };
-        for i in 0..list.maps.len() {
-            let map = &list.maps[i];
+        for (i, map) in Rc::clone(&list.maps).iter().enumerate() {
             let in_memory = !map.file.is_file() && map.file.path != "[vdso]";
             let module = if in_memory {
                 None
@@ -326,7 +326,7 @@ impl Unwinder {
             };
             let start = file.as_ref().map_or(0, |(_, start)| *start);
             list.files.push(file);
-            let mut mapping = list.entry(i, state, start);
+            let mut mapping = list.entry(map, state, start);
             if in_memory {
                 mapping.table = TABLE_NONE;
             }

@@ -89,9 +89,9 @@ pub fn functions_of(file: &File) -> Vec<Point> {
             (4, programs::TLS_HANDSHAKE, true),
             (5, programs::TLS_FREE, false),
         ] {
-            if let Some(start) = offset(number) {
+            if let (Some(start), Some(name)) = (offset(number), NAMES.get(number)) {
                 points.push(Point {
-                    name: NAMES[number],
+                    name,
                     called,
                     returns,
                     offset: code.cheap(start).unwrap_or(start),
@@ -128,8 +128,9 @@ const WRITE: Pair = Pair {
 
 /// Adds the points of a pair of functions, where they cost least.
 fn transfer(code: &Code<'_>, pair: &Pair, plain: u64, ex: Option<u64>, points: &mut Vec<Point>) {
-    let point = |name: usize, called, offset| Point {
-        name: pair.names[name],
+    let [plain_name, ex_name] = pair.names;
+    let point = |name, called, offset| Point {
+        name,
         called,
         returns: true,
         offset,
@@ -144,15 +145,15 @@ fn transfer(code: &Code<'_>, pair: &Pair, plain: u64, ex: Option<u64>, points: &
             Out::Fifth => pair.flags,
         }
     {
-        points.push(point(0, called, place));
+        points.push(point(plain_name, called, place));
         // Where that goes another way, a call that is seen twice counts once.
         if let Some(ex) = ex.filter(|ex| !code.leads_to(*ex, inner)) {
-            points.push(point(1, pair.ex, any(ex)));
+            points.push(point(ex_name, pair.ex, any(ex)));
         }
         return;
     }
-    points.push(point(0, pair.plain, any(plain)));
-    points.extend(ex.map(|ex| point(1, pair.ex, any(ex))));
+    points.push(point(plain_name, pair.plain, any(plain)));
+    points.extend(ex.map(|ex| point(ex_name, pair.ex, any(ex))));
 }
 
 #[cfg(test)]

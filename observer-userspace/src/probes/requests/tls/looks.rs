@@ -108,11 +108,10 @@ impl Looks {
             self.in_second = 0;
         }
         for (number, delay) in DELAYS.into_iter().enumerate() {
-            while let Some((due, tgid)) = self.waiting[number].front().copied() {
-                if due > now {
-                    break;
-                }
-                self.waiting[number].pop_front();
+            let is_due = |(due, _): &mut (Instant, u32)| *due <= now;
+            while let Some(queue) = self.waiting.get_mut(number)
+                && let Some((due, tgid)) = queue.pop_front_if(is_due)
+            {
                 self.wait(number + 1, tgid, due - delay);
                 if self.in_second >= MAX_RATE {
                     self.left_out = true;

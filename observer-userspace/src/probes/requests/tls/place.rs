@@ -63,14 +63,14 @@ impl<'a> Code<'a> {
     /// pointer and arguments are still as `function` got them.
     pub fn cheap(&self, function: u64) -> Option<u64> {
         let code = self.read(function)?;
-        let mut at = 0;
-        while !is_emulated(&code[at..]) {
-            if !only_looks(&code[at..]) {
+        let mut rest = code.as_slice();
+        while !is_emulated(rest) {
+            if !only_looks(rest) {
                 return None;
             }
-            at += decode(&code[at..])?.length;
+            rest = rest.get(decode(rest)?.length..)?;
         }
-        Some(function + at as u64)
+        Some(function + (code.len() - rest.len()) as u64)
     }
 
     /// The function that `function` calls to do its work, and where that says how
@@ -79,7 +79,7 @@ impl<'a> Code<'a> {
         let code = self.read(function)?;
         let (mut at, mut out) = (0, None);
         loop {
-            let rest = &code[at..];
+            let rest = code.get(at..)?;
             let instruction = decode(rest)?;
             at += instruction.length;
             out = local_address(rest).or(out);
@@ -107,7 +107,7 @@ impl<'a> Code<'a> {
         let code = self.read(function)?;
         let mut at = 0;
         loop {
-            let instruction = decode(&code[at..])?;
+            let instruction = decode(code.get(at..)?)?;
             at += instruction.length;
             match instruction.effect {
                 Effect::Call(to) | Effect::Jump(to) => return target(function, at, to),

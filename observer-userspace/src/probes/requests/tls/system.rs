@@ -34,7 +34,7 @@ pub fn libraries(root: &Path) -> BTreeSet<String> {
         paths.extend(in_cache(&bytes));
     }
     for directory in DIRECTORIES {
-        let Ok(entries) = fs::read_dir(root.join(&directory[1..])) else {
+        let Ok(entries) = fs::read_dir(root.join(directory.trim_start_matches('/'))) else {
             continue;
         };
         for entry in entries.flatten() {
