@@ -28,24 +28,30 @@ pub struct Share {
 }
 
 impl Share {
-    /// Makes it anew, with our programs from `built` and a script that runs
-    /// `command`.
-    pub fn new(folder: &Path, built: &Path, command: &[String]) -> Result<Self> {
+    /// Makes it anew, with a script.
+    pub fn with_script(folder: &Path, script: &str) -> Result<Self> {
         let _ = fs::remove_dir_all(folder);
         for part in ["bin", "results"] {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
         }
+        fs::write(folder.join("run.sh"), script)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Makes it anew, with our programs from `built` and a script that runs
+    /// `command`.
+    pub fn new(folder: &Path, built: &Path, command: &[String]) -> Result<Self> {
+        let share = Self::with_script(folder, &script(command))?;
         for program in PROGRAMS {
             let (from, to) = (built.join(program), folder.join("bin").join(program));
             // Whoever looks for names in them finds them sooner.
             let mut strip = Command::new("strip");
             run(strip.arg("--strip-debug").arg("-o").arg(&to).arg(&from))?;
         }
-        fs::write(folder.join("run.sh"), script(command))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+        Ok(share)
     }
 
     /// Has `observer-guest` put there what its loads need.

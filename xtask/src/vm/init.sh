@@ -1,6 +1,8 @@
 #!/bin/busybox sh
 # The first process of a guest: loads what it needs, takes the host's files as its
 # own, runs what the share says, and leaves its status and the kernel's messages there.
+# Where the kernel was told of another first process (observer_first=PROGRAM), it makes
+# way for that one, in files that may be written.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
@@ -9,6 +11,12 @@ mount -t devtmpfs dev /dev
 for module in $(cat /modules/order); do
     insmod "/modules/$module" || echo "observer-vm: $module can't be loaded"
 done
+if [ -n "$observer_first" ]; then
+    mount -t virtiofs host /host && mount -t virtiofs share /host/mnt &&
+        exec switch_root /host "$observer_first"
+    echo "observer-vm: $observer_first can't be started"
+    poweroff -f
+fi
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 mount -t securityfs securityfs /sys/kernel/security

@@ -38,6 +38,11 @@ pub struct Machine<'a> {
     pub initramfs: &'a Path,
     /// A folder for its sockets, its disk and what it says.
     pub folder: &'a Path,
+    /// The files that it takes as its own.
+    pub root: &'a Path,
+    /// Its first process, once it has its files, which then may be written; none: a
+    /// script of ours.
+    pub first: Option<&'a str>,
     /// A folder that it can write to.
     pub share: &'a Path,
     /// When it is killed.
@@ -84,7 +89,7 @@ impl Machine<'_> {
     pub fn run(&self) -> Result<End> {
         let sockets = ["host.socket", "share.socket"].map(|name| self.folder.join(name));
         let _servers = [
-            self.serve(&sockets[0], Path::new("/"))?,
+            self.serve(&sockets[0], self.root)?,
             self.serve(&sockets[1], self.share)?,
         ];
         let disk = self.folder.join("disk");
@@ -178,9 +183,11 @@ impl Machine<'_> {
         command.arg("-initrd").arg(self.initramfs);
         // Messages of the kernel's boot are kept, and only warnings shown.
         let console = self.architecture.console;
+        let first = self.first.map(|first| format!(" observer_first={first}"));
         command.arg("-append").arg(format!(
-            "console={console} panic=-1 quiet loglevel=4 log_buf_len=4M {}",
-            self.architecture.boot
+            "console={console} panic=-1 quiet loglevel=4 log_buf_len=4M {}{}",
+            self.architecture.boot,
+            first.unwrap_or_default()
         ));
         // The servers of files see the guest's memory.
         command.arg("-object").arg(format!(

@@ -19,6 +19,7 @@ mod mirror;
 mod modules;
 mod qemu;
 mod report;
+mod system;
 
 use std::fs;
 use std::num::NonZero;
@@ -39,6 +40,8 @@ use kernels::Kernel;
 use machine::{End, Machine};
 use qemu::Qemu;
 use report::Kept;
+
+pub use system::boot as boot_system;
 
 /// Where programs are, also those of administrators.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -123,16 +126,7 @@ pub fn as_root(options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    if qemu::file_server().is_err() {
-        // A package of its own since Debian 13.
-        packages::install_named(&["virtiofsd"], "virtual machines")?;
-    }
-    let host = Host {
-        qemu: Qemu::find(&apt, architecture, &folder)?,
-        apt,
-        architecture,
-        folder,
-    };
+    let host = Host::find(apt, architecture, folder)?;
     let task = match options.command.as_slice() {
         [] if options.verify => Task::Verify,
         [] => Task::Compare,
@@ -186,6 +180,20 @@ struct Host {
 }
 
 impl Host {
+    /// Finds or fetches the emulator, with the server of files.
+    fn find(apt: Apt, architecture: &'static Architecture, folder: PathBuf) -> Result<Self> {
+        if qemu::file_server().is_err() {
+            // A package of its own since Debian 13.
+            packages::install_named(&["virtiofsd"], "virtual machines")?;
+        }
+        Ok(Self {
+            qemu: Qemu::find(&apt, architecture, &folder)?,
+            apt,
+            architecture,
+            folder,
+        })
+    }
+
     /// Carries out a task on kernels, one after the other; verifying is the work of one
     /// CPU, so as many are at it as there are CPUs. Returns those where it failed.
     fn carry_out_on_all(&self, task: &Task, kernels: &[Kernel]) -> Vec<String> {
@@ -257,25 +265,48 @@ impl Host {
 
     /// Boots a kernel with a task.
     fn boot(&self, kernel: &Kernel, task: &Task) -> Result<Booted> {
-        let root = kernel_folder(&self.folder, kernel);
-        let folder = self.folder.join("run").join(&kernel.release);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let initramfs = folder.join("initramfs");
-        initramfs::build(&root, &kernel.release, &initramfs)?;
+        let folder = self.run_folder(kernel)?;
         let built = crate::target_dir().join("debug");
         let share = Share::new(&folder.join("share"), &built, &task.command())?;
         if *task != Task::Verify {
             share.prepare()?;
         }
+        let is_loud = matches!(task, Task::Run(_));
+        self.start(kernel, share, Path::new("/"), None, is_loud)
+    }
+
+    /// A folder for what a guest needs and leaves.
+    fn run_folder(&self, kernel: &Kernel) -> Result<PathBuf> {
+        let folder = self.folder.join("run").join(&kernel.release);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// Boots a kernel with the files of `root` and the first process `first`
+    /// ([`Machine::root`], [`Machine::first`]).
+    fn start(
+        &self,
+        kernel: &Kernel,
+        share: Share,
+        root: &Path,
+        first: Option<&str>,
+        is_loud: bool,
+    ) -> Result<Booted> {
+        let unpacked = kernel_folder(&self.folder, kernel);
+        let folder = self.run_folder(kernel)?;
+        let initramfs = folder.join("initramfs");
+        initramfs::build(&unpacked, &kernel.release, &initramfs)?;
         let machine = Machine {
             architecture: self.architecture,
             qemu: &self.qemu,
-            image: &image(&root, &kernel.release)?,
+            image: &image(&unpacked, &kernel.release)?,
             initramfs: &initramfs,
             folder: &folder,
+            root,
+            first,
             share: share.folder(),
             limit: LIMIT,
-            is_loud: matches!(task, Task::Run(_)),
+            is_loud,
         };
         eprintln!("booting {} ({})", kernel.series, kernel.release);
         let begin = Instant::now();

@@ -127,21 +127,33 @@ pub fn ensure_seen(out: &Output) -> Result<()> {
     let summary = String::from_utf8_lossy(&out.stdout);
     let log = String::from_utf8_lossy(&out.stderr);
     ensure!(out.status.success(), "{}: {summary}\n{log}", out.status);
-    ensure_in_summary(&summary, &log)
+    ensure_in_summary(&summary, "dd", &log)
 }
 
-/// Fails unless one of the summaries in a text has [`Load`], its calls and its time on
+/// Fails unless one of the summaries in a text has a program, its calls and its time on
 /// CPU.
-pub fn ensure_in_summary(text: &str, log: &str) -> Result<()> {
+pub fn ensure_in_summary(text: &str, program: &str, log: &str) -> Result<()> {
     for section in ["CPU", "SYSCALLS"] {
         let mut here = false;
         let found = text.lines().any(|line| {
-            here = line.starts_with(section) || (here && !line.is_empty());
-            here && line.starts_with("dd ")
+            // A journal keeps no empty lines.
+            if line.is_empty() || is_heading(line) {
+                here = line.starts_with(section);
+            }
+            here && line.split_whitespace().next() == Some(program)
         });
-        ensure!(found, "nothing of dd under {section}:\n{text}\n{log}");
+        ensure!(
+            found,
+            "nothing of {program} under {section}:\n{text}\n{log}"
+        );
     }
     Ok(())
+}
+
+/// Does a section of a summary begin here? Programs' names are seldom all capitals.
+fn is_heading(line: &str) -> bool {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// What a daemon holds, in bytes: its own at most, and the kernel's for its maps and
@@ -371,16 +383,22 @@ mod tests {
         assert!(unit.one("WatchdogSec").is_ok() && unit.one("MemoryMax").is_ok());
     }
 
-    /// Checks that a program is found in its section only, also of a later summary.
+    /// Checks that a program is found in its section only, also of a later summary, and
+    /// in a journal.
     #[test]
     fn sections() {
         let summary = |cpu, calls| format!("CPU  of a core\n{cpu}\n\nSYSCALLS\n{calls}\n\n");
+        let seen = |text: &str| ensure_in_summary(text, "dd", "");
         let text = summary("sh 1", "sh 2") + &summary("dd 1", "sh 3");
-        let error = ensure_in_summary(&text, "").expect_err("no calls of dd");
+        let error = seen(&text).expect_err("no calls of dd");
         assert!(error.to_string().contains("under SYSCALLS"), "{error}");
         let text = text + &summary("sh 1", "dd 3");
-        ensure_in_summary(&text, "").expect("all of dd");
-        ensure_in_summary("CPU\n\ndd 1\n", "").expect_err("not in a section");
+        seen(&text).expect("all of dd");
+        seen(&text.replace("\n\n", "\n")).expect("all of dd");
+        let journal = "CPU\nsh 1\nSYSCALLS\ndd 1\n";
+        let error = seen(journal).expect_err("no time of dd");
+        assert!(error.to_string().contains("under CPU"), "{error}");
+        seen("CPU\n\ndd 1\n").expect_err("not in a section");
     }
 
     /// Checks that a filter's groups are resolved, and what it takes away is taken.
