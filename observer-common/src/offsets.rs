@@ -83,6 +83,7 @@ offsets! {
     task_tgid: "task_struct" . "tgid", 4;
     task_flags: "task_struct" . "flags", 4;
     task_mm: "task_struct" . "mm", 8;
+    mm_lock: "mm_struct" . "mmap_lock.count.counter", 8;
     task_comm: "task_struct" . "comm", 16;
     task_state: "task_struct" . "__state" | "state", 4;
     // In bits.

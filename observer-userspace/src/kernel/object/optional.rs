@@ -23,7 +23,7 @@ const fn of(family: Family, fields: &'static [&'static str], lost: &'static str)
 }
 
 /// All of them.
-pub const OPTIONAL: [Optional; 11] = [
+pub const OPTIONAL: [Optional; 12] = [
     of(
         Family::Syscalls,
         &["task_thread_status"],
@@ -48,6 +48,11 @@ pub const OPTIONAL: [Optional; 11] = [
         Family::OffCpu,
         &["task_in_iowait"],
         "which waits off CPU are for a disk",
+    ),
+    of(
+        Family::OffCpu,
+        &["mm_lock"],
+        "that waits are looked at, as long as a process keeps its memory map locked",
     ),
     of(
         Family::Block,
