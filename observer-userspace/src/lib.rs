@@ -13,6 +13,7 @@ pub mod agent;
 pub mod blindness;
 pub mod commands;
 pub mod config;
+mod foreign;
 pub(crate) mod governor;
 pub mod identity;
 pub mod kernel;

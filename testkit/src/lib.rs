@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod diskstats;
 pub mod empty_program;
 pub mod forked;
+pub mod hang;
 pub mod in_time;
 pub mod interrupt;
 pub mod kernel;

@@ -35,15 +35,19 @@ pub fn run_on_cpu(cpu: usize, comm: &str, steps: &[&str]) -> Result<Running> {
     Ok(running)
 }
 
-/// The workload program: it lies next to the test's own folder, or to the
-/// benchmark.
+/// The workload program.
 pub fn program() -> Result<PathBuf> {
+    program_beside("observer-workload")
+}
+
+/// A program of this package: it lies next to the test's own folder, or to the
+/// benchmark.
+pub(crate) fn program_beside(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folders = test.ancestors().skip(1).take(2);
-    let found = folders
-        .map(|folder| folder.join("observer-workload"))
-        .find(|program| program.is_file());
-    found.context("observer-workload is missing; `cargo build -p observer-testkit` builds it")
+    let mut found = folders.map(|folder| folder.join(name));
+    let found = found.find(|program| program.is_file());
+    found.with_context(|| format!("{name} is missing; `cargo build -p observer-testkit` builds it"))
 }
 
 impl Running {

@@ -1,6 +1,6 @@
 //! What is found about one address: its functions, its line.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One function at an address, not demangled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct SourceLine {
     /// doesn't say of which namespace or class.
     pub is_linkage: bool,
     /// Source file.
-    pub file: Option<Rc<str>>,
+    pub file: Option<Arc<str>>,
     /// Source line, 0 when unknown.
     pub line: u32,
 }
@@ -23,13 +23,13 @@ pub(super) struct Function {
     pub(super) name: Option<String>,
     pub(super) is_linkage: bool,
     /// Where the function before it calls it.
-    pub(super) call: (Option<Rc<str>>, u32),
+    pub(super) call: (Option<Arc<str>>, u32),
 }
 
 /// What is known about one address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Place {
-    pub(super) row: Option<(Option<Rc<str>>, u32)>,
+    pub(super) row: Option<(Option<Arc<str>>, u32)>,
     /// Outermost first.
     pub(super) functions: Vec<Function>,
     /// Which entry the outermost one is, and how much code it has.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gimli::{EndianSlice, Error, LittleEndian, Unit, UnitHeader, UnitOffset};
 
@@ -51,7 +52,7 @@ impl<'a> Units<'a> {
 
 /// Names of a unit's source files, by number.
 #[derive(Default)]
-pub(super) struct Files(HashMap<u64, Option<Rc<str>>>);
+pub(super) struct Files(HashMap<u64, Option<Arc<str>>>);
 
 impl Files {
     pub(super) fn name<'a>(
@@ -59,7 +60,7 @@ impl Files {
         dwarf: &Dwarf<'a>,
         unit: &Unit<Reader<'a>>,
         number: u64,
-    ) -> Option<Rc<str>> {
+    ) -> Option<Arc<str>> {
         let known = self.0.entry(number);
         known
             .or_insert_with(|| file_name(dwarf, unit, number))
@@ -68,7 +69,7 @@ impl Files {
 }
 
 /// The path of a source file, as the compiler wrote it.
-fn file_name<'a>(dwarf: &Dwarf<'a>, unit: &Unit<Reader<'a>>, number: u64) -> Option<Rc<str>> {
+fn file_name<'a>(dwarf: &Dwarf<'a>, unit: &Unit<Reader<'a>>, number: u64) -> Option<Arc<str>> {
     let header = unit.line_program.as_ref()?.header();
     let file = header.file(number)?;
     let text = |value| {

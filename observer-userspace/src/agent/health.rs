@@ -10,9 +10,10 @@ use super::Agent;
 use super::budget::Budget;
 use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
+use crate::foreign;
 use crate::kernel::Kernel;
 use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
-use crate::probes::losses::{PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED};
+use crate::probes::losses::{Cause, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED, UNREADABLE};
 use crate::stacks::UnwindStats;
 use observer_export::self_stats::{
     Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
@@ -98,7 +99,7 @@ impl Health {
             (SYSCALL_MISSED, self.told.syscall_ends),
             (PROGRAM_MISSED, self.told.others),
         ]
-        .map(|(cause, count)| loss(cause.part.as_str(), cause.name, count))
+        .map(|(cause, count)| of(cause, count))
     }
 
     fn cost(&self) -> SelfStats {
@@ -150,9 +151,14 @@ impl Agent {
         losses.extend(profiler.map(|(cause, count)| loss(Family::Cpu.as_str(), cause, count)));
         let probes = self.probes.iter().flat_map(|probe| probe.losses());
         let probes = probes.chain(self.rings.losses());
-        losses.extend(probes.map(|(cause, count)| loss(cause.part.as_str(), cause.name, count)));
+        losses.extend(probes.map(|(cause, count)| of(cause, count)));
+        losses.push(of(UNREADABLE, foreign::unanswered()));
         losses
     }
+}
+
+fn of(cause: Cause, count: u64) -> ProbeLoss {
+    loss(cause.part.as_str(), cause.name, count)
 }
 
 fn loss(probe: &str, cause: &'static str, count: u64) -> ProbeLoss {

@@ -15,6 +15,7 @@ mod profiler;
 mod rings;
 mod sight;
 mod start;
+mod watch;
 mod workloads;
 
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ use limiter::SpanLimiter;
 use profiler::Profiler;
 use rings::Rings;
 use sight::SelfCheck;
+use watch::{Doing, Watch};
 use workloads::Workloads;
 
 /// How often ring buffers are emptied even if nothing announces records: the
@@ -63,6 +65,9 @@ const LAST_PROFILE_LIMIT: Duration = Duration::from_secs(2);
 /// How long a daemon that is told to end may take: for its last profile, for
 /// detaching, and then for exporting.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(4500);
+
+/// After this it is ended, whatever it waits for then.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is left of that for exporting, however long the rest took.
 const LAST_EXPORT_MINIMUM: Duration = Duration::from_millis(500);
@@ -90,6 +95,10 @@ pub struct Agent {
     tables: Tables,
     /// More records waited than there was time for.
     behind: bool,
+    /// A standstill of so long ends the daemon.
+    stall_limit: Option<Duration>,
+    /// How long an interval is.
+    interval: Duration,
 }
 
 impl Agent {
@@ -125,25 +134,40 @@ impl Agent {
         let mut end = std::pin::pin!(end);
         let mut supervisor = Supervisor::of_environment();
         supervisor.ready();
+        let watch = Watch::start(self.interval, self.stall_limit);
         loop {
             supervisor.alive();
+            watch.begins(Doing::Waiting);
             tokio::select! {
                 biased;
                 () = &mut end => break,
-                () = due(&self.budget) => self.govern(),
-                () = sight::due(&self.self_check) => self.occasionally(Self::look),
+                () = due(&self.budget) => {
+                    watch.begins(Doing::Governing);
+                    self.govern();
+                }
+                () = sight::due(&self.self_check) => {
+                    watch.begins(Doing::Looking);
+                    self.occasionally(Self::look);
+                }
                 () = sleep_until(self.sinks.metrics_due().into()) => {
+                    watch.begins(Doing::Ticking);
                     self.occasionally(|agent| agent.tick(Recipients::Due(Instant::now()), None));
                 }
-                _ = profiles.tick() => self.occasionally(Self::end_profile),
+                _ = profiles.tick() => {
+                    watch.begins(Doing::Profiling);
+                    self.occasionally(Self::end_profile);
+                }
                 profile = profiler::finished(&mut self.profiler) => {
+                    watch.begins(Doing::Exporting);
                     self.occasionally(|agent| agent.sinks.profile(&profile));
                 }
                 ready = self.rings.ready() => {
                     ready?;
+                    watch.begins(Doing::Draining);
                     self.drain(None);
                 }
                 _ = drains.tick() => {
+                    watch.begins(Doing::Draining);
                     self.drain(None);
                     self.health.end_window(&self.kernel);
                 }
@@ -152,6 +176,13 @@ impl Agent {
             }
         }
         supervisor.stopping();
+        watch.ends_within(END_LIMIT);
+        self.end().await;
+        Ok(())
+    }
+
+    /// Takes and exports what is left.
+    async fn end(mut self) {
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         for probe in &mut self.probes {
             if let Err(error) = probe.end(&mut self.kernel) {
@@ -190,7 +221,6 @@ impl Agent {
         drop((rings, cells, profiler, probes, kernel));
         let left = deadline.saturating_duration_since(Instant::now());
         sinks.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
-        Ok(())
     }
 
     /// Takes all records that wait, as far as there is time for it. At the

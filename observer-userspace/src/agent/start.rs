@@ -99,6 +99,8 @@ impl Agent {
             clock: clock::measure(),
             tables: config.tables.clone(),
             behind: false,
+            stall_limit: config.stall_limit,
+            interval: config.interval,
             kernel,
         })
     }

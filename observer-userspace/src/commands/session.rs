@@ -1,7 +1,6 @@
 //! What the commands that attach something have in common: the checks before,
 //! the runtime, the signals that end them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, usage};
 use crate::config::{Config, Filter};
+use crate::foreign::process;
 use crate::identity::find_cgroup;
 use crate::kernel::capabilities::Effective;
 use crate::kernel::{descriptors, namespaces};
@@ -36,7 +36,7 @@ pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
 /// A filter on something that isn't there would silently see nothing.
 fn check_filter(filter: &Filter) -> anyhow::Result<()> {
     for pid in &filter.pids {
-        let there = Path::new("/proc").join(pid.to_string()).exists();
+        let there = process::comm(*pid).is_some();
         anyhow::ensure!(there, "there is no process {pid}");
     }
     for path in &filter.cgroups {

@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::*;
 
 /// Keys of `docs/observer.toml` whose values are examples, and not the defaults.
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 11] = [
     "btf",
     "duration",
     "filter.cgroup",
@@ -19,6 +19,7 @@ const EXAMPLES: [&str; 10] = [
     "requests.traces-sampler",
     // Its default depends on another option.
     "sinks.summary",
+    "stall-limit",
 ];
 
 /// The default depends on the machine.

@@ -48,6 +48,10 @@ layered! {
         /// How often the budget is looked after.
         #[arg(long, value_name = "DURATION", hide = true)]
         pub budget_period: Option<Period>,
+        /// End with status 1 when Observer's own loop stands still for so long, for a
+        /// supervisor to start it anew [default: go on waiting]
+        #[arg(long, value_name = "DURATION")]
+        pub stall_limit: Option<Period>,
         /// Print the kernel half's own diagnostics (costs performance)
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         pub kernel_debug: Option<bool>,

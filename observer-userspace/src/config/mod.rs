@@ -56,6 +56,8 @@ pub struct Config {
     pub budget: Option<f64>,
     /// How often the cost is compared with the budget.
     pub budget_period: Duration,
+    /// A standstill of the daemon's loop of so long ends it; `None`: never.
+    pub stall_limit: Option<Duration>,
     /// Whether the kernel half's diagnostics (aya-log) are compiled in.
     pub kernel_debug: bool,
     /// A file with the kernel's types, instead of the kernel's own: for tests.
@@ -216,6 +218,7 @@ impl Config {
             budget_period: all
                 .budget_period
                 .map_or(governor::PERIOD, |period| period.0),
+            stall_limit: all.stall_limit.map(|p| p.0),
             kernel_debug: all.kernel_debug.unwrap_or(false),
             btf: all.btf,
             own_telemetry: all.own_telemetry.unwrap_or(true),

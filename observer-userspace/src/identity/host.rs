@@ -2,10 +2,18 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::environment::Declared;
+use crate::foreign::{self, Foreign, Subject};
 use observer_signals::attribute::SharedResource;
 use observer_signals::{Attribute, Resource};
+
+/// The first process, whose root directory is the host's.
+const HOST: u32 = 1;
+
+/// How long its files are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What all resources have in common, and the daemon's own resource.
 #[derive(Clone, Debug)]
@@ -20,7 +28,10 @@ pub struct Host {
 impl Host {
     /// Detects the host and merges the daemon's own OpenTelemetry environment.
     pub fn detect() -> Self {
-        Self::new(detect_attributes(), &Declared::own())
+        // The host's files may be on a file system that doesn't answer.
+        let files = foreign::ask(Subject::Process(HOST), PATIENCE, Files::read);
+        let files = files.unwrap_or_default();
+        Self::new(detect_attributes(&files), &Declared::own())
     }
 
     fn new(detected: Vec<Attribute>, declared: &Declared) -> Self {
@@ -59,27 +70,42 @@ fn set(attributes: &mut Vec<Attribute>, key: &str, value: String) {
     }
 }
 
+/// What files say about the host.
+#[derive(Default)]
+struct Files {
+    id: Option<String>,
+    release: String,
+}
+
+impl Files {
+    fn read(foreign: &Foreign) -> Self {
+        let read = |paths: &[&str]| of_host(foreign, paths);
+        Self {
+            id: read(&["/etc/machine-id", "/var/lib/dbus/machine-id"]),
+            release: read(&["/etc/os-release", "/usr/lib/os-release"]).unwrap_or_default(),
+        }
+    }
+}
+
 /// The first of these files that is there: the host's, which the daemon sees through the
 /// first process also from within a container, else its own.
-fn of_host(paths: &[&str]) -> Option<String> {
+fn of_host(_: &Foreign, paths: &[&str]) -> Option<String> {
     let mut all = ["/proc/1/root", ""]
         .iter()
         .flat_map(|root| paths.iter().map(move |path| format!("{root}{path}")));
     all.find_map(|path| fs::read_to_string(path).ok())
 }
 
-fn detect_attributes() -> Vec<Attribute> {
+fn detect_attributes(files: &Files) -> Vec<Attribute> {
     let mut found = vec![Attribute::new("os.type", "linux")];
     let mut add = |key: &'static str, value: Option<String>| {
         if let Some(value) = value.filter(|v| !v.is_empty()) {
             found.push(Attribute::new(key, value));
         }
     };
-    let id = of_host(&["/etc/machine-id", "/var/lib/dbus/machine-id"])
-        .map(|id| id.trim().to_owned())
-        // systemd's placeholder on a host that was never booted.
-        .filter(|id| id != "uninitialized");
-    add("host.id", id);
+    let id = files.id.as_deref().map(|id| id.trim().to_owned());
+    // systemd's placeholder on a host that was never booted.
+    add("host.id", id.filter(|id| id != "uninitialized"));
     if let Ok(uname) = nix::sys::utsname::uname() {
         let text = |s: &std::ffi::OsStr| Some(s.to_string_lossy().into_owned());
         add("host.name", text(uname.nodename()));
@@ -87,10 +113,9 @@ fn detect_attributes() -> Vec<Attribute> {
         // The Collector's resource detection, too, calls the kernel a build.
         add("os.build_id", text(uname.release()));
     }
-    let release = of_host(&["/etc/os-release", "/usr/lib/os-release"]).unwrap_or_default();
-    add("os.name", os_release(&release, "NAME"));
-    add("os.version", os_release(&release, "VERSION_ID"));
-    add("os.description", os_release(&release, "PRETTY_NAME"));
+    add("os.name", os_release(&files.release, "NAME"));
+    add("os.version", os_release(&files.release, "VERSION_ID"));
+    add("os.description", os_release(&files.release, "PRETTY_NAME"));
     found
 }
 

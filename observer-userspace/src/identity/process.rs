@@ -1,11 +1,10 @@
 //! What `/proc/PID` says about a process that may end at any moment.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::time::Duration;
 
 use super::environment::Declared;
 use super::mounts::{Membership, parse_proc_cgroup};
+use crate::foreign::{self, Foreign, Subject};
 
 /// The most that is read of a process's environment, in bytes. It can be
 /// megabytes; what matters is usually near the top, and the daemon's memory
@@ -47,9 +46,18 @@ impl Process {
     /// Reads what can be read; `None` when the process is gone or changed its
     /// program while we looked. Waits a few milliseconds for one that is just
     /// changing it: then name, executable and environment don't belong together.
+    ///
+    /// Of a process that doesn't answer, only what the kernel knows without it.
     pub fn read(tgid: u32) -> Option<Self> {
+        let whole = foreign::ask(Subject::Process(tgid), foreign::SHORTLY, move |foreign| {
+            Self::read_whole(foreign, tgid)
+        });
+        whole.unwrap_or_else(|_| Self::read_outside(tgid))
+    }
+
+    fn read_whole(foreign: &Foreign, tgid: u32) -> Option<Self> {
         for _ in 0..EXEC_TRIES {
-            match Self::try_read(tgid)? {
+            match Self::try_read(foreign, tgid)? {
                 (process, false) => return Some(process),
                 (_, true) => std::thread::sleep(EXEC_PAUSE),
             }
@@ -58,44 +66,46 @@ impl Process {
     }
 
     /// The process, and whether it is in the middle of exec.
-    fn try_read(tgid: u32) -> Option<(Self, bool)> {
-        let path = |file: &str| format!("/proc/{tgid}/{file}");
-        let read_comm = || {
-            let bytes = fs::read(path("comm")).ok()?;
-            Some(comm_from_bytes(&bytes))
-        };
-        let comm = read_comm()?;
-        let stat = fs::read(path("stat")).ok()?;
-        let cgroups = fs::read_to_string(path("cgroup")).ok()?;
-        let mut environ = Vec::new();
-        // Not allowed, or a zombie: then it declares nothing.
-        if let Ok(file) = File::open(path("environ")) {
-            let _ = file.take(ENVIRON_LIMIT).read_to_end(&mut environ);
-        }
-        let executable = fs::read_link(path("exe"))
-            .ok()
-            .map(|target| executable_name(&target.to_string_lossy()));
+    fn try_read(foreign: &Foreign, tgid: u32) -> Option<(Self, bool)> {
+        let comm = comm(tgid)?;
+        let stat = foreign::process::stat(foreign, tgid)?;
         let stat = String::from_utf8_lossy(&stat);
+        let cgroups = foreign::process::cgroup(tgid)?;
+        // Not allowed, or a zombie: then it declares nothing.
+        let environ = foreign::process::environ(foreign, tgid, ENVIRON_LIMIT).unwrap_or_default();
         let process = Self {
             is_kernel_thread: is_kernel_thread(&stat),
             declared: Declared::from_environ(&environ),
             cgroups: parse_proc_cgroup(&cgroups),
-            executable,
+            executable: executable(tgid),
             comm,
         };
         // An exec in the meantime would have mixed two programs.
-        let unchanged = read_comm().is_some_and(|now| process.is_named(&now));
+        let unchanged = self::comm(tgid).is_some_and(|now| process.is_named(&now));
         // Where the executable shows, so would the environment's place.
         let in_exec = process.executable.is_some() && stat_field(&stat, 50) == Some(0);
         unchanged.then_some((process, in_exec))
+    }
+
+    /// What the kernel says of a process without asking it.
+    fn read_outside(tgid: u32) -> Option<Self> {
+        let comm = comm(tgid)?;
+        let cgroups = foreign::process::cgroup(tgid)?;
+        let executable = executable(tgid);
+        let unchanged = self::comm(tgid)? == comm;
+        unchanged.then_some(Self {
+            comm,
+            executable,
+            cgroups: parse_proc_cgroup(&cgroups),
+            ..Self::default()
+        })
     }
 
     /// The first of `candidates` that lives under the name `comm`.
     pub fn find(candidates: &[u32], comm: &str) -> Option<Self> {
         candidates.iter().take(SIBLING_LIMIT).find_map(|tgid| {
             // One small file tells most of them off.
-            let bytes = fs::read(format!("/proc/{tgid}/comm")).ok()?;
-            if worker_pool(&comm_from_bytes(&bytes)) != worker_pool(comm) {
+            if worker_pool(&self::comm(*tgid)?) != worker_pool(comm) {
                 return None;
             }
             Self::read(*tgid).filter(|process| process.is_named(comm))
@@ -110,6 +120,15 @@ impl Process {
         }
         self.comm == comm
     }
+}
+
+fn comm(tgid: u32) -> Option<String> {
+    foreign::process::comm(tgid).map(|bytes| comm_from_bytes(&bytes))
+}
+
+fn executable(tgid: u32) -> Option<String> {
+    let target = foreign::process::executable(tgid)?;
+    Some(executable_name(&target.to_string_lossy()))
 }
 
 /// A comm as people write it: up to the first NUL or line end, always UTF-8.

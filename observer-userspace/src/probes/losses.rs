@@ -126,6 +126,13 @@ pub const TLS_FILE_NO_ROOM: Cause = Cause {
     meaning: "Looks at a TLS library that found as many attached as the daemon may have; a higher limit of open files may help.",
 };
 
+/// See `foreign`.
+pub const UNREADABLE: Cause = Cause {
+    part: Part::Identity,
+    name: "unreadable",
+    meaning: "Looks at a process, or at files on a file system, that were given up since it doesn't answer, or not begun since too much doesn't: what it calls itself, the names in its stacks or its TLS are not known.",
+};
+
 /// Records of this part that were left in its ring at the daemon's end: see
 /// `agent::rings`.
 pub const fn left_at_end(part: Part) -> Cause {
@@ -137,7 +144,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 19] = [
+pub const ALL: [Cause; 20] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -154,6 +161,7 @@ pub const ALL: [Cause; 19] = [
     REQUEST_UNBUFFERED,
     TLS_FILE_FAILED,
     TLS_FILE_NO_ROOM,
+    UNREADABLE,
     left_at_end(Part::Family(Family::Block)),
     left_at_end(Part::Family(Family::Requests)),
     left_at_end(Part::Family(Family::Tcp)),

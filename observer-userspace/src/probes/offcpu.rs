@@ -5,6 +5,7 @@
 //! longer than an interval must be counted to it when it ends. For that an
 //! iterator looks at all threads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use observer_common::family::{Family, Part};
@@ -14,6 +15,7 @@ use super::profiled::nanoseconds;
 use super::sched::{self, IDENTITY_FIELDS};
 use super::{MetricBuilder, Probe, Sight, Tick, unwind};
 use crate::blindness::{Unit, Witness};
+use crate::foreign::{self, Foreign, Subject};
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
 use observer_signals::MetricDef;
@@ -109,7 +111,7 @@ impl Probe for OffCpu {
 #[derive(Debug)]
 pub struct Blocked {
     /// `None`: they can't be looked at, and long waits are counted when they end.
-    threads: Option<Iterator>,
+    threads: Option<Arc<Iterator>>,
 }
 
 impl Blocked {
@@ -119,7 +121,7 @@ impl Blocked {
     /// When their iterator is loaded and can't be linked.
     pub fn new(kernel: &mut Kernel) -> anyhow::Result<Self> {
         let threads = match kernel.has(THREADS) {
-            true => Some(Iterator::new(kernel, THREADS, None)?),
+            true => Some(Arc::new(Iterator::new(kernel, THREADS, None)?)),
             false => None,
         };
         Ok(Self { threads })
@@ -128,12 +130,26 @@ impl Blocked {
     /// Counts their time so far, and theirs alone: what comes is the next
     /// interval's.
     ///
+    /// The kernel half doesn't copy stacks of processes whose memory map is locked, but
+    /// may still be kept waiting by one. It isn't tried again: as long as it waits the
+    /// kernel can't detach programs of anybody.
+    ///
     /// # Errors
     /// When the iterator can't be run.
-    pub fn catch_up(&self) -> anyhow::Result<()> {
-        match &self.threads {
-            Some(threads) => threads.run(|_| {}),
-            None => Ok(()),
+    pub fn catch_up(&mut self) -> anyhow::Result<()> {
+        let Some(threads) = self.threads.clone() else {
+            return Ok(());
+        };
+        let run = move |_: &Foreign| threads.run(|_| {});
+        match foreign::ask(Subject::Threads, foreign::SHORTLY, run) {
+            Ok(run) => run,
+            Err(error) => {
+                self.threads = None;
+                tracing::warn!(
+                    "from now on waits are counted when they end: the kernel can't look at all threads: {error}"
+                );
+                Ok(())
+            }
         }
     }
 }

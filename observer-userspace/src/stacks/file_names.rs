@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::rc::Rc;
+use std::time::Duration;
 
 use observer_symbols::debug_info::{self, DebugSections, SourceLine};
 use observer_symbols::demangle::Demangler;
@@ -13,7 +14,11 @@ use observer_symbols::symbol_table::{Unsized, look_up};
 
 use super::debug_files::{self, DebugFile};
 use super::module::{Lines, Module, NamedLine};
-use super::roots::Roots;
+use super::roots::{Place, Roots};
+use crate::foreign::{self, Foreign, Subject};
+
+/// How long a reader may wait for a file with debug information: all of it is read.
+const LONG: Duration = Duration::from_secs(10);
 
 /// Which sources of names are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,10 +32,23 @@ pub struct SymbolOptions {
 #[derive(Debug, Default)]
 pub struct Found(HashMap<u64, Vec<SourceLine>>);
 
-/// Looks `offsets` of `module`, which is `path` to its process, up.
-pub fn find(
+/// What a reader is asked: names of addresses in a file.
+struct Wanted {
     options: SymbolOptions,
-    roots: &Roots,
+    file: File,
+    /// It, as its process sees it.
+    path: String,
+    place: Place,
+    debug: Option<DebugFile>,
+    /// In the file's own address space, sorted.
+    addresses: Vec<u64>,
+}
+
+/// Looks `offsets` of `module`, which is `path` to its process, up. `place` says where
+/// that process's files lie, as often as it is asked.
+pub(super) fn find(
+    options: SymbolOptions,
+    place: impl Fn() -> Place,
     path: &str,
     module: &Module,
     offsets: impl IntoIterator<Item = u64>,
@@ -45,27 +63,64 @@ pub fn find(
     by_address.sort_unstable();
     // Segments that overlap could give one address twice.
     by_address.dedup_by_key(|(address, _)| *address);
-    let addresses: Vec<u64> = by_address.iter().map(|(address, _)| *address).collect();
-    let Some(names) = module.with_file(|file| {
-        let sections = Sections::read(file).unwrap_or_default();
-        let debug = module.debug_file(|| {
-            let build_id = module.build_id();
-            debug_files::find(roots, path, file, &sections, build_id)
-        });
-        let debug = debug.as_ref();
-        let mut names = match options.debug_info {
-            true => from_debug_info(roots, path, file, &sections, debug, &addresses),
-            false => vec![Vec::new(); addresses.len()],
-        };
-        from_symbols(file, &sections, debug, &addresses, &mut names);
-        names
-    }) else {
+    let Some(file) = module.file() else {
         return found;
     };
-    for ((_, offset), lines) in by_address.into_iter().zip(names) {
+    let wanted = Wanted {
+        options,
+        file,
+        path: path.to_owned(),
+        place: place(),
+        debug: module.debug_file(|| debug_file(module, place(), path)),
+        addresses: by_address.iter().map(|(address, _)| *address).collect(),
+    };
+    let patience = match options.debug_info {
+        true => LONG,
+        false => foreign::A_WHILE,
+    };
+    let names = foreign::ask(module.id.subject(), patience, |foreign| {
+        wanted.find(foreign)
+    });
+    for ((_, offset), lines) in by_address.into_iter().zip(names.unwrap_or_default()) {
         found.0.insert(offset, lines);
     }
     found
+}
+
+/// The separate debug file of a module.
+fn debug_file(module: &Module, place: Place, path: &str) -> Option<DebugFile> {
+    let file = module.file()?;
+    let (path, build_id) = (path.to_owned(), module.build_id().map(str::to_owned));
+    let found = foreign::ask(Subject::DebugFiles, foreign::A_WHILE, move |foreign| {
+        let roots = place.open(foreign).or_host();
+        let sections = Sections::read(&file).unwrap_or_default();
+        debug_files::find(&roots, &path, &file, &sections, build_id.as_deref())
+    });
+    found.ok().flatten()
+}
+
+impl Wanted {
+    fn find(self, foreign: &Foreign) -> Vec<Vec<SourceLine>> {
+        let Self {
+            options,
+            file,
+            path,
+            place,
+            debug,
+            addresses,
+        } = self;
+        let sections = Sections::read(&file).unwrap_or_default();
+        let debug = debug.as_ref();
+        let mut names = match options.debug_info {
+            true => {
+                let roots = place.open(foreign).or_host();
+                from_debug_info(&roots, &path, &file, &sections, debug, &addresses)
+            }
+            false => vec![Vec::new(); addresses.len()],
+        };
+        from_symbols(&file, &sections, debug, &addresses, &mut names);
+        names
+    }
 }
 
 fn from_debug_info(

@@ -13,7 +13,12 @@ use std::os::unix::fs::MetadataExt;
 use observer_symbols::perf_map::Index;
 
 use super::process::Process;
+use super::roots::Place;
 use super::sideband::Event;
+use crate::foreign::{self, Foreign, Subject, process as of_others};
+
+/// The most that is read of a process's mappings, in bytes.
+const MAX_MAPS: u64 = 32 << 20;
 
 /// Processes with code made at run time.
 const MAX_PROCESSES: usize = 4096;
@@ -38,8 +43,8 @@ struct Maker {
 
 impl Maker {
     /// The process `pid`, if it lives.
-    fn read(pid: u32) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    fn read(foreign: &Foreign, pid: u32) -> Option<Self> {
+        let status = of_others::status(foreign, pid)?;
         let field = |name: &str, at: usize| {
             let line = status.lines().find_map(|l| l.strip_prefix(name))?;
             let mut values = line.split_whitespace();
@@ -52,9 +57,39 @@ impl Maker {
         Some(Self {
             inner_pid: field("NSpid:", usize::MAX).unwrap_or(pid),
             user: field("Uid:", 1)?,
-            dump: mapped_dump(pid),
+            dump: mapped_dump(foreign, pid),
             ..Self::default()
         })
+    }
+
+    /// Names of those of `addresses` that its maps know.
+    fn names(
+        &mut self,
+        foreign: &Foreign,
+        pid: u32,
+        place: Place,
+        addresses: &mut Vec<u64>,
+    ) -> HashMap<u64, String> {
+        let roots = place.open(foreign);
+        let open = |path: &str| {
+            let file = roots.open_itself(path)?;
+            let owner = file.metadata().ok()?.uid();
+            let is_trusted = owner == 0 || owner == self.user;
+            if !is_trusted {
+                tracing::debug!("{path} of process {pid} belongs to somebody else");
+            }
+            is_trusted.then_some(file)
+        };
+        let map = open(&format!("/tmp/perf-{}.map", self.inner_pid));
+        let dump = self.dump.as_deref().and_then(open);
+        let named = map.map(|map| self.index.names(&map, addresses));
+        let mut named = named.unwrap_or_default();
+        if let Some(dump) = dump {
+            for (address, name) in self.dumped.names_in_dump(&dump, addresses) {
+                named.entry(address).or_insert(name);
+            }
+        }
+        named
     }
 }
 
@@ -101,31 +136,25 @@ impl Jits {
     ) -> HashMap<u64, String> {
         self.note(pid);
         // Of one that ended before anybody looked, only root's map is trusted.
-        let mut unknown = Maker {
+        let unknown = Maker {
             inner_pid: pid,
             ..Maker::default()
         };
-        let maker = self.makers.get_mut(&pid).unwrap_or(&mut unknown);
+        let is_known = self.makers.contains_key(&pid);
+        let mut maker = self.makers.remove(&pid).unwrap_or(unknown);
         maker.asked = self.interval;
-        let roots = process.roots(pid);
-        let open = |path: &str| {
-            let file = roots.open_itself(path)?;
-            let owner = file.metadata().ok()?.uid();
-            let is_trusted = owner == 0 || owner == maker.user;
-            if !is_trusted {
-                tracing::debug!("{path} of process {pid} belongs to somebody else");
-            }
-            is_trusted.then_some(file)
+        let (place, mut wanted) = (process.place(pid), std::mem::take(addresses));
+        let named = foreign::ask(Subject::Root(pid), foreign::A_WHILE, move |foreign| {
+            let named = maker.names(foreign, pid, place, &mut wanted);
+            (maker, named)
+        });
+        // One that was lost is asked about again, when it answers.
+        let Ok((mut maker, named)) = named else {
+            return HashMap::new();
         };
-        let map = open(&format!("/tmp/perf-{}.map", maker.inner_pid));
-        let dump = maker.dump.as_deref().and_then(open);
-        let named = map.map(|map| maker.index.names(&map, addresses));
-        let mut named = named.unwrap_or_default();
         self.malformed += maker.index.take_malformed();
-        if let Some(dump) = dump {
-            for (address, name) in maker.dumped.names_in_dump(&dump, addresses) {
-                named.entry(address).or_insert(name);
-            }
+        if is_known {
+            self.makers.insert(pid, maker);
         }
         named
     }
@@ -155,7 +184,10 @@ impl Jits {
 
     fn note(&mut self, pid: u32) {
         if !self.makers.contains_key(&pid) && self.makers.len() < MAX_PROCESSES {
-            let maker = Maker::read(pid);
+            let maker = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
+                Maker::read(foreign, pid)
+            });
+            let maker = maker.ok().flatten();
             self.makers.extend(maker.map(|maker| (pid, maker)));
         }
     }
@@ -168,8 +200,8 @@ fn is_dump(path: &str) -> bool {
 }
 
 /// The jitdump file that a process has mapped already.
-fn mapped_dump(pid: u32) -> Option<String> {
-    let maps = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
+fn mapped_dump(foreign: &Foreign, pid: u32) -> Option<String> {
+    let maps = of_others::maps(foreign, pid, MAX_MAPS).ok()?;
     let maps = String::from_utf8_lossy(&maps).into_owned();
     let paths = maps.lines().filter_map(|l| l.get(l.find('/')?..));
     paths.into_iter().find(|p| is_dump(p)).map(str::to_owned)

@@ -13,10 +13,15 @@ use super::images::{Image, Map, MapFile, parse_maps_line};
 use super::process::Process;
 use super::roots::{Root, RootId};
 use super::sideband::{Event, FileIdentity};
+use crate::foreign::process as of_others;
+use crate::foreign::{self, Subject};
 
 /// More processes than this at once are not tracked (their user frames show as
 /// addresses); bounds memory against fork bombs.
 const MAX_PROCESSES: usize = 32_768;
+
+/// The most that is read of a process's mappings, in bytes.
+const MAX_MAPS: u64 = 32 << 20;
 
 /// What the symbolizer could not keep or read, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,14 +73,8 @@ impl Processes {
     /// Reads what every process has mapped now. Call it after the side band
     /// was opened, so that nothing falls between.
     pub(super) fn scan(&mut self) {
-        let Ok(entries) = std::fs::read_dir("/proc") else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
-            if let Some(pid) = pid {
-                self.read_maps(pid);
-            }
+        for pid in of_others::all() {
+            self.read_maps(pid);
         }
     }
 
@@ -165,7 +164,7 @@ impl Processes {
             process.refreshed = false;
             process.forget_earlier();
             // A leader may end before its threads do.
-            !process.ended || has_threads(*pid)
+            !process.ended || of_others::has_threads(*pid)
         });
         self.doubtful = false;
         self.table.shrink_to(1024);
@@ -206,16 +205,18 @@ impl Processes {
     }
 
     fn read_maps(&mut self, pid: u32) {
-        let Ok(text) = std::fs::read(format!("/proc/{pid}/maps")) else {
+        let maps = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
+            of_others::maps(foreign, pid, MAX_MAPS).ok()
+        });
+        // A kernel thread, or a process about to end, has none.
+        let Some(text) = maps.ok().flatten().filter(|maps| !maps.is_empty()) else {
             return;
         };
-        if text.is_empty() {
-            return; // a kernel thread, or a process about to end
-        }
         let text = String::from_utf8_lossy(&text);
         let root = self.open_root(pid);
-        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let mut image = Image::new(comm.trim_end().to_owned());
+        let comm = of_others::comm(pid).unwrap_or_default();
+        let comm = String::from_utf8_lossy(comm.trim_ascii_end());
+        let mut image = Image::new(comm.into_owned());
         let mut dropped = 0;
         for line in text.lines() {
             if let Some((start, end, offset, path, identity)) = parse_maps_line(line) {
@@ -255,18 +256,21 @@ impl Processes {
 
     /// The root directory of `pid`, shared by all processes with the same one.
     fn open_root(&mut self, pid: u32) -> Option<Rc<Root>> {
-        let id = Root::id(pid)?;
+        let subject = Subject::Root(pid);
+        let id = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
+            Root::id(foreign, pid)
+        });
+        let id = id.ok().flatten()?;
         if let Some(root) = self.roots.get(&id).and_then(Weak::upgrade) {
             return Some(root);
         }
-        let root = Rc::new(Root::open(pid)?);
+        let root = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
+            Root::open(foreign, pid)
+        });
+        let root = Rc::new(root.ok().flatten()?);
         self.roots.insert(id, Rc::downgrade(&root));
         Some(root)
     }
-}
-
-fn has_threads(pid: u32) -> bool {
-    std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 1)
 }
 
 #[cfg(test)]

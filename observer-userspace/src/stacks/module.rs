@@ -1,12 +1,15 @@
-//! One ELF file that was sampled, and the names found in it.
+//! One ELF file that was sampled, and the names found in it. Only readers look into it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use observer_symbols::elf::ElfInfo;
+
+use crate::foreign::{Foreign, Subject};
 
 /// A name and place in source code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub struct NamedLine {
     /// Name as in the symbol table, where that is another one.
     pub linkage_name: Option<Rc<str>>,
     /// Source file.
-    pub file: Option<Rc<str>>,
+    pub file: Option<Arc<str>>,
     /// Source line, 0 when unknown.
     pub line: u32,
 }
@@ -25,6 +28,61 @@ pub struct NamedLine {
 /// no name.
 pub type Lines = Rc<[NamedLine]>;
 
+/// What tells files apart, and whether one is the same as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Its file system's.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// When it was written last, in seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// Bytes.
+    pub length: u64,
+}
+
+impl From<&Metadata> for FileId {
+    fn from(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            length: meta.len(),
+        }
+    }
+}
+
+impl FileId {
+    /// The file system, to be asked for what is in the file.
+    pub(crate) fn subject(&self) -> Subject {
+        let device = self.device;
+        // Numbers of devices have 32 bits in the kernel.
+        Subject::Device(libc::major(device), libc::minor(device))
+    }
+}
+
+/// A file, open, and what it says about itself.
+#[derive(Debug)]
+pub struct Opened {
+    /// It.
+    pub file: File,
+    /// Which it is.
+    pub id: FileId,
+    /// Segments and build id.
+    pub info: ElfInfo,
+}
+
+impl Opened {
+    /// Looks at a file; `None` if it can't be read.
+    pub(super) fn read(_: &Foreign, file: File) -> Option<Self> {
+        Some(Self {
+            id: FileId::from(&file.metadata().ok()?),
+            info: ElfInfo::read(&file).ok()?,
+            file,
+        })
+    }
+}
+
 /// An ELF file that was sampled: shared by all processes that map it.
 #[derive(Debug)]
 pub struct Module {
@@ -32,6 +90,8 @@ pub struct Module {
     pub info: ElfInfo,
     /// Names found so far, by file offset.
     pub names: RefCell<HashMap<u64, Lines>>,
+    /// Which file it is.
+    pub(super) id: FileId,
     file: RefCell<Option<File>>,
     /// It was looked for in vain.
     no_debug_file: Cell<bool>,
@@ -39,16 +99,14 @@ pub struct Module {
 
 impl Module {
     /// A module of an open file.
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub fn new(file: File) -> io::Result<Self> {
-        Ok(Self {
-            info: ElfInfo::read(&file)?,
+    pub fn new(opened: Opened) -> Self {
+        Self {
+            info: opened.info,
             names: RefCell::default(),
-            file: RefCell::new(Some(file)),
+            id: opened.id,
+            file: RefCell::new(Some(opened.file)),
             no_debug_file: Cell::new(false),
-        })
+        }
     }
 
     /// Whether its file is open.
@@ -61,9 +119,9 @@ impl Module {
         *self.file.borrow_mut() = file;
     }
 
-    /// Calls `read` with the file, provided that it is open.
-    pub fn with_file<T>(&self, read: impl FnOnce(&File) -> T) -> Option<T> {
-        self.file.borrow().as_ref().map(read)
+    /// The file, for a reader to look into; `None` if it isn't open.
+    pub(super) fn file(&self) -> Option<File> {
+        self.file.borrow().as_ref()?.try_clone().ok()
     }
 
     /// Its separate debug file as `find` finds it, unless that found nothing

@@ -7,10 +7,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::{Rc, Weak};
 
 use super::images::Map;
-use super::module::Module;
+use super::module::{FileId, Module, Opened};
 use super::process::Process;
 use super::roots::open_regular;
 use super::sideband::FileIdentity;
+use crate::foreign::{self, Subject, process as of_others};
 
 /// Files kept open at once; more are opened again when needed.
 const MAX_OPEN: usize = 256;
@@ -18,13 +19,10 @@ const MAX_OPEN: usize = 256;
 /// Names kept per file; beyond, they are looked up again.
 const MAX_NAMES: usize = 16_384;
 
-/// Device, inode, modification time (s, ns): what makes two paths one file.
-type Key = (u64, u64, i64, i64);
-
 /// All modules in use.
 #[derive(Debug, Default)]
 pub struct Modules {
-    by_key: HashMap<Key, Weak<Module>>,
+    by_id: HashMap<FileId, Weak<Module>>,
     vdso: Option<Rc<Module>>,
 }
 
@@ -34,16 +32,16 @@ impl Modules {
         let known = map.file.module.borrow().clone();
         if let Some(module) = known {
             if !module.is_open()
-                && let Some(file) = find(pid, process, map)
+                && let Some(opened) = find(pid, process, map)
             {
-                module.set_file(Some(file));
+                module.set_file(Some(opened.file));
             }
             return Some(module);
         }
         let module = if map.file.path == "[vdso]" {
             self.vdso()?
         } else if map.file.is_file() {
-            self.intern(find(pid, process, map)?)?
+            self.intern(find(pid, process, map)?)
         } else {
             return None;
         };
@@ -53,8 +51,8 @@ impl Modules {
 
     /// Closes files beyond the limit and forgets those of ended processes.
     pub fn trim(&mut self) {
-        self.by_key.retain(|_, module| module.strong_count() > 0);
-        let modules = self.by_key.values().filter_map(Weak::upgrade);
+        self.by_id.retain(|_, module| module.strong_count() > 0);
+        let modules = self.by_id.values().filter_map(Weak::upgrade);
         for (n, module) in modules.enumerate() {
             if n >= MAX_OPEN {
                 module.set_file(None);
@@ -65,15 +63,14 @@ impl Modules {
         }
     }
 
-    fn intern(&mut self, file: File) -> Option<Rc<Module>> {
-        let meta = file.metadata().ok()?;
-        let key = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
-        if let Some(module) = self.by_key.get(&key).and_then(Weak::upgrade) {
-            return Some(module);
+    fn intern(&mut self, opened: Opened) -> Rc<Module> {
+        let id = opened.id;
+        if let Some(module) = self.by_id.get(&id).and_then(Weak::upgrade) {
+            return module;
         }
-        let module = Rc::new(Module::new(file).ok()?);
-        self.by_key.insert(key, Rc::downgrade(&module));
-        Some(module)
+        let module = Rc::new(Module::new(opened));
+        self.by_id.insert(id, Rc::downgrade(&module));
+        module
     }
 
     /// The vDSO is the same code in every (64-bit) process: ours is copied.
@@ -91,25 +88,41 @@ impl Modules {
             let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
             let copy = File::from(nix::sys::memfd::memfd_create(c"observer-vdso", flags).ok()?);
             copy.write_all_at(&code, 0).ok()?;
-            self.vdso = Some(Rc::new(Module::new(copy).ok()?));
+            let subject = Subject::Process(std::process::id());
+            let opened = foreign::ask(subject, foreign::A_WHILE, |foreign| {
+                Opened::read(foreign, copy)
+            });
+            self.vdso = Some(Rc::new(Module::new(opened.ok().flatten()?)));
         }
         self.vdso.clone()
     }
 }
 
-fn find(pid: u32, process: &Process, map: &Map) -> Option<File> {
-    let is_it = |file: &File| same_file(file, map.file.identity);
-    let mapped = || {
-        // Exact even for deleted files, but takes CAP_SYS_ADMIN (or
-        // CAP_CHECKPOINT_RESTORE since 5.9).
-        let (start, end) = (map.start, map.end);
-        open_regular(&format!("/proc/{pid}/map_files/{start:x}-{end:x}")).filter(is_it)
-    };
-    let in_root = || process.roots(pid).open(&map.file.path).filter(is_it);
-    match process.ended {
-        true => in_root(),
-        false => mapped().or_else(in_root),
-    }
+/// The file behind `map`. Which process keeps its map locked and which file system
+/// doesn't answer are asked one after the other, so that it is known who it was.
+fn find(pid: u32, process: &Process, map: &Map) -> Option<Opened> {
+    let (start, end) = (map.start, map.end);
+    let mapped = (!process.ended).then(|| {
+        // Exact even for deleted files.
+        foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
+            of_others::mapped_file(foreign, pid, start, end)
+        })
+    });
+    let mapped = mapped.and_then(Result::ok).flatten();
+    let place = process.place(pid);
+    let (identity, path) = (map.file.identity, map.file.path.clone());
+    let subject = identity.map_or(Subject::Root(pid), |(major, minor, _)| {
+        Subject::Device(major, minor)
+    });
+    let opened = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
+        let is_it = |file: &File| same_file(file, identity);
+        let mapped = mapped.and_then(|handle| open_regular(foreign, &handle));
+        let file = mapped
+            .filter(is_it)
+            .or_else(|| place.open(foreign).open(&path).filter(is_it))?;
+        Opened::read(foreign, file)
+    });
+    opened.ok().flatten()
 }
 
 /// Whether `file` can be the one that was mapped.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::images::Image;
-use super::roots::{Root, Roots};
+use super::roots::{Place, Root};
 
 /// Programs remembered per process and interval.
 const MAX_IMAGES: usize = 8;
@@ -39,11 +39,11 @@ impl Process {
     }
 
     /// Where its files lie; nowhere if it ended before anybody looked.
-    pub(super) fn roots(&self, pid: u32) -> Roots {
-        let held = self.root.as_ref().and_then(|root| Roots::held(root));
+    pub(super) fn place(&self, pid: u32) -> Place {
+        let held = self.root.as_ref().and_then(|root| Place::held(root));
         held.unwrap_or_else(|| match self.ended {
-            true => Roots::default(),
-            false => Roots::now(pid),
+            true => Place::Gone,
+            false => Place::Now(pid),
         })
     }
 

@@ -2,14 +2,18 @@
 //! there.
 //!
 //! Files in another's root directory are chosen by others, so nothing is
-//! opened before it is known to be a regular file.
+//! opened before it is known to be a regular file; and only readers open it, as the
+//! file systems may be others', too.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
+
+use crate::foreign::{Foreign, process};
 
 /// A process's root directory, open as a path only, with the mount namespace
 /// that it is in: without that, its mounts would go with its last process. Held
@@ -25,48 +29,56 @@ pub(super) type RootId = (u64, u64, u64);
 
 impl Root {
     /// Which one process `pid` has now; `None` if it ended.
-    pub(super) fn id(pid: u32) -> Option<RootId> {
-        let root = std::fs::metadata(format!("/proc/{pid}/root")).ok()?;
-        let namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
-        Some((namespace.ino(), root.dev(), root.ino()))
+    pub(super) fn id(foreign: &Foreign, pid: u32) -> Option<RootId> {
+        let root = process::root_metadata(foreign, pid)?;
+        let namespace = process::mount_namespace_number(pid)?;
+        Some((namespace, root.dev(), root.ino()))
     }
 
     /// Opens the one that process `pid` has now.
-    pub(super) fn open(pid: u32) -> Option<Self> {
+    pub(super) fn open(foreign: &Foreign, pid: u32) -> Option<Self> {
         Some(Self {
-            fd: open_directory(&format!("/proc/{pid}/root"))?,
-            _namespace: File::open(format!("/proc/{pid}/ns/mnt")).ok()?,
+            fd: process::root(foreign, pid)?,
+            _namespace: process::mount_namespace(pid)?,
         })
     }
 }
 
-/// Opens `path`, provided that it is a regular file.
-pub(crate) fn open_regular(path: &str) -> Option<File> {
-    let handle = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-        .open(path)
-        .ok()?;
-    reopen_regular(handle)
+/// Where the files of a process lie.
+#[derive(Debug, Default)]
+pub(crate) enum Place {
+    /// Nowhere any more.
+    #[default]
+    Gone,
+    /// In a root directory that is held.
+    Held(OwnedFd),
+    /// In the one that this process has now.
+    Now(u32),
+}
+
+impl Place {
+    /// A root directory that is held.
+    pub(super) fn held(root: &Root) -> Option<Self> {
+        Some(Self::Held(root.fd.try_clone().ok()?))
+    }
+
+    /// It, open.
+    pub(crate) fn open(self, foreign: &Foreign) -> Roots {
+        let root = match self {
+            Self::Gone => None,
+            Self::Held(root) => Some(root),
+            Self::Now(pid) => process::root(foreign, pid),
+        };
+        Roots(root.into_iter().collect())
+    }
 }
 
 /// The root directories in which a process's files may lie: its own first, then
-/// the host's.
+/// the host's. Only readers have them.
 #[derive(Debug, Default)]
 pub struct Roots(Vec<OwnedFd>);
 
 impl Roots {
-    /// A root directory that is held.
-    pub(super) fn held(root: &Root) -> Option<Self> {
-        Some(Self(vec![root.fd.try_clone().ok()?]))
-    }
-
-    /// The root directory of process `pid`, which isn't known otherwise.
-    pub(crate) fn now(pid: u32) -> Self {
-        let root = open_directory(&format!("/proc/{pid}/root"));
-        Self(root.into_iter().collect())
-    }
-
     /// A folder, as if it were a root directory.
     #[cfg(test)]
     pub(super) fn at(path: &str) -> Self {
@@ -106,11 +118,21 @@ fn open_within(root: &OwnedFd, path: &str, links: OFlag) -> Option<File> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | links)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    reopen_regular(File::from(openat2(root, path, how).ok()?))
+    reopen_regular(&File::from(openat2(root, path, how).ok()?))
+}
+
+/// Opens a path of ours, as a path only.
+pub(super) fn open_path(_: &Foreign, path: &Path) -> Option<File> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).ok().map(File::from)
 }
 
 /// Opens what `handle`, a path only, stands for, if it is a regular file.
-fn reopen_regular(handle: File) -> Option<File> {
+pub(crate) fn open_regular(_: &Foreign, handle: &File) -> Option<File> {
+    reopen_regular(handle)
+}
+
+fn reopen_regular(handle: &File) -> Option<File> {
     if !handle.metadata().ok()?.is_file() {
         return None;
     }

@@ -104,10 +104,14 @@ impl Symbols {
             else {
                 continue;
             };
-            let roots = self.processes.get(*pid).map(|p| p.roots(*pid).or_host());
-            let roots = roots.unwrap_or_default();
+            let process = self.processes.get(*pid);
+            let place = || {
+                process
+                    .map(|process| process.place(*pid))
+                    .unwrap_or_default()
+            };
             let path = &map.file.path;
-            let names = file_names::find(self.options, &roots, path, module, offsets);
+            let names = file_names::find(self.options, place, path, module, offsets);
             found.push((&**module, names));
         }
         file_names::keep(found);

@@ -275,6 +275,37 @@ fn all_dependencies(metadata: &Value, name: &str) -> Result<BTreeSet<String>> {
     Ok(all)
 }
 
+/// Who may write the path of another process's files: what says which of them keep a
+/// reader waiting, and what reads only what the kernel itself holds.
+const OF_OTHERS: [&str; 2] = ["foreign", "kernel/loaded.rs"];
+
+/// Checks that files of other processes are named in one place only: whoever opens one
+/// elsewhere may wait for that process for ever.
+#[test]
+fn files_of_others_are_opened_in_one_place() -> Result<()> {
+    let src = checkout().join("observer-userspace").join("src");
+    let krate = Crate::read(&src.join("lib.rs"))?;
+    let files = krate.modules.into_values().map(|module| module.file);
+    let (mut wrong, mut known) = (Vec::new(), 0);
+    for file in files.collect::<BTreeSet<_>>() {
+        let text = std::fs::read_to_string(&file)?;
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        // A path is made of a process's number, or joined to that of its folder.
+        let names = code.contains("/proc/{") || code.contains("(\"/proc\")");
+        let names = names || code.contains("path(pid, ");
+        let allowed = OF_OTHERS
+            .iter()
+            .any(|place| file.starts_with(src.join(place)));
+        known += usize::from(names && allowed);
+        if names && !allowed {
+            wrong.push(relative(&file));
+        }
+    }
+    ensure!(known == OF_OTHERS.len(), "{known} files name others' files");
+    ensure!(wrong.is_empty(), "open it in `foreign`: {wrong:?}");
+    Ok(())
+}
+
 /// Checks that files and functions of what runs at the users' are short, and that
 /// nothing there panics on purpose.
 #[test]

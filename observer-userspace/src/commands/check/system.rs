@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::report::{Item, Report, Status};
+use crate::foreign::{self, Subject, process};
 use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
 use crate::kernel::capabilities::{self, Capability, Effective};
@@ -107,21 +108,20 @@ pub fn cgroups(report: &mut Report) {
 /// protected for reasons of their own.
 pub fn procfs(report: &mut Report) {
     let group = "procfs";
-    let processes: Vec<String> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+    let processes: Vec<u32> = process::all()
         // Kernel threads have no memory and so no executable.
         .filter(|pid| {
-            fs::read_to_string(format!("/proc/{pid}/status"))
-                .is_ok_and(|status| status.contains("\nVmSize:"))
+            let pid = *pid;
+            let status = foreign::ask(Subject::Process(pid), foreign::SHORTLY, move |foreign| {
+                process::status(foreign, pid)
+            });
+            let status = status.ok().flatten();
+            status.is_some_and(|status| status.contains("\nVmSize:"))
         })
         .collect();
     let readable = processes
         .iter()
-        .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok())
+        .filter(|pid| process::executable(**pid).is_some())
         .count();
     let detail = format!(
         "executables of {readable} out of {} are readable",

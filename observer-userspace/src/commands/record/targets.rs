@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::foreign::process;
 use crate::identity::process::comm_from_bytes;
 use crate::kernel::Filters;
 
@@ -26,10 +27,8 @@ pub(super) fn running(filters: &Filters) -> Vec<u32> {
     if filters.comms.is_empty() {
         return pids;
     }
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.extend(processes.filter_map(|process| {
-        let pid = process.file_name().to_str()?.parse::<u32>().ok()?;
-        let comm = comm_from_bytes(&std::fs::read(process.path().join("comm")).ok()?);
+    pids.extend(process::all().filter_map(|pid| {
+        let comm = comm_from_bytes(&process::comm(pid)?);
         // As the kernel does, longer names are cut.
         let wanted = |name: &String| name.as_bytes().iter().take(MAX_COMM).eq(comm.as_bytes());
         filters.comms.iter().any(wanted).then_some(pid)
@@ -39,6 +38,6 @@ pub(super) fn running(filters: &Filters) -> Vec<u32> {
 
 /// Whether all processes of the filter ended.
 pub(super) fn all_ended(filters: &Filters) -> bool {
-    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
+    let gone = |pid: &u32| process::comm(*pid).is_none();
     !filters.pids.is_empty() && filters.pids.iter().all(gone)
 }

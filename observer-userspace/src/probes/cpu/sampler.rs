@@ -269,9 +269,9 @@ impl Sampler {
     }
 
     /// Counts what threads that are off CPU were so far.
-    fn catch_up(&self) -> anyhow::Result<()> {
+    fn catch_up(&mut self) -> anyhow::Result<()> {
         self.off_cpu
-            .as_ref()
+            .as_mut()
             .map_or(Ok(()), offcpu::Blocked::catch_up)
     }
 }

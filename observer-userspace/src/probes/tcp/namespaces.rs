@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 
+use crate::foreign::process;
+
 /// Does `work` in every network namespace in which a process lives. What fails
 /// is logged, in one line for all.
 pub(super) fn in_each(work: impl Fn() -> Result<()> + Sync) {
@@ -30,21 +32,12 @@ pub(super) fn in_each(work: impl Fn() -> Result<()> + Sync) {
 
 /// Every network namespace in which a process lives, but those already seen.
 fn namespaces(seen: &mut HashSet<u64>) -> Vec<File> {
-    let mut namespaces = Vec::new();
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return namespaces;
+    let new = |pid| {
+        let number = process::network_namespace_number(pid)?;
+        seen.insert(number)
+            .then(|| process::network_namespace(pid))?
     };
-    for process in processes.flatten() {
-        // What isn't a process has no such file; a process may be gone by now.
-        let path = process.path().join("ns/net");
-        if let Ok(metadata) = path.metadata()
-            && seen.insert(metadata.ino())
-            && let Ok(file) = File::open(path)
-        {
-            namespaces.push(file);
-        }
-    }
-    namespaces
+    process::all().filter_map(new).collect()
 }
 
 /// On a thread of its own: one that has gone there is of no other use.

@@ -12,6 +12,7 @@ use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
 use super::message::{Built, FileKey, Message, News, Order};
 use super::stats::UnwindStats;
+use crate::foreign;
 use crate::kernel::clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
 use crate::memory;
@@ -134,8 +135,9 @@ impl Keeper {
                     let Some(order) = self.waiting.pop() else {
                         continue;
                     };
-                    let built = build(&order);
-                    finished.extend(self.take(&order.key, built));
+                    let key = order.key.clone();
+                    let built = build(order);
+                    finished.extend(self.take(&key, built));
                 }
             }
             if begins {
@@ -148,7 +150,7 @@ impl Keeper {
     }
 
     fn queue(&mut self, order: Order) {
-        if order.length > LARGE {
+        if order.id.length > LARGE {
             self.large.push(order);
             self.build_large();
         } else {
@@ -168,9 +170,10 @@ impl Keeper {
         let result = self.orders.clone();
         let thread = std::thread::Builder::new().name("observer-tables".into());
         let spawned = thread.spawn(move || {
-            let built = build(&order);
+            let key = order.key.clone();
+            let built = build(order);
             // The keeper may be gone.
-            let _ = result.send(Message::Built(order.key, Box::new(built)));
+            let _ = result.send(Message::Built(key, Box::new(built)));
         });
         match spawned {
             Ok(_) => self.is_building = true,
@@ -325,9 +328,12 @@ impl Keeper {
     }
 }
 
-fn build(order: &Order) -> Built {
+fn build(order: Order) -> Built {
+    let Order { key, file, id } = order;
     let began = Instant::now();
-    let built = observer_unwind::build(&order.file);
-    tracing::debug!(took = ?began.elapsed(), "unwinding table of {:?}", order.key);
-    built
+    let built = foreign::ask(id.subject(), foreign::A_WHILE, move |_| {
+        observer_unwind::build(&file)
+    });
+    tracing::debug!(took = ?began.elapsed(), "unwinding table of {key:?}");
+    Ok(built??)
 }

@@ -4,6 +4,9 @@ use std::fs::File;
 
 use observer_unwind::{BuildError, Table};
 
+use super::super::module::FileId;
+use crate::foreign::Unreadable;
+
 /// Which file: its build id and length, or device, inode, length and time of
 /// modification.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,13 +36,13 @@ pub(in crate::stacks) enum News {
 pub(super) struct Order {
     pub(super) key: FileKey,
     pub(super) file: File,
-    pub(super) length: u64,
+    pub(super) id: FileId,
 }
 
 // The smallest file first: most programs need it.
 impl Ord for Order {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.length, &other.key).cmp(&(self.length, &self.key))
+        (other.id.length, &other.key).cmp(&(self.id.length, &self.key))
     }
 }
 impl PartialOrd for Order {
@@ -64,5 +67,16 @@ pub(super) enum Message {
     End,
 }
 
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotBuilt {
+    /// The file can't be understood.
+    #[error(transparent)]
+    File(#[from] BuildError),
+    /// The file can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
 /// A table; `None` where the file has no unwinding information.
-pub(super) type Built = Result<Option<Table>, BuildError>;
+pub(super) type Built = Result<Option<Table>, NotBuilt>;

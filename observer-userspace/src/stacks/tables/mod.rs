@@ -12,6 +12,7 @@ use std::sync::mpsc;
 
 use anyhow::Context as _;
 
+use super::module::FileId;
 use crate::kernel::unwind::TableMaps;
 use keeper::{Answers, Keeper};
 use message::{Message, Order};
@@ -50,11 +51,9 @@ impl Tables {
     }
 
     /// Orders the table of a file; the answer comes as news.
-    pub(super) fn order(&self, key: FileKey, file: File, length: u64) {
+    pub(super) fn order(&self, key: FileKey, file: File, id: FileId) {
         // It only fails when the thread is gone, and then there is no news.
-        let _ = self
-            .orders
-            .send(Message::Order(Order { key, file, length }));
+        let _ = self.orders.send(Message::Order(Order { key, file, id }));
     }
 
     /// The next news.

@@ -20,13 +20,14 @@ use observer_common::unwind::{MAPPINGS, Outcome, Process as KernelProcess, Reque
 
 use super::images::Map;
 use super::mappings::Processes;
-use super::module::Module;
+use super::module::{Module, Opened};
 use super::modules::Modules;
 use super::process::Process;
 use super::range_allocator::RangeAllocator;
-use super::roots::open_regular;
+use super::roots::{open_path, open_regular};
 use super::sideband::Event;
 use super::tables::{Tables, UnwindStats};
+use crate::foreign::{self, Subject};
 use crate::kernel::unwind::{ProcessMaps, TableMaps};
 use list::{List, load_address};
 use states::{State, States};
@@ -151,11 +152,16 @@ impl Unwinder {
         for pid in pids {
             self.publish(*pid, processes, modules);
         }
-        let programs = programs
-            .iter()
-            .filter_map(|path| open_regular(path.to_str()?));
-        for module in programs.filter_map(|file| Module::new(file).ok()) {
-            self.states.of(&module);
+        for program in programs {
+            let program = program.clone();
+            let subject = Subject::Root(std::process::id());
+            let opened = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
+                let handle = open_path(foreign, &program)?;
+                Opened::read(foreign, open_regular(foreign, &handle)?)
+            });
+            if let Some(opened) = opened.ok().flatten() {
+                self.states.of(&Module::new(opened));
+            }
         }
         // Our own libraries are those that most programs use.
         let own = std::process::id();

@@ -1,7 +1,6 @@
 //! What is known of each file's unwinding table.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -88,10 +87,9 @@ impl States {
     }
 
     fn order(&mut self, key: Rc<FileKey>, module: &Module) {
-        let file = module.with_file(|file| Some((file.try_clone().ok()?, file.metadata().ok()?)));
-        let state = match file.flatten() {
-            Some((file, meta)) => {
-                self.tables.order((*key).clone(), file, meta.len());
+        let state = match module.file() {
+            Some(file) => {
+                self.tables.order((*key).clone(), file, module.id);
                 State::Ordered
             }
             None => State::Failed,
@@ -112,15 +110,12 @@ impl States {
 }
 
 fn file_key(module: &Module) -> Option<FileKey> {
-    let meta = module.with_file(|file| file.metadata().ok()).flatten();
-    match (module.build_id(), meta) {
-        (Some(id), Some(meta)) => Some(FileKey::BuildId(id.to_owned(), meta.len())),
-        (None, Some(meta)) => Some(FileKey::Inode(
-            meta.dev(),
-            meta.ino(),
-            meta.len(),
-            meta.mtime(),
-        )),
-        (_, None) => None,
+    if !module.is_open() {
+        return None;
     }
+    let id = &module.id;
+    Some(match module.build_id() {
+        Some(build_id) => FileKey::BuildId(build_id.to_owned(), id.length),
+        None => FileKey::Inode(id.device, id.inode, id.length, id.modified.0),
+    })
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
-use super::library::{Point, functions_of};
+use super::library::Point;
 
 /// Files known not to be TLS libraries; then they are looked at again.
 const MAX_OTHERS: usize = 16_384;
@@ -63,7 +63,7 @@ pub struct Found {
 struct Library<A> {
     found: Found,
     /// `None` if it couldn't be attached.
-    _attachment: Option<A>,
+    attachment: Option<A>,
     /// The scan that saw it last.
     seen: u64,
 }
@@ -73,6 +73,8 @@ pub struct Files<A> {
     libraries: HashMap<FileKey, Library<A>>,
     /// Known to be none.
     others: HashMap<FileKey, ()>,
+    /// What was let go: to be dropped where nobody waits.
+    gone: Vec<A>,
     scan: u64,
     limit: usize,
 }
@@ -94,6 +96,7 @@ impl<A> Files<A> {
         Self {
             libraries: HashMap::new(),
             others: HashMap::new(),
+            gone: Vec::new(),
             scan: 0,
             limit,
         }
@@ -108,16 +111,15 @@ impl<A> Files<A> {
         self.others.contains_key(key)
     }
 
-    /// Looks at a file that isn't known, and attaches it by `attach` if it is a
-    /// TLS library; `None` if it is none.
+    /// Takes a file that isn't known, and attaches it by `attach` if it is a TLS
+    /// library: if it has these functions. `None` if it is none.
     pub fn examine(
         &mut self,
         key: FileKey,
-        file: &File,
+        functions: &[Point],
         found: impl FnOnce() -> Found,
         attach: impl FnOnce(&[Point]) -> anyhow::Result<A>,
     ) -> Option<Outcome> {
-        let functions = functions_of(file);
         if functions.is_empty() {
             if self.others.len() >= MAX_OTHERS {
                 self.others.clear();
@@ -128,13 +130,13 @@ impl<A> Files<A> {
         if self.libraries.len() >= self.limit && !self.make_room() {
             return Some(Outcome::Full);
         }
-        let (attachment, outcome) = match attach(&functions) {
+        let (attachment, outcome) = match attach(functions) {
             Ok(attachment) => (Some(attachment), Outcome::Attached),
             Err(error) => (None, Outcome::Failed(format!("{error:#}"))),
         };
         let library = Library {
             found: found(),
-            _attachment: attachment,
+            attachment,
             seen: self.scan,
         };
         self.libraries.insert(key, library);
@@ -146,7 +148,16 @@ impl<A> Files<A> {
     fn make_room(&mut self) -> bool {
         let unused = self.libraries.iter().filter(|(_, l)| l.seen < self.scan);
         let oldest = unused.min_by_key(|(_, l)| l.seen).map(|(key, _)| *key);
-        oldest.is_some_and(|key| self.libraries.remove(&key).is_some())
+        let Some(library) = oldest.and_then(|key| self.libraries.remove(&key)) else {
+            return false;
+        };
+        self.gone.extend(library.attachment);
+        true
+    }
+
+    /// What was let go since the last time.
+    pub fn gone(&mut self) -> Vec<A> {
+        std::mem::take(&mut self.gone)
     }
 
     /// A scan of all processes begins.
@@ -155,23 +166,21 @@ impl<A> Files<A> {
     }
 
     /// It ended: lets go what nobody has mapped any more, unless it waits at
-    /// home. Returns the paths.
-    pub fn end_scan(&mut self) -> Vec<String> {
-        let (scan, mut gone) = (self.scan, Vec::new());
-        self.libraries.retain(|key, library| {
-            let stays = library.seen + UNSEEN_SCANS > scan || is_at_home(key, &library.found);
-            if !stays {
-                gone.push(library.found.path.clone());
+    /// home, as `is_at_home` says. Returns the paths.
+    pub fn end_scan(&mut self, is_at_home: impl Fn(FileKey, &Path) -> bool) -> Vec<String> {
+        let (scan, mut paths) = (self.scan, Vec::new());
+        for (key, mut library) in std::mem::take(&mut self.libraries) {
+            let home = library.found.home.as_deref();
+            let is_at_home = |home| is_at_home(key, home);
+            if library.seen + UNSEEN_SCANS > scan || home.is_some_and(is_at_home) {
+                self.libraries.insert(key, library);
+            } else {
+                self.gone.extend(library.attachment.take());
+                paths.push(library.found.path);
             }
-            stays
-        });
-        gone
+        }
+        paths
     }
-}
-
-fn is_at_home(key: &FileKey, found: &Found) -> bool {
-    let home = found.home.as_ref().and_then(|path| File::open(path).ok());
-    home.is_some_and(|file| FileKey::of(&file).as_ref() == Some(key))
 }
 
 #[cfg(test)]
@@ -180,7 +189,12 @@ mod tests {
     use std::io::Write as _;
     use std::rc::Rc;
 
+    use super::super::library::functions_of;
     use super::*;
+
+    fn is_at_home(key: FileKey, home: &Path) -> bool {
+        File::open(home).is_ok_and(|file| FileKey::of(&file) == Some(key))
+    }
 
     /// Counts how many of it there are.
     struct Counted(Rc<Cell<usize>>);
@@ -198,7 +212,7 @@ mod tests {
         }
     }
 
-    fn library(directory: &std::path::Path, name: &str) -> PathBuf {
+    fn library(directory: &Path, name: &str) -> PathBuf {
         let source = directory.join("library.c");
         let code = "int SSL_read(void){return 0;} int SSL_write(void){return 1;}";
         std::fs::write(&source, code).expect("source");
@@ -225,14 +239,16 @@ mod tests {
                 path: "libssl.so".to_owned(),
                 home: at_home.then(|| path.clone()),
             };
-            let outcome = files.examine(key, &file, found, |_| Ok(Counted::new(&live)));
+            let functions = functions_of(&file);
+            let outcome = files.examine(key, &functions, found, |_| Ok(Counted::new(&live)));
             assert_eq!(outcome, Some(Outcome::Attached));
             assert!(files.saw(&key));
             assert_eq!(live.get(), 1);
             files.begin_scan();
-            assert!(files.end_scan().is_empty());
+            assert!(files.end_scan(is_at_home).is_empty());
             files.begin_scan();
-            assert_eq!(files.end_scan().len(), usize::from(!at_home));
+            assert_eq!(files.end_scan(is_at_home).len(), usize::from(!at_home));
+            assert_eq!(files.gone().len(), usize::from(!at_home));
             assert_eq!(live.get(), usize::from(at_home));
         }
         let mut other = tempfile::tempfile().expect("file");
@@ -240,7 +256,10 @@ mod tests {
         let key = FileKey::of(&other).expect("key");
         let mut files: Files<()> = Files::new(1);
         let found = || unreachable!("it is no library");
-        assert_eq!(files.examine(key, &other, found, |_| Ok(())), None);
+        assert_eq!(
+            files.examine(key, &functions_of(&other), found, |_| Ok(())),
+            None
+        );
         assert!(files.saw(&key));
     }
 
@@ -259,18 +278,22 @@ mod tests {
                 home: Some(path.clone()),
             };
             let key = FileKey::of(&file).expect("key");
-            files.examine(key, &file, found, |_| Ok(Counted::new(&live)))
+            files.examine(key, &functions_of(&file), found, |_| {
+                Ok(Counted::new(&live))
+            })
         };
         assert_eq!(offer(&mut files, "one.so"), Some(Outcome::Attached));
         assert_eq!(offer(&mut files, "two.so"), Some(Outcome::Full));
         files.begin_scan();
         assert_eq!(offer(&mut files, "two.so"), Some(Outcome::Attached));
+        drop(files.gone());
         assert_eq!(live.get(), 1);
         std::fs::remove_file(directory.path().join("two.so")).expect("removed");
         for _ in 0..2 {
             files.begin_scan();
-            files.end_scan();
+            files.end_scan(is_at_home);
         }
+        drop(files.gone());
         assert_eq!(live.get(), 0);
     }
 }

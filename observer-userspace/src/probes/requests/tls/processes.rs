@@ -1,18 +1,21 @@
-//! From processes to the files that they have mapped as code.
+//! From processes to the files that they have mapped as code. Readers look at them, and
+//! attach: the kernel then takes the lock of every memory map that has the file.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attach::{Attachment, Programs};
 use super::files::{FileKey, Files, Found, Outcome};
+use super::library::{Point, functions_of};
 use super::system;
+use crate::foreign::{self, Foreign, Subject, process as of_others};
 use crate::stacks::images::parse_maps_line;
-use crate::stacks::roots::{Roots, open_regular};
+use crate::stacks::roots::{Place, open_regular};
 
 /// The host's first process, whose root directory is the host's.
 const INIT: u32 = 1;
@@ -23,6 +26,10 @@ const MAX_MAPS: u64 = 8 << 20;
 
 /// Mappings remembered by device and inode number.
 const MAX_MAPPINGS: usize = 16_384;
+
+/// How long attaching and detaching may take: the kernel waits for all CPUs for each
+/// function.
+const ATTACHING: Duration = Duration::from_secs(20);
 
 /// How long such a pair is taken for the same file: numbers are used again.
 const BELIEVED: Duration = Duration::from_secs(300);
@@ -46,9 +53,31 @@ pub struct Figures {
     pub full: u64,
 }
 
+/// A file that was opened.
+struct Looked {
+    file: File,
+    key: FileKey,
+    /// Its file system's, which isn't always in the key.
+    device: u64,
+}
+
+impl Looked {
+    fn at(_: &Foreign, file: File) -> Option<Self> {
+        Some(Self {
+            key: FileKey::of(&file)?,
+            device: file.metadata().ok()?.dev(),
+            file,
+        })
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Device(libc::major(self.device), libc::minor(self.device))
+    }
+}
+
 /// Looks at processes and attaches what it finds.
 pub struct Processes {
-    programs: Programs,
+    programs: Arc<Programs>,
     files: Files<Attachment>,
     mappings: HashMap<Mapping, Known>,
     hasher: RandomState,
@@ -61,11 +90,11 @@ impl Processes {
     /// Nothing looked at yet; at most `limit` files are attached at once.
     pub fn new(programs: Programs, limit: usize) -> Self {
         Self {
-            programs,
+            programs: Arc::new(programs),
             files: Files::new(limit),
             mappings: HashMap::new(),
             hasher: RandomState::new(),
-            host: fs::metadata(HOST_ROOT).ok().map(|m| m.dev()),
+            host: of_host(|_| fs::metadata(HOST_ROOT).ok().map(|m| m.dev())),
             figures: Figures::default(),
         }
     }
@@ -77,68 +106,81 @@ impl Processes {
 
     /// Attaches the host's own libraries, used or not.
     pub fn attach_system(&mut self) {
-        let root = Roots::now(INIT);
-        for path in system::libraries(Path::new(HOST_ROOT)) {
-            if let Some(file) = root.open(&path) {
-                let home = PathBuf::from(format!("{HOST_ROOT}{path}"));
-                self.consider(&file, || Found {
-                    path,
-                    home: Some(home),
-                });
-            }
+        let libraries = of_host(|foreign| {
+            let root = Place::Now(INIT).open(foreign);
+            let paths = system::libraries(foreign, Path::new(HOST_ROOT)).into_iter();
+            let looked = paths.filter_map(|path| {
+                let file = root.open(&path)?;
+                Some((path, Looked::at(foreign, file)?))
+            });
+            Some(looked.collect::<Vec<_>>())
+        });
+        for (path, looked) in libraries.into_iter().flatten() {
+            let home = PathBuf::from(format!("{HOST_ROOT}{path}"));
+            self.consider(looked, || Found {
+                path,
+                home: Some(home),
+            });
         }
     }
 
     /// Looks at every process.
     pub fn scan(&mut self, stop: impl Fn() -> bool) {
         self.files.begin_scan();
-        let Ok(entries) = fs::read_dir("/proc") else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
-            if let Some(pid) = pid {
-                self.look(pid);
-            }
+        for pid in of_others::all() {
+            self.look(pid);
             if stop() {
                 return;
             }
         }
         // Also after an upgrade of the library.
         self.attach_system();
-        for path in self.files.end_scan() {
+        let is_at_home = |key, home: &Path| {
+            let home = home.to_owned();
+            of_host(move |_| Some(FileKey::of(&File::open(home).ok()?)? == key)) == Some(true)
+        };
+        for path in self.files.end_scan(is_at_home) {
             tracing::debug!("{path}: nobody uses it any more, detached");
         }
+        self.let_go();
         let believed = |known: &Known| known.since.elapsed() < BELIEVED;
         self.mappings.retain(|_, known| believed(known));
     }
 
     /// Looks at the program that `pid` runs, which is mapped from the beginning.
     pub fn look_at_program(&mut self, pid: u32) {
-        let path = format!("/proc/{pid}/exe");
-        let is_known = |files: &mut Files<_>| {
-            let meta = fs::metadata(&path).ok()?;
-            Some(!meta.is_file() || files.saw(&FileKey::from(&meta)))
+        let subject = Subject::Root(pid);
+        let program = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
+            let handle = of_others::program(foreign, pid)?;
+            let meta = handle.metadata().ok().filter(|meta| meta.is_file())?;
+            Some((handle, FileKey::from(&meta)))
+        });
+        let Some((handle, key)) = program.ok().flatten() else {
+            return;
         };
-        if is_known(&mut self.files) == Some(false)
-            && let Some(file) = open_regular(&path)
-        {
-            let path = fs::read_link(&path).unwrap_or_default();
+        if self.files.saw(&key) {
+            return;
+        }
+        let looked = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
+            Looked::at(foreign, open_regular(foreign, &handle)?)
+        });
+        if let Some(looked) = looked.ok().flatten() {
+            let path = of_others::executable(pid).unwrap_or_default();
             let path = path.to_string_lossy().into_owned();
-            let home = self.home(&path, &file);
-            self.consider(&file, || Found { path, home });
+            let home = self.home(&path, &looked);
+            self.consider(looked, || Found { path, home });
         }
     }
 
     /// Looks at all code that `pid` has mapped.
     pub fn look(&mut self, pid: u32) {
-        let mut maps = Vec::new();
-        let read = File::open(format!("/proc/{pid}/maps"))
-            .and_then(|f| f.take(MAX_MAPS).read_to_end(&mut maps));
+        let maps = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
+            of_others::maps(foreign, pid, MAX_MAPS).ok()
+        });
         // Ended, or a thread of the kernel.
-        if read.is_err() || maps.is_empty() {
+        let Some(maps) = maps.ok().flatten() else {
             return;
-        }
+        };
         for line in String::from_utf8_lossy(&maps).lines() {
             let Some((start, end, _, path, Some(mapping))) = parse_maps_line(line) else {
                 continue;
@@ -160,13 +202,22 @@ impl Processes {
         {
             return;
         }
-        // The mapped file itself, also when it was deleted; it takes
-        // CAP_SYS_ADMIN (or CAP_CHECKPOINT_RESTORE since 5.9).
-        let file = open_regular(&format!("/proc/{pid}/map_files/{start:x}-{end:x}"))
-            .or_else(|| Roots::now(pid).open(path));
-        let Some(file) = file else { return };
-        let home = self.home(path, &file);
-        let Some(key) = self.consider(&file, || Found {
+        // The mapped file itself, also when it was deleted.
+        let mapped = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
+            of_others::mapped_file(foreign, pid, start, end)
+        });
+        let (mapped, theirs) = (mapped.ok().flatten(), path.to_owned());
+        let subject = Subject::Device(at.0, at.1);
+        let looked = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
+            let file = mapped.and_then(|handle| open_regular(foreign, &handle));
+            let file = file.or_else(|| Place::Now(pid).open(foreign).open(&theirs));
+            Looked::at(foreign, file?)
+        });
+        let Some(looked) = looked.ok().flatten() else {
+            return;
+        };
+        let home = self.home(path, &looked);
+        let Some(key) = self.consider(looked, || Found {
             path: path.to_owned(),
             home,
         }) else {
@@ -184,17 +235,23 @@ impl Processes {
     }
 
     /// Where on the host's own file system `file` is.
-    fn home(&self, path: &str, file: &File) -> Option<PathBuf> {
-        let is_host = file.metadata().ok().map(|m| m.dev()) == self.host;
+    fn home(&self, path: &str, looked: &Looked) -> Option<PathBuf> {
+        let is_host = Some(looked.device) == self.host;
         is_host.then(|| PathBuf::from(format!("{HOST_ROOT}{path}")))
     }
 
     /// Attaches the file if it is a library that isn't attached yet. `None` if
     /// it can't be told from others, or there is no room for it now.
-    fn consider(&mut self, file: &File, found: impl FnOnce() -> Found) -> Option<FileKey> {
-        let key = FileKey::of(file)?;
+    fn consider(&mut self, looked: Looked, found: impl FnOnce() -> Found) -> Option<FileKey> {
+        let (key, subject) = (looked.key, looked.subject());
         if self.files.saw(&key) {
             return Some(key);
+        }
+        let file = looked.file.try_clone().ok()?;
+        let functions = foreign::ask(subject, foreign::A_WHILE, move |_| functions_of(&file));
+        let functions = functions.ok()?;
+        if !functions.is_empty() && !all_answer() {
+            return None;
         }
         let mut path = String::new();
         let found = || {
@@ -202,8 +259,16 @@ impl Processes {
             path.clone_from(&found.path);
             found
         };
-        let attach = |points: &[_]| Attachment::new(&self.programs, file, points);
-        match self.files.examine(key, file, found, attach) {
+        let programs = Arc::clone(&self.programs);
+        let attach = |points: &[Point]| {
+            let points = points.to_vec();
+            foreign::ask(subject, ATTACHING, move |_| {
+                Attachment::new(&programs, &looked.file, &points)
+            })?
+        };
+        let outcome = self.files.examine(key, &functions, found, attach);
+        self.let_go();
+        match outcome {
             Some(Outcome::Full) => {
                 self.figures.full += 1;
                 return None;
@@ -217,4 +282,33 @@ impl Processes {
         }
         Some(key)
     }
+
+    /// Detaches what was let go.
+    fn let_go(&mut self) {
+        let gone = self.files.gone();
+        if !gone.is_empty() {
+            // It is detached anyway; that it takes its time concerns nobody.
+            let _ = foreign::ask(Subject::Process(INIT), ATTACHING, move |_| drop(gone));
+        }
+    }
+}
+
+/// Has a reader look at the host's files.
+fn of_host<T: Send + 'static>(
+    look: impl FnOnce(&Foreign) -> Option<T> + Send + 'static,
+) -> Option<T> {
+    let looked = foreign::ask(Subject::Root(INIT), foreign::A_WHILE, look);
+    looked.ok().flatten()
+}
+
+/// Whether the lock of every process's memory map is to be had. The kernel waits for
+/// those that have the file when it attaches, and forks of all processes wait for that.
+fn all_answer() -> bool {
+    of_others::all().all(|pid| {
+        let locked = foreign::ask(Subject::Process(pid), foreign::SHORTLY, move |foreign| {
+            // Also one that isn't ours to read had its lock taken, or has none.
+            let _ = of_others::environ(foreign, pid, 1);
+        });
+        locked.is_ok()
+    })
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::foreign::Foreign;
+
 /// Where libraries are on systems without a cache of the dynamic linker.
 const DIRECTORIES: [&str; 9] = [
     "/lib",
@@ -25,7 +27,7 @@ const CACHE: &str = "etc/ld.so.cache";
 const MAX_CACHE: u64 = 16 << 20;
 
 /// Paths, below the root directory `root`, that may be TLS libraries.
-pub fn libraries(root: &Path) -> BTreeSet<String> {
+pub fn libraries(_: &Foreign, root: &Path) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     let cache = root.join(CACHE);
     if fs::metadata(&cache).is_ok_and(|m| m.is_file() && m.len() <= MAX_CACHE)
@@ -66,11 +68,16 @@ fn is_library(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::foreign::{self, Subject};
 
     /// Checks that the libraries that ldconfig itself prints are all found.
     #[test]
     fn as_ldconfig_prints() {
-        let found = libraries(Path::new("/"));
+        let subject = Subject::Root(std::process::id());
+        let found = foreign::ask(subject, foreign::A_WHILE, |foreign| {
+            libraries(foreign, Path::new("/"))
+        });
+        let found = found.expect("an answer");
         let out = std::process::Command::new("ldconfig").arg("-p").output();
         let out = out.expect("ldconfig");
         let text = String::from_utf8_lossy(&out.stdout).into_owned();

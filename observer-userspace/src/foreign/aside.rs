@@ -1,0 +1,194 @@
+//! What doesn't answer, and for how many of whom readers may wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Readers that may be lost at once to what is of one kind: each costs the memory of a
+/// thread.
+const MOST: usize = 16;
+
+/// The same for what belongs to one user. (Root can keep Observer from its work in other
+/// ways.)
+const MOST_OF_ONE: usize = 4;
+const ROOT: u32 = 0;
+
+/// So long a lost reader counts, also if it came back: who lets readers go again and
+/// again keeps others waiting no longer than who doesn't.
+const COUNTS: Duration = Duration::from_secs(60);
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A process, by its id.
+    Process(u32),
+    /// Files in the root directory of a process.
+    Root(u32),
+    /// The file system on a device, by major and minor number.
+    Device(u32, u32),
+    /// Separate debug files, wherever they are.
+    DebugFiles,
+    /// All threads of the host, in the kernel half's iterator.
+    Threads,
+}
+
+impl Subject {
+    /// Whose it is, as far as it is one user's: a user's id.
+    pub(super) fn owner(self) -> Option<u32> {
+        match self {
+            Self::Process(pid) | Self::Root(pid) => super::process::user(pid),
+            Self::Device(..) | Self::DebugFiles | Self::Threads => None,
+        }
+    }
+
+    /// Whether it is of the same kind.
+    fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// For people.
+    pub(super) fn describe(self) -> String {
+        let process = |pid| {
+            let comm = super::process::comm(pid).unwrap_or_default();
+            format!("process {pid} ({})", comm.trim_ascii_end().escape_ascii())
+        };
+        match self {
+            Self::Process(pid) => process(pid),
+            Self::Root(pid) => format!("a file system of {}", process(pid)),
+            Self::DebugFiles => "a file system with debug files".to_owned(),
+            Self::Device(major, minor) => format!("the file system on device {major}:{minor}"),
+            Self::Threads => "a thread that is off CPU".to_owned(),
+        }
+    }
+}
+
+/// A reader that doesn't come back.
+#[derive(Debug)]
+struct Lost {
+    subject: Subject,
+    owner: Option<u32>,
+    since: Instant,
+    /// It did.
+    is_back: Arc<AtomicBool>,
+}
+
+/// All readers that were lost lately.
+#[derive(Debug, Default)]
+pub(super) struct Aside(Vec<Lost>);
+
+/// Whether a reader may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It may.
+    Go,
+    /// One waits for the same already.
+    Aside,
+    /// Too many wait.
+    Full,
+}
+
+impl Aside {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether a reader may be sent to `subject`; `owner` says whose it is, and is only
+    /// asked if that matters.
+    pub(super) fn admits(
+        &mut self,
+        subject: Subject,
+        now: Instant,
+        owner: impl FnOnce() -> Option<u32>,
+    ) -> Verdict {
+        let counts = |lost: &Lost| {
+            !lost.is_back.load(Ordering::Acquire) || now.duration_since(lost.since) < COUNTS
+        };
+        self.0.retain(counts);
+        let waits = |lost: &&Lost| !lost.is_back.load(Ordering::Acquire);
+        let mut waiting = self.0.iter().filter(waits);
+        if waiting.any(|lost| lost.subject == subject) {
+            return Verdict::Aside;
+        }
+        let alike = || self.0.iter().filter(|lost| lost.subject.is_like(subject));
+        if alike().filter(waits).count() >= MOST {
+            return Verdict::Full;
+        }
+        let of = |owner| alike().filter(|lost| lost.owner == Some(owner)).count();
+        if alike().count() >= MOST_OF_ONE
+            && let Some(owner) = owner().filter(|owner| *owner != ROOT)
+            && of(owner) >= MOST_OF_ONE
+        {
+            return Verdict::Full;
+        }
+        Verdict::Go
+    }
+
+    /// A reader was lost to `subject`; `is_back` will say when it isn't any more. Returns
+    /// whether it is the first.
+    pub(super) fn lose(
+        &mut self,
+        subject: Subject,
+        owner: Option<u32>,
+        since: Instant,
+        is_back: Arc<AtomicBool>,
+    ) -> bool {
+        let is_first = self.0.iter().all(|lost| lost.subject != subject);
+        self.0.push(Lost {
+            subject,
+            owner,
+            since,
+            is_back,
+        });
+        is_first
+    }
+
+    /// Whether none was lost lately.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lose(aside: &mut Aside, pid: u32, user: u32, now: Instant) -> Arc<AtomicBool> {
+        let is_back = Arc::new(AtomicBool::new(false));
+        aside.lose(Subject::Process(pid), Some(user), now, is_back.clone());
+        is_back
+    }
+
+    /// Checks that what doesn't answer isn't asked again until it does, and that others
+    /// are.
+    #[test]
+    fn who_hangs_is_set_aside() {
+        let (mut aside, now) = (Aside::new(), Instant::now());
+        let is_back = lose(&mut aside, 7, 1000, now);
+        let mut ask = |pid| aside.admits(Subject::Process(pid), now, || Some(1000));
+        assert_eq!(ask(7), Verdict::Aside);
+        assert_eq!(ask(8), Verdict::Go);
+        is_back.store(true, Ordering::Release);
+        assert_eq!(ask(7), Verdict::Go);
+    }
+
+    /// Checks that one user's processes take a few readers only, also one after the
+    /// other; that others' are asked all the same; and that there is an end to it.
+    #[test]
+    fn one_user_takes_a_few() {
+        let (mut aside, now) = (Aside::new(), Instant::now());
+        for pid in 0..MOST_OF_ONE as u32 {
+            lose(&mut aside, pid, 1000, now).store(true, Ordering::Release);
+        }
+        let new = Subject::Process(99);
+        let mut ask = |user, now| aside.admits(new, now, || Some(user));
+        assert_eq!(ask(1000, now), Verdict::Full);
+        assert_eq!(ask(1001, now), Verdict::Go);
+        assert_eq!(ask(1000, now + COUNTS), Verdict::Go);
+        for pid in 0..MOST as u32 {
+            lose(&mut aside, 100 + pid, pid, now);
+        }
+        assert_eq!(aside.admits(new, now + COUNTS, || Some(0)), Verdict::Full);
+        let file = Subject::Device(8, 1);
+        assert_eq!(aside.admits(file, now + COUNTS, || None), Verdict::Go);
+    }
+}

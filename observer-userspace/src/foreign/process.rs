@@ -1,0 +1,148 @@
+//! What `/proc/PID` says, by whether the kernel may have who asks wait for the process.
+//!
+//! From the kernel's sources (fs/proc/base.c, array.c, task_mmu.c; 5.8 to 6.18):
+//!
+//! | file | what the kernel does |
+//! |---|---|
+//! | `comm`, `cgroup` | copies a name; walks its own lists under its own locks |
+//! | `exe`, `root` read as links | takes references under the task's spin lock, and writes paths from its own cache |
+//! | `ns/net`, `ns/mnt` opened or asked for their number | their own file system, of the kernel's memory |
+//! | `task` listed | its own list |
+//! | `status`, `stat` | no lock of the memory map; but may drop the last reference to it, and then unmaps files |
+//! | `environ`, `cmdline` | wait for the lock of the memory map |
+//! | `map_files` | likewise |
+//! | `maps` | likewise before 6.17, and where the map changes meanwhile |
+//! | `exe`, `root` followed | ask the file system that they lead to |
+//!
+//! So those above the line of `status` are anybody's to ask, the others take a
+//! [`Foreign`]. (`status` is asked for once a process didn't answer: then a process with
+//! files that hang at their unmapping must end within the microseconds of the call.)
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::token::Foreign;
+
+fn path(pid: u32, file: &str) -> String {
+    format!("/proc/{pid}/{file}")
+}
+
+/// The name of the thread-group leader, with the line's end; `None` if it ended.
+pub(crate) fn comm(pid: u32) -> Option<Vec<u8>> {
+    fs::read(path(pid, "comm")).ok()
+}
+
+/// Where it stands in each cgroup hierarchy.
+pub(crate) fn cgroup(pid: u32) -> Option<String> {
+    fs::read_to_string(path(pid, "cgroup")).ok()
+}
+
+/// The path of its executable, as the kernel writes it.
+pub(crate) fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(path(pid, "exe")).ok()
+}
+
+/// The user that it belongs to, by the real id.
+pub(crate) fn user(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(path(pid, "status")).ok()?;
+    let ids = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Whether it has threads beside the leader, or instead of it.
+pub(crate) fn has_threads(pid: u32) -> bool {
+    fs::read_dir(path(pid, "task")).is_ok_and(|tasks| tasks.count() > 1)
+}
+
+/// All processes.
+pub(crate) fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// See proc(5).
+pub(crate) fn stat(_: &Foreign, pid: u32) -> Option<Vec<u8>> {
+    fs::read(path(pid, "stat")).ok()
+}
+
+/// The beginning of its environment, of at most `limit` bytes.
+///
+/// # Errors
+/// It isn't ours to read, or the process ended.
+pub(crate) fn environ(_: &Foreign, pid: u32, limit: u64) -> io::Result<Vec<u8>> {
+    read(&path(pid, "environ"), limit)
+}
+
+/// See proc(5).
+pub(crate) fn status(_: &Foreign, pid: u32) -> Option<String> {
+    fs::read_to_string(path(pid, "status")).ok()
+}
+
+/// The beginning of what it has mapped, of at most `limit` bytes; nothing of a thread of
+/// the kernel.
+///
+/// # Errors
+/// It isn't ours to read, or the process ended.
+pub(crate) fn maps(_: &Foreign, pid: u32, limit: u64) -> io::Result<Vec<u8>> {
+    read(&path(pid, "maps"), limit)
+}
+
+/// The very file that is mapped from `start` to `end`, as a path only; also if it was
+/// deleted. It takes `CAP_SYS_ADMIN` (or `CAP_CHECKPOINT_RESTORE` since 5.9).
+pub(crate) fn mapped_file(_: &Foreign, pid: u32, start: u64, end: u64) -> Option<File> {
+    open_path(&path(pid, &format!("map_files/{start:x}-{end:x}")))
+}
+
+/// Its program's file, as a path only.
+pub(crate) fn program(_: &Foreign, pid: u32) -> Option<File> {
+    open_path(&path(pid, "exe"))
+}
+
+/// Its root directory, as a path only.
+pub(crate) fn root(_: &Foreign, pid: u32) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path(pid, "root").as_str(), flags, Mode::empty()).ok()
+}
+
+/// Which root directory it has.
+pub(crate) fn root_metadata(_: &Foreign, pid: u32) -> Option<Metadata> {
+    fs::metadata(path(pid, "root")).ok()
+}
+
+/// Its mount namespace.
+pub(crate) fn mount_namespace(pid: u32) -> Option<File> {
+    File::open(path(pid, "ns/mnt")).ok()
+}
+
+/// The number of its mount namespace.
+pub(crate) fn mount_namespace_number(pid: u32) -> Option<u64> {
+    Some(fs::metadata(path(pid, "ns/mnt")).ok()?.ino())
+}
+
+/// Its network namespace.
+pub(crate) fn network_namespace(pid: u32) -> Option<File> {
+    File::open(path(pid, "ns/net")).ok()
+}
+
+/// The number of its network namespace.
+pub(crate) fn network_namespace_number(pid: u32) -> Option<u64> {
+    Some(fs::metadata(path(pid, "ns/net")).ok()?.ino())
+}
+
+fn open_path(path: &str) -> Option<File> {
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(flags).open(path).ok()
+}
+
+fn read(path: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

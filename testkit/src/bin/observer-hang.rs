@@ -1,0 +1,357 @@
+//! A process that nobody can look at: `observer-hang KIND NAME FUSE` calls itself
+//! NAME, prints a line when it hangs, and lives until its standard input ends.
+//! FUSE is a device node like `/dev/fuse` that it may open.
+//!
+//! - `memory`: its memory map stays locked. A page of a file that a file system of
+//!   its own serves is asked for again and again: the first answers are errors, then none
+//!   comes, and the kernel holds the lock of the map for as long as it waits.
+//!   A thread that wants to change the map then keeps all who would read it waiting.
+//!   It takes no privilege.
+//! - `program`: it runs a program from a file system that answers nobody else.
+//! - `perf-map`: it runs code made at run time, whose names lie on such a file system.
+//!   Both need root, as the kernel keeps root away from what others serve.
+//!
+//! The file system is served by a child, in the kernel's own protocol
+//! (`include/uapi/linux/fuse.h`): messages of native byte order that begin with a
+//! header of 40 bytes; answers with one of 16.
+
+use std::collections::HashMap;
+use std::ffi::{CString, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+use nix::sys::prctl::{set_name, set_pdeathsig};
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, fork, getgid, getpid, getuid};
+
+/// The one file: its name and its node. The folder is node 1.
+const NAME: &str = "file";
+const FILE: u64 = 2;
+const ROOT: u64 = 1;
+
+/// `enum fuse_opcode`.
+const LOOKUP: u32 = 1;
+const FORGET: u32 = 2;
+const GETATTR: u32 = 3;
+const OPEN: u32 = 14;
+const READ: u32 = 15;
+const RELEASE: u32 = 18;
+const FLUSH: u32 = 25;
+const INIT: u32 = 26;
+const ACCESS: u32 = 34;
+const INTERRUPT: u32 = 36;
+const BATCH_FORGET: u32 = 42;
+
+/// How long names and attributes are good for, in seconds: who may see them asks
+/// once, and nobody else finds them in a cache of the kernel's.
+const VALID: u64 = 1;
+
+/// How often a page is asked for without the lock: ahead of its use, and by the fault
+/// that lets go of the lock. The fault that is tried again holds it.
+const UNLOCKED: u32 = 2;
+
+/// How long threads take to begin.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Bytes of the largest message: a page for the head and what may be written.
+const MAX_MESSAGE: usize = 1 << 17;
+
+fn main() -> Result<()> {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let text: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
+    match text[..] {
+        ["memory", name, device] => memory(name, Path::new(device)),
+        ["program", name, device] => program(name, Path::new(device)),
+        ["perf-map", name, device] => perf_map(name, Path::new(device)),
+        ["spin", name] => {
+            set_name(&CString::new(name)?)?;
+            ends_with_input();
+            hangs()?;
+            spin()
+        }
+        _ => bail!("observer-hang memory|program|perf-map NAME FUSE"),
+    }
+}
+
+/// Ends the process when nobody wants it any more.
+fn ends_with_input() {
+    std::thread::spawn(|| {
+        let mut byte = [0];
+        while matches!(io::stdin().read(&mut byte), Ok(1)) {}
+        std::process::exit(0);
+    });
+}
+
+/// Says that it hangs, without memory that it hasn't got.
+fn hangs() -> Result<()> {
+    nix::unistd::write(io::stdout(), b"hangs\n")?;
+    Ok(())
+}
+
+/// Uses the CPU, so that it is sampled.
+fn spin() -> ! {
+    let mut number = 1_u64;
+    loop {
+        number = std::hint::black_box(number.wrapping_mul(3));
+    }
+}
+
+fn memory(name: &str, device: &Path) -> Result<()> {
+    let (user, group) = (getuid(), getgid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).context("unshare")?;
+    // Who isn't mapped has no name in the namespace, and may mount nothing.
+    fs::write("/proc/self/setgroups", "deny").context("setgroups")?;
+    fs::write("/proc/self/uid_map", format!("0 {user} 1")).context("uid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("gid_map")?;
+    let folder = mounted(device, Serve::Page)?;
+    let name = CString::new(name)?;
+    let file = File::open(folder.join(NAME)).context("the file served")?;
+    let length = std::num::NonZero::new(4096).context("length")?;
+    // SAFETY: a new mapping, at an address of the kernel's choice.
+    let page = unsafe {
+        mmap(
+            None,
+            length,
+            ProtFlags::PROT_READ,
+            MapFlags::MAP_SHARED,
+            &file,
+            0,
+        )
+    }?;
+    let address = page.as_ptr() as usize;
+    // Whoever is started later would wait for the lock, too.
+    ends_with_input();
+    std::thread::spawn(move || {
+        std::thread::sleep(SOON);
+        // SAFETY: the page is mapped and never unmapped. The read never ends.
+        unsafe { (address as *const u8).read_volatile() }
+    });
+    std::thread::spawn(move || {
+        std::thread::sleep(2 * SOON);
+        // SAFETY: as above; this waits for the lock.
+        let _ =
+            unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE) };
+    });
+    std::thread::sleep(3 * SOON);
+    // Only now, so that nobody has looked at what is called so before.
+    set_name(&name)?;
+    hangs()?;
+    // Calls that need no memory, so that there is something to see of it.
+    loop {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn program(name: &str, device: &Path) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("unshare")?;
+    private()?;
+    let folder = mounted(device, Serve::Program)?;
+    let error = std::os::unix::process::CommandExt::exec(
+        std::process::Command::new(folder.join(NAME)).args(["spin", name]),
+    );
+    Err(error).context("the program served")
+}
+
+fn perf_map(name: &str, device: &Path) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("unshare")?;
+    private()?;
+    mounted(device, Serve::Nothing)?;
+    set_name(&CString::new(name)?)?;
+    let length = std::num::NonZero::new(4096).context("length")?;
+    let code = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE | ProtFlags::PROT_EXEC;
+    // SAFETY: a new mapping, at an address of the kernel's choice.
+    let page = unsafe { mmap_anonymous(None, length, code, MapFlags::MAP_PRIVATE) }?;
+    // A jump to itself, two bytes long.
+    // SAFETY: the page is writable and nobody else's.
+    unsafe { page.as_ptr().cast::<[u8; 2]>().write([0xeb, 0xfe]) };
+    // SAFETY: what lies there is a function that takes nothing and never returns.
+    let code: extern "C" fn() -> ! = unsafe { std::mem::transmute(page.as_ptr()) };
+    ends_with_input();
+    hangs()?;
+    code()
+}
+
+/// What happens to mounts here is nobody else's business.
+fn private() -> Result<()> {
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private mounts")
+}
+
+/// What a file system answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serve {
+    /// To everybody, but for the page: an error first, then nothing.
+    Page,
+    /// The program that this is, to its parent only.
+    Program,
+    /// That there is nothing, to its parent only.
+    Nothing,
+}
+
+/// Mounts a file system over `/tmp`, which a child serves; returns where.
+fn mounted(device: &Path, serve: Serve) -> Result<PathBuf> {
+    let folder = PathBuf::from("/tmp");
+    let contents = match serve {
+        Serve::Program => fs::read("/proc/self/exe")?,
+        _ => vec![0; 4096],
+    };
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(device)
+        .context("the device of FUSE")?;
+    let (user, group) = (getuid(), getgid());
+    let options = format!(
+        "fd={},rootmode=40000,user_id={user},group_id={group},allow_other",
+        device.as_raw_fd()
+    );
+    mount(
+        Some("hang"),
+        &folder,
+        Some("fuse"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(&*options),
+    )
+    .context("mount")?;
+    let parent = getpid();
+    // SAFETY: there is one thread yet.
+    match unsafe { fork() }? {
+        ForkResult::Parent { .. } => Ok(folder),
+        ForkResult::Child => {
+            set_pdeathsig(Signal::SIGKILL)?;
+            ensure!(nix::unistd::getppid() == parent, "the parent is gone");
+            let mut server = Server {
+                device,
+                contents,
+                serve,
+                parent: parent.as_raw() as u32,
+                asked: HashMap::new(),
+            };
+            let ended = server.run();
+            std::process::exit(i32::from(ended.is_err()));
+        }
+    }
+}
+
+struct Server {
+    device: File,
+    contents: Vec<u8>,
+    serve: Serve,
+    parent: u32,
+    /// How often each place was read.
+    asked: HashMap<u64, u32>,
+}
+
+impl Server {
+    fn run(&mut self) -> Result<()> {
+        let mut message = vec![0; MAX_MESSAGE];
+        loop {
+            let length = match self.device.read(&mut message) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let message = message.get(..length).context("a message")?;
+            self.answer(message)?;
+        }
+    }
+
+    fn answer(&mut self, message: &[u8]) -> Result<()> {
+        let word =
+            |at: usize| u32::from_ne_bytes(message[at..at + 4].try_into().unwrap_or_default());
+        let long =
+            |at: usize| u64::from_ne_bytes(message[at..at + 8].try_into().unwrap_or_default());
+        let (opcode, unique, node, pid) = (word(4), long(8), long(16), word(32));
+        let is_family = self.serve == Serve::Page || self.is_family(pid);
+        let reply = match opcode {
+            INIT => Ok(self.init(word(44))),
+            FORGET | BATCH_FORGET | INTERRUPT => return Ok(()),
+            // Whoever else asks waits for ever.
+            _ if !is_family => return Ok(()),
+            LOOKUP => self.lookup(&message[40..]),
+            GETATTR => Ok([VALID, 0]
+                .map(u64::to_ne_bytes)
+                .concat()
+                .into_iter()
+                .chain(self.attributes(node))
+                .collect()),
+            OPEN => Ok(vec![0; 16]),
+            READ => {
+                let (offset, size) = (long(48), word(56) as usize);
+                let times = self.asked.entry(offset).or_default();
+                *times += 1;
+                match (self.serve, *times) {
+                    (Serve::Page, 1..=UNLOCKED) => Err(libc::EIO),
+                    (Serve::Page, _) => return Ok(()),
+                    _ => {
+                        let from = (offset as usize).min(self.contents.len());
+                        let to = (from + size).min(self.contents.len());
+                        Ok(self.contents[from..to].to_vec())
+                    }
+                }
+            }
+            RELEASE | FLUSH | ACCESS => Ok(Vec::new()),
+            _ => Err(libc::ENOSYS),
+        };
+        let (error, body) = match reply {
+            Ok(body) => (0, body),
+            Err(errno) => (-errno, Vec::new()),
+        };
+        let mut answer = Vec::with_capacity(16 + body.len());
+        answer.extend((16 + body.len() as u32).to_ne_bytes());
+        answer.extend(error.to_ne_bytes());
+        answer.extend(unique.to_ne_bytes());
+        answer.extend(body);
+        // Who asked may be gone.
+        let _ = self.device.write(&answer);
+        Ok(())
+    }
+
+    /// Whether `pid` is the parent. Work that the kernel does for nobody is its own.
+    fn is_family(&self, pid: u32) -> bool {
+        pid == self.parent || pid == 0
+    }
+
+    /// `struct fuse_init_out`.
+    fn init(&self, minor: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        for word in [7, minor.min(31), 1 << 17, 0, 12 | 9 << 16, 1 << 16, 1, 32] {
+            out.extend(u32::to_ne_bytes(word));
+        }
+        out.resize(64, 0);
+        out
+    }
+
+    /// `struct fuse_entry_out`.
+    fn lookup(&self, name: &[u8]) -> Result<Vec<u8>, i32> {
+        let is_there =
+            self.serve != Serve::Nothing && name.strip_suffix(b"\0") == Some(NAME.as_bytes());
+        if !is_there {
+            return Err(libc::ENOENT);
+        }
+        let head = [FILE, 0, VALID, VALID, 0].map(u64::to_ne_bytes).concat();
+        Ok(head.into_iter().chain(self.attributes(FILE)).collect())
+    }
+
+    /// `struct fuse_attr`.
+    fn attributes(&self, node: u64) -> Vec<u8> {
+        let (mode, size) = match node {
+            ROOT => (libc::S_IFDIR | 0o755, 0),
+            _ => (libc::S_IFREG | 0o755, self.contents.len() as u64),
+        };
+        let mut out = [node, size, size.div_ceil(512), 0, 0, 0]
+            .map(u64::to_ne_bytes)
+            .concat();
+        for word in [0, 0, 0, mode, 1, 0, 0, 0, 4096, 0] {
+            out.extend(u32::to_ne_bytes(word));
+        }
+        out
+    }
+}
