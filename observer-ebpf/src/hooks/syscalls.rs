@@ -137,7 +137,9 @@ pub fn syscalls_exit2(ctx: BtfTracePointContext) -> i32 {
 /// (include/trace/events/syscalls.h). All kernels.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn offcpu_enter(ctx: BtfTracePointContext) -> i32 {
-    for_thread(&ctx, |slot, registers| begin_call(slot, registers, ctx.arg(1)))
+    for_thread(&ctx, |slot, registers| {
+        begin_call(slot, registers, ctx.arg(1))
+    })
 }
 
 /// The same at the second look. Linux 7.2 and newer.
