@@ -5,6 +5,7 @@
 # way for that one, in files that may be written.
 /bin/busybox --install -s /bin
 export PATH=/bin
+echo "observer-vm: begun"
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -21,6 +23,13 @@ const MEMORY_MIB: u64 = 2048;
 
 /// A guest's CPUs.
 const CPUS: u32 = 2;
+
+/// How long a guest may take to its first process, which takes ten seconds: now and then
+/// the emulator hangs before the kernel has begun.
+const BOOT_LIMIT: Duration = Duration::from_secs(150);
+
+/// What the first process says when it begins (`init.sh`).
+const BEGUN: &str = "observer-vm: begun";
 
 /// How long servers of files may take to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +65,8 @@ pub struct Machine<'a> {
 pub enum End {
     /// By itself.
     Over,
-    /// The emulator did, by a signal: what it said.
+    /// The emulator did, by a signal, or it never came to the guest's first process: what
+    /// it said.
     Crashed(String),
     /// At its limit.
     Killed,
@@ -104,10 +114,16 @@ impl Machine<'_> {
         let output = emulator.0.stdout.take().context("a pipe")?;
         let mut log = File::create(self.console())?;
         let is_loud = self.is_loud;
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let begun = Arc::clone(&has_begun);
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line);
                 let line = line.trim_end_matches('\r');
+                if line.contains(BEGUN) {
+                    begun.store(true, Ordering::Relaxed);
+                    continue;
+                }
                 // Nobody misses a log that can't be written.
                 let _ = writeln!(log, "{line}");
                 if is_loud {
@@ -127,6 +143,10 @@ impl Machine<'_> {
             }
             if begin.elapsed() > self.limit {
                 break End::Killed;
+            }
+            if begin.elapsed() > BOOT_LIMIT && !has_begun.load(Ordering::Relaxed) {
+                let seconds = BOOT_LIMIT.as_secs();
+                break End::Crashed(format!("no first process after {seconds} s"));
             }
             std::thread::sleep(Duration::from_millis(50));
         };

@@ -221,15 +221,15 @@ impl Host {
     }
 
     /// Carries out a task in a guest; an error unless all went well. An emulator that
-    /// crashes has one more try: that says nothing of Observer.
+    /// crashes or hangs has one more try: that says nothing of Observer.
     fn carry_out(&self, task: &Task, kernel: &Kernel) -> Result<()> {
         let share = match self.boot(kernel, task)? {
             Booted::Over(share) => share,
             Booted::Crashed(said) => {
-                println!("{}: qemu crashed; once more: {said}", kernel.series);
+                println!("{}: the emulator failed; once more: {said}", kernel.series);
                 match self.boot(kernel, task)? {
                     Booted::Over(share) => share,
-                    Booted::Crashed(said) => bail!("qemu crashed twice: {said}"),
+                    Booted::Crashed(said) => bail!("the emulator failed twice: {said}"),
                 }
             }
         };
