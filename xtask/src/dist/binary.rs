@@ -146,7 +146,9 @@ fn rust_flags() -> anyhow::Result<Vec<String>> {
     let flags = paths
         .iter()
         .map(|(path, instead)| format!("--remap-path-prefix={}={instead}", path.display()));
-    Ok(flags.collect())
+    // Of a package that has a profile of its own, as the daemon's has, cargo strips only
+    // what debuggers read, whatever the profile says.
+    Ok(flags.chain(["-Cstrip=symbols".to_owned()]).collect())
 }
 
 fn c_flags() -> Vec<String> {
