@@ -126,6 +126,13 @@ pub const TLS_FILE_NO_ROOM: Cause = Cause {
     meaning: "Looks at a TLS library that found as many attached as the daemon may have; a higher limit of open files may help.",
 };
 
+/// See [`super::requests::tls::Figures`].
+pub const TLS_FILE_HELD: Cause = Cause {
+    part: Part::Family(Family::Requests),
+    name: "tls_file_held",
+    meaning: "Looks at a TLS library to which nothing was attached: a process keeps its memory map locked, and the kernel, and all forks with it, might wait for that. Its name is in the log.",
+};
+
 /// See `foreign`.
 pub const UNREADABLE: Cause = Cause {
     part: Part::Identity,
@@ -144,7 +151,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 20] = [
+pub const ALL: [Cause; 21] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -161,6 +168,7 @@ pub const ALL: [Cause; 20] = [
     REQUEST_UNBUFFERED,
     TLS_FILE_FAILED,
     TLS_FILE_NO_ROOM,
+    TLS_FILE_HELD,
     UNREADABLE,
     left_at_end(Part::Family(Family::Block)),
     left_at_end(Part::Family(Family::Requests)),

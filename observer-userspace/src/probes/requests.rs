@@ -333,6 +333,7 @@ impl Probe for Requests {
             (losses::REQUEST_UNBUFFERED, lost.unbuffered),
             (losses::TLS_FILE_FAILED, tls.failed),
             (losses::TLS_FILE_NO_ROOM, tls.full),
+            (losses::TLS_FILE_HELD, tls.held),
         ]
     }
 }

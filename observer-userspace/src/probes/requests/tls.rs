@@ -91,6 +91,7 @@ struct Shared {
     missed: AtomicBool,
     failed: AtomicU64,
     full: AtomicU64,
+    held: AtomicU64,
 }
 
 /// The thread that finds libraries and keeps them attached. Dropped, it
@@ -140,6 +141,7 @@ impl Tls {
         Figures {
             failed: self.shared.failed.load(Ordering::Relaxed),
             full: self.shared.full.load(Ordering::Relaxed),
+            held: self.shared.held.load(Ordering::Relaxed),
         }
     }
 }
@@ -167,6 +169,7 @@ fn work(mut processes: Processes, told: &Receiver<u32>, shared: &Shared) {
         let figures = processes.figures();
         shared.failed.store(figures.failed, Ordering::Relaxed);
         shared.full.store(figures.full, Ordering::Relaxed);
+        shared.held.store(figures.held, Ordering::Relaxed);
         match told.recv_timeout(looks.idle(Instant::now())) {
             Ok(tgid) => {
                 processes.look_at_program(tgid);

@@ -51,6 +51,8 @@ pub struct Figures {
     pub failed: u64,
     /// Times that a file found no room.
     pub full: u64,
+    /// Times that a file wasn't attached since a process keeps its memory map locked.
+    pub held: u64,
 }
 
 /// A file that was opened.
@@ -251,6 +253,7 @@ impl Processes {
         let functions = foreign::ask(subject, foreign::A_WHILE, move |_| functions_of(&file));
         let functions = functions.ok()?;
         if !functions.is_empty() && !all_answer() {
+            self.figures.held += 1;
             return None;
         }
         let mut path = String::new();
