@@ -166,7 +166,8 @@ impl Readers {
         let (answer, answered) = mpsc::sync_channel(1);
         let is_back = Arc::new(AtomicBool::new(false));
         let back = Back(Arc::clone(&is_back));
-        let patience = Patience::new(reader.thread, limit);
+        // Nearly all answers come before it is asked how long the reader waited.
+        let mut patience = None;
         let work = Box::new(move |foreign: &Foreign| {
             let _back = back;
             // Nobody may wait for it any more.
@@ -181,11 +182,14 @@ impl Readers {
                 }
                 // It panicked, and said so itself.
                 Err(RecvTimeoutError::Disconnected) => return Err(Unreadable::Failed),
-                Err(RecvTimeoutError::Timeout) if patience.is_over() => {
-                    self.lose(subject, is_back);
-                    return Err(Unreadable::Late);
+                Err(RecvTimeoutError::Timeout) => {
+                    let patience =
+                        patience.get_or_insert_with(|| Patience::new(reader.thread, limit));
+                    if patience.is_over() {
+                        self.lose(subject, is_back);
+                        return Err(Unreadable::Late);
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
