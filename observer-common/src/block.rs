@@ -2,6 +2,7 @@
 //! and the record of one that was slow.
 
 use crate::plain::{FromBytes, Immutable, IntoBytes};
+use crate::workload::WorkloadId;
 
 /// Operations: the kernel's `REQ_OP_*` (include/linux/blk_types.h). Only those
 /// whose numbers never changed; the daemon takes the others' names from BTF.
@@ -98,7 +99,7 @@ pub const fn status(argument: i32) -> u32 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Owner {
     /// Workload that made the request.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// [`crate::workload::TRACED`] and others.
     pub flags: u32,
 }
@@ -194,7 +195,7 @@ pub struct SlowOperation {
     /// `REQ_OP_*`.
     pub operation: u32,
     /// Who is charged.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// Nothing.
     pub padding: u32,
 }

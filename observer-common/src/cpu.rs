@@ -7,6 +7,7 @@
 //! old one, and empties it: no count is lost or read twice.
 
 use crate::plain::{FromBytes, Immutable, IntoBytes};
+use crate::workload::WorkloadId;
 
 /// Frames walked at most in either half of a stack: the kernel's own default
 /// limit (`kernel.perf_event_max_stack`).
@@ -32,7 +33,7 @@ pub struct SampleKey {
     /// Thread.
     pub tid: u32,
     /// Workload of the sampled thread.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// Number of addresses of kernel code, first in the stack.
     pub kernel_frames: u16,
     /// Number of addresses of user code, behind those.

@@ -66,6 +66,7 @@ pub mod programs {
         IDENTITY_EXIT = "identity_exit";
         IDENTITY_FORK = "identity_fork";
         IDENTITY_RENAME = "identity_rename";
+        IDENTITY_SWEEP = "identity_sweep";
         IDENTITY_THREADS = "identity_threads";
         OFFCPU_ENTER = "offcpu_enter";
         OFFCPU_ENTER2 = "offcpu_enter2";

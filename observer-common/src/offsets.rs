@@ -96,6 +96,8 @@ offsets! {
     task_involuntary: "task_struct" . "nivcsw", 8;
     task_group_leader: "task_struct" . "group_leader", 8;
     task_cgroups: "task_struct" . "cgroups", 8;
+    task_cred: "task_struct" . "cred", 8;
+    cred_uid: "cred" . "euid.val" | "euid", 4;
     // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.
     task_thread_status: "task_struct" . "thread_info.status", 4;
     // x86_64; elsewhere user stacks are walked by frame pointers.

@@ -6,6 +6,7 @@
 //! captured), its end ([`Closed`]). Each begins with its [`Tag`].
 
 use crate::plain::{FromBytes, Immutable, IntoBytes};
+use crate::workload::WorkloadId;
 
 mod clock;
 mod protocol;
@@ -118,7 +119,7 @@ pub struct Opened {
     /// Kernel time.
     pub at: u64,
     /// Workload that uses it.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// Inode number of its network namespace.
     pub netns: u32,
     /// Addresses as in the socket, network byte order; an IPv4 address is in
@@ -166,7 +167,7 @@ pub struct Piece {
     /// Thread.
     pub tid: u32,
     /// Workload of the thread that sent or received.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// Bytes in all.
     pub length: u32,
     /// How many records of this connection were made before: a gap says that

@@ -2,6 +2,7 @@
 //! it lost its CPU.
 
 use crate::plain::{FromBytes, Immutable, IntoBytes};
+use crate::workload::WorkloadId;
 
 /// [`Slot::syscall`] when the thread is not in a syscall.
 pub const NO_SYSCALL: u32 = u32::MAX;
@@ -25,7 +26,7 @@ pub struct Slot {
     /// Its process.
     pub tgid: u32,
     /// Workload of the current thread.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// [`crate::workload::TRACED`] and others.
     pub flags: u32,
     /// Kernel time when the current syscall began.
@@ -33,7 +34,7 @@ pub struct Slot {
     /// The syscall under way as a [`crate::syscalls::label`], or [`NO_SYSCALL`].
     pub syscall: u32,
     /// Workload at the syscall's entry (execve changes the current one).
-    pub syscall_workload: u32,
+    pub syscall_workload: WorkloadId,
     /// What [`crate::offcpu`] has to do before the thread leaves the kernel:
     /// [`crate::offcpu::SETTLE`] and others.
     pub pending: u32,
@@ -59,7 +60,7 @@ pub struct ThreadState {
     /// See `comm`. 0 = nothing is known yet.
     pub css_set: u64,
     /// Workload of the thread.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// [`crate::workload::TRACED`] and others.
     pub flags: u32,
     /// See [`Slot`].
@@ -67,7 +68,7 @@ pub struct ThreadState {
     /// See [`Slot`].
     pub syscall: u32,
     /// See [`Slot`].
-    pub syscall_workload: u32,
+    pub syscall_workload: WorkloadId,
     /// Kernel time since when it is runnable without running; 0 = it isn't.
     pub runnable_since: u64,
     /// The kernel's own account of the thread's CPU time, as far as it was

@@ -9,6 +9,7 @@
 
 use crate::histogram::BUCKETS;
 use crate::plain::{FromBytes, Immutable, IntoBytes};
+use crate::workload::{OTHER, WorkloadId};
 
 /// What a cell counts. 0 is a cell that nobody uses yet.
 #[repr(u8)]
@@ -73,8 +74,8 @@ pub enum Kind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes)]
 pub struct Key {
-    /// [`Kind`] in bits 0..8, [`Self::INNER`], workload in bits 16..32, CPU in
-    /// bits 32..48.
+    /// [`Kind`] in bits 0..8, [`Self::INNER`], CPU in bits 16..32, workload in
+    /// bits 32..64.
     pub series: u64,
     /// Family-specific: syscall number, device and operation, …
     pub label: u64,
@@ -83,11 +84,9 @@ pub struct Key {
 impl Key {
     /// The key of `kind`'s cell of a workload on a CPU.
     #[inline(always)]
-    pub const fn new(kind: Kind, workload: u32, cpu: u32, label: u64) -> Self {
+    pub const fn new(kind: Kind, workload: WorkloadId, cpu: u32, label: u64) -> Self {
         Self {
-            series: kind as u64
-                | ((workload as u64 & 0xffff) << 16)
-                | ((cpu as u64 & 0xffff) << 32),
+            series: kind as u64 | ((cpu as u64 & 0xffff) << 16) | ((workload.0 as u64) << 32),
             label,
         }
     }
@@ -97,19 +96,29 @@ impl Key {
     /// lock the CPU's other programs out.
     pub const INNER: u64 = 1 << 8;
 
+    /// The same series (kind, CPU and label) of the workload [`OTHER`], into
+    /// which a full table folds.
+    #[inline(always)]
+    pub const fn folded(self) -> Self {
+        Self {
+            series: self.series & 0xffff_ffff | (OTHER.0 as u64) << 32,
+            label: self.label,
+        }
+    }
+
     /// The kind's number; compare with `Kind::X as u8`.
     pub const fn kind(self) -> u8 {
         self.series as u8
     }
 
     /// The workload's id.
-    pub const fn workload(self) -> u16 {
-        (self.series >> 16) as u16
+    pub const fn workload(self) -> WorkloadId {
+        WorkloadId((self.series >> 32) as u32)
     }
 
     /// CPU that adds to the cell.
     pub const fn cpu(self) -> u16 {
-        (self.series >> 32) as u16
+        (self.series >> 16) as u16
     }
 }
 

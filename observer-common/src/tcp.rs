@@ -1,6 +1,7 @@
 //! TCP: labels of its tallies, the state of a connection, the record of its end.
 
 use crate::plain::{FromBytes, Immutable, IntoBytes};
+use crate::workload::WorkloadId;
 
 /// The socket's address family as counted: what is on the wire, so IPv4 also
 /// for an IPv6 socket with a mapped address.
@@ -185,7 +186,7 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Connection {
     /// The owner's workload.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// The owner's process; 0 when not known.
     pub tgid: u32,
     /// Iteration that set the owner; see [`owner`].
@@ -258,11 +259,13 @@ pub const fn bytes_between(first: u32, next: u32, acked: u64) -> u64 {
 #[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct Counted {
     /// The owner's workload.
-    pub workload: u16,
+    pub workload: WorkloadId,
     /// `TCP_*`.
     pub state: u8,
     /// A [`Family`].
     pub family: u8,
+    /// Nothing.
+    pub padding: u16,
     /// How many, in the low 31 bits; see [`UNOWNED`].
     pub count: u32,
 }
@@ -282,7 +285,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Holder {
     /// Workload that owns the socket.
-    pub workload: u32,
+    pub workload: WorkloadId,
     /// The process.
     pub tgid: u32,
     /// 1 = it passes the filters.

@@ -5,8 +5,33 @@ use crate::plain::{FromBytes, Immutable, IntoBytes};
 /// Number of workloads that are told apart by default.
 pub const DEFAULT_WORKLOADS: u32 = 1024;
 
+/// A workload's number: counted up from 1, never given twice, so that what comes
+/// late (a record that waited, a socket that outlives its owner) can't be charged
+/// to a successor. At a thousand new workloads a second they last for 49 days;
+/// the daemon says when half of them are used.
+#[repr(transparent)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    Immutable,
+    IntoBytes,
+)]
+pub struct WorkloadId(pub u32);
+
 /// The workload of everything that found the table full.
-pub const OTHER: u32 = 0;
+pub const OTHER: WorkloadId = WorkloadId(0);
+
+/// Stands for workloads that are over and whose figures are `other`'s, in what the
+/// daemon itself keeps. Nobody is ever given it.
+pub const FOLDED: WorkloadId = WorkloadId(u32::MAX);
 
 /// What tells one workload from another.
 #[repr(C)]
@@ -26,23 +51,78 @@ pub struct WorkloadKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 pub struct Workload {
-    /// Its number, stamped on every event.
-    pub id: u32,
+    /// Stamped on every event.
+    pub id: WorkloadId,
     /// [`TRACED`] if comm and cgroup pass the filters.
     pub flags: u32,
 }
 
-/// A record: a workload was seen for the first time.
+/// A value of the table of workloads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
+pub struct Entry {
+    /// Of the key, see [`WorkloadKey::mark`]: the kernel may give an element's
+    /// memory to another key while somebody reads it
+    /// (`htab_map_delete_elem`, kernel/bpf/hashtab.c).
+    pub mark: u64,
+    /// What is known of the workload.
+    pub workload: Workload,
+    /// Whose share of the table it takes, see [`tenant`].
+    pub tenant: u32,
+    /// Nothing.
+    pub padding: u32,
+}
+
+impl WorkloadKey {
+    /// A digest, with which a value says whose it is.
+    #[inline(always)]
+    pub fn mark(&self) -> u64 {
+        let [a, b] = self.words();
+        let cgroups = self.cgroup_v1.rotate_left(32) ^ self.cgroup_v2;
+        let comm = a.rotate_left(7) ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        cgroups.wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ comm
+    }
+
+    /// The comm as two words.
+    #[inline(always)]
+    fn words(&self) -> [u64; 2] {
+        zerocopy::transmute!(self.comm)
+    }
+}
+
+/// A record: a workload was seen for the first time; or, with the id [`OTHER`], one
+/// that found no room.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct NewWorkload {
     /// What tells it from others.
     pub key: WorkloadKey,
     /// Its number.
-    pub id: u32,
+    pub id: WorkloadId,
     /// A process of it (thread-group id in the initial PID namespace), to ask
     /// `/proc` about; 0 when it was first seen without one.
     pub tgid: u32,
+    /// Whose share of the table it takes, see [`tenant`].
+    pub tenant: u32,
+    /// Nothing.
+    pub padding: u32,
+}
+
+impl NewWorkload {
+    /// Whether it found no room.
+    pub fn is_overflow(&self) -> bool {
+        self.id == OTHER
+    }
+}
+
+/// What the sweep says of a thread: these workloads are in use.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
+pub struct Held {
+    /// Its own.
+    pub workload: WorkloadId,
+    /// Its own when its system call began.
+    pub syscall_workload: WorkloadId,
 }
 
 /// The thread passes all filters: its events are counted.
@@ -50,25 +130,113 @@ pub const TRACED: u32 = 1;
 /// The thread belongs to the kernel.
 pub const KERNEL_THREAD: u32 = 2;
 
-/// Ids that no workload has yet.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
-pub struct FreeIds {
-    /// The next one that was never taken.
-    pub next: u64,
-    /// Ids are below this.
-    pub limit: u64,
-    /// One that was taken in vain; 0 = none.
-    pub spare: u64,
+/// What the word of the map of ids at this place says. Each has one side that
+/// adds to it; the other only reads.
+pub mod ids {
+    /// Ids taken so far, so the last one. The kernel half adds.
+    pub const TAKEN: u32 = 0;
+    /// Of these, taken in vain: another CPU was faster. The kernel half adds.
+    pub const VAIN: u32 = 1;
+    /// Workloads that were taken out of the table. The daemon adds.
+    pub const RETIRED: u32 = 2;
+    /// So many may be in the table. The daemon sets it.
+    pub const LIMIT: u32 = 3;
+    /// Stirred into the numbers of tenants, so that nobody can choose with whom
+    /// they share one. The daemon sets it.
+    pub const SEED: u32 = 4;
+    /// Kernel time (ns) when it was last said that somebody found no room.
+    pub const REFUSED: u32 = 5;
+    /// The least time between two such announcements.
+    pub const REFUSED_PERIOD_NS: u64 = 50_000_000;
+    /// From here on: workloads of each tenant in the table. The kernel half adds,
+    /// the daemon subtracts.
+    pub const TENANTS: u32 = 8;
+    /// Tenants that are told apart; more share their shares. A power of two.
+    pub const MAX_TENANTS: u32 = 4096;
+    /// Words in all.
+    pub const WORDS: u32 = TENANTS + MAX_TENANTS;
 }
 
-impl FreeIds {
-    /// All, in a table of so many workloads. [`OTHER`] is nobody's own.
-    pub const fn all(workloads: u32) -> Self {
-        Self {
-            next: OTHER as u64 + 1,
-            limit: workloads as u64,
-            spare: 0,
+/// The number of a tenant, below [`ids::MAX_TENANTS`]: of whoever can fill the
+/// table, so that it costs only them. That is a user, in whatever cgroups, or, as
+/// root is in all containers, root in a cgroup.
+#[inline(always)]
+pub const fn tenant(uid: u32, cgroup_v1: u64, cgroup_v2: u64, seed: u64) -> u32 {
+    let who = if uid != 0 {
+        uid as u64
+    } else {
+        1 << 63 | cgroup_v1 << 32 ^ cgroup_v2
+    };
+    // The finalizer of splitmix64.
+    let mut mixed = who ^ seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) as u32 & (ids::MAX_TENANTS - 1)
+}
+
+/// The user of kernel threads, which nobody is (`INVALID_UID`, include/linux/uidgid.h).
+pub const KERNEL: u32 = u32::MAX;
+
+/// May a tenant that has `held` workloads in a table for `limit` add one where `free`
+/// have room? A part of the table is kept for those who have little: a tenant alone
+/// fills seven eighths, and however much it wants, others find room behind it.
+#[inline(always)]
+pub const fn has_share(held: u64, free: u64, limit: u64) -> bool {
+    free > limit / KEPT || free > 0 && held <= limit / LITTLE
+}
+
+/// See [`has_share`]: this part of the table is kept.
+pub const KEPT: u64 = 8;
+
+/// See [`has_share`]: who has no more than this part of the table has little.
+pub const LITTLE: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that floods leave room, one after the other or all at once: a tenant
+    /// alone gets seven eighths, and after several somebody new still gets in.
+    #[test]
+    fn floods_leave_room() {
+        for (limit, most) in [(1023, 7), (63, 3)] {
+            for tenants in 1..=most {
+                for at_once in [false, true] {
+                    let mut held = [0u64; 7];
+                    let held = &mut held[..tenants];
+                    let mut free: u64 = limit;
+                    loop {
+                        let before = free;
+                        for held in &mut *held {
+                            while has_share(*held, free, limit) {
+                                *held += 1;
+                                free -= 1;
+                                if at_once {
+                                    break;
+                                }
+                            }
+                        }
+                        if free == before {
+                            break;
+                        }
+                    }
+                    assert!(has_share(0, free, limit), "{tenants} tenants: {held:?}");
+                    assert!(tenants > 1 || held[0] >= limit * 7 / 8, "{held:?}");
+                }
+            }
         }
+        assert!(!has_share(0, 0, 1023));
+    }
+
+    /// Checks that a user is one tenant in all cgroups, that root is one in each,
+    /// and that the seed decides who shares a number.
+    #[test]
+    fn tenants() {
+        assert_eq!(tenant(1000, 1, 2, 7), tenant(1000, 3, 4, 7));
+        let of_root = |cgroup| tenant(0, 0, cgroup, 7);
+        let alike = (1..100).filter(|cgroup| of_root(*cgroup) == of_root(0));
+        assert!(alike.count() < 3);
+        let alike = |seed| tenant(1000, 0, 0, seed) == tenant(1001, 0, 0, seed);
+        assert!(!(0..10).all(alike));
     }
 }

@@ -16,7 +16,7 @@ use observer_common::block::{
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
 use observer_common::tally::Kind;
-use observer_common::workload::{OTHER, TRACED};
+use observer_common::workload::{OTHER, TRACED, WorkloadId};
 
 use self::table::{find, insert};
 use crate::dirty::{flusher, owner, wants_flush};
@@ -241,7 +241,7 @@ fn finish_unseen(state: &Request) {
 
 /// Counts a request that is done; `record` adds to histograms.
 #[inline(always)]
-fn finish(state: &Request, now: u64, record: impl Fn(Kind, u32, u64, u64)) {
+fn finish(state: &Request, now: u64, record: impl Fn(Kind, WorkloadId, u64, u64)) {
     let workload = state.owner.workload;
     let (device, operation) = (state.device, state.operation as u8);
     let label = label(device, operation);

@@ -1,6 +1,7 @@
 //! From a task to its workload.
 
 mod filters;
+mod sweep;
 mod workload;
 
 use aya_ebpf::macros::btf_tracepoint;
@@ -8,7 +9,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
 use observer_common::offcpu::REAPPEARED;
 use observer_common::slot::{CLONED, NO_SYSCALL, Slot, ThreadState};
-use observer_common::workload::{TRACED, Workload};
+use observer_common::workload::{OTHER, TRACED, Workload};
 
 use self::workload::{derive, sight};
 use crate::kernel::{current, diagnostic, read, setting};
@@ -16,6 +17,10 @@ use crate::loss::lost;
 use crate::preemption::undisturbed;
 use crate::slot::{empty, install, park, slot};
 use crate::thread::{IteratedTask, forget, thread};
+
+/// [`ThreadState::css_set`] of a thread whose workload found no room. No pointer is
+/// it, so there is another try each time.
+const WITHOUT: u64 = 1;
 
 /// The state of `task` with its workload up to date; null when the kernel has
 /// no memory for one (counted).
@@ -40,6 +45,10 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
         | known.comm[1] ^ seen.comm[1];
     if changed != 0 {
         let workload = derive(task, &seen);
+        let without = workload.id == OTHER;
+        if without && known.css_set != WITHOUT {
+            lost(Loss::WorkloadTableFull);
+        }
         if known.css_set == 0 {
             if known.syscall != CLONED {
                 known.syscall = NO_SYSCALL;
@@ -50,7 +59,10 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
             known.involuntary = read!(task, task_involuntary, u64);
         }
         known.comm = seen.comm;
-        known.css_set = seen.css_set as u64;
+        known.css_set = match without {
+            true => WITHOUT,
+            false => seen.css_set as u64,
+        };
         known.workload = workload.id;
         known.flags = workload.flags;
     }

@@ -23,6 +23,7 @@ mod preemption;
 mod requests;
 mod sched;
 mod scratch;
+mod sequence;
 mod slot;
 mod socket;
 mod stack;

@@ -11,6 +11,7 @@ use observer_common::offsets::MISSING;
 use observer_common::slot::{CLONED, Slot};
 use observer_common::syscalls::error_label;
 use observer_common::tally::Kind;
+use observer_common::workload::WorkloadId;
 
 use crate::kernel::{offset, read, setting};
 use crate::loss::lost;
@@ -61,7 +62,7 @@ pub fn ended_unseen(slot: &Slot) {
 
 /// Counts a call that ends, if it failed.
 #[inline(always)]
-pub fn failed(workload: u32, syscall: u32, result: i64) {
+pub fn failed(workload: WorkloadId, syscall: u32, result: i64) {
     let errno = (result as u64).wrapping_neg();
     if errno.wrapping_sub(1) < MAX_ERRNO {
         let label = error_label(syscall, errno as u32);

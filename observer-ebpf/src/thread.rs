@@ -8,6 +8,7 @@ use observer_common::slot::ThreadState;
 use observer_common::syscalls::label;
 
 use crate::kernel::{current, offset, read};
+use crate::sequence::Meta;
 
 /// Task storage, which aya-ebpf doesn't have: the layout is that of its
 /// `InodeStorage`, the BTF that libbpf-style loaders expect.
@@ -91,7 +92,8 @@ pub unsafe fn forget(task: *const u8) {
 /// threads is told.
 #[repr(C)]
 pub struct IteratedTask {
-    meta: *const u8,
+    /// About the iteration.
+    pub meta: *const Meta,
     /// The thread; null at the end.
     pub task: *const u8,
 }

@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use observer_signals::metric::{MetricBatch, ResourceMetrics};
 use observer_signals::{
     Attribute, Histogram, Instrument, Metric, MetricDef, MetricPoint, PointValue, Resource,
-    UnixNanos, Value,
+    UnixNanos,
 };
 
 /// A series that was absent this long is forgotten. Probes report every living
@@ -114,6 +114,17 @@ impl Delta {
         added
     }
 
+    /// Forgets the series of a resource that has ended.
+    pub fn forget(&mut self, ended: &ResourceMetrics) {
+        let resource = Self::resource_key(&ended.resource);
+        for metric in &ended.metrics {
+            for point in &metric.points {
+                let key = Self::series_key(resource, metric.def, &point.attributes);
+                self.series.remove(&key);
+            }
+        }
+    }
+
     /// Forgets series that are long gone.
     pub fn end_batch(&mut self, time: UnixNanos) {
         self.series
@@ -128,23 +139,11 @@ fn hash_attributes(attributes: &[Attribute], seed: u64) -> u128 {
             let mut hasher = DefaultHasher::new();
             salt.hash(&mut hasher);
             attribute.key.hash(&mut hasher);
-            hash_value(&attribute.value, &mut hasher);
+            attribute.value.hash(&mut hasher);
             hasher.finish()
         };
         sum.wrapping_add(u128::from(half(1)) << 64 | u128::from(half(2)))
     })
-}
-
-fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
-    std::mem::discriminant(value).hash(hasher);
-    match value {
-        Value::String(s) => s.hash(hasher),
-        Value::Int(i) => i.hash(hasher),
-        Value::Double(d) => d.to_bits().hash(hasher),
-        Value::Bool(b) => b.hash(hasher),
-        Value::Strings(list) => list.hash(hasher),
-        Value::Doubles(list) => list.iter().for_each(|d| d.to_bits().hash(hasher)),
-    }
 }
 
 /// `now - before`; `None` when `now` can't be a continuation of `before`.

@@ -1,6 +1,7 @@
 //! A request that is over, with everything that is known of it: what the tracer
 //! makes, and what metrics and spans are made of.
 
+use observer_common::workload::WorkloadId;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ pub enum Parent {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     /// Workload at this end of the connection.
-    pub workload: u16,
+    pub workload: WorkloadId,
     /// Process.
     pub tgid: u32,
     /// Thread that sent it or received it.

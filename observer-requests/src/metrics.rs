@@ -13,7 +13,9 @@ mod histogram;
 mod key;
 mod labels;
 mod names;
+mod retire;
 
+use observer_common::workload::WorkloadId;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -45,13 +47,13 @@ pub struct Metrics {
     index: FxHashMap<Key, u32>,
     series: Vec<Series>,
     times: Vec<Times>,
-    groups: FxHashMap<(u16, Kind), Group>,
-    active: FxHashMap<(u16, Role, bool), Active>,
+    groups: FxHashMap<(WorkloadId, Kind), Group>,
+    active: FxHashMap<(WorkloadId, Role, bool), Active>,
 }
 
 /// Durations of requests that are alike.
 struct Series {
-    workload: u16,
+    workload: WorkloadId,
     kind: Kind,
     attributes: Vec<Attribute>,
     /// Kernel time at which the first one began.
@@ -66,7 +68,7 @@ struct Series {
 
 /// Where the time of requests of one route went.
 struct Times {
-    workload: u16,
+    workload: WorkloadId,
     attributes: Vec<Attribute>,
     since: u64,
     parts: [Durations; time::PARTS.len()],
@@ -138,7 +140,7 @@ impl Metrics {
 
     /// HTTP requests of a workload that are open now; of those who aren't told
     /// before the next [`Self::collect`] there are none. `at` is kernel time.
-    pub fn active(&mut self, workload: u16, role: Role, tls: bool, open: u64, at: u64) {
+    pub fn active(&mut self, workload: WorkloadId, role: Role, tls: bool, open: u64, at: u64) {
         let first = Active { since: at, now: 0 };
         let active = self.active.entry((workload, role, tls)).or_insert(first);
         active.now = active

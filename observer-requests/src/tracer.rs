@@ -47,6 +47,7 @@ mod traces;
 mod wire;
 
 use observer_common::requests::{Closed, Opened, Piece, Protocol, direction, role, transport};
+use observer_common::workload::WorkloadId;
 use observer_signals::RequestLink;
 use rustc_hash::FxHashMap;
 
@@ -208,7 +209,7 @@ impl Tracer {
 
     /// Requests that are open, by workload, side and protocol.
     pub fn active(&self) -> Vec<Active> {
-        let mut counts = FxHashMap::<(u16, Role, u8, bool), Active>::default();
+        let mut counts = FxHashMap::<(WorkloadId, Role, u8, bool), Active>::default();
         for exchange in self.exchanges.iter() {
             let Some(connection) = self.connections.get(exchange.connection) else {
                 continue;
@@ -228,6 +229,12 @@ impl Tracer {
             active.count += 1;
         }
         counts.into_values().collect()
+    }
+
+    /// Forgets what is kept of a workload beside its open requests.
+    pub fn retire(&mut self, gone: WorkloadId) {
+        self.routes.retire(gone);
+        self.sampling.retire(gone);
     }
 
     /// What was lost so far.

@@ -1,6 +1,7 @@
 //! Attributes and the resource they describe.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// An attribute's value; the subset of OTLP's `AnyValue` that Observer emits.
@@ -18,6 +19,20 @@ pub enum Value {
     Strings(Vec<String>),
     /// A homogeneous list of doubles.
     Doubles(Vec<f64>),
+}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        std::mem::discriminant(self).hash(hasher);
+        match self {
+            Self::String(s) => s.hash(hasher),
+            Self::Int(i) => i.hash(hasher),
+            Self::Double(d) => d.to_bits().hash(hasher),
+            Self::Bool(b) => b.hash(hasher),
+            Self::Strings(list) => list.hash(hasher),
+            Self::Doubles(list) => list.iter().for_each(|d| d.to_bits().hash(hasher)),
+        }
+    }
 }
 
 impl From<&'static str> for Value {
@@ -79,7 +94,7 @@ impl From<bool> for Value {
 
 /// One key with its value. Keys are OpenTelemetry semantic-convention names
 /// where one exists.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Hash, PartialEq)]
 pub struct Attribute {
     /// The attribute's name, e.g. `network.transport`.
     pub key: Cow<'static, str>,
@@ -106,6 +121,13 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// A number that equal resources have in common, and few others.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.attributes.hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// The value of the attribute `key`, if the resource has it.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.attributes

@@ -1,5 +1,6 @@
 //! Gathers points by workload and metric.
 
+use observer_common::workload::WorkloadId;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub struct MetricBuilder {
     /// depends on it. In one order sums of what only grows only grow; in
     /// another at each tick they'd now and then fall by the last digit, which
     /// readers of a counter take for a restart.
-    workloads: BTreeMap<u16, Group>,
+    workloads: BTreeMap<WorkloadId, Group>,
     host: Group,
 }
 
@@ -26,7 +27,7 @@ impl MetricBuilder {
     /// Adds a point of a workload.
     pub fn workload(
         &mut self,
-        workload: u16,
+        workload: WorkloadId,
         def: &'static MetricDef,
         attributes: Vec<Attribute>,
         start: UnixNanos,
@@ -40,7 +41,12 @@ impl MetricBuilder {
     }
 
     /// Adds a point of a workload with some of the values that it is made of.
-    pub fn workload_point(&mut self, workload: u16, def: &'static MetricDef, point: MetricPoint) {
+    pub fn workload_point(
+        &mut self,
+        workload: WorkloadId,
+        def: &'static MetricDef,
+        point: MetricPoint,
+    ) {
         push(self.workloads.entry(workload).or_default(), def, point);
     }
 
@@ -56,7 +62,7 @@ impl MetricBuilder {
     }
 
     /// The workloads that have points.
-    pub fn workloads(&self) -> impl Iterator<Item = u16> {
+    pub fn workloads(&self) -> impl Iterator<Item = WorkloadId> {
         self.workloads.keys().copied()
     }
 
@@ -66,7 +72,7 @@ impl MetricBuilder {
     pub fn finish(
         self,
         host: SharedResource,
-        mut resource: impl FnMut(u16) -> SharedResource,
+        mut resource: impl FnMut(WorkloadId) -> SharedResource,
     ) -> Vec<ResourceMetrics> {
         let mut groups: HashMap<*const Resource, (SharedResource, Group)> = HashMap::new();
         if !self.host.is_empty() {
@@ -165,19 +171,25 @@ mod tests {
     #[test]
     fn sums_of_one_resource_are_the_same_at_each_tick() {
         let one: SharedResource = Arc::new(Resource::default());
-        let sum = |ids: &mut dyn Iterator<Item = u16>| {
+        let sum = |ids: &mut dyn Iterator<Item = WorkloadId>| {
             let mut out = MetricBuilder::default();
             for id in ids {
-                let seconds = PointValue::Double(1.0 / f64::from(id));
+                let seconds = PointValue::Double(1.0 / f64::from(id.0));
                 out.workload(id, &SECONDS, vec![], UnixNanos::default(), seconds);
             }
             let groups = out.finish(Arc::new(Resource::default()), |_| Arc::clone(&one));
             groups[0].metrics[0].points[0].value.clone()
         };
-        let wanted: f64 = (1..200u16).map(|id| 1.0 / f64::from(id)).sum();
+        let wanted: f64 = (1..200u32).map(|id| 1.0 / f64::from(id)).sum();
         for _ in 0..20 {
-            assert_eq!(sum(&mut (1..200)), PointValue::Double(wanted));
-            assert_eq!(sum(&mut (1..200).rev()), PointValue::Double(wanted));
+            assert_eq!(
+                sum(&mut (1..200).map(WorkloadId)),
+                PointValue::Double(wanted)
+            );
+            assert_eq!(
+                sum(&mut (1..200).rev().map(WorkloadId)),
+                PointValue::Double(wanted)
+            );
         }
     }
 }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use observer_common::loss::Loss;
 use observer_common::syscalls::split_error_label;
 use observer_common::tally::Kind;
+use observer_common::workload::WorkloadId;
 use observer_common::workload::WorkloadKey;
 use observer_signals::Value;
 use observer_userspace::identity::{subsys_enum_name, v1_controller};
@@ -59,8 +60,8 @@ impl Fixture {
             .kernel
             .workloads()?
             .into_iter()
-            .filter(|(key, _)| self::comm(key) == comm)
-            .map(|(_, id)| id as u16)
+            .filter(|one| self::comm(&one.key) == comm)
+            .map(|one| one.id)
             .collect::<Vec<_>>();
         ensure!(!ids.is_empty(), "no workload is called {comm}");
         Ok(Counted {
@@ -82,7 +83,7 @@ pub fn comm(key: &WorkloadKey) -> &str {
 
 /// Tallies of chosen workloads.
 pub struct Counted {
-    ids: Vec<u16>,
+    ids: Vec<WorkloadId>,
     tallies: Tallies,
 }
 

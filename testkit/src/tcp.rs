@@ -1,6 +1,7 @@
 //! The tcp family, attached for one test: its metrics and spans as exporters
 //! would get them.
 
+use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -116,12 +117,12 @@ impl Observed {
 
     /// Spans that ended since the last call; the resource has the `comm`.
     pub fn all_spans(&mut self) -> Result<Vec<Span>> {
-        let names: HashMap<u16, Arc<Resource>> = self
+        let names: HashMap<WorkloadId, Arc<Resource>> = self
             .fixture
             .kernel
             .workloads()?
             .into_iter()
-            .map(|(key, id)| (id as u16, named(comm(&key))))
+            .map(|one| (one.id, named(comm(&one.key))))
             .collect();
         let mut resource = |id| names.get(&id).cloned().unwrap_or_default();
         let mut out = SpanCollector {
@@ -137,14 +138,14 @@ impl Observed {
     }
 
     /// Gives workloads called `name` one resource and all others another.
-    fn resource(&mut self, name: &str) -> Result<impl FnMut(u16) -> Arc<Resource> + use<>> {
-        let ids: Vec<u16> = self
+    fn resource(&mut self, name: &str) -> Result<impl FnMut(WorkloadId) -> Arc<Resource> + use<>> {
+        let ids: Vec<WorkloadId> = self
             .fixture
             .kernel
             .workloads()?
             .into_iter()
-            .filter(|(key, _)| comm(key) == name)
-            .map(|(_, id)| id as u16)
+            .filter(|one| comm(&one.key) == name)
+            .map(|one| one.id)
             .collect();
         let (mine, others) = (named(name), named(""));
         Ok(move |id| {

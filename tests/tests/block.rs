@@ -1,6 +1,7 @@
 //! Checks the probes of block I/O against /proc/diskstats, fio, and programs
 //! that do a known amount of I/O on a loop device of their own.
 
+use observer_common::workload::WorkloadId;
 use std::os::unix::process::CommandExt;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -145,13 +146,13 @@ impl Fixture {
     }
 
     /// Workloads by number, as resources that only know the comm.
-    fn workloads(&mut self) -> Result<Vec<(u16, SharedResource)>> {
+    fn workloads(&mut self) -> Result<Vec<(WorkloadId, SharedResource)>> {
         let workloads = self.kernel.workloads()?;
         Ok(workloads
             .into_iter()
-            .map(|(key, id)| {
-                let comm = String::from_utf8_lossy(&key.comm);
-                (id as u16, resource(comm.trim_end_matches('\0')))
+            .map(|one| {
+                let comm = String::from_utf8_lossy(&one.key.comm);
+                (one.id, resource(comm.trim_end_matches('\0')))
             })
             .collect())
     }
@@ -202,7 +203,7 @@ fn resource(comm: &str) -> SharedResource {
     })
 }
 
-fn find(workloads: &[(u16, SharedResource)], id: u16) -> SharedResource {
+fn find(workloads: &[(WorkloadId, SharedResource)], id: WorkloadId) -> SharedResource {
     workloads
         .iter()
         .find(|(known, _)| *known == id)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use observer_common::workload::{NewWorkload, WorkloadKey};
+use observer_common::workload::{NewWorkload, WorkloadId, WorkloadKey};
 use observer_signals::Resource;
 use observer_testkit::cgroup::Cgroup;
 use observer_userspace::identity::hierarchy::Hierarchies;
@@ -88,7 +88,13 @@ fn workload(id: u32, is_v2: bool, directory: &Path, comm: &str, tgid: u32) -> Ne
         key.cgroup_v1 = inode;
     }
     key.comm[..comm.len()].copy_from_slice(comm.as_bytes());
-    NewWorkload { key, id, tgid }
+    NewWorkload {
+        key,
+        id: WorkloadId(id),
+        tgid,
+        tenant: 0,
+        padding: 0,
+    }
 }
 
 fn text<'a>(resource: &'a Resource, key: &str) -> Option<&'a str> {

@@ -7,7 +7,8 @@ use aya_ebpf::btf_maps::{HashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::workload::{
-    DEFAULT_WORKLOADS, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload, WorkloadKey,
+    DEFAULT_WORKLOADS, Entry, KERNEL, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload,
+    WorkloadId, WorkloadKey,
 };
 
 use super::filters::{cgroup_id, excludes_comm, excludes_process, passes_cgroup_filter};
@@ -18,7 +19,7 @@ use crate::loss::lost;
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 #[btf_map]
-static WORKLOADS: HashMap<WorkloadKey, Workload, { DEFAULT_WORKLOADS as usize }> = HashMap::new();
+static WORKLOADS: HashMap<WorkloadKey, Entry, { DEFAULT_WORKLOADS as usize }> = HashMap::new();
 #[btf_map]
 static WORKLOAD_RING: RingBuf<NewWorkload, { 64 * 1024 }> = RingBuf::new();
 
@@ -54,7 +55,12 @@ pub fn derive(task: *const u8, seen: &Sight) -> Workload {
         0
     };
     let tgid = read!(task, task_tgid, u32);
+    let cred = read!(task, task_cred, *const u8);
     let kernel_thread = read!(task, task_flags, u32) & PF_KTHREAD != 0;
+    let uid = match kernel_thread {
+        true => KERNEL,
+        false => read!(cred, cred_uid, u32),
+    };
     let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
     if passes_cgroup_filter(cgroup_v2, seen.css_set) {
         flags |= TRACED;
@@ -64,10 +70,10 @@ pub fn derive(task: *const u8, seen: &Sight) -> Workload {
         seen.comm[1],
         id_v1,
         id_v2,
-        packed(tgid, flags),
+        packed(tgid | flags << FLAGS_SHIFT, uid),
     );
     let mut workload = Workload {
-        id: known as u32,
+        id: WorkloadId(known as u32),
         flags: (known >> 32) as u32,
     };
     if excludes_process(tgid) {
@@ -75,6 +81,9 @@ pub fn derive(task: *const u8, seen: &Sight) -> Workload {
     }
     workload
 }
+
+/// Process ids end below it (`PID_MAX_LIMIT`, include/linux/threads.h).
+const FLAGS_SHIFT: u32 = 24;
 
 /// Two numbers in one: what is global to the verifier takes five, and returns
 /// one.
@@ -85,7 +94,8 @@ fn packed(low: u32, high: u32) -> u64 {
 
 /// The workload of a process with this comm in these cgroups, made known if it
 /// isn't yet: its id and its flags, [`packed`]. The last argument is the
-/// process's id with the flags that a new workload has, if its comm is wanted.
+/// process's id with the flags that a new workload has, if its comm is wanted, and
+/// its user.
 ///
 /// Global to the verifier, which therefore checks it once.
 #[unsafe(no_mangle)]
@@ -95,9 +105,11 @@ extern "C" fn identity_workload(
     comm_1: u64,
     cgroup_v1: u64,
     cgroup_v2: u64,
-    process_and_flags: u64,
+    process_and_user: u64,
 ) -> u64 {
-    let (tgid, mut flags) = (process_and_flags as u32, (process_and_flags >> 32) as u32);
+    let (process, uid) = (process_and_user as u32, (process_and_user >> 32) as u32);
+    let mut flags = process >> FLAGS_SHIFT;
+    let tgid = process & ((1 << FLAGS_SHIFT) - 1);
     let comm = if flags & KERNEL_THREAD != 0 {
         trimmed([comm_0, comm_1])
     } else {
@@ -109,50 +121,60 @@ extern "C" fn identity_workload(
         // SAFETY: both are 16 bytes.
         comm: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) },
     };
-    // SAFETY: copied at once.
-    if let Some(known) = unsafe { WORKLOADS.get(&key) } {
-        return packed(known.id, known.flags);
+    if let Some(known) = known(&key) {
+        return packed(known.id.0, known.flags);
     }
     if excludes_comm(&key.comm) {
         flags &= !TRACED;
     }
-    let workload = create(&key, flags, tgid);
-    packed(workload.id, workload.flags)
+    let workload = create(&key, flags, tgid, uid);
+    packed(workload.id.0, workload.flags)
+}
+
+/// What the table says of a key.
+#[inline(always)]
+fn known(key: &WorkloadKey) -> Option<Workload> {
+    // SAFETY: copied at once, and then checked whether it was the key's.
+    let entry = unsafe { WORKLOADS.get(key) }?;
+    let workload = entry.workload;
+    // SAFETY: a map value; read after the rest.
+    let mark = unsafe { (&raw const entry.mark).read_volatile() };
+    (mark == key.mark()).then_some(workload)
 }
 
 #[inline(always)]
-fn create(key: &WorkloadKey, flags: u32, tgid: u32) -> Workload {
-    let Some(id) = ids::take() else {
-        lost(Loss::WorkloadTableFull);
-        return Workload { id: OTHER, flags };
+fn create(key: &WorkloadKey, flags: u32, tgid: u32, uid: u32) -> Workload {
+    let (id, tenant) = ids::take(uid, key.cgroup_v1, key.cgroup_v2);
+    let mut workload = Workload {
+        id: id.unwrap_or(OTHER),
+        flags,
     };
-    let workload = Workload { id, flags };
-    if WORKLOADS
-        .insert(key, &workload, BPF_NOEXIST as u64)
-        .is_err()
-    {
-        // Another CPU made it at the same moment (or the table is full).
-        ids::give_back(id);
-        // SAFETY: copied at once.
-        return match unsafe { WORKLOADS.get(key) } {
-            Some(known) => *known,
-            None => {
-                lost(Loss::WorkloadTableFull);
-                Workload { id: OTHER, flags }
-            }
+    if id.is_some() {
+        let entry = Entry {
+            mark: key.mark(),
+            workload,
+            tenant,
+            padding: 0,
         };
+        if WORKLOADS.insert(key, &entry, BPF_NOEXIST as u64).is_err() {
+            // Another CPU made it at the same moment (or the table is full).
+            ids::give_back(tenant);
+            if let Some(known) = known(key) {
+                return known;
+            }
+            workload.id = OTHER;
+        }
+    } else if !ids::is_refusal_due() {
+        return workload;
     }
-    if WORKLOAD_RING
-        .output(
-            &NewWorkload {
-                key: *key,
-                id,
-                tgid,
-            },
-            0,
-        )
-        .is_err()
-    {
+    let announced = NewWorkload {
+        key: *key,
+        id: workload.id,
+        tgid,
+        tenant,
+        padding: 0,
+    };
+    if WORKLOAD_RING.output(&announced, 0).is_err() {
         lost(Loss::WorkloadRingFull);
     }
     workload

@@ -15,6 +15,7 @@ use observer_common::requests::{
 use observer_common::slot::Slot;
 use observer_common::tally::Kind as Tally;
 use observer_common::tunables::Tunables;
+use observer_common::workload::WorkloadId;
 
 use super::capture::{self, Source};
 use super::connection::turned;
@@ -116,7 +117,7 @@ pub fn follows(
             && (next.turn || next.datagram || !Protocol::parts(connection.protocol));
         if connection.flags & flag::UNFOLLOWED != 0 && counted {
             let label = u32::from(connection.protocol) | u32::from(connection.role) << 8;
-            requests_unfollowed(slot.workload, label);
+            requests_unfollowed(slot.workload.0, label);
         }
     }
     if connection.flags & flag::UNFOLLOWED == 0 {
@@ -289,6 +290,11 @@ pub extern "C" fn requests_begins(kind: u32, shape: u32, address: u64, length: u
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn requests_unfollowed(workload: u32, label: u32) -> u32 {
-    tally::count(Tally::RequestUnfollowed, workload, u64::from(label), 1);
+    tally::count(
+        Tally::RequestUnfollowed,
+        WorkloadId(workload),
+        u64::from(label),
+        1,
+    );
     0
 }

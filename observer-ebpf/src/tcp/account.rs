@@ -12,6 +12,7 @@ use observer_common::tcp::{
     ABORTED, Connection, EVENTS, Event, NOT_SENT, RECEIVED, RING_BYTES, Retransmit, Role, SENT,
     bytes_between, label, phase, state,
 };
+use observer_common::workload::WorkloadId;
 
 use super::socket::{family, take_addresses};
 use crate::atomic::compare_and_swap;
@@ -212,7 +213,8 @@ pub fn ended(connection: &mut Connection, tcp: *const u8, was: u8) {
     }
 }
 
-/// Workloads whose spans are limited each by themselves.
+/// Workloads whose spans are limited each by themselves; two whose numbers are so
+/// far apart share a limit.
 const LIMITED: u32 = 4096;
 
 /// When a workload's spans would have come if they had kept to the rate (the
@@ -223,12 +225,12 @@ static SPANS_DUE: PerCpuArray<u64, { LIMITED as usize }> = PerCpuArray::new();
 /// May this workload have one more span? Thousands of connections a second
 /// would fill the ring only for the daemon to drop them.
 #[inline(always)]
-fn admits(workload: u32) -> bool {
+fn admits(workload: WorkloadId) -> bool {
     let interval = setting!(span_interval);
     if interval == 0 {
         return true;
     }
-    let Some(due) = SPANS_DUE.get_ptr_mut(workload & (LIMITED - 1)) else {
+    let Some(due) = SPANS_DUE.get_ptr_mut(workload.0 & (LIMITED - 1)) else {
         return true;
     };
     let now = now();

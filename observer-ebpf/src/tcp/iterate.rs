@@ -1,7 +1,7 @@
 //! Iterators: who holds which socket, and how far all sockets have come.
 
 use aya_ebpf::btf_maps::HashMap;
-use aya_ebpf::helpers::generated::{bpf_seq_write, bpf_sock_from_file};
+use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use aya_ebpf::macros::btf_map;
 use observer_common::tcp::{
     Connection, Counted, Holder, LISTENERS, Place, Role, UNOWNED, owner, phase, state,
@@ -12,18 +12,11 @@ use super::account::{begin_bytes, bytes, count_bytes, sample_rtt};
 use super::socket::{connection, family};
 use crate::identity::identify;
 use crate::kernel::{now, read, setting};
+use crate::sequence::{self, Meta};
 use crate::socket::tcp_socket;
 
 #[btf_map]
 static TCP_LISTENERS: HashMap<Place, Holder, LISTENERS> = HashMap::new();
-
-/// `struct bpf_iter_meta` of include/linux/bpf.h.
-#[repr(C)]
-struct Meta {
-    seq: *mut aya_ebpf::bindings::seq_file,
-    session_id: u64,
-    seq_num: u64,
-}
 
 /// `struct bpf_iter__task_file` of kernel/bpf/task_iter.c.
 #[repr(C)]
@@ -93,7 +86,7 @@ pub extern "C" fn tcp_holders(ctx: *const TaskFile) -> i32 {
         take_stock(connection, tcp, is);
     }
     // SAFETY: the kernel's structure.
-    let session = unsafe { (*meta).session_id };
+    let session = unsafe { (*meta).session() };
     if connection.owner == owner::SURE || (connection.session != 0 && connection.session != session)
     {
         return 0;
@@ -209,9 +202,10 @@ pub extern "C" fn tcp_sockets(ctx: *const Socket) -> i32 {
     };
     let family = family(tcp);
     let mut counted = Counted {
-        workload: connection.workload as u16,
+        workload: connection.workload,
         state: is,
         family,
+        padding: 0,
         count: 1,
     };
     if connection.owner == owner::NEW {
@@ -229,29 +223,14 @@ pub extern "C" fn tcp_sockets(ctx: *const Socket) -> i32 {
     if connection.traced == 0 && counted.count & UNOWNED == 0 {
         return 0;
     }
-    // SAFETY: the kernel's structure.
-    let seq = unsafe { (*meta).seq };
-    write(seq, &counted);
+    sequence::write(meta, &counted);
     if is == state::LISTEN {
         // Half-open connections are no sockets yet; their listener counts them.
         counted.state = state::SYN_RECV;
         counted.count = read!(tcp, icsk_syn_queue, u32);
         if counted.count != 0 {
-            write(seq, &counted);
+            sequence::write(meta, &counted);
         }
     }
     0
-}
-
-#[inline(always)]
-fn write(seq: *mut aya_ebpf::bindings::seq_file, counted: &Counted) {
-    // SAFETY: a sequence file and initialized memory of the given size. When
-    // the buffer is full the kernel empties it and comes again for this socket.
-    unsafe {
-        bpf_seq_write(
-            seq,
-            (&raw const *counted).cast_mut().cast(),
-            size_of::<Counted>() as u32,
-        )
-    };
 }

@@ -15,8 +15,8 @@ use super::sender::{Sender, Shared};
 use super::settings::{OtlpSettings, Protocol, SignalSettings, TlsFiles};
 use super::signal::{BySignal, DropCause, ExportStats, Signal};
 use super::{profiles, traces};
-use observer_signals::metric::MetricBatch;
-use observer_signals::{Attribute, Profile, Span};
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
+use observer_signals::{Attribute, Profile, Span, UnixNanos};
 
 /// Encodes signals and sends them in the background.
 ///
@@ -81,6 +81,19 @@ impl Exporter {
         let mut encoder = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         encoder.encode(batch, |message, items| {
             self.queue(signal, settings, &message, items);
+        });
+    }
+
+    /// Queues that series have ended.
+    pub fn export_ended(&self, ended: &[ResourceMetrics], time: UnixNanos) {
+        let signal = Signal::Metrics;
+        // Whatever the endpoint takes: it is forgotten here.
+        let mut encoder = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = self.ready(signal, 1);
+        encoder.encode_ended(ended, time, |message, items| {
+            if let Some(settings) = settings {
+                self.queue(signal, settings, &message, items);
+            }
         });
     }
 

@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{
-    self as proto, AggregationTemporality, Exemplar, ExponentialHistogramDataPoint,
+    self as proto, AggregationTemporality, DataPointFlags, Exemplar, ExponentialHistogramDataPoint,
     NumberDataPoint, exemplar, metric::Data,
 };
 use prost::Message;
@@ -79,6 +79,33 @@ impl MetricEncoder {
         }
         packer.flush();
         self.delta.end_batch(batch.time);
+    }
+
+    /// Says that these series have ended: points without a value, flagged so
+    /// (OpenTelemetry data model, "No recorded value"). A delta that doesn't come
+    /// says that by itself.
+    pub fn encode_ended(
+        &mut self,
+        ended: &[ResourceMetrics],
+        time: UnixNanos,
+        emit: impl FnMut(ExportMetricsServiceRequest, u64),
+    ) {
+        let mut packer = Packer::new(MAX_REQUEST_BYTES, emit);
+        for group in ended {
+            self.delta.forget(group);
+            packer.open_resource(resource(&group.resource, &self.extra));
+            for metric in &group.metrics {
+                let sent = temporality(self.preference, metric.def.instrument);
+                if sent == Sent::Delta {
+                    continue;
+                }
+                packer.open_metric(metric.def, sent);
+                for point in &metric.points {
+                    packer.push(ended_point(metric.def.instrument, point, time));
+                }
+            }
+        }
+        packer.flush();
     }
 
     fn encode_resource<E: FnMut(ExportMetricsServiceRequest, u64)>(
@@ -158,10 +185,15 @@ impl<E: FnMut(ExportMetricsServiceRequest, u64)> Packer<E> {
     }
 
     fn add(&mut self, point: &MetricPoint, time: UnixNanos) {
+        if let Some((def, _)) = self.metric {
+            self.push(encode_point(def.instrument, point, time));
+        }
+    }
+
+    fn push(&mut self, point: Point) {
         let Some((def, sent)) = self.metric else {
             return;
         };
-        let point = encode_point(def.instrument, point, time);
         let size = framed(point.len());
         if self.points > 0 && self.size + size > self.limit {
             self.flush();
@@ -278,6 +310,32 @@ fn encode_point(instrument: Instrument, point: &MetricPoint, time: UnixNanos) ->
         exemplars: exemplars(point),
         ..Default::default()
     })
+}
+
+/// A point that says that its series has no value any more.
+fn ended_point(instrument: Instrument, point: &MetricPoint, time: UnixNanos) -> Point {
+    let attributes = key_values(&point.attributes);
+    let flags = DataPointFlags::NoRecordedValueMask as u32;
+    match &point.value {
+        PointValue::Histogram(histogram) => Point::Histogram(ExponentialHistogramDataPoint {
+            attributes,
+            start_time_unix_nano: point.start,
+            time_unix_nano: time,
+            scale: histogram.scale,
+            flags,
+            ..Default::default()
+        }),
+        PointValue::Int(_) | PointValue::Double(_) => Point::Number(NumberDataPoint {
+            attributes,
+            start_time_unix_nano: match instrument {
+                Instrument::Gauge => 0,
+                _ => point.start,
+            },
+            time_unix_nano: time,
+            flags,
+            ..Default::default()
+        }),
+    }
 }
 
 fn exemplars(point: &MetricPoint) -> Vec<Exemplar> {

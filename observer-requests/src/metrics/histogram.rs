@@ -70,6 +70,26 @@ impl Durations {
         }
     }
 
+    /// Adds all that others counted.
+    pub fn merge(&mut self, others: &Self) {
+        self.sum += others.sum;
+        self.zero += others.zero;
+        let counted = (others.first..).zip(&others.counts);
+        for (index, count) in counted.filter(|(_, count)| **count != 0) {
+            let place = index.wrapping_sub(self.first) as usize;
+            match self.counts.get_mut(place) {
+                Some(here) => *here += count,
+                None => {
+                    self.grow(index);
+                    let place = index.wrapping_sub(self.first) as usize;
+                    if let Some(here) = self.counts.get_mut(place) {
+                        *here = *count;
+                    }
+                }
+            }
+        }
+    }
+
     /// As a signal: seconds.
     pub fn to_histogram(&self) -> Histogram {
         Histogram {

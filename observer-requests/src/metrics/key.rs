@@ -1,5 +1,6 @@
 //! What tells series apart, small enough to be hashed in a few nanoseconds.
 
+use observer_common::workload::WorkloadId;
 use std::sync::Arc;
 
 use super::definitions as def;
@@ -57,7 +58,8 @@ impl Kind {
 /// A series' identity: whose and how it went, what, and with whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// Workload, kind, and all that is of few values.
+    pub workload: WorkloadId,
+    /// Kind, and all that is of few values.
     few: u64,
     /// A name's number, or the address of a route.
     what: u64,
@@ -73,9 +75,11 @@ pub fn key(
     names: &mut Names,
     room: impl Fn() -> bool + Copy,
 ) -> Option<Key> {
-    let few = u64::from(finished.workload) | (kind as u64) << 16;
+    let workload = finished.workload;
+    let few = (kind as u64) << 16;
     Some(match &finished.call {
         Call::Http(call) => Key {
+            workload,
             few: few
                 | u64::from(call.status.map_or(0, |status| status.max(1))) << 24
                 | (call.method as u64) << 40
@@ -92,6 +96,7 @@ pub fn key(
             },
         },
         Call::Rpc(call) => Key {
+            workload,
             few: few
                 | rpc_status(call, finished.role).map_or(0, |s| u64::from(s).min(0xfffe) + 1) << 24
                 | failure(call.failure) << 48,
@@ -102,6 +107,7 @@ pub fn key(
             },
         },
         Call::Db(call) => Key {
+            workload,
             few: few
                 | (call.system as u64) << 24
                 | call.cache.map_or(0, |cache| cache.result as u64 + 1) << 32
@@ -116,6 +122,7 @@ pub fn key(
             },
         },
         Call::Dns(call) => Key {
+            workload,
             few: few
                 | call.code.map_or(0, |code| u64::from(code) + 1) << 24
                 | failure(call.failure) << 48,

@@ -12,7 +12,7 @@ use observer_signals::{Metric, Value};
 
 fn finished(role: Role, call: Call) -> Finished {
     Finished {
-        workload: 1,
+        workload: WorkloadId(1),
         tgid: 1,
         tid: 1,
         role,
@@ -235,7 +235,7 @@ fn every_request_is_counted() {
     for _ in 0..20_000 {
         let status = [200, 404, 500][random.usize(0..3)];
         let mut one = finished(Role::Server, http(status));
-        let route = routes.route(1, &format!("/r{}/x", random.u32(0..20)));
+        let route = routes.route(WorkloadId(1), &format!("/r{}/x", random.u32(0..20)));
         one.ended = one.begun + random.u64(0..1 << 34);
         let sums = expected.entry((status, route.to_string())).or_default();
         *sums = (sums.0 + 1, sums.1 + one.duration());
@@ -311,7 +311,7 @@ fn series_are_bounded() {
             ..Dns::default()
         }),
     );
-    other.workload = 2;
+    other.workload = WorkloadId(2);
     metrics.observe(&other);
     let all = collect(&mut metrics);
     let points = &metric(&all, &definitions::DNS_CLIENT).points;
@@ -412,7 +412,7 @@ fn active_requests() {
     let mut metrics = Metrics::new(Arc::default());
     let mut told = |open: &[u64]| {
         for open in open {
-            metrics.active(1, Role::Server, true, *open, 5);
+            metrics.active(WorkloadId(1), Role::Server, true, *open, 5);
         }
         let all = collect(&mut metrics);
         let point = &metric(&all, &definitions::HTTP_SERVER_ACTIVE).points[0];
@@ -422,4 +422,40 @@ fn active_requests() {
     assert_eq!(told(&[2, 3]), PointValue::Int(5));
     assert_eq!(told(&[]), PointValue::Int(0));
     assert_eq!(told(&[1]), PointValue::Int(1));
+}
+
+/// Checks that what workloads counted that are over stays in the sums of the service
+/// that they were, apart from nothing: an heir takes series after series, whoever
+/// lives goes on counting, and what has no heir is gone, also its place.
+#[test]
+fn retired_workloads_stay_in_sums() {
+    let mut metrics = Metrics::new(Arc::default());
+    let count_of = |metrics: &mut Metrics, workload: u32, status: u16, n: u32| {
+        for _ in 0..n {
+            let mut one = finished(Role::Server, http(status));
+            one.workload = WorkloadId(workload);
+            metrics.observe(&one);
+        }
+    };
+    // One service, started three times.
+    count_of(&mut metrics, 1, 200, 5);
+    count_of(&mut metrics, 1, 500, 1);
+    metrics.retire(WorkloadId(1), Some(WorkloadId(1)));
+    count_of(&mut metrics, 2, 200, 7);
+    metrics.retire(WorkloadId(2), Some(WorkloadId(1)));
+    count_of(&mut metrics, 3, 200, 100);
+    count_of(&mut metrics, 3, 404, 3);
+    let counts = |metrics: &mut Metrics| {
+        let all = collect(metrics);
+        let points = &metric(&all, &definitions::HTTP_SERVER).points;
+        let mut counts: Vec<u64> = points.iter().map(count).collect();
+        counts.sort_unstable();
+        counts
+    };
+    assert_eq!(counts(&mut metrics), [1, 3, 112]);
+    assert_eq!(metrics.series.len(), 4, "two of the heir, two of who lives");
+    metrics.retire(WorkloadId(1), None);
+    count_of(&mut metrics, 3, 404, 1);
+    assert_eq!(counts(&mut metrics), [4, 100]);
+    assert_eq!((metrics.series.len(), metrics.index.len()), (2, 2));
 }

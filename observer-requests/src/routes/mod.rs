@@ -19,6 +19,7 @@ mod pattern;
 mod segment;
 pub(crate) mod tree;
 
+use observer_common::workload::WorkloadId;
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ const LONGEST: usize = 256;
 pub struct Routes {
     patterns: Vec<Pattern>,
     redactor: Arc<Redactor>,
-    trees: FxHashMap<u16, Tree>,
+    trees: FxHashMap<WorkloadId, Tree>,
     /// By hash, and no more than one path at each place: what is asked for
     /// again and again stays, and hostile paths can only displace.
     remembered: Vec<Remembered>,
@@ -57,7 +58,7 @@ pub struct Routes {
 
 struct Remembered {
     hash: u64,
-    workload: u16,
+    workload: WorkloadId,
     path: String,
     route: Arc<str>,
 }
@@ -80,7 +81,7 @@ impl Routes {
         let other: Arc<str> = OTHER.into();
         let nothing = || Remembered {
             hash: 0,
-            workload: 0,
+            workload: WorkloadId(0),
             path: String::new(),
             route: Arc::clone(&other),
         };
@@ -95,17 +96,22 @@ impl Routes {
     }
 
     /// The route of a request's target.
-    pub fn route(&mut self, workload: u16, target: &str) -> Arc<str> {
+    pub fn route(&mut self, workload: WorkloadId, target: &str) -> Arc<str> {
         self.find(workload, target, tree::ROUTES)
     }
 
     /// As [`Self::route`], for a request that was answered with 404: what isn't
     /// there takes fewer of the workload's routes.
-    pub fn route_not_found(&mut self, workload: u16, target: &str) -> Arc<str> {
+    pub fn route_not_found(&mut self, workload: WorkloadId, target: &str) -> Arc<str> {
         self.find(workload, target, tree::UNFOUND_ROUTES)
     }
 
-    fn find(&mut self, workload: u16, target: &str, limit: usize) -> Arc<str> {
+    /// Forgets a workload's routes.
+    pub fn retire(&mut self, gone: WorkloadId) {
+        self.trees.remove(&gone);
+    }
+
+    fn find(&mut self, workload: WorkloadId, target: &str, limit: usize) -> Arc<str> {
         let end = target.bytes().position(|b| b == b'?' || b == b'#');
         let path = end.and_then(|end| target.get(..end)).unwrap_or(target);
         let hash = hash(workload, path);
@@ -131,7 +137,7 @@ impl Routes {
         route
     }
 
-    fn learn(&mut self, workload: u16, path: &str, limit: usize) -> Arc<str> {
+    fn learn(&mut self, workload: WorkloadId, path: &str, limit: usize) -> Arc<str> {
         let target = Target::split(path);
         let absolute = target.scheme.is_some() && target.path.is_empty();
         let Some(rest) = target.path.strip_prefix('/').or(absolute.then_some("")) else {
@@ -164,10 +170,10 @@ impl Routes {
     }
 }
 
-fn hash(workload: u16, path: &str) -> u64 {
+fn hash(workload: WorkloadId, path: &str) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(path.as_bytes());
-    hasher.write_u16(workload);
+    hasher.write_u32(workload.0);
     hasher.finish()
 }
 

@@ -27,7 +27,11 @@ fn routes_of_targets() {
     // Twice: from the tree and as remembered.
     for _ in 0..2 {
         for (target, expected) in table {
-            assert_eq!(&*routes.route(1, target), expected, "{target:?}");
+            assert_eq!(
+                &*routes.route(WorkloadId(1), target),
+                expected,
+                "{target:?}"
+            );
         }
     }
 }
@@ -36,10 +40,16 @@ fn routes_of_targets() {
 #[test]
 fn one_route_is_one_string() {
     let mut routes = Routes::new();
-    let first = routes.route(1, "/users/1");
-    assert!(Arc::ptr_eq(&first, &routes.route(1, "/users/2")));
-    assert!(Arc::ptr_eq(&first, &routes.route(1, "/users/1?a")));
-    assert_eq!(routes.route(2, "/users/1"), first);
+    let first = routes.route(WorkloadId(1), "/users/1");
+    assert!(Arc::ptr_eq(
+        &first,
+        &routes.route(WorkloadId(1), "/users/2")
+    ));
+    assert!(Arc::ptr_eq(
+        &first,
+        &routes.route(WorkloadId(1), "/users/1?a")
+    ));
+    assert_eq!(routes.route(WorkloadId(2), "/users/1"), first);
 }
 
 /// Checks that names become things when there are too many of them, and that
@@ -49,13 +59,13 @@ fn many_names_collapse() {
     let mut routes = Routes::new();
     let name = |i: usize| format!("/people/{}", name(i));
     for i in 0..tree::CHILDREN {
-        assert_eq!(*routes.route(1, &name(i)), *name(i));
+        assert_eq!(*routes.route(WorkloadId(1), &name(i)), *name(i));
     }
     for i in tree::CHILDREN..1000 {
-        assert_eq!(&*routes.route(1, &name(i)), "/people/{id}");
+        assert_eq!(&*routes.route(WorkloadId(1), &name(i)), "/people/{id}");
     }
     for i in 0..tree::CHILDREN {
-        assert_eq!(*routes.route(1, &name(i)), *name(i));
+        assert_eq!(*routes.route(WorkloadId(1), &name(i)), *name(i));
     }
 }
 
@@ -83,7 +93,7 @@ fn routes_are_bounded() {
         let path: String = (0..random.usize(1..14))
             .map(|_| format!("/{}", name(random.usize(0..100_000))))
             .collect();
-        let route = routes.route(1, &path);
+        let route = routes.route(WorkloadId(1), &path);
         distinct.insert(route.to_string());
         if i % 100 == 0 {
             given.push((path, route));
@@ -92,9 +102,9 @@ fn routes_are_bounded() {
     assert!(distinct.len() <= tree::ROUTES + 1, "{}", distinct.len());
     assert!(distinct.contains(OTHER));
     for (path, route) in given.iter().take(50) {
-        assert_eq!(routes.route(1, path), *route, "{path}");
+        assert_eq!(routes.route(WorkloadId(1), path), *route, "{path}");
     }
-    assert_eq!(&*routes.route(2, "/users"), "/users");
+    assert_eq!(&*routes.route(WorkloadId(2), "/users"), "/users");
 }
 
 /// Checks that what isn't there can't take all routes.
@@ -102,11 +112,11 @@ fn routes_are_bounded() {
 fn not_found_takes_few_routes() {
     let mut routes = Routes::new();
     for i in 0..1000 {
-        routes.route_not_found(1, &format!("/{}/{}", name(i % 30), name(i)));
+        routes.route_not_found(WorkloadId(1), &format!("/{}/{}", name(i % 30), name(i)));
     }
-    assert_eq!(&*routes.route_not_found(1, "/later"), OTHER);
-    assert_eq!(&*routes.route(1, "/later"), "/later");
-    assert_eq!(&*routes.route_not_found(1, "/later"), "/later");
+    assert_eq!(&*routes.route_not_found(WorkloadId(1), "/later"), OTHER);
+    assert_eq!(&*routes.route(WorkloadId(1), "/later"), "/later");
+    assert_eq!(&*routes.route_not_found(WorkloadId(1), "/later"), "/later");
 }
 
 /// Checks that the user's patterns win, and that hidden segments don't show.
@@ -118,7 +128,16 @@ fn configured_routes() {
         "*joe*".parse().expect("a rule"),
     ];
     let mut routes = Routes::configured(patterns, Arc::new(Redactor::new(&rules, &[])));
-    assert_eq!(&*routes.route(1, "/api/acme/x"), "/api/{tenant}/**");
-    assert_eq!(&*routes.route(1, "/reset/hunter"), "/reset/{id}");
-    assert_eq!(&*routes.route(1, "/people/joe.jpg"), "/people/{id}");
+    assert_eq!(
+        &*routes.route(WorkloadId(1), "/api/acme/x"),
+        "/api/{tenant}/**"
+    );
+    assert_eq!(
+        &*routes.route(WorkloadId(1), "/reset/hunter"),
+        "/reset/{id}"
+    );
+    assert_eq!(
+        &*routes.route(WorkloadId(1), "/people/joe.jpg"),
+        "/people/{id}"
+    );
 }

@@ -1,3 +1,4 @@
+use observer_common::workload::WorkloadId;
 use std::sync::Arc;
 
 use observer_common::requests::{Protocol, ThreadClock};
@@ -20,7 +21,7 @@ fn endpoints(tls: bool) -> Arc<Endpoints> {
 
 fn finished(role: Role, call: Call) -> Finished {
     Finished {
-        workload: 1,
+        workload: WorkloadId(1),
         tgid: 100,
         tid: 101,
         role,
@@ -478,7 +479,7 @@ fn secrets_stay() {
         for role in [Role::Server, Role::Client] {
             let mut finished = finished(role, call.clone());
             if let Call::Http(http) = &call {
-                finished.route = Some(routes.route(1, &http.target));
+                finished.route = Some(routes.route(WorkloadId(1), &http.target));
             }
             let span = span(
                 &finished,

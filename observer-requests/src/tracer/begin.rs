@@ -2,6 +2,7 @@
 //! is.
 
 use observer_common::requests::{Piece, context};
+use observer_common::workload::WorkloadId;
 
 use super::Tracer;
 use super::connections::Slot;
@@ -195,7 +196,7 @@ impl Tracer {
     }
 
     /// The beginning of a trace.
-    fn root(&mut self, span: [u8; 8], workload: u16, at: u64) -> Ids {
+    fn root(&mut self, span: [u8; 8], workload: WorkloadId, at: u64) -> Ids {
         let trace = self.trace_id();
         let decision = self.sampling.root(&trace, workload, at);
         Ids {
@@ -214,8 +215,8 @@ impl Tracer {
     }
 
     /// The first span on this host of a trace that a caller told of.
-    fn remote(&mut self, caller: &RemoteContext, span: [u8; 8], workload: u16, at: u64) -> Ids {
-        let decision = self.sampling.remote(caller, workload, at);
+    fn remote(&mut self, caller: &RemoteContext, span: [u8; 8], who: WorkloadId, at: u64) -> Ids {
+        let decision = self.sampling.remote(caller, who, at);
         let undecided = if decision.waits() {
             self.undecided.remote(caller.trace_id)
         } else {

@@ -1,6 +1,7 @@
 //! Connections: who talks with whom on them, what is open there, and which two
 //! are the ends of the same one.
 
+use observer_common::workload::WorkloadId;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub struct Connection {
     /// Its number.
     pub id: u64,
     /// Who uses it.
-    pub workload: u16,
+    pub workload: WorkloadId,
     /// Who asks on it.
     pub role: Role,
     /// Between whom; shared by its spans.
@@ -248,7 +249,7 @@ impl Connections {
         &mut self,
         id: u64,
         at: u64,
-        workload: u32,
+        workload: WorkloadId,
         whose: u8,
         endpoints: Endpoints,
         parser: Box<dyn Parser>,
@@ -256,7 +257,7 @@ impl Connections {
         let protocol = endpoints.protocol;
         let connection = Connection {
             id,
-            workload: workload as u16,
+            workload,
             role: if whose == role::CLIENT {
                 Role::Client
             } else {

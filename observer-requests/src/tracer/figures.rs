@@ -1,6 +1,7 @@
 //! What a tracer tells beside requests that are over.
 
 use observer_common::requests::Protocol;
+use observer_common::workload::WorkloadId;
 
 use crate::Role;
 
@@ -32,7 +33,7 @@ pub struct Losses {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
     /// Workload of these requests.
-    pub workload: u16,
+    pub workload: WorkloadId,
     /// On which side.
     pub role: Role,
     /// Protocol of the connections.

@@ -1,5 +1,6 @@
 //! The end of an exchange: what is known of it then, and whether it is kept.
 
+use observer_common::workload::WorkloadId;
 use std::sync::Arc;
 
 use observer_common::requests::{Component, Piece, ThreadClock, direction};
@@ -105,7 +106,7 @@ impl Tracer {
     }
 
     /// The route of an HTTP request.
-    fn route_of(&mut self, workload: u16, call: &Call) -> Option<Arc<str>> {
+    fn route_of(&mut self, workload: WorkloadId, call: &Call) -> Option<Arc<str>> {
         match call {
             Call::Http(http) if http.target.is_empty() => None,
             Call::Http(http) => Some(match http.status {

@@ -1,5 +1,6 @@
 //! An exchange that is open.
 
+use observer_common::workload::WorkloadId;
 use std::sync::Arc;
 
 use observer_common::requests::ThreadClock;
@@ -15,7 +16,7 @@ pub struct Open {
     /// Its connection.
     pub connection: Slot,
     /// Whose it is.
-    pub workload: u16,
+    pub workload: WorkloadId,
     /// Process.
     pub tgid: u32,
     /// Thread that sent or received it.

@@ -1,5 +1,6 @@
 //! Which traces are kept, as decided at their beginning.
 
+use observer_common::workload::WorkloadId;
 use rustc_hash::FxHashMap;
 
 use crate::RemoteContext;
@@ -131,11 +132,11 @@ struct Limit {
     rate: f64,
     burst: f64,
     /// Tokens left, and when that was.
-    workloads: FxHashMap<u16, (f64, u64)>,
+    workloads: FxHashMap<WorkloadId, (f64, u64)>,
 }
 
 impl Limit {
-    fn takes(&mut self, workload: u16, at: u64) -> bool {
+    fn takes(&mut self, workload: WorkloadId, at: u64) -> bool {
         let (tokens, then) = self.workloads.entry(workload).or_insert((self.burst, at));
         let passed = at.saturating_sub(*then) as f64 / 1e9;
         *tokens = (*tokens + passed * self.rate).min(self.burst);
@@ -192,14 +193,14 @@ impl Sampling {
 
     /// For a trace that begins on this host, or comes from a caller that leaves
     /// the decision open.
-    pub fn root(&mut self, trace_id: &[u8; 16], workload: u16, at: u64) -> Decision {
+    pub fn root(&mut self, trace_id: &[u8; 16], workload: WorkloadId, at: u64) -> Decision {
         let decision = self.sampler.head(trace_id);
         let decision = self.shared(decision, self.sampler.threshold, trace_id);
         self.limited(decision, workload, at)
     }
 
     /// For a trace that a caller began.
-    pub fn remote(&mut self, context: &RemoteContext, workload: u16, at: u64) -> Decision {
+    pub fn remote(&mut self, context: &RemoteContext, workload: WorkloadId, at: u64) -> Decision {
         let decision = match (context.sampled, self.sampler.by_parent) {
             (Some(true), true) => Decision::Keep,
             (Some(false), true) => Decision::Drop,
@@ -227,14 +228,21 @@ impl Sampling {
     }
 
     /// Whether a trace that wasn't to be kept may be kept after all.
-    pub fn late(&mut self, workload: u16, at: u64) -> bool {
+    pub fn late(&mut self, workload: WorkloadId, at: u64) -> bool {
         match &mut self.late {
             Some(late) => late.takes(workload, at),
             None => true,
         }
     }
 
-    fn limited(&mut self, decision: Decision, workload: u16, at: u64) -> Decision {
+    /// Forgets a workload: it begins no more traces.
+    pub fn retire(&mut self, gone: WorkloadId) {
+        for limit in self.limit.iter_mut().chain(&mut self.late) {
+            limit.workloads.remove(&gone);
+        }
+    }
+
+    fn limited(&mut self, decision: Decision, workload: WorkloadId, at: u64) -> Decision {
         if let Some(limit) = &mut self.limit
             && decision == Decision::Keep
             && !limit.takes(workload, at)

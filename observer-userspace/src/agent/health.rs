@@ -13,7 +13,9 @@ use super::profiler::Profiler;
 use crate::foreign;
 use crate::kernel::Kernel;
 use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
-use crate::probes::losses::{Cause, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED, UNREADABLE};
+use crate::probes::losses::{
+    Cause, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED, UNREADABLE, WORKLOAD_FOLDED,
+};
 use crate::stacks::UnwindStats;
 use observer_export::self_stats::{
     Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
@@ -153,6 +155,7 @@ impl Agent {
         let probes = probes.chain(self.rings.losses());
         losses.extend(probes.map(|(cause, count)| of(cause, count)));
         losses.push(of(UNREADABLE, foreign::unanswered()));
+        losses.push(of(WORKLOAD_FOLDED, self.retirement.folded()));
         losses
     }
 }

@@ -1,5 +1,6 @@
 //! A bound on spans per workload, by token bucket.
 
+use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use std::time::Instant;
 pub struct SpanLimiter {
     rate: f64,
     burst: f64,
-    buckets: HashMap<u16, Bucket>,
+    buckets: HashMap<WorkloadId, Bucket>,
     /// The part of the rate that holds, from 0 to 1.
     share: f64,
     dropped: u64,
@@ -31,9 +32,14 @@ impl SpanLimiter {
     }
 
     /// May this workload make one more span now? A "no" is counted.
-    pub fn admits(&mut self, workload: u16) -> bool {
+    pub fn admits(&mut self, workload: WorkloadId) -> bool {
         let now = Instant::now();
         self.admits_at(workload, now)
+    }
+
+    /// A workload is over.
+    pub fn retire(&mut self, gone: WorkloadId) {
+        self.buckets.remove(&gone);
     }
 
     /// From now on the rate is the configured one divided by `n`.
@@ -41,7 +47,7 @@ impl SpanLimiter {
         self.share = 1.0 / f64::from(n.max(1));
     }
 
-    fn admits_at(&mut self, workload: u16, now: Instant) -> bool {
+    fn admits_at(&mut self, workload: WorkloadId, now: Instant) -> bool {
         let bucket = self.buckets.entry(workload).or_insert(Bucket {
             tokens: self.burst,
             filled: now,
@@ -76,18 +82,22 @@ mod tests {
         let admitted = |limiter: &mut SpanLimiter, workload, at| {
             (0..20).filter(|_| limiter.admits_at(workload, at)).count()
         };
-        assert_eq!(admitted(&mut limiter, 1, start), 5);
-        assert_eq!(admitted(&mut limiter, 2, start), 5);
+        assert_eq!(admitted(&mut limiter, WorkloadId(1), start), 5);
+        assert_eq!(admitted(&mut limiter, WorkloadId(2), start), 5);
         assert_eq!(
-            admitted(&mut limiter, 1, start + Duration::from_millis(250)),
+            admitted(
+                &mut limiter,
+                WorkloadId(1),
+                start + Duration::from_millis(250)
+            ),
             2
         );
         assert_eq!(limiter.dropped(), 15 + 15 + 18);
         let later = |seconds| start + Duration::from_secs(seconds);
         limiter.divide(10);
-        admitted(&mut limiter, 1, later(10));
-        assert_eq!(admitted(&mut limiter, 1, later(13)), 3);
+        admitted(&mut limiter, WorkloadId(1), later(10));
+        assert_eq!(admitted(&mut limiter, WorkloadId(1), later(13)), 3);
         limiter.divide(1);
-        assert_eq!(admitted(&mut limiter, 1, later(14)), 5);
+        assert_eq!(admitted(&mut limiter, WorkloadId(1), later(14)), 5);
     }
 }

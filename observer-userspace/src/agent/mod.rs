@@ -9,15 +9,19 @@ mod budget;
 mod diagnostics;
 mod health;
 mod levers;
+mod lifecycle;
 mod limiter;
 pub mod options;
+mod over;
 mod profiler;
+mod retire;
 mod rings;
 mod sight;
 mod start;
 mod watch;
 mod workloads;
 
+use observer_common::workload::WorkloadId;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -40,6 +44,7 @@ use budget::{Budget, due};
 use health::Health;
 use limiter::SpanLimiter;
 use profiler::Profiler;
+use retire::Retirement;
 use rings::Rings;
 use sight::SelfCheck;
 use watch::{Doing, Watch};
@@ -83,6 +88,9 @@ pub struct Agent {
     /// If the families cpu or offcpu are chosen and could be started.
     profiler: Option<Profiler>,
     workloads: Workloads,
+    retirement: Retirement,
+    /// When profiles were told of samples for the last time.
+    profiled: Instant,
     limiter: SpanLimiter,
     sinks: Sinks,
     health: Health,
@@ -165,11 +173,13 @@ impl Agent {
                     ready?;
                     watch.begins(Doing::Draining);
                     self.drain(None);
+                    self.sweep_if_due();
                 }
                 _ = drains.tick() => {
                     watch.begins(Doing::Draining);
                     self.drain(None);
                     self.health.end_window(&self.kernel);
+                    self.sweep_if_due();
                 }
                 // After whatever else is due, exporting too.
                 () = tokio::task::yield_now(), if self.behind => self.drain(None),
@@ -234,7 +244,7 @@ impl Agent {
             let found = announced.drain(DRAIN_BATCH, &mut self.workloads);
             let workloads = &mut self.workloads;
             // Who makes requests now may have been announced since.
-            let mut resource = |id: u16| {
+            let mut resource = |id: WorkloadId| {
                 if !workloads.knows(id) {
                     announced.drain(DRAIN_BATCH, workloads);
                 }
@@ -276,10 +286,11 @@ impl Agent {
         let workloads = &mut self.workloads;
         let mut resolve = |request| request_link(&self.probes, request);
         if let Some(profiler) = &mut self.profiler
-            && let Err(error) = profiler.take(|id| workloads.resource(id as u16), &mut resolve)
+            && let Err(error) = profiler.take(|id| workloads.resource(id), &mut resolve)
         {
             tracing::warn!("a profile is lost: {error:#}");
         }
+        self.profiled = Instant::now();
     }
 
     /// Has each family bring its figures up to date.
@@ -316,11 +327,14 @@ impl Agent {
         self.clock = clock::measure();
         self.before_tick();
         self.drain(last);
+        self.inherit();
         let tallies = self.cells.read();
         if last.is_none() && self.self_check.is_near() {
             self.compare(&tallies);
         }
-        let batch = self.batch(&tallies);
+        let mut batch = self.batch(&tallies);
+        self.retirement.counted(&tallies, &self.workloads);
+        self.end_series(&mut batch);
         let fills = vec![
             fill(maps::HISTOGRAMS, tallies.histogram_cells, self.tables.cells),
             fill(
@@ -330,7 +344,7 @@ impl Agent {
             ),
             fill(
                 maps::WORKLOADS,
-                self.workloads.count(),
+                usize::try_from(self.retirement.live()).unwrap_or(usize::MAX),
                 self.tables.workloads,
             ),
         ];

@@ -1,6 +1,7 @@
 //! Profiles of the daemon, on CPU and off CPU: counted all the time, named once
 //! per interval on the symbolizer's thread, handed on when that is done.
 
+use observer_common::workload::WorkloadId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -122,7 +123,7 @@ impl Profiler {
     /// The kernel's tables can't be read; their counts stay for the next time.
     pub fn take(
         &mut self,
-        resource: impl FnMut(u32) -> SharedResource,
+        resource: impl FnMut(WorkloadId) -> SharedResource,
         resolve: &mut Resolve<'_>,
     ) -> Result<()> {
         let taken = self.sampler.take(resource, resolve)?;

@@ -1,5 +1,7 @@
 //! From a configuration to a running agent: what is loaded, attached, and seen of it.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use observer_common::family::{Family, Part};
 
@@ -7,6 +9,7 @@ use super::health::Health;
 use super::limiter::SpanLimiter;
 use super::options::load_options;
 use super::profiler::Profiler;
+use super::retire::Retirement;
 use super::rings::Rings;
 use super::sight::SelfCheck;
 use super::workloads::Workloads;
@@ -81,6 +84,7 @@ impl Agent {
                 tracing::warn!(probe = %family, "{family}: {error:#}");
             }
         }
+        let retirement = Retirement::start(&mut kernel, options.histogram_cells)?;
         let wants_spans = sinks.wants_spans();
         let budget = budget::start(&mut kernel, config, &probes, &profiler, wants_spans);
         Ok(Self {
@@ -90,6 +94,8 @@ impl Agent {
             probes,
             families,
             workloads: Workloads::new(host),
+            retirement,
+            profiled: Instant::now(),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             sinks,
             health: Health::new(budget.is_some()),

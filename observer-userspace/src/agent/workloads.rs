@@ -1,17 +1,25 @@
 //! What the daemon knows of the kernel half's workloads.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use observer_common::workload::NewWorkload;
+use observer_common::workload::{NewWorkload, WorkloadId};
 
 use crate::identity::{Host, Resolver};
 use crate::kernel::Kernel;
+use crate::kernel::workload_ids::Listed;
+use observer_signals::Resource;
 use observer_signals::attribute::SharedResource;
+
+/// At most one line in this time about who finds no room.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Resolves workloads when the kernel announces them.
 pub struct Workloads {
     resolver: Resolver,
     host: SharedResource,
+    /// When it was last said that somebody found no room.
+    refused: Option<Instant>,
 }
 
 impl Workloads {
@@ -20,30 +28,68 @@ impl Workloads {
         Self {
             resolver: Resolver::new(host),
             host: Arc::clone(&host.daemon),
+            refused: None,
         }
     }
 
     /// Takes an announcement.
     pub fn learn(&mut self, new: &NewWorkload) {
-        self.resolver.resolve(new);
+        if new.is_overflow() {
+            self.refuse(new);
+        } else {
+            self.resolver.resolve(new);
+        }
+    }
+
+    /// Takes what the kernel half's table says: all but a process.
+    pub fn learn_listed(&mut self, listed: &Listed) {
+        if !self.knows(listed.id) {
+            self.resolver.resolve(&NewWorkload {
+                key: listed.key,
+                id: listed.id,
+                tgid: 0,
+                tenant: listed.tenant,
+                padding: 0,
+            });
+        }
+    }
+
+    /// Says who found no room.
+    fn refuse(&mut self, new: &NewWorkload) {
+        if self.refused.is_some_and(|at| at.elapsed() < QUIET) {
+            return;
+        }
+        self.refused = Some(Instant::now());
+        let (comm, cgroup) = self.resolver.place(&new.key);
+        tracing::warn!(
+            comm,
+            cgroup,
+            pid = new.tgid,
+            "no room for more workloads of {cgroup}: new ones, as {comm}, are counted as `other` until some end; a larger --table-workloads has more room"
+        );
     }
 
     /// Whether a workload was announced.
-    pub fn knows(&self, id: u16) -> bool {
-        self.resolver.get(id.into()).is_some()
+    pub fn knows(&self, id: WorkloadId) -> bool {
+        self.resolver.get(id).is_some()
     }
 
     /// The resource of a workload; that of `other` for one that was never
-    /// announced (see [`Workloads::catch_up`]).
-    pub fn resource(&self, id: u16) -> SharedResource {
+    /// announced (see [`Workloads::catch_up`]) or is over.
+    pub fn resource(&self, id: WorkloadId) -> SharedResource {
         self.resolver
-            .get(id.into())
+            .get(id)
             .unwrap_or_else(|| self.resolver.other())
     }
 
-    /// Number of workloads that are known.
-    pub fn count(&self) -> usize {
-        self.resolver.count()
+    /// Whether others than `id` are of this resource.
+    pub fn is_shared(&self, id: WorkloadId, resource: &Arc<Resource>) -> bool {
+        self.resolver.others_of(id, resource)
+    }
+
+    /// Forgets a workload that is over.
+    pub fn forget(&mut self, id: WorkloadId) {
+        self.resolver.forget(id);
     }
 
     /// The host's own resource.
@@ -53,16 +99,14 @@ impl Workloads {
 
     /// Reads the kernel's table if one of `ids` was not announced: cgroup and
     /// comm are known there, only the process isn't.
-    pub fn catch_up(&mut self, mut ids: impl Iterator<Item = u16>, kernel: &mut Kernel) {
+    pub fn catch_up(&mut self, mut ids: impl Iterator<Item = WorkloadId>, kernel: &mut Kernel) {
         if ids.all(|id| self.knows(id)) {
             return;
         }
         match kernel.workloads() {
-            Ok(workloads) => {
-                for (key, id) in workloads {
-                    self.resolver.resolve(&NewWorkload { key, id, tgid: 0 });
-                }
-            }
+            Ok(workloads) => workloads
+                .iter()
+                .for_each(|listed| self.learn_listed(listed)),
             Err(error) => tracing::warn!("the table of workloads can't be read: {error:#}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use observer_common::workload::{NewWorkload, OTHER};
+use observer_common::workload::{FOLDED, NewWorkload, OTHER, WorkloadId, WorkloadKey};
 
 use super::cgroup::{CgroupIdentity, parse_path};
 use super::hierarchy::Hierarchies;
@@ -30,8 +30,24 @@ pub struct Resolver {
     hierarchies: Hierarchies,
     /// See [`v1_controller`](super::v1_controller).
     controller: Option<&'static str>,
-    known: HashMap<u32, SharedResource>,
+    known: HashMap<WorkloadId, Known>,
     other: SharedResource,
+}
+
+/// A resource, with a number to find it by.
+#[derive(Debug)]
+struct Known {
+    digest: u64,
+    resource: SharedResource,
+}
+
+impl Known {
+    fn of(resource: &SharedResource) -> Self {
+        Self {
+            digest: resource.digest(),
+            resource: Arc::clone(resource),
+        }
+    }
 }
 
 impl Resolver {
@@ -45,7 +61,7 @@ impl Resolver {
             host: host.attributes.clone(),
             hierarchies: Hierarchies::open(),
             controller: super::v1_controller(),
-            known: HashMap::from([(OTHER, Arc::clone(&other))]),
+            known: [OTHER, FOLDED].map(|id| (id, Known::of(&other))).into(),
             other,
         }
     }
@@ -54,7 +70,7 @@ impl Resolver {
     /// that the kernel half names to represent it, dead or alive.
     pub fn resolve(&mut self, new: &NewWorkload) -> SharedResource {
         if let Some(known) = self.known.get(&new.id) {
-            return Arc::clone(known);
+            return Arc::clone(&known.resource);
         }
         let comm = comm_from_bytes(&new.key.comm);
         let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
@@ -85,19 +101,30 @@ impl Resolver {
         let mut attributes = self.host.clone();
         attributes.extend(workload_attributes(&comm, process.as_ref(), &cgroup));
         let resource = self.interned(Resource { attributes });
-        self.known.insert(new.id, Arc::clone(&resource));
+        self.known.insert(new.id, Known::of(&resource));
         resource
     }
 
     /// The resource of a workload that was resolved before;
     /// of [`OTHER`] always.
-    pub fn get(&self, id: u32) -> Option<SharedResource> {
-        self.known.get(&id).cloned()
+    pub fn get(&self, id: WorkloadId) -> Option<SharedResource> {
+        self.known.get(&id).map(|known| Arc::clone(&known.resource))
     }
 
-    /// Number of workloads that were resolved, `other` included.
-    pub fn count(&self) -> usize {
-        self.known.len()
+    /// Comm and cgroup of a workload, to name it where it isn't resolved.
+    pub fn place(&mut self, key: &WorkloadKey) -> (String, String) {
+        let path = self
+            .hierarchies
+            .v2_path(key.cgroup_v2)
+            .or_else(|| self.hierarchies.v1_path(key.cgroup_v1));
+        let path = path.unwrap_or_else(|| "a cgroup that is gone".to_owned());
+        (comm_from_bytes(&key.comm), path)
+    }
+
+    /// Whether others than `id` have this very resource.
+    pub fn others_of(&self, id: WorkloadId, resource: &SharedResource) -> bool {
+        let mut known = self.known.iter();
+        known.any(|(other, its)| *other != id && Arc::ptr_eq(&its.resource, resource))
     }
 
     /// The resource of all workloads that had no place in the table.
@@ -105,20 +132,20 @@ impl Resolver {
         Arc::clone(&self.other)
     }
 
-    /// Forgets a workload whose integer will be given to another one.
-    pub fn forget(&mut self, id: u32) {
-        if id != OTHER {
+    /// Forgets a workload that is over.
+    pub fn forget(&mut self, id: WorkloadId) {
+        if id != OTHER && id != FOLDED {
             self.known.remove(&id);
         }
     }
 
-    /// An equal resource that is already known, or this one. Linear, but only
-    /// at first sight, and the table is small.
+    /// An equal resource that is already known, or this one.
     fn interned(&self, resource: Resource) -> SharedResource {
-        self.known
-            .values()
-            .find(|known| ***known == resource)
-            .map_or_else(|| Arc::new(resource), Arc::clone)
+        let digest = resource.digest();
+        let mut alike = self.known.values().filter(|known| known.digest == digest);
+        alike
+            .find(|known| *known.resource == resource)
+            .map_or_else(|| Arc::new(resource), |known| Arc::clone(&known.resource))
     }
 }
 
@@ -213,8 +240,6 @@ fn short_id(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use observer_common::workload::WorkloadKey;
-
     use super::super::environment::Declared;
     use super::*;
 
@@ -302,16 +327,18 @@ mod tests {
                 key,
                 id,
                 tgid: 1 << 30,
+                tenant: 0,
+                padding: 0,
             }
         };
-        let a = resolver.resolve(&gone(1, b'a'));
-        let b = resolver.resolve(&gone(2, b'b'));
-        let again = resolver.resolve(&gone(3, b'a'));
+        let a = resolver.resolve(&gone(WorkloadId(1), b'a'));
+        let b = resolver.resolve(&gone(WorkloadId(2), b'b'));
+        let again = resolver.resolve(&gone(WorkloadId(3), b'a'));
         assert!(Arc::ptr_eq(&a, &again));
         assert!(!Arc::ptr_eq(&a, &b));
-        assert_eq!(resolver.get(2), Some(b));
-        resolver.forget(2);
-        assert_eq!(resolver.get(2), None);
+        assert_eq!(resolver.get(WorkloadId(2)), Some(b));
+        resolver.forget(WorkloadId(2));
+        assert_eq!(resolver.get(WorkloadId(2)), None);
         resolver.forget(OTHER);
         let overflow = resolver.get(OTHER).expect("always there");
         assert_eq!(overflow.get("otel.metric.overflow"), Some(&true.into()));

@@ -1,131 +1,50 @@
 //! The tally tables, mapped into our memory and read without a system call.
+//!
+//! A cell is given back when its workload is gone, in three steps: the kernel half
+//! finds it no more ([`Cells::take_away`]); a grace period later nobody can be adding
+//! to it ([`Grace`](super::grace::Grace)); then what it held is [`Settled`] and it is
+//! free ([`Cells::give_back`]). [`Cells::read`] counts it all the time.
 
-use std::collections::HashMap;
-use std::num::NonZero;
-use std::os::fd::AsFd;
-use std::ptr::NonNull;
+mod settled;
+mod table;
+mod tallies;
 
-use anyhow::{Context, Result};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use observer_common::histogram::{BUCKETS, OFFSET, SCALE, ZERO_MAX_NS};
+use anyhow::Result;
 use observer_common::names::maps;
-use observer_common::plain::Plain;
-use observer_common::tally::{CounterCell, HistogramCell, Key, Kind, RESERVED_CELLS};
+use observer_common::tally::{CounterCell, HistogramCell, Key};
+use observer_common::workload::WorkloadId;
 
 use super::Kernel;
-use super::object::array_fd;
-use observer_signals::Histogram;
+pub use settled::Settled;
+use table::{Names, Table};
+pub use tallies::{CounterTally, HistogramTally, Series, Tallies};
 
-/// Cells are taken in order (those of the reserve by themselves); this many unused ones in a row are the end. (Two
-/// contexts that race for a cell leave a hole.)
-const END_AFTER: usize = 256;
+const HISTOGRAMS: Names = Names {
+    cells: maps::HISTOGRAMS,
+    index: maps::HISTOGRAM_INDEX,
+    free: maps::HISTOGRAM_FREE,
+};
 
-/// Which series of all CPUs together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Series {
-    /// [`observer_common::tally::Kind`] as a number.
-    pub kind: u8,
-    /// Number of the workload.
-    pub workload: u16,
-    /// What tells series of a kind apart.
-    pub label: u64,
-}
-
-impl From<Key> for Series {
-    fn from(key: Key) -> Self {
-        Self {
-            kind: key.kind(),
-            workload: key.workload(),
-            label: key.label,
-        }
-    }
-}
-
-/// A histogram over all CPUs.
-#[derive(Clone, Debug)]
-pub struct HistogramTally {
-    /// Kernel time of the first event.
-    pub since: u64,
-    /// Sum in nanoseconds.
-    pub sum: u64,
-    /// The zero bucket.
-    pub zero: u64,
-    /// Values in each bucket of the exponential histogram.
-    pub buckets: [u64; BUCKETS],
-}
-
-impl HistogramTally {
-    /// As a signal: seconds, trimmed of empty buckets at both ends.
-    pub fn to_histogram(&self) -> Histogram {
-        let mut used = self.buckets.as_slice();
-        while let [rest @ .., 0] = used {
-            used = rest;
-        }
-        let mut first = 0;
-        while let [0, rest @ ..] = used {
-            used = rest;
-            first += 1;
-        }
-        Histogram {
-            scale: SCALE as i32,
-            zero_count: self.zero,
-            // The first bucket's lower bound: everything below is "zero".
-            zero_threshold: f64::from(OFFSET >> SCALE).exp2(),
-            offset: OFFSET + first,
-            buckets: used.to_vec(),
-            sum: self.sum as f64 / 1e9,
-        }
-    }
-
-    /// Number of values.
-    pub fn count(&self) -> u64 {
-        self.zero + self.buckets.iter().sum::<u64>()
-    }
-}
-
-const _: () = assert!(ZERO_MAX_NS == 7, "2^-27 s is 7.45 ns");
-
-/// A counter over all CPUs.
-#[derive(Clone, Copy, Debug)]
-pub struct CounterTally {
-    /// Kernel time of the first event.
-    pub since: u64,
-    /// The count.
-    pub value: u64,
-}
-
-/// Everything counted so far.
-#[derive(Debug, Default)]
-pub struct Tallies {
-    /// Histograms by series.
-    pub histograms: HashMap<Series, HistogramTally>,
-    /// Counters by series.
-    pub counters: HashMap<Series, CounterTally>,
-    /// Cells in use, for the fill gauges.
-    pub histogram_cells: usize,
-    /// See `histogram_cells`.
-    pub counter_cells: usize,
-}
-
-impl Tallies {
-    /// Sum of a kind's counters.
-    pub fn sum(&self, kind: Kind) -> u64 {
-        self.sum_where(kind, |_| true)
-    }
-
-    /// Sum of a kind's counters whose label is one of these.
-    pub fn sum_where(&self, kind: Kind, is_one: impl Fn(u64) -> bool) -> u64 {
-        let counters = self.counters.iter();
-        let chosen = counters.filter(|(series, _)| series.kind == kind as u8);
-        let chosen = chosen.filter(|(series, _)| is_one(series.label));
-        chosen.map(|(_, tally)| tally.value).sum()
-    }
-}
+const COUNTERS: Names = Names {
+    cells: maps::COUNTERS,
+    index: maps::COUNTER_INDEX,
+    free: maps::COUNTER_FREE,
+};
 
 /// Both tables.
 pub struct Cells {
     histograms: Table<HistogramCell>,
     counters: Table<CounterCell>,
+    settled: Settled,
+}
+
+/// Cells in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Of histograms.
+    pub histograms: usize,
+    /// Of counters.
+    pub counters: usize,
 }
 
 impl Cells {
@@ -135,125 +54,113 @@ impl Cells {
     /// The kernel half lacks one, or the kernel refuses to map it.
     pub fn map(kernel: &mut Kernel, histogram_cells: u32, counter_cells: u32) -> Result<Self> {
         Ok(Self {
-            histograms: Table::map(kernel, maps::HISTOGRAMS, histogram_cells as usize)?,
-            counters: Table::map(kernel, maps::COUNTERS, counter_cells as usize)?,
+            histograms: Table::map(kernel, HISTOGRAMS, histogram_cells as usize)?,
+            counters: Table::map(kernel, COUNTERS, counter_cells as usize)?,
+            settled: Settled::default(),
         })
     }
 
-    /// Adds up all cells. The kernel goes on counting meanwhile; each number
-    /// is right as of the moment it was read and never falls.
-    pub fn read(&self) -> Tallies {
+    /// Adds up all cells, also those that were given back. The kernel goes on
+    /// counting meanwhile; each number is right as of the moment it was read and
+    /// never falls.
+    pub fn read(&mut self) -> Tallies {
         let mut tallies = Tallies::default();
         self.histograms.for_each(|key, cell| {
             tallies.histogram_cells += 1;
-            let sum = tallies
-                .histograms
-                .entry(key.into())
-                .or_insert(HistogramTally {
-                    since: u64::MAX,
-                    sum: 0,
-                    zero: 0,
-                    buckets: [0; BUCKETS],
-                });
-            // SAFETY: `cell` points into the mapping, which the kernel half
-            // writes at the same time: each word is read once, volatile.
-            unsafe {
-                sum.since = sum.since.min((&raw const (*cell).since).read_volatile());
-                sum.sum += (&raw const (*cell).sum).read_volatile();
-                sum.zero += (&raw const (*cell).zero).read_volatile();
-                let buckets = (&raw const (*cell).buckets).cast::<u64>();
-                for (i, to) in sum.buckets.iter_mut().enumerate() {
-                    *to += buckets.add(i).read_volatile();
-                }
-            }
+            let sum = tallies.histograms.entry(key.into());
+            // SAFETY: `cell` points into the mapping.
+            unsafe { add_histogram(sum.or_insert_with(settled::empty), cell) };
         });
         self.counters.for_each(|key, cell| {
             tallies.counter_cells += 1;
+            // SAFETY: as above.
+            let counter = unsafe { counter(cell) };
             let sum = tallies.counters.entry(key.into()).or_insert(CounterTally {
                 since: u64::MAX,
                 value: 0,
             });
-            // SAFETY: as above.
-            unsafe {
-                sum.since = sum.since.min((&raw const (*cell).since).read_volatile());
-                sum.value += (&raw const (*cell).value).read_volatile();
-            }
+            sum.since = sum.since.min(counter.since);
+            sum.value += counter.value;
         });
+        self.settled.add_to(&mut tallies);
         tallies
     }
-}
 
-/// A cell of a table.
-///
-/// # Safety
-/// It begins with its [`Key`].
-unsafe trait Cell: Plain {}
-
-// SAFETY: its first field, repr(C).
-unsafe impl Cell for HistogramCell {}
-// SAFETY: its first field, repr(C).
-unsafe impl Cell for CounterCell {}
-
-/// One table, mapped read-only.
-struct Table<T> {
-    start: NonNull<T>,
-    cells: usize,
-}
-
-impl<T: Cell> Table<T> {
-    fn map(kernel: &mut Kernel, name: &'static str, cells: usize) -> Result<Self> {
-        let map = kernel.map_mut(name)?;
-        let length = NonZero::new(cells * size_of::<T>()).context("a table of no cells")?;
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe {
-            mmap(
-                None,
-                length,
-                ProtFlags::PROT_READ,
-                MapFlags::MAP_SHARED,
-                array_fd(map)?.as_fd(),
-                0,
-            )
-        }
-        .with_context(|| format!("cannot map the table {name}"))?;
-        Ok(Self {
-            start: start.cast(),
-            cells,
+    /// Takes the cells of workloads that are gone away from the kernel half, and
+    /// says how many others use.
+    ///
+    /// # Errors
+    /// The kernel refuses to change the index; what was taken away until then is.
+    pub fn take_away(
+        &mut self,
+        kernel: &mut Kernel,
+        is_gone: impl Fn(WorkloadId) -> bool,
+    ) -> Result<Used> {
+        let whose = |key: Key| is_gone(key.workload());
+        Ok(Used {
+            histograms: self.histograms.take_away(kernel, whose)?,
+            counters: self.counters.take_away(kernel, whose)?,
         })
     }
 
-    /// Calls `each` for every cell in use.
-    fn for_each(&self, mut each: impl FnMut(Key, *const T)) {
-        let reserve = self.cells.saturating_sub(RESERVED_CELLS as usize);
-        for part in [0..reserve, reserve..self.cells] {
-            let mut unused = 0;
-            for index in part {
-                // SAFETY: within the mapping; a cell begins with its key, whose
-                // series the kernel half writes last.
-                let (cell, key) = unsafe {
-                    let cell = self.start.as_ptr().add(index);
-                    (cell, cell.cast::<Key>().read_volatile())
-                };
-                if key.series != 0 {
-                    unused = 0;
-                    each(key, cell);
-                    continue;
-                }
-                unused += 1;
-                if unused == END_AFTER {
-                    break;
-                }
-            }
+    /// Makes the cells free that were taken away; a grace period must be over
+    /// since.
+    ///
+    /// # Errors
+    /// The kernel refuses; those that weren't reached stay where they are.
+    pub fn give_back(&mut self, kernel: &mut Kernel) -> Result<()> {
+        let settled = &mut self.settled;
+        self.histograms.give_back(kernel, |key, cell| {
+            let mut tally = settled::empty();
+            // SAFETY: `cell` points into the mapping.
+            unsafe { add_histogram(&mut tally, cell) };
+            settled.histogram(key.into(), &tally);
+        })?;
+        self.counters.give_back(kernel, |key, cell| {
+            // SAFETY: as above.
+            settled.counter(key.into(), unsafe { counter(cell) });
+        })
+    }
+
+    /// Whether cells that were taken away are to be given back.
+    pub fn is_waiting(&self) -> bool {
+        self.histograms.is_waiting() || self.counters.is_waiting()
+    }
+
+    /// What cells held that were given back.
+    pub fn settled(&mut self) -> &mut Settled {
+        &mut self.settled
+    }
+}
+
+/// Adds what a cell holds.
+///
+/// # Safety
+/// It must point into the mapping, which the kernel half may be writing: each word
+/// is read once, volatile.
+unsafe fn add_histogram(sum: &mut HistogramTally, cell: *const HistogramCell) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        sum.since = sum.since.min((&raw const (*cell).since).read_volatile());
+        sum.sum += (&raw const (*cell).sum).read_volatile();
+        sum.zero += (&raw const (*cell).zero).read_volatile();
+        let buckets = (&raw const (*cell).buckets).cast::<u64>();
+        for (i, to) in sum.buckets.iter_mut().enumerate() {
+            *to += buckets.add(i).read_volatile();
         }
     }
 }
 
-impl<T> Drop for Table<T> {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made with this address and length.
-        let _ = unsafe { munmap(self.start.cast(), self.cells * size_of::<T>()) };
+/// What a cell holds.
+///
+/// # Safety
+/// See [`add_histogram`].
+unsafe fn counter(cell: *const CounterCell) -> CounterTally {
+    // SAFETY: the caller's promise.
+    unsafe {
+        CounterTally {
+            since: (&raw const (*cell).since).read_volatile(),
+            value: (&raw const (*cell).value).read_volatile(),
+        }
     }
 }
-
-// SAFETY: the mapping is only read, word by word.
-unsafe impl<T> Send for Table<T> {}

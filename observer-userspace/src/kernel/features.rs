@@ -75,13 +75,14 @@ pub const OPTIONAL_HELPERS: [(Helper, &[&str]); 2] = [
 
 /// Kinds of maps, by their names in `enum bpf_map_type`, without `BPF_MAP_TYPE_`.
 /// Storage with tasks and sockets is for tracing programs since these versions.
-pub const MAPS: [(&str, Version); 9] = [
+pub const MAPS: [(&str, Version); 10] = [
     ("HASH", (3, 19)),
     ("ARRAY", (3, 19)),
     ("PERCPU_ARRAY", (4, 6)),
     ("LRU_HASH", (4, 10)),
     ("ARRAY_OF_MAPS", (4, 12)),
     ("QUEUE", (4, 20)),
+    ("STACK", (4, 20)),
     ("RINGBUF", (5, 8)),
     ("SK_STORAGE", (5, 11)),
     ("TASK_STORAGE", (5, 13)),

@@ -3,6 +3,7 @@
 use std::num::NonZero;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
@@ -61,6 +62,21 @@ impl<T: Plain> Mapped<T> {
         }
         // SAFETY: inside the mapping; a plain value has no bytes that aren't set.
         unsafe { self.values.add(index).write_volatile(value) };
+        true
+    }
+}
+
+impl Mapped<u64> {
+    /// Adds to a value (or subtracts: it wraps), to which the kernel may be adding,
+    /// too. False beyond the end.
+    pub fn add(&self, index: usize, value: u64) -> bool {
+        if index >= self.length {
+            return false;
+        }
+        // SAFETY: inside the mapping, aligned as the kernel aligns values to 8
+        // bytes; both sides change it atomically.
+        let word = unsafe { AtomicU64::from_ptr(self.values.add(index).as_ptr()) };
+        word.fetch_add(value, Ordering::Relaxed);
         true
     }
 }

@@ -8,6 +8,7 @@ pub mod clock;
 pub(crate) mod counters;
 pub(crate) mod descriptors;
 pub mod features;
+pub mod grace;
 pub(crate) mod iter;
 pub mod loaded;
 pub(crate) mod mapped;
@@ -22,6 +23,7 @@ pub mod syscall_names;
 pub(crate) mod syscalls;
 pub(crate) mod tunables;
 pub(crate) mod unwind;
+pub mod workload_ids;
 
 pub use object::options::{Filters, LoadOptions, RequestOptions, SpanLimit};
 pub use object::spec::{Attach, ProbeSpec, ProbeState, ProgramSpec};

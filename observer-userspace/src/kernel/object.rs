@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::Program;
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::{Btf, Ebpf, Pod};
@@ -21,7 +21,6 @@ use observer_common::loss::{Loss, MadeUp};
 use observer_common::names::maps;
 use observer_common::offsets::Offsets;
 use observer_common::plain::Plain;
-use observer_common::workload::{Workload, WorkloadKey};
 
 use crate::kernel::btf::Misfit;
 use crate::kernel::preemption::Preemption;
@@ -177,20 +176,6 @@ impl Kernel {
         let map = self.ebpf.map(maps::LOSS);
         let map = map.context("the kernel object has no map LOSS")?;
         Ok(PerCpuArray::try_from(map)?)
-    }
-
-    /// All workloads that the kernel assigned an id so far.
-    ///
-    /// # Errors
-    /// The kernel refuses to read the table.
-    pub fn workloads(&mut self) -> Result<Vec<(WorkloadKey, u32)>> {
-        let map: BpfHashMap<_, Bytes<WorkloadKey>, Bytes<Workload>> =
-            BpfHashMap::try_from(self.map_mut(maps::WORKLOADS)?)?;
-        Ok(map
-            .iter()
-            .filter_map(Result::ok)
-            .map(|(key, workload)| (key.0, workload.0.id))
-            .collect())
     }
 }
 

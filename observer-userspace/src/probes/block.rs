@@ -7,6 +7,7 @@ mod slow;
 mod unseen;
 mod witnesses;
 
+use observer_common::workload::WorkloadId;
 use std::collections::BTreeMap;
 
 use observer_common::block::{SlowOperation, split_label};
@@ -193,7 +194,7 @@ pub struct Block {
     operations: Operations,
     unseen: Unseen,
     /// Operations and bytes of the last tick, which never fall, and the start.
-    last: BTreeMap<(u16, u32, Direction), (u64, u64, UnixNanos)>,
+    last: Lasts,
 }
 
 impl Probe for Block {
@@ -218,12 +219,30 @@ impl Probe for Block {
         Ok(())
     }
 
+    fn retire(&mut self, gone: WorkloadId, heir: Option<WorkloadId>) {
+        if heir == Some(gone) {
+            return;
+        }
+        let whose = |key: &(WorkloadId, u32, Direction)| key.0 == gone;
+        let (past, last) = std::mem::take(&mut self.last)
+            .into_iter()
+            .partition(|(key, _)| whose(key));
+        self.last = last;
+        let past: Lasts = past;
+        for ((_, device, direction), (operations, bytes, since)) in past {
+            let Some(heir) = heir else { break };
+            let last = self.last.entry((heir, device, direction));
+            let last = last.or_insert((0, 0, since));
+            *last = (last.0 + operations, last.1 + bytes, last.2.min(since));
+        }
+    }
+
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
         let mut sums = Sums::default();
         self.collect_histograms(tick, &mut sums, out);
         self.collect_counters(tick, &mut sums, out);
         for request in self.unseen.found() {
-            let workload = request.owner.workload as u16;
+            let workload = request.owner.workload;
             let start = tick.clock.wall(request.started);
             let sum = sums.of(workload, request.device, request.operation as u8, start);
             sum.operations += 1;
@@ -278,7 +297,7 @@ impl Probe for Block {
         };
         let device = self.devices.name(slow.device);
         let operation = self.operations.name(slow.operation as u8);
-        let workload = slow.workload as u16;
+        let workload = slow.workload;
         let resource = (out.resource)(workload);
         let span = slow::span(&slow, device, &operation, resource, out.clock);
         out.spans.push((workload, span));
@@ -337,10 +356,14 @@ impl Block {
     }
 }
 
+/// Operations and bytes as of the last tick, and the start, by workload, device and
+/// direction.
+type Lasts = BTreeMap<(WorkloadId, u32, Direction), (u64, u64, UnixNanos)>;
+
 /// Operations and bytes by workload, device and direction: the kernel half
 /// tells more operations apart.
 #[derive(Default)]
-struct Sums(BTreeMap<(u16, u32, Direction), Sum>);
+struct Sums(BTreeMap<(WorkloadId, u32, Direction), Sum>);
 
 struct Sum {
     since: UnixNanos,
@@ -349,8 +372,8 @@ struct Sum {
 }
 
 impl Sums {
-    fn of(&mut self, workload: u16, device: u32, operation: u8, start: UnixNanos) -> &mut Sum {
-        let key = (workload, device, Direction::of(operation));
+    fn of(&mut self, who: WorkloadId, device: u32, operation: u8, start: UnixNanos) -> &mut Sum {
+        let key = (who, device, Direction::of(operation));
         let sum = self.0.entry(key).or_insert(Sum {
             since: start,
             operations: 0,

@@ -133,6 +133,13 @@ pub const TLS_FILE_HELD: Cause = Cause {
     meaning: "Looks at a TLS library to which nothing was attached: a process keeps its memory map locked, and the kernel, and all forks with it, might wait for that. Its name is in the log.",
 };
 
+/// See `agent::retire`.
+pub const WORKLOAD_FOLDED: Cause = Cause {
+    part: Part::Identity,
+    name: "workload_folded",
+    meaning: "Workloads whose last figures were added to `other`, since more of them ended between two exports than the table holds.",
+};
+
 /// See `foreign`.
 pub const UNREADABLE: Cause = Cause {
     part: Part::Identity,
@@ -151,7 +158,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 21] = [
+pub const ALL: [Cause; 22] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -169,6 +176,7 @@ pub const ALL: [Cause; 21] = [
     TLS_FILE_FAILED,
     TLS_FILE_NO_ROOM,
     TLS_FILE_HELD,
+    WORKLOAD_FOLDED,
     UNREADABLE,
     left_at_end(Part::Family(Family::Block)),
     left_at_end(Part::Family(Family::Requests)),

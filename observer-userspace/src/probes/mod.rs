@@ -13,6 +13,7 @@ pub mod syscalls;
 pub mod tcp;
 mod unwind;
 
+use observer_common::workload::WorkloadId;
 pub use observer_signals::MetricBuilder;
 
 use crate::blindness::Witness;
@@ -48,10 +49,10 @@ pub struct SpanCollector<'a> {
     /// For timestamps.
     pub clock: WallClock,
     /// Names a workload's resource.
-    pub resource: &'a mut dyn FnMut(u16) -> SharedResource,
+    pub resource: &'a mut dyn FnMut(WorkloadId) -> SharedResource,
     /// Finished spans with the workload that each belongs to; the agent keeps
     /// to the rate limit and counts what that drops.
-    pub spans: Vec<(u16, Span)>,
+    pub spans: Vec<(WorkloadId, Span)>,
     /// Finished spans of which was decided already that they are kept.
     pub kept: Vec<Span>,
     /// Whether anybody takes spans: otherwise they needn't be made.
@@ -92,6 +93,11 @@ pub trait Probe {
     fn end(&mut self, _kernel: &mut Kernel) -> anyhow::Result<()> {
         Ok(())
     }
+
+    /// A workload is over, as far as the tallies tell: what the family itself keeps
+    /// of it goes on as that of `heir`, one that is over, too (or itself); without
+    /// an heir it is forgotten.
+    fn retire(&mut self, _gone: WorkloadId, _heir: Option<WorkloadId>) {}
 
     /// Called at each tick before the tallies are read, e.g. to have an
     /// iterator bring them up to date.

@@ -206,9 +206,10 @@ mod tests {
     fn stand_ins_give_way() {
         let requests = names(&[Family::Requests], Purpose::Daemon);
         assert_eq!(
-            requests[..9],
+            requests[..10],
             [
                 "identity_threads",
+                "identity_sweep",
                 "identity_rename",
                 "sched_switch",
                 "sched_wakeup",

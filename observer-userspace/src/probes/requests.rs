@@ -7,6 +7,7 @@ mod own;
 pub(crate) mod tls;
 mod unfollowed;
 
+use observer_common::workload::WorkloadId;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -263,6 +264,11 @@ impl Probe for Requests {
 
     fn end(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
         leave(kernel)
+    }
+
+    fn retire(&mut self, gone: WorkloadId, heir: Option<WorkloadId>) {
+        self.metrics.retire(gone, heir);
+        self.tracer.retire(gone);
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {

@@ -24,6 +24,8 @@ pub const IDENTITY_FIELDS: &[&str] = &[
     "task_state",
     "task_group_leader",
     "task_cgroups",
+    "task_cred",
+    "cred_uid",
     "task_cpu_time",
     "task_voluntary",
     "task_involuntary",
@@ -51,16 +53,24 @@ pub static IDENTITY: ProbeSpec = ProbeSpec {
     seen_by: &[],
 };
 
-/// Run once, first of all.
+/// Run over all threads: once, first of all, and then now and then.
 static THREADS: ProbeSpec = ProbeSpec {
     family: Part::Identity,
-    observes: "threads that are older than the daemon",
-    programs: &[ProgramSpec {
-        name: programs::IDENTITY_THREADS,
-        attach: Attach::Iterator("task"),
-        needs: &[],
-        lost_without: "some threads' first switches after the start",
-    }],
+    observes: "all threads",
+    programs: &[
+        ProgramSpec {
+            name: programs::IDENTITY_THREADS,
+            attach: Attach::Iterator("task"),
+            needs: &[],
+            lost_without: "some threads' first switches after the start",
+        },
+        ProgramSpec {
+            name: programs::IDENTITY_SWEEP,
+            attach: Attach::Iterator("task"),
+            needs: &[],
+            lost_without: "the places in the table of workloads that end",
+        },
+    ],
     requires: &[],
     covered_by: None,
     prepare: Some(make_room),

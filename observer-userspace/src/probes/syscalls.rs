@@ -1,5 +1,6 @@
 //! Syscalls: calls, failures and durations by workload.
 
+use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 
 use observer_common::family::{Family, Part};
@@ -180,7 +181,7 @@ impl Probe for Syscalls {
 }
 
 /// By workload and label: calls, timed or not, and since when they are counted.
-fn calls(tallies: &Tallies) -> HashMap<(u16, u32), (u64, u64)> {
+fn calls(tallies: &Tallies) -> HashMap<(WorkloadId, u32), (u64, u64)> {
     let timed = tallies.histograms.iter();
     let timed = timed.filter(|(series, _)| series.kind == Kind::SyscallDuration as u8);
     let timed = timed.map(|(series, tally)| (series, tally.count(), tally.since));

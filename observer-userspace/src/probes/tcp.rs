@@ -8,6 +8,7 @@ mod namespaces;
 mod span;
 mod witnesses;
 
+use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 
 use anyhow::Result;
@@ -179,7 +180,7 @@ const ORPHANS: &str = "tcp";
 const SOCKETS: &str = "bpf_sk_storage_map";
 
 /// Which socket gauge: workload, state, family.
-type StateKey = (u16, u8, u8);
+type StateKey = (WorkloadId, u8, u8);
 
 /// The family.
 #[derive(Default)]
@@ -288,7 +289,7 @@ impl Probe for Tcp {
     fn record(&mut self, bytes: &[u8], out: &mut SpanCollector<'_>) {
         if let Some(connection) = record::<Connection>(bytes) {
             // Workloads are numbered in 16 bits.
-            let workload = connection.workload as u16;
+            let workload = connection.workload;
             let resource = (out.resource)(workload);
             let span = span::span(&connection, out.clock, resource);
             out.spans.push((workload, span));

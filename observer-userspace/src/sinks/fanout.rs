@@ -1,6 +1,7 @@
 //! The list of sinks: each signal is made once and handed to all that want it.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use anyhow::Result;
 use super::cadence::{Cadence, Due};
 use super::{Shutdown, Sink, Wants};
 use observer_export::self_stats::SelfStats;
-use observer_signals::metric::MetricBatch;
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
 use observer_signals::{Profile, Span};
 
 /// Time that one profile covers where nobody asks for any.
@@ -45,6 +46,10 @@ struct Member {
     wants: Wants,
     /// When it gets its next batch of metrics.
     due: Option<Due>,
+    /// When it got its last one.
+    served: Option<Instant>,
+    /// Series that ended since.
+    ended: Vec<Arc<[ResourceMetrics]>>,
     /// Failures that weren't logged yet.
     failures: u64,
     last_report: Option<Instant>,
@@ -98,6 +103,20 @@ impl Sinks {
         next.unwrap_or_else(|| Instant::now() + self.interval)
     }
 
+    /// Whether all who want metrics got a batch after `at`.
+    pub fn had_metrics_since(&self, at: Instant) -> bool {
+        let mut wanting = self.members.iter().filter(|member| member.due.is_some());
+        wanting.all(|member| member.served.is_some_and(|served| served > at))
+    }
+
+    /// Has every sink told, with its next batch, that series have ended.
+    pub fn end(&mut self, ended: Vec<ResourceMetrics>) {
+        let ended: Arc<[ResourceMetrics]> = ended.into();
+        for member in self.members.iter_mut().filter(|m| m.due.is_some()) {
+            member.ended.push(Arc::clone(&ended));
+        }
+    }
+
     /// Hands on a batch of metrics with the daemon's own figures.
     pub fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats, to: Recipients) {
         if let (Some(idle), Recipients::Due(now)) = (&mut self.idle, to) {
@@ -112,6 +131,11 @@ impl Sinks {
                 Recipients::All => true,
             };
             if gets {
+                member.served = Some(Instant::now());
+                for ended in std::mem::take(&mut member.ended) {
+                    let result = member.sink.ended(&ended, batch.time);
+                    member.report(result);
+                }
                 let result = member.sink.metrics(batch, own);
                 member.report(result);
             }
@@ -168,6 +192,8 @@ impl Member {
             wants: sink.wants(),
             sink,
             due: None,
+            served: None,
+            ended: Vec::new(),
             failures: 0,
             last_report: None,
         }

@@ -23,8 +23,8 @@ pub use fanout::{Recipients, Sinks};
 use crate::config::Config;
 use crate::identity::Host;
 use observer_export::self_stats::SelfStats;
-use observer_signals::metric::MetricBatch;
-use observer_signals::{Profile, Span};
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
+use observer_signals::{Profile, Span, UnixNanos};
 use summary::Summary;
 
 /// Which signals a sink wants, and how often.
@@ -66,6 +66,15 @@ pub trait Sink {
     /// # Errors
     /// The batch, or what went before it, can't be handed on.
     fn metrics(&mut self, _batch: &MetricBatch, _own: &SelfStats) -> Result<()> {
+        Ok(())
+    }
+
+    /// Series have ended: their last values came with an earlier batch. `time` is
+    /// that of the batch that follows, in which they aren't any more.
+    ///
+    /// # Errors
+    /// That, or what went before it, can't be handed on.
+    fn ended(&mut self, _ended: &[ResourceMetrics], _time: UnixNanos) -> Result<()> {
         Ok(())
     }
 

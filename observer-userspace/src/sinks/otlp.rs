@@ -12,8 +12,8 @@ use observer_export::otlp::telemetry::Telemetry;
 use observer_export::otlp::variables::{Layer, Layers};
 use observer_export::otlp::{Exporter, OtlpSettings, Signal};
 use observer_export::self_stats::SelfStats;
-use observer_signals::metric::MetricBatch;
-use observer_signals::{Profile, Span};
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
+use observer_signals::{Profile, Span, UnixNanos};
 
 /// Time that one exported profile covers, as receivers expect it.
 const PROFILE_PERIOD: Duration = Duration::from_secs(10);
@@ -92,6 +92,11 @@ impl Sink for Otlp {
             *self.own.lock().unwrap_or_else(PoisonError::into_inner) = own.clone();
         }
         self.exporter.export_metrics(batch);
+        Ok(())
+    }
+
+    fn ended(&mut self, ended: &[ResourceMetrics], time: UnixNanos) -> Result<()> {
+        self.exporter.export_ended(ended, time);
         Ok(())
     }
 

@@ -13,9 +13,9 @@ use crate::logging::colours_wanted;
 use observer_export::delta::Delta;
 use observer_export::self_stats::SelfStats;
 use observer_export::terminal::{self, HottestFunctions, OwnCost, WaitTimes};
-use observer_signals::Profile;
-use observer_signals::metric::MetricBatch;
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
 use observer_signals::profile::ProfileKind;
+use observer_signals::{Profile, UnixNanos};
 
 /// The first summary comes no later: nobody at a terminal likes to wait.
 const FIRST: Duration = Duration::from_secs(5);
@@ -95,6 +95,11 @@ impl Sink for Summary {
         self.since = Instant::now();
         self.metrics.added(before);
         self.own.begin(own);
+    }
+
+    fn ended(&mut self, ended: &[ResourceMetrics], _time: UnixNanos) -> Result<()> {
+        ended.iter().for_each(|group| self.metrics.forget(group));
+        Ok(())
     }
 
     fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats) -> Result<()> {

@@ -1,9 +1,10 @@
 use super::*;
+use observer_common::workload::WorkloadId;
 
 fn kept(sampling: &mut Sampling, traces: u32) -> u32 {
     let mut random = fastrand::Rng::with_seed(7);
     let ids = (0..traces).map(|_| random.u128(..).to_be_bytes());
-    ids.filter(|id| sampling.root(id, 1, 0) == Decision::Keep)
+    ids.filter(|id| sampling.root(id, WorkloadId(1), 0) == Decision::Keep)
         .count() as u32
 }
 
@@ -58,10 +59,10 @@ fn keeps_a_ratio() {
     let mut sampling = Sampling::new(sampler, None);
     let mut id = [0; 16];
     id[9] = 0xc0;
-    assert_eq!(sampling.root(&id, 1, 0), Decision::Keep);
+    assert_eq!(sampling.root(&id, WorkloadId(1), 0), Decision::Keep);
     id[9] = 0xbf;
     id[8] = 0xff;
-    assert_eq!(sampling.root(&id, 1, 0), Decision::Wait);
+    assert_eq!(sampling.root(&id, WorkloadId(1), 0), Decision::Wait);
 }
 
 /// Checks that of what is to be kept, by whomever, a share can be kept, and
@@ -89,7 +90,7 @@ fn keeps_a_share() {
             span_id: [1; 8],
             sampled: Some(true),
         };
-        sampling.remote(&context, 1, 0)
+        sampling.remote(&context, WorkloadId(1), 0)
     };
     let decisions: Vec<_> = (0..10_000).map(|_| decide()).collect();
     let keep = decisions.iter().filter(|d| **d == Decision::Keep).count();
@@ -151,7 +152,7 @@ fn obeys_parents() {
         ),
     ] {
         let mut sampling = Sampling::new(Sampler::parse(name, argument).unwrap(), None);
-        let mut decide = |sampled| sampling.remote(&context(sampled), 1, 0);
+        let mut decide = |sampled| sampling.remote(&context(sampled), WorkloadId(1), 0);
         assert_eq!(decide(Some(true)), yes, "{name}");
         assert_eq!(decide(Some(false)), no, "{name}");
         assert_eq!(decide(None), open, "{name}");
@@ -164,14 +165,14 @@ fn obeys_parents() {
 fn limits() {
     let mut sampling = Sampling::new(Sampler::default(), Some((100.0, 10.0)));
     assert!(sampling.waits());
-    let mut count = |workload: u16, at: u64, n: u32| {
+    let mut count = |workload: WorkloadId, at: u64, n: u32| {
         let keep = |_: &u32| sampling.root(&[1; 16], workload, at) == Decision::Keep;
         (0..n).filter(keep).count()
     };
-    assert_eq!(count(1, 1_000, 50), 10);
-    assert_eq!(count(2, 1_000, 50), 10);
-    assert_eq!(count(1, 50_001_000, 50), 5);
-    assert_eq!(count(1, 60_000_000_000, 50), 10);
+    assert_eq!(count(WorkloadId(1), 1_000, 50), 10);
+    assert_eq!(count(WorkloadId(2), 1_000, 50), 10);
+    assert_eq!(count(WorkloadId(1), 50_001_000, 50), 5);
+    assert_eq!(count(WorkloadId(1), 60_000_000_000, 50), 10);
     // Time that goes back gives nothing.
-    assert_eq!(count(1, 0, 50), 0);
+    assert_eq!(count(WorkloadId(1), 0, 50), 0);
 }

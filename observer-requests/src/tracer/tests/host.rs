@@ -1,5 +1,6 @@
 //! A host whose programs talk HTTP/1 with each other.
 
+use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 
 use observer_common::requests::{
@@ -14,7 +15,7 @@ use crate::tracer::{Options, Output, Tracer};
 pub struct Thread {
     pub tid: u32,
     pub tgid: u32,
-    pub workload: u32,
+    pub workload: WorkloadId,
 }
 
 /// A connection between two processes of the host, by its ends' numbers.
@@ -58,7 +59,7 @@ pub fn thread(tid: u32, tgid: u32) -> Thread {
     Thread {
         tid,
         tgid,
-        workload: tgid,
+        workload: WorkloadId(tgid),
     }
 }
 
@@ -305,11 +306,11 @@ impl Host {
     }
 
     /// The request that this workload finished on this side; the only one.
-    pub fn only(&self, workload: u32, role: crate::Role) -> &Finished {
+    pub fn only(&self, workload: WorkloadId, role: crate::Role) -> &Finished {
         let mut found = self
             .finished
             .iter()
-            .filter(|it| u32::from(it.workload) == workload && it.role == role);
+            .filter(|it| it.workload == workload && it.role == role);
         let first = found.next().expect("one");
         assert!(found.next().is_none(), "one");
         first

@@ -2,6 +2,7 @@
 
 use observer_common::requests::context::{CONTINUED, NONE, RECEIVED};
 use observer_common::requests::{Piece, direction, role};
+use observer_common::workload::WorkloadId;
 
 use super::Host;
 use super::host::{GET, OK, STEP, thread};
@@ -132,7 +133,10 @@ fn slow_sends() {
     host.piece(asked, client, GET);
     host.hear(link.client, client, OK);
     host.flush();
-    let (outer, inner) = (host.only(1, Role::Client), host.only(2, Role::Server));
+    let (outer, inner) = (
+        host.only(WorkloadId(1), Role::Client),
+        host.only(WorkloadId(2), Role::Server),
+    );
     assert_eq!(inner.parent_span_id, outer.span_id);
     assert_eq!(inner.parent, Parent::OtherEnd);
     assert!(outer.begun < inner.begun && outer.ended > inner.ended);
@@ -160,7 +164,7 @@ fn numbers_are_the_truth() {
     host.now = at + 10 * STEP;
     host.hear(link.client, client, OK);
     host.flush();
-    let finished = host.only(1, Role::Client);
+    let finished = host.only(WorkloadId(1), Role::Client);
     let crate::Call::Http(http) = &finished.call else {
         panic!("{finished:?}");
     };
@@ -226,7 +230,7 @@ fn unknown_connections() {
     let request = host.receive(77, server, GET);
     host.answer(77, server, request, OK);
     host.flush();
-    let finished = host.only(1, Role::Server);
+    let finished = host.only(WorkloadId(1), Role::Server);
     assert_eq!(
         (finished.endpoints.local, finished.endpoints.peer),
         (None, None)

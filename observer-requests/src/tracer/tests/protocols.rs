@@ -2,6 +2,7 @@
 
 use observer_common::requests::context::{CONTINUED, NONE, RECEIVED};
 use observer_common::requests::{Component, Protocol, transport};
+use observer_common::workload::WorkloadId;
 
 use super::Host;
 use super::host::{GET, OK, STEP, thread};
@@ -44,7 +45,7 @@ fn databases() {
     host.answer(inbound, app, request, OK);
     host.flush();
     assert_eq!(host.finished.len(), 5);
-    let outer = host.only(1, Role::Server);
+    let outer = host.only(WorkloadId(1), Role::Server);
     for finished in &host.finished {
         assert_eq!(finished.trace_id, outer.trace_id);
         let summary = match &finished.call {
@@ -136,7 +137,7 @@ fn lookups_without_answers() {
         host.now += 1_000_000_000;
         host.advance();
     }
-    let finished = host.only(1, Role::Client);
+    let finished = host.only(WorkloadId(1), Role::Client);
     let Call::Dns(lookup) = &finished.call else {
         panic!("{finished:?}");
     };

@@ -1,6 +1,7 @@
 //! Which request is whose child.
 
 use observer_common::requests::context::{CONNECTED, CONTINUED, HANDED_OVER, NONE, RECEIVED};
+use observer_common::workload::WorkloadId;
 
 use super::Host;
 use super::host::{GET, OK, thread};
@@ -46,21 +47,29 @@ fn one_trace_through_all() {
     host.hear(front.client, curl, OK);
     host.flush();
     assert_eq!(host.finished.len(), 8);
-    let root = host.only(1, Role::Client);
+    let root = host.only(WorkloadId(1), Role::Client);
     is_root(root, Parent::Root);
-    let nginx_in = host.only(2, Role::Server);
+    let nginx_in = host.only(WorkloadId(2), Role::Server);
     is_child(nginx_in, root, Parent::OtherEnd);
-    let nginx_out = host.only(2, Role::Client);
+    let nginx_out = host.only(WorkloadId(2), Role::Client);
     is_child(nginx_out, nginx_in, Parent::Thread);
-    let app_in = host.only(3, Role::Server);
+    let app_in = host.only(WorkloadId(3), Role::Server);
     is_child(app_in, nginx_out, Parent::OtherEnd);
     let calls = |finished: &&Finished| finished.tgid == 3 && finished.role == Role::Client;
     let calls: Vec<_> = host.finished.iter().filter(calls).collect();
     for call in &calls {
         is_child(call, app_in, Parent::Thread);
     }
-    is_child(host.only(4, Role::Server), calls[0], Parent::OtherEnd);
-    is_child(host.only(5, Role::Server), calls[1], Parent::OtherEnd);
+    is_child(
+        host.only(WorkloadId(4), Role::Server),
+        calls[0],
+        Parent::OtherEnd,
+    );
+    is_child(
+        host.only(WorkloadId(5), Role::Server),
+        calls[1],
+        Parent::OtherEnd,
+    );
     assert_eq!(host.tracer.losses(), Default::default());
     assert!(host.finished.iter().all(|finished| finished.sampled));
     assert_eq!(host.tracer.active(), []);
@@ -130,7 +139,7 @@ fn hand_overs() {
         .iter()
         .filter(|it| it.role == Role::Client)
         .collect();
-    let server = host.only(1, Role::Server);
+    let server = host.only(WorkloadId(1), Role::Server);
     is_child(calls[0], server, Parent::HandedOver);
     is_child(calls[1], server, Parent::HandedOver);
     is_root(calls[2], Parent::Root);
@@ -176,7 +185,7 @@ fn workers(stale: bool) {
     host.hear(link.client, worker, OK);
     host.now += 2_000_000;
     host.advance();
-    let server = host.only(1, Role::Server).clone();
+    let server = host.only(WorkloadId(1), Role::Server).clone();
     let calls: Vec<_> = host.finished.iter().filter(|it| it.tid == 2).collect();
     assert_eq!(calls.len(), 2);
     for call in &calls {
@@ -279,10 +288,17 @@ fn late_clients() {
     host.answer(link.server, server, request, OK);
     host.hear(link.client, client, OK);
     host.flush();
-    let (outer, inner) = (host.only(1, Role::Client), host.only(2, Role::Server));
+    let (outer, inner) = (
+        host.only(WorkloadId(1), Role::Client),
+        host.only(WorkloadId(2), Role::Server),
+    );
     is_root(outer, Parent::Root);
     is_child(inner, outer, Parent::OtherEnd);
-    is_child(host.only(2, Role::Client), inner, Parent::Thread);
+    is_child(
+        host.only(WorkloadId(2), Role::Client),
+        inner,
+        Parent::Thread,
+    );
 }
 
 /// Checks that a caller's header is honoured, also where it comes in the second
@@ -316,10 +332,14 @@ fn remote_callers() {
     host.answer(link.server, server, request, OK);
     host.hear(link.client, client, OK);
     host.flush();
-    let outer = host.only(1, Role::Client);
+    let outer = host.only(WorkloadId(1), Role::Client);
     assert_eq!((outer.trace_id, outer.parent_span_id), (trace, span));
     assert_eq!(outer.parent, Parent::Remote);
-    is_child(host.only(2, Role::Server), outer, Parent::OtherEnd);
+    is_child(
+        host.only(WorkloadId(2), Role::Server),
+        outer,
+        Parent::OtherEnd,
+    );
 }
 
 /// Checks that the kernel half's numbers of requests lead to their spans.
@@ -337,7 +357,7 @@ fn links() {
     host.answer(inbound, server, request, OK);
     host.flush();
     let over = host.tracer.link(request).unwrap();
-    let finished = host.only(1, Role::Server);
+    let finished = host.only(WorkloadId(1), Role::Server);
     assert_eq!(over.trace_id, finished.trace_id);
     assert_eq!(over.trace_id, open.trace_id);
     assert_eq!(

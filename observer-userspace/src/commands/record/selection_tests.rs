@@ -1,6 +1,7 @@
 //! Checks which samples are kept, and what is said of the rest.
 
 use observer_common::requests::Protocol;
+use observer_common::workload::WorkloadId;
 
 use super::*;
 use observer_requests::{Call, Endpoints, Http, Parent, Transport};
@@ -49,7 +50,7 @@ fn profile(kind: ProfileKind, requests: &[u64]) -> RawProfile {
 
 fn finished(role: Role, route: Option<&str>, duration: u64) -> Finished {
     Finished {
-        workload: 1,
+        workload: WorkloadId(1),
         tgid: 1,
         tid: 1,
         role,

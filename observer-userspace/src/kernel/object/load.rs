@@ -1,13 +1,15 @@
 //! Loading the kernel object: its maps are made and filled, nothing is attached.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{Array, HashMap as BpfHashMap, Queue};
+use aya::maps::{Array, HashMap as BpfHashMap, Queue, Stack};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use observer_common::names::maps;
 use observer_common::tally::RESERVED_CELLS;
-use observer_common::workload::FreeIds;
+use observer_common::workload::ids;
 
 use super::attach::unfit;
 use super::optional::OPTIONAL;
@@ -119,12 +121,31 @@ impl Kernel {
                     reserved + 1
                 );
             }
-            self.fill_queue(free, 0..cells - reserved)?;
+            self.fill_stack(free, 0..cells - reserved)?;
             self.fill_queue(reserve, cells - reserved..cells)?;
         }
-        let mut ids: Array<_, Bytes<FreeIds>> = Array::try_from(self.map_mut(maps::WORKLOAD_IDS)?)?;
-        ids.set(0, Bytes(FreeIds::all(options.workloads)), 0)
-            .with_context(|| format!("cannot fill the map {}", maps::WORKLOAD_IDS))
+        let mut words: Array<_, u64> = Array::try_from(self.map_mut(maps::WORKLOAD_IDS)?)?;
+        // One is `other`, which is in no table. The seed is of the system's random
+        // numbers.
+        let limit = u64::from(options.workloads.saturating_sub(1));
+        let seed = RandomState::new().hash_one(limit);
+        for (word, value) in [(ids::LIMIT, limit), (ids::SEED, seed)] {
+            words
+                .set(word, value, 0)
+                .with_context(|| format!("cannot fill the map {}", maps::WORKLOAD_IDS))?;
+        }
+        Ok(())
+    }
+
+    /// Fills a stack so that its lowest value comes first.
+    fn fill_stack(&mut self, name: &'static str, values: std::ops::Range<u32>) -> Result<()> {
+        let mut stack: Stack<_, u32> = Stack::try_from(self.map_mut(name)?)?;
+        for value in values.rev() {
+            stack
+                .push(value, 0)
+                .with_context(|| format!("cannot fill the map {name}"))?;
+        }
+        Ok(())
     }
 
     fn fill_queue(&mut self, name: &'static str, values: std::ops::Range<u32>) -> Result<()> {

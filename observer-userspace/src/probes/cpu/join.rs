@@ -14,6 +14,7 @@
 //! told of. If one hasn't, it is counted all the same, without a stack, and
 //! [`Join::unknown`] says so.
 
+use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
@@ -109,7 +110,7 @@ impl Interval<'_> {
         &mut self,
         key: &SampleKey,
         value: u64,
-        resource: impl FnOnce(u32) -> SharedResource,
+        resource: impl FnOnce(WorkloadId) -> SharedResource,
         request_link: impl FnOnce(u64) -> Option<Arc<RequestLink>>,
     ) {
         let wait = wait(key);

@@ -2,6 +2,7 @@
 //! that none is dropped.
 
 use super::*;
+use observer_common::workload::WorkloadId;
 use observer_signals::attribute::{Attribute, Resource};
 
 const THREAD: u32 = 7;
@@ -75,7 +76,7 @@ fn a_sample_is_whole() {
     };
     let key = SampleKey {
         tgid: 3,
-        workload: 5,
+        workload: WorkloadId(5),
         outcome: Outcome::Truncated as u8,
         state: 2,
         syscall: 9,
@@ -227,15 +228,15 @@ fn both_hashes_count() {
 fn unknown_workloads() {
     let mut all = Join::default();
     let known = SampleKey {
-        workload: 1,
+        workload: WorkloadId(1),
         ..on_cpu(1)
     };
     let unknown = SampleKey {
-        workload: 2,
+        workload: WorkloadId(2),
         ..on_cpu(1)
     };
     let nothing = SampleKey {
-        workload: 3,
+        workload: WorkloadId(3),
         ..off_cpu(1)
     };
     let keys = [(known, 10), (unknown, 20), (nothing, 0)];
@@ -251,12 +252,12 @@ fn unknown_workloads() {
     for (key, value) in &keys {
         let named = |id| {
             asked.push(id);
-            resource(if id == 1 { "shop" } else { "other" })
+            resource(if id == WorkloadId(1) { "shop" } else { "other" })
         };
         interval.count(key, *value, named, |_| None);
     }
     let (samples, off_cpu) = interval.end();
-    assert_eq!(asked, [1, 2]);
+    assert_eq!(asked, [1, 2].map(WorkloadId));
     assert!(off_cpu.is_empty());
     let named: Vec<_> = samples
         .iter()

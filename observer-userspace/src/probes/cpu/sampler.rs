@@ -1,6 +1,7 @@
 //! The sampler: starts and stops counting, and takes what was counted,
 //! interval by interval.
 
+use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -199,7 +200,7 @@ impl Sampler {
     /// When the kernel's maps can't be read.
     pub fn take(
         &mut self,
-        mut resource: impl FnMut(u32) -> SharedResource,
+        mut resource: impl FnMut(WorkloadId) -> SharedResource,
         resolve: &mut Resolve<'_>,
     ) -> anyhow::Result<Taken> {
         if self.running && self.counts_off_cpu() {

@@ -4,6 +4,7 @@ use observer_common::tally::Kind;
 use observer_common::tcp::{
     ABORTED, Family, NOT_SENT, RECEIVED, Retransmit, Role, SENT, split_label, state,
 };
+use observer_common::workload::WorkloadId;
 
 use crate::kernel::syscall_names::errno_name;
 use crate::probes::{MetricBuilder, Tick};
@@ -232,7 +233,7 @@ pub(super) fn tallies(tick: &Tick<'_>, out: &mut MetricBuilder) {
 
 /// Adds a workload's connections in a state.
 pub(super) fn connections(
-    workload: u16,
+    workload: WorkloadId,
     state: u8,
     family: u8,
     count: u64,

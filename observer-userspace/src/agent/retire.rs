@@ -1,0 +1,316 @@
+//! Workloads that are over: what the kernel half and the daemon hold of them is
+//! given back, and no figure of theirs is lost or counted twice.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use observer_common::names::programs;
+use observer_common::workload::{FOLDED, Held, OTHER, WorkloadId};
+
+use super::lifecycle::Lifecycle;
+use super::limiter::SpanLimiter;
+use super::workloads::Workloads;
+use crate::kernel::Kernel;
+use crate::kernel::cells::{Cells, Tallies};
+use crate::kernel::grace::Grace;
+use crate::kernel::iter::Iterator;
+use crate::kernel::ring::record;
+use crate::kernel::workload_ids::WorkloadIds;
+use crate::probes::Probe;
+use observer_signals::attribute::SharedResource;
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
+
+/// A table that is fuller than this is under pressure.
+const PRESSED: f64 = 0.5;
+
+/// After so many new workloads, as a part of the table, it is time for a sweep.
+const NEW_PART: u64 = 16;
+
+/// A sweep may take this part of a CPU.
+const DUTY: u32 = 25;
+
+/// The longest time without one.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Looks who is over and sees to what they leave.
+pub(super) struct Retirement {
+    /// Says which workloads have threads. Without it none is ever over.
+    held: Option<Iterator>,
+    ids: WorkloadIds,
+    lifecycle: Lifecycle,
+    grace: Grace,
+    /// Workloads that are over and stand for all that were of the same resource.
+    heirs: HashMap<WorkloadId, Heir>,
+    /// The last sweep, how long it took, and how many ids were taken until then.
+    swept: Instant,
+    took: Duration,
+    taken: u64,
+    /// When somebody found no room, as of then.
+    refused: u64,
+    /// Cells of histograms: all, and those in use as of the last sweep.
+    cells: u32,
+    cells_used: usize,
+    /// Workloads whose last figures were added to `other`.
+    folded: u64,
+}
+
+struct Heir {
+    resource: SharedResource,
+    /// When it got figures for the last time.
+    since: Instant,
+}
+
+/// What else is told that a workload is over.
+pub(super) struct Keepers<'a> {
+    pub probes: &'a mut [Box<dyn Probe>],
+    pub limiter: &'a mut SpanLimiter,
+}
+
+impl Keepers<'_> {
+    fn retire(&mut self, gone: WorkloadId, heir: Option<WorkloadId>) {
+        self.limiter.retire(gone);
+        for probe in &mut *self.probes {
+            probe.retire(gone, heir);
+        }
+    }
+}
+
+impl Retirement {
+    /// Nobody is over yet. `cells` are those of the table of histograms.
+    ///
+    /// # Errors
+    /// The kernel half's ids can't be mapped.
+    pub(super) fn start(kernel: &mut Kernel, cells: u32) -> Result<Self> {
+        let held = Iterator::new(kernel, programs::IDENTITY_SWEEP, None);
+        let held = held.inspect_err(|error| {
+            tracing::warn!("workloads that end keep their place in the table: {error:#}");
+        });
+        Ok(Self {
+            held: held.ok(),
+            ids: WorkloadIds::map(kernel)?,
+            lifecycle: Lifecycle::default(),
+            grace: Grace::default(),
+            heirs: HashMap::new(),
+            swept: Instant::now(),
+            took: Duration::ZERO,
+            taken: 0,
+            refused: 0,
+            cells,
+            cells_used: 0,
+            folded: 0,
+        })
+    }
+
+    /// Workloads in the kernel half's table.
+    pub(super) fn live(&self) -> u64 {
+        self.ids.live()
+    }
+
+    /// Workloads that ended and whose last figures were added to `other`, as too many
+    /// did between two exports.
+    pub(super) fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// Whether it is time for a sweep: for one after many new workloads, if there was
+    /// none for some time, never so often that it costs much.
+    pub(super) fn is_due(&self) -> bool {
+        let since = self.swept.elapsed();
+        if since < self.took * DUTY || self.held.is_none() {
+            return false;
+        }
+        let new = self.ids.taken().saturating_sub(self.taken);
+        self.ids.refused() != self.refused
+            || new >= (self.ids.limit() / NEW_PART).max(4)
+            || since >= LONGEST
+            || self.cells_wait() && since >= LONGEST / 10
+    }
+
+    fn cells_wait(&self) -> bool {
+        !self.grace.is_over()
+    }
+
+    /// Looks who has threads, and gives back what those held who are over.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell who is there, or to take something back; what was
+    /// begun goes on at the next sweep.
+    pub(super) fn sweep(
+        &mut self,
+        kernel: &mut Kernel,
+        cells: &mut Cells,
+        workloads: &mut Workloads,
+        keepers: &mut Keepers<'_>,
+    ) -> Result<()> {
+        let Some(iterator) = &self.held else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        self.taken = self.ids.taken();
+        let refused = self.ids.refused();
+        let refuses = std::mem::replace(&mut self.refused, refused) != refused;
+        self.swept = now;
+        // Who is in the table was announced, or the announcement was lost.
+        for listed in kernel.workloads()? {
+            workloads.learn_listed(&listed);
+            self.lifecycle.learn(listed, now);
+        }
+        let held = held(iterator)?;
+        if cells.is_waiting() && self.grace.is_over() {
+            cells.give_back(kernel)?;
+            for late in self.lifecycle.settle(now) {
+                cells.settled().fold(late, OTHER);
+            }
+            self.fold_surplus(cells, workloads, keepers);
+        }
+        let pressed = refuses || self.is_pressed();
+        let over = self.lifecycle.unlist(&held, pressed, now);
+        kernel.retire_workloads(&over, &self.ids)?;
+        // One batch at a time: each has a grace period of its own.
+        if !cells.is_waiting() && self.grace.is_over() {
+            let gone = self.lifecycle.take_away(&held);
+            let used = cells.take_away(kernel, |id| gone.contains(&id))?;
+            self.cells_used = used.histograms;
+            self.grace.begin();
+        }
+        self.took = now.elapsed();
+        tracing::debug!(
+            held = held.len(),
+            listed = self.ids.live(),
+            unlisted = over.len(),
+            cells = self.cells_used,
+            took = ?self.took,
+            "sweep of workloads"
+        );
+        Ok(())
+    }
+
+    fn is_pressed(&self) -> bool {
+        let part = |used: f64, all: f64| used / all.max(1.0);
+        part(self.ids.live() as f64, self.ids.limit() as f64) > PRESSED
+            || part(self.cells_used as f64, self.cells.into()) > PRESSED
+    }
+
+    /// At a tick, with what was read then.
+    pub(super) fn counted(&mut self, tallies: &Tallies, workloads: &Workloads) {
+        let mut counted: HashMap<WorkloadId, u64> = HashMap::new();
+        for (series, tally) in &tallies.histograms {
+            *counted.entry(series.workload).or_default() += tally.count();
+        }
+        for (series, tally) in &tallies.counters {
+            let sum = counted.entry(series.workload).or_default();
+            *sum = sum.wrapping_add(tally.value);
+        }
+        for id in counted.keys().filter(|id| !workloads.knows(**id)) {
+            self.lifecycle.late(*id);
+        }
+        self.lifecycle.counted(&counted, Instant::now());
+    }
+
+    /// Where more are over than the table holds, and wait for being exported: the
+    /// first of them are `other`, unless something was exported under their name.
+    fn fold_surplus(&mut self, cells: &mut Cells, to: &mut Workloads, keepers: &mut Keepers<'_>) {
+        let waiting = self.lifecycle.unexported();
+        let room = usize::try_from(self.ids.limit()).unwrap_or(usize::MAX);
+        for id in waiting.iter().take(waiting.len().saturating_sub(room)) {
+            if to.is_shared(*id, &to.resource(*id)) {
+                continue;
+            }
+            cells.settled().fold(*id, OTHER);
+            keepers.retire(*id, Some(FOLDED));
+            self.forget(*id, to);
+            self.folded += 1;
+        }
+    }
+
+    /// Before a batch is made: charges what is over to its heir, the first that was
+    /// over of the same resource. `before` is when all else (profiles) was told that
+    /// needs the names of who is over.
+    pub(super) fn inherit(
+        &mut self,
+        cells: &mut Cells,
+        workloads: &mut Workloads,
+        keepers: &mut Keepers<'_>,
+        before: Instant,
+    ) {
+        for (id, at) in self.lifecycle.settled() {
+            if at >= before || self.heirs.contains_key(&id) {
+                continue;
+            }
+            let resource = workloads.resource(id);
+            let mut heirs = self.heirs.iter_mut();
+            let heir = heirs.find(|(_, heir)| Arc::ptr_eq(&heir.resource, &resource));
+            match heir {
+                Some((heir, state)) => {
+                    cells.settled().fold(id, *heir);
+                    keepers.retire(id, Some(*heir));
+                    state.since = at;
+                    self.forget(id, workloads);
+                }
+                None => {
+                    keepers.retire(id, Some(id));
+                    let heir = Heir {
+                        resource,
+                        since: at,
+                    };
+                    self.heirs.insert(id, heir);
+                }
+            }
+        }
+    }
+
+    /// Takes the series out of a batch that have ended: nobody is of their resource
+    /// any more, and everybody had their last values.
+    pub(super) fn end(
+        &mut self,
+        batch: &mut MetricBatch,
+        cells: &mut Cells,
+        workloads: &mut Workloads,
+        keepers: &mut Keepers<'_>,
+        had_all: impl Fn(Instant) -> bool,
+    ) -> Vec<ResourceMetrics> {
+        let is_over = |id: &WorkloadId, heir: &Heir| {
+            had_all(heir.since) && !workloads.is_shared(*id, &heir.resource)
+        };
+        let heirs = self.heirs.iter().filter(|(id, heir)| is_over(id, heir));
+        let over: Vec<(WorkloadId, SharedResource)> = heirs
+            .map(|(id, heir)| (*id, Arc::clone(&heir.resource)))
+            .collect();
+        let mut ended = Vec::new();
+        for (id, resource) in over {
+            let is_its = |group: &mut ResourceMetrics| Arc::ptr_eq(&group.resource, &resource);
+            ended.extend(batch.resources.extract_if(.., is_its));
+            cells.settled().forget(id);
+            keepers.retire(id, None);
+            self.heirs.remove(&id);
+            self.forget(id, workloads);
+        }
+        tracing::debug!(
+            settled = self.lifecycle.settled().len(),
+            heirs = self.heirs.len(),
+            ended = ended.len(),
+            "workloads that are over"
+        );
+        ended
+    }
+
+    fn forget(&mut self, id: WorkloadId, workloads: &mut Workloads) {
+        self.lifecycle.forget(id);
+        workloads.forget(id);
+    }
+}
+
+/// Workloads that have threads.
+fn held(iterator: &Iterator) -> Result<HashSet<WorkloadId>> {
+    let mut held = HashSet::new();
+    iterator.run(|bytes| {
+        for one in bytes.chunks_exact(size_of::<Held>()) {
+            if let Some(one) = record::<Held>(one) {
+                held.extend([one.workload, one.syscall_workload]);
+            }
+        }
+    })?;
+    Ok(held)
+}

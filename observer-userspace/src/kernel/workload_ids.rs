@@ -1,0 +1,106 @@
+//! The kernel half's table of workloads, and who has which share of it.
+
+use anyhow::{Context, Result};
+use aya::maps::{HashMap as BpfHashMap, MapError};
+use observer_common::names::maps;
+use observer_common::workload::{Entry, WorkloadId, WorkloadKey, ids};
+
+use super::Kernel;
+use super::mapped::Mapped;
+use super::object::{Bytes, array_fd};
+
+/// The words by which ids are given, see [`ids`].
+#[derive(Debug)]
+pub struct WorkloadIds(Mapped<u64>);
+
+/// A workload as the kernel half's table has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What tells it from others.
+    pub key: WorkloadKey,
+    /// Its number.
+    pub id: WorkloadId,
+    /// Whose share of the table it takes.
+    pub tenant: u32,
+}
+
+impl WorkloadIds {
+    /// Maps them.
+    ///
+    /// # Errors
+    /// The kernel half has none, or they can't be mapped.
+    pub fn map(kernel: &mut Kernel) -> Result<Self> {
+        let map = kernel.map_mut(maps::WORKLOAD_IDS)?;
+        Ok(Self(Mapped::map(array_fd(map)?, ids::WORDS as usize)?))
+    }
+
+    /// Ids that were taken since the start.
+    pub fn taken(&self) -> u64 {
+        self.word(ids::TAKEN)
+    }
+
+    /// Workloads in the table.
+    pub fn live(&self) -> u64 {
+        let gone = self.word(ids::VAIN) + self.word(ids::RETIRED);
+        self.taken().saturating_sub(gone)
+    }
+
+    /// When it was last said that somebody found no room (kernel time, ns).
+    pub fn refused(&self) -> u64 {
+        self.word(ids::REFUSED)
+    }
+
+    /// So many may be in the table.
+    pub fn limit(&self) -> u64 {
+        self.word(ids::LIMIT)
+    }
+
+    /// Gives a workload's place in the table back.
+    fn retired(&self, tenant: u32) {
+        self.0.add(ids::RETIRED as usize, 1);
+        self.0.add((ids::TENANTS + tenant) as usize, u64::MAX);
+    }
+
+    fn word(&self, at: u32) -> u64 {
+        self.0.get(at as usize).unwrap_or(0)
+    }
+}
+
+impl Kernel {
+    /// All workloads in the kernel half's table.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the table.
+    pub fn workloads(&mut self) -> Result<Vec<Listed>> {
+        let map: BpfHashMap<_, Bytes<WorkloadKey>, Bytes<Entry>> =
+            BpfHashMap::try_from(self.map_mut(maps::WORKLOADS)?)?;
+        let listed = map.iter().filter_map(Result::ok);
+        Ok(listed
+            .map(|(key, entry)| Listed {
+                key: key.0,
+                id: entry.0.workload.id,
+                tenant: entry.0.tenant,
+            })
+            .collect())
+    }
+
+    /// Takes workloads out of the kernel half's table: who is of the same name in
+    /// the same cgroup from now on is a new one.
+    ///
+    /// # Errors
+    /// The kernel refuses to change the table.
+    pub fn retire_workloads(&mut self, gone: &[Listed], ids: &WorkloadIds) -> Result<()> {
+        let mut map: BpfHashMap<_, Bytes<WorkloadKey>, Bytes<Entry>> =
+            BpfHashMap::try_from(self.map_mut(maps::WORKLOADS)?)?;
+        for one in gone {
+            match map.remove(&Bytes(one.key)) {
+                Ok(()) => ids.retired(one.tenant),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => {
+                    return Err(error).context("cannot take workloads out of the table");
+                }
+            }
+        }
+        Ok(())
+    }
+}

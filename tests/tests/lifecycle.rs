@@ -1,0 +1,195 @@
+//! Workloads come and go: names stay right and nothing is lost, however many there
+//! are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use observer_export::otlp::Signal;
+use observer_testkit::collector::{Collector, text};
+use observer_testkit::requests::Scene;
+use observer_testkit::tool::Tool;
+use observer_testkit::{in_time, observer_bin, workload};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{DataPointFlags, NumberDataPoint, number_data_point};
+use prost::Message;
+
+/// Short programs, each of a name of its own: more than the table holds.
+const SHORT: u64 = 600;
+
+/// Workloads that the daemon tells apart at once.
+const TABLE: &str = "256";
+
+/// System calls that each short program makes.
+const CALLS: u64 = 3;
+
+/// A series of `getppid` calls: who, and from when on.
+type Series = (String, u64);
+
+/// What a collector that adds up sees of `getppid`.
+#[derive(Debug, Default)]
+struct Books {
+    calls: BTreeMap<Series, u64>,
+    /// The last start of those that ended.
+    ended: BTreeMap<String, u64>,
+}
+
+impl Books {
+    /// Reads all that was exported, in its order.
+    fn of(collector: &Collector) -> Result<Self> {
+        let mut books = Self::default();
+        for request in collector.receiver().taken(Signal::Metrics) {
+            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
+            for group in request.resource_metrics {
+                let attributes = group.resource.map(|r| r.attributes).unwrap_or_default();
+                let whose = ["observer.workload.comm", "service.name"];
+                let whose = whose.iter().find_map(|key| text(&attributes, key));
+                let whose = whose.context("a resource without a name")?.to_owned();
+                let metrics = group.scope_metrics.into_iter().flat_map(|s| s.metrics);
+                for metric in metrics.filter(|m| m.name == "observer.syscall.calls") {
+                    let Some(Data::Sum(sum)) = metric.data else {
+                        continue;
+                    };
+                    for point in &sum.data_points {
+                        if text(&point.attributes, "syscall.name") == Some("getppid") {
+                            books.enter(&whose, point)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(books)
+    }
+
+    fn enter(&mut self, whose: &str, point: &NumberDataPoint) -> Result<()> {
+        let start = point.start_time_unix_nano;
+        let key = (whose.to_owned(), start);
+        if point.flags & DataPointFlags::NoRecordedValueMask as u32 != 0 {
+            ensure!(
+                point.value.is_none(),
+                "{whose}: a value that isn't recorded"
+            );
+            ensure!(
+                self.calls.contains_key(&key),
+                "{whose}: the end of a series that never was"
+            );
+            let twice = self.ended.insert(whose.to_owned(), start);
+            ensure!(twice != Some(start), "{whose} ended twice");
+            return Ok(());
+        }
+        ensure!(
+            self.ended.get(whose) != Some(&start),
+            "{whose} goes on after its end"
+        );
+        let Some(number_data_point::Value::AsInt(calls)) = point.value else {
+            anyhow::bail!("{whose}: {:?}", point.value);
+        };
+        let last = self.calls.entry(key).or_default();
+        let calls = u64::try_from(calls)?;
+        ensure!(calls >= *last, "{whose} fell from {last} to {calls}");
+        *last = calls;
+        Ok(())
+    }
+
+    /// Calls of all series together.
+    fn sum(&self) -> u64 {
+        self.calls.values().sum()
+    }
+
+    /// Calls of one.
+    fn of_one(&self, name: &str) -> u64 {
+        let its = self.calls.iter().filter(|((whose, _), _)| whose == name);
+        its.map(|(_, calls)| calls).sum()
+    }
+}
+
+fn sh(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+fn step(program: &Path, name: &str, calls: u64) -> String {
+    format!("'{}' {name} getppid={calls}", program.display())
+}
+
+/// Checks that six hundred programs of different names, in a table of 256, lose no
+/// call and are counted under their own names or `other`; that a service beside them
+/// and one that starts after them have theirs; that no series ever falls, and that
+/// each that is over is told so once.
+#[test]
+fn workloads_come_and_go() -> Result<()> {
+    let program = workload::program()?;
+    let id = std::process::id();
+    let scene = Scene::new()?;
+    let collector = Collector::start()?;
+    let mut daemon = Tool::start(
+        Command::new(observer_bin())
+            .args(["run", "--probes", "syscalls", "--interval", "1s"])
+            .args(["--table-workloads", TABLE, "--budget", "off"])
+            .args(["--otlp-endpoint", &collector.endpoint()])
+            .args(["--otlp-protocol", "http/protobuf"])
+            .arg("--cgroup")
+            .arg(scene.cgroup()),
+    )?;
+    daemon.wait_until(|tool| Ok(tool.printed()?.contains("observing ")))?;
+
+    // Twice as many calls at its end as at its beginning.
+    let steady = format!(
+        "exec '{}' steady-{id} getppid=1000 sleep=1:12000 getppid=1000",
+        program.display()
+    );
+    let mut steady = scene.join(&mut sh(&steady))?.spawn()?;
+    let short: String = (0..SHORT)
+        .map(|n| step(&program, &format!("s{n}-{id}"), CALLS) + "; ")
+        .collect();
+    scene.run(&mut sh(&short))?;
+    let late = format!("exec {}", step(&program, &format!("late-{id}"), 777));
+    // Within the time in which what ended is noticed.
+    std::thread::sleep(Duration::from_secs(1));
+    scene.run(&mut sh(&late))?;
+    ensure!(steady.wait()?.success());
+
+    // Shells ask who started them, too.
+    let made = |books: &Books| SHORT * CALLS + 777 + 2000 + books.of_one("sh");
+    let begin = Instant::now();
+    let books = loop {
+        let books = Books::of(&collector)?;
+        let short = |name: &&String| name.starts_with('s') && name.ends_with(&format!("-{id}"));
+        let ended = books.ended.keys().filter(short).count();
+        let names: std::collections::BTreeSet<&String> =
+            books.calls.keys().map(|(whose, _)| whose).collect();
+        let named = names.into_iter().filter(short).count();
+        // Those of the last moments may stay, as the table has room again.
+        if books.sum() >= made(&books) && ended * 2 > named {
+            break books;
+        }
+        in_time!(
+            begin.elapsed() < Duration::from_secs(60),
+            "{} calls of {}, {ended} of {named} ended:\n{}",
+            books.sum(),
+            made(&books),
+            daemon.printed()?
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    let made = made(&books);
+    ensure!(books.sum() == made, "{} calls of {made}", books.sum());
+    let (first, last) = (format!("steady-{id}"), format!("late-{id}"));
+    ensure!(books.of_one(&first) == 2000, "{}", books.of_one(&first));
+    ensure!(books.of_one(&last) == 777, "{}", books.of_one(&last));
+    for n in 0..SHORT {
+        let calls = books.of_one(&format!("s{n}-{id}"));
+        ensure!(calls == CALLS || calls == 0, "s{n}: {calls} calls");
+    }
+    let others = books.of_one("other");
+    ensure!(
+        others <= made / 4,
+        "{others} of {made} calls lost their name"
+    );
+    daemon.end()?;
+    Ok(())
+}
