@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use crate::outside::{LONGEST, bounded};
+
 /// An attribute's value; the subset of OTLP's `AnyValue` that Observer emits.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -41,13 +43,15 @@ impl From<&'static str> for Value {
     }
 }
 impl From<String> for Value {
+    /// What is longer than [`LONGEST`] is cut.
     fn from(v: String) -> Self {
-        Self::String(Cow::Owned(v))
+        Self::String(bounded(v, LONGEST))
     }
 }
 impl From<Cow<'static, str>> for Value {
+    /// What is longer than [`LONGEST`] is cut.
     fn from(v: Cow<'static, str>) -> Self {
-        Self::String(v)
+        Self::String(bounded(v, LONGEST))
     }
 }
 impl From<i64> for Value {
@@ -72,8 +76,12 @@ impl From<f64> for Value {
     }
 }
 impl From<Vec<String>> for Value {
+    /// Texts that are longer than [`LONGEST`] are cut.
     fn from(v: Vec<String>) -> Self {
-        Self::Strings(v)
+        let texts = v
+            .into_iter()
+            .map(|text| bounded(text, LONGEST).into_owned());
+        Self::Strings(texts.collect())
     }
 }
 impl From<Vec<f64>> for Value {

@@ -11,6 +11,7 @@ use observer_common::unwind::Outcome;
 
 use crate::Profile;
 use crate::attribute::SharedResource;
+use crate::outside::{LONGEST, bounded};
 use crate::profile::{
     Frame, FrameId, Function, FunctionId, Mapping, MappingId, Sample, StackId, StringId,
 };
@@ -143,10 +144,10 @@ impl Interner {
         interner
     }
 
-    /// The id of a string.
+    /// The id of a string; what is longer than [`LONGEST`] is cut.
     pub fn string(&mut self, text: &str) -> StringId {
         let table = &mut self.profile.string_table;
-        self.strings.intern(table, Cow::Borrowed(text))
+        self.strings.intern(table, bounded(text, LONGEST))
     }
 
     /// The name of a frame's (innermost) function, `""` without one.

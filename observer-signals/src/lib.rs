@@ -14,6 +14,7 @@ pub mod clock;
 pub mod hottest;
 pub mod interner;
 pub mod metric;
+pub mod outside;
 pub mod profile;
 pub mod request_link;
 pub mod span;

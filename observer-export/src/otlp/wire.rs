@@ -174,8 +174,12 @@ mod tests {
             },
         ];
         for length in [100, 120, 125, 126, 127, 128, 129, 16380, 16384, 70_000] {
-            attributes.push(Attribute::new("text", "é".repeat(length / 2)));
-            attributes.push(Attribute::new("text", "a".repeat(length)));
+            for text in ["é".repeat(length / 2), "a".repeat(length)] {
+                attributes.push(Attribute {
+                    key: "text".into(),
+                    value: Value::String(text.into()),
+                });
+            }
         }
         let mut wire = Wire::default();
         wire.attributes(1, &attributes);
