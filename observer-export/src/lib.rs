@@ -11,6 +11,7 @@ mod agreement;
 pub mod delta;
 pub mod flamegraph;
 pub mod folded;
+pub mod new_file;
 pub mod otlp;
 pub mod pprof;
 pub mod profile_file;

@@ -1,12 +1,11 @@
 //! Profiles as files, the format chosen by the file's name.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
-use nix::unistd::{AccessFlags, access};
 
+use super::new_file::{Access, Place};
 use super::{flamegraph, folded, pprof};
 use observer_signals::Profile;
 
@@ -37,13 +36,16 @@ pub enum Output {
 )]
 pub struct UnknownFormat(pub String);
 
+/// Names of standard output, which is open already, whatever it is.
+const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 impl Output {
     /// The output that `argument` (of `-o`) means.
     ///
     /// # Errors
     /// When its ending is none of the known ones.
     pub fn parse(argument: &str) -> Result<Self, UnknownFormat> {
-        if argument == "-" {
+        if STANDARD_OUTPUT.contains(&argument) {
             return Ok(Self::Stdout);
         }
         let endings = [
@@ -75,47 +77,28 @@ impl Output {
     /// Fails early, before anything is recorded, where writing must fail.
     ///
     /// # Errors
-    /// When the folder isn't there, or the path is a folder, or may not be
-    /// written.
+    /// When the folder isn't there or may not be written, or something other than a file
+    /// of ours is in the way; see [`Place::check`].
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self::File(path, _) = self else {
-            return Ok(());
-        };
-        let name = path.display();
-        anyhow::ensure!(!path.is_dir(), "can't write {name}: it is a folder");
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let shown = folder.display();
-        anyhow::ensure!(
-            folder.is_dir(),
-            "can't write {name}: there is no folder {shown}"
-        );
-        let written = if path.exists() { path } else { folder };
-        access(written, AccessFlags::W_OK).with_context(|| format!("can't write {name}"))
+        match self {
+            Self::Stdout => Ok(()),
+            Self::File(path, _) => Place::open(path)?.check(),
+        }
     }
 
-    /// Writes `profile` there.
+    /// Writes `profile` there: a new file, whole or not at all, for whom `access` says.
     ///
     /// # Errors
     /// When it can't be written; says which file.
-    pub fn write(&self, profile: &Profile) -> anyhow::Result<()> {
+    pub fn write(&self, profile: &Profile, access: Access) -> anyhow::Result<()> {
         match self {
             Self::Stdout => folded::write(profile, io::stdout().lock())
                 .context("can't write to standard output"),
-            Self::File(path, format) => {
-                let write = || {
-                    let mut out = BufWriter::new(File::create(path)?);
-                    match format {
-                        Format::Flamegraph => flamegraph::write(profile, &mut out),
-                        Format::Pprof => pprof::write(profile, &mut out),
-                        Format::Folded => folded::write(profile, &mut out),
-                    }?;
-                    out.flush()
-                };
-                write().with_context(|| format!("can't write {}", path.display()))
-            }
+            Self::File(path, format) => Place::open(path)?.write(access, |out| match format {
+                Format::Flamegraph => flamegraph::write(profile, out),
+                Format::Pprof => pprof::write(profile, out),
+                Format::Folded => folded::write(profile, out),
+            }),
         }
     }
 }
@@ -268,7 +251,7 @@ mod tests {
             let path = folder.path().join(name);
             let output = Output::parse(path.to_str().expect("UTF-8")).expect("a format");
             output.check().expect("writable");
-            output.write(&profile).expect("written");
+            output.write(&profile, Access::Usual).expect("written");
             std::fs::read(path).expect("there")
         };
         let folded = from_folded(std::str::from_utf8(&read("p.folded")).expect("UTF-8"));
@@ -311,7 +294,9 @@ mod tests {
     /// Checks which names are formats.
     #[test]
     fn formats() {
-        assert_eq!(Output::parse("-"), Ok(Output::Stdout));
+        for standard in STANDARD_OUTPUT {
+            assert_eq!(Output::parse(standard), Ok(Output::Stdout));
+        }
         let format = |name: &str| match Output::parse(name) {
             Ok(Output::File(_, format)) => Some(format),
             _ => None,

@@ -43,6 +43,32 @@ impl FromStr for Threshold {
     }
 }
 
+/// Who may read and write a file, in octal digits: `0600`, `644`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl FromStr for FileMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim();
+        let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        let mode = octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
+        // Set-user-id and the like have no business on what was written.
+        let mode = mode.filter(|mode| *mode <= 0o777);
+        mode.map(Self)
+            .ok_or_else(|| format!("`{text}` is no file mode; write octal digits, like 0600"))
+    }
+}
+
+impl<'de> Deserialize<'de> for FileMode {
+    /// From a string only: TOML's numbers have bases of their own.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 /// An amount of memory in bytes: `32MiB`, `64KiB`, `1GB`, `4096`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -261,6 +287,27 @@ mod tests {
         assert_eq!(parse("1GB"), Some(1_000_000_000));
         assert_eq!(parse("2k"), Some(2048));
         for wrong in ["", "MiB", "1.5MiB", "-1", "1XB", "99999999999GiB"] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    /// Checks that modes are octal, and of reading, writing and executing only.
+    #[test]
+    fn modes_are_octal() {
+        let parse = |text: &str| text.parse::<FileMode>().ok().map(|m| m.0);
+        assert_eq!(parse("0600"), Some(0o600));
+        assert_eq!(parse(" 644 "), Some(0o644));
+        assert_eq!(parse("0777"), Some(0o777));
+        for wrong in [
+            "",
+            "6",
+            "0o600",
+            "0680",
+            "4755",
+            "1777",
+            "-600",
+            "rw-r--r--",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

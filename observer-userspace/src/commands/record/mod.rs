@@ -71,11 +71,11 @@ fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
         anyhow::bail!(requests.nothing());
     }
     for output in &options.outputs {
-        output.write(&result.shown.profile)?;
+        output.write(&result.shown.profile, options.access)?;
     }
     if let Some(off_cpu) = &result.off_cpu {
         for output in &options.off_cpu_outputs {
-            output.write(&off_cpu.profile)?;
+            output.write(&off_cpu.profile, options.access)?;
         }
     }
     let losses = recording.losses()?;

@@ -11,6 +11,7 @@ use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
 use crate::config::{self, Config};
 use crate::kernel::Filters;
+use observer_export::new_file::Access;
 use observer_export::profile_file::Output;
 
 /// How long without `--duration` and without a command.
@@ -34,6 +35,8 @@ pub(super) struct RecordOptions {
     pub(super) off_cpu_threshold: Duration,
     /// Where the result goes.
     pub(super) outputs: Vec<Output>,
+    /// Who may read that.
+    pub(super) access: Access,
     /// Where time off CPU goes beside it.
     pub(super) off_cpu_outputs: Vec<Output>,
     /// A command to start and record with its children.
@@ -60,7 +63,10 @@ impl RecordOptions {
         }
         let mut outputs = Vec::with_capacity(names.len());
         for name in &names {
-            let output = Output::parse(&name.to_string_lossy())?;
+            let text = name.to_str();
+            let text =
+                text.with_context(|| format!("can't write {}: it isn't UTF-8", name.display()))?;
+            let output = Output::parse(text)?;
             output.check()?;
             outputs.push(output);
         }
@@ -79,14 +85,28 @@ impl RecordOptions {
                 off_cpu_outputs.push(beside);
             }
         }
+        let filter = &config.filter;
+        let access = match record.output_mode {
+            Some(mode) => Access::Mode(mode.0),
+            // It tells of everybody's programs.
+            None if command.is_empty()
+                && filter.pids.is_empty()
+                && filter.comms.is_empty()
+                && filter.cgroups.is_empty() =>
+            {
+                Access::Owner
+            }
+            None => Access::Usual,
+        };
         Ok(Self {
+            access,
             duration: record.duration.map(|period| period.0),
             frequency: record.frequency.map_or(DEFAULT_FREQUENCY, |f| f.0),
             filters: Filters {
-                pids: config.filter.pids.clone(),
+                pids: filter.pids.clone(),
                 with_children: !command.is_empty(),
-                comms: config.filter.comms.clone(),
-                cgroups: cgroup_filters(&config.filter.cgroups)?,
+                comms: filter.comms.clone(),
+                cgroups: cgroup_filters(&filter.cgroups)?,
             },
             kind,
             off_cpu_threshold: record.off_cpu_threshold.unwrap_or_default().0,

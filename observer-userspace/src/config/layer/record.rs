@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::config::layered::{Layered, layered};
-use crate::config::units::{Frequency, Period, Threshold, from_texts};
+use crate::config::units::{FileMode, Frequency, Period, Threshold, from_texts};
 use crate::config::values::RecordType;
 use observer_requests::redact::Glob;
 
@@ -25,6 +25,10 @@ layered! {
         /// standard output; may be repeated [default: observer.svg]
         #[arg(short, long, value_name = "FILE")]
         pub output: Option<Vec<PathBuf>>,
+        /// Who may read what is written, in octal, like 0644 [default: 0600 for a profile of the whole
+        /// host, else as the umask says]
+        #[arg(long, value_name = "MODE")]
+        pub output_mode: Option<FileMode>,
         /// Which time: on-cpu (samples), off-cpu (nanoseconds in which threads waited for something or
         /// for a CPU), wall (nanoseconds of both) [default: on-cpu]
         #[arg(long = "type", id = "type", value_name = "TYPE")]
