@@ -6,12 +6,14 @@
 //! Layout: System V ABI, "ELF header", "Program header", "Sections", "Note
 //! section"; little-endian files of either class.
 
+mod contents;
 mod notes;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+pub use contents::Unread;
 use notes::read_note;
 pub use notes::{build_id_in_notes, hex};
 
@@ -23,8 +25,6 @@ const SHT_NOTE: u32 = 7;
 const SHT_NOBITS: u32 = 8;
 const SHF_EXECINSTR: u64 = 4;
 const SHF_COMPRESSED: u64 = 0x800;
-const ELFCOMPRESS_ZLIB: u32 = 1;
-const ELFCOMPRESS_ZSTD: u32 = 2;
 /// More program headers than any real file has.
 const MAX_HEADERS: usize = 256;
 /// More sections than any linked file has.
@@ -304,38 +304,6 @@ impl Sections {
     /// The section of that name.
     pub fn named(&self, name: &str) -> Option<&Section> {
         self.list.iter().find(|s| s.name == name)
-    }
-
-    /// The contents of the section called `name`, decompressed; `None` when
-    /// there is none, or it has more than `limit` bytes, or is broken.
-    pub fn contents(&self, file: &File, name: &str, limit: u64) -> Option<Vec<u8>> {
-        let section = self.named(name).filter(|s| s.has_contents())?;
-        if section.size > limit {
-            return None;
-        }
-        let data = read_piece(file, section.offset, section.size).ok()?;
-        if section.flags & SHF_COMPRESSED == 0 {
-            return Some(data);
-        }
-        let (size, header) = if self.is_64 {
-            (u64_at(&data, 8)?, 24)
-        } else {
-            (u64::from(u32_at(&data, 4)?), 12)
-        };
-        let format = match u32_at(&data, 0)? {
-            ELFCOMPRESS_ZLIB => object::CompressionFormat::Zlib,
-            ELFCOMPRESS_ZSTD => object::CompressionFormat::Zstandard,
-            _ => return None,
-        };
-        if size > limit {
-            return None;
-        }
-        let compressed = object::CompressedData {
-            format,
-            data: data.get(header..)?,
-            uncompressed_size: size,
-        };
-        Some(compressed.decompress().ok()?.into_owned())
     }
 
     /// The GNU build id, lower-case hex; separate debug files have it in a

@@ -23,12 +23,13 @@ pub use sections::DebugSections;
 
 /// What `addresses` (sorted, in the file's own address space) are in the
 /// source, innermost function first; empty where nothing is known. `alternate`
-/// is the supplementary file that dwz(1) moved common parts to.
+/// is the supplementary file that dwz(1) moved common parts to. Also says whether it was
+/// given up before the end, since the files take too long.
 pub fn look_up(
     sections: &DebugSections,
     alternate: Option<&DebugSections>,
     addresses: &[u64],
-) -> Vec<Vec<SourceLine>> {
+) -> (Vec<Vec<SourceLine>>, bool) {
     let slice = |section| EndianSlice::new(section, LittleEndian);
     let mut dwarf = sections
         .contents()
@@ -42,5 +43,7 @@ pub fn look_up(
     if let Err(error) = search.run() {
         tracing::debug!("debug information is broken: {error}");
     }
-    search.into_places().map(Place::into_lines).collect()
+    let too_long = search.too_long();
+    let lines = search.into_places().map(Place::into_lines).collect();
+    (lines, too_long)
 }

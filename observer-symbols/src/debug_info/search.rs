@@ -2,16 +2,20 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use gimli::{AttributeValue, DebuggingInformationEntry, Error, Unit, UnitHeader, constants as dw};
 
 use super::lines::{Function, Place};
 use super::units::{Dwarf, Files, Reader, Units};
+use crate::demangle::processor_time;
 
 /// References followed to find a function's name.
 const MAX_REFERENCES: usize = 16;
-/// Entries, ranges and rows looked at for one file; some seconds.
-const MAX_WORK: u64 = 400_000_000;
+/// How long to look through one file, in time of the processor; and after how many
+/// entries, ranges and rows the time is asked for.
+const MAX_TIME: Duration = Duration::from_secs(1);
+const STEPS: u64 = 1 << 16;
 /// Inlined functions shown at one address.
 const MAX_INLINED: usize = 64;
 
@@ -22,7 +26,10 @@ pub(super) struct Search<'s, 'a> {
     alternate: Option<Units<'a>>,
     addresses: &'s [u64],
     places: Vec<Place>,
-    work: u64,
+    /// Until the time is asked for.
+    steps: u64,
+    end: Duration,
+    too_long: bool,
 }
 
 impl<'s, 'a> Search<'s, 'a> {
@@ -34,8 +41,15 @@ impl<'s, 'a> Search<'s, 'a> {
             dwarf,
             addresses,
             places: vec![Place::default(); addresses.len()],
-            work: 0,
+            steps: STEPS,
+            end: processor_time() + MAX_TIME,
+            too_long: false,
         }
+    }
+
+    /// Whether it was given up, since it took too long.
+    pub(super) fn too_long(&self) -> bool {
+        self.too_long
     }
 
     /// What was found, address by address.
@@ -70,11 +84,17 @@ impl<'s, 'a> Search<'s, 'a> {
 
     /// Counts work, and gives up when it is too much.
     fn count(&mut self, steps: u64) -> Result<(), Error> {
-        self.work += steps;
-        if self.work > MAX_WORK {
-            return Err(Error::OffsetOutOfBounds(self.work));
+        match self.steps.checked_sub(steps) {
+            Some(left) => self.steps = left,
+            None => {
+                self.steps = STEPS;
+                self.too_long |= processor_time() > self.end;
+            }
         }
-        Ok(())
+        match self.too_long {
+            true => Err(Error::OffsetOutOfBounds(0)),
+            false => Ok(()),
+        }
     }
 
     /// The wanted addresses from `begin` until before `end`, by index.

@@ -14,12 +14,15 @@ use crate::foreign;
 use crate::kernel::Kernel;
 use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
 use crate::probes::losses::{
-    Cause, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED, UNREADABLE, WORKLOAD_FOLDED,
+    Cause, FILE_TOO_COSTLY, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED, TEXT_CUT, UNREADABLE,
+    WORKLOAD_FOLDED,
 };
 use crate::stacks::UnwindStats;
+use crate::stacks::costly;
 use observer_export::self_stats::{
     Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
 };
+use observer_signals::outside::cut_texts;
 
 /// Not worth a person's attention. (How many spans are kept is the user's
 /// choice.)
@@ -156,6 +159,8 @@ impl Agent {
         losses.extend(probes.map(|(cause, count)| of(cause, count)));
         losses.push(of(UNREADABLE, foreign::unanswered()));
         losses.push(of(WORKLOAD_FOLDED, self.retirement.folded()));
+        losses.push(of(FILE_TOO_COSTLY, costly::count()));
+        losses.push(of(TEXT_CUT, cut_texts()));
         losses
     }
 }

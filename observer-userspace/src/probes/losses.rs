@@ -147,6 +147,20 @@ pub const UNREADABLE: Cause = Cause {
     meaning: "Looks at a process, or at files on a file system, that were given up since it doesn't answer, or not begun since too much doesn't: what it calls itself, the names in its stacks or its TLS are not known.",
 };
 
+/// See [`crate::stacks::costly`].
+pub const FILE_TOO_COSTLY: Cause = Cause {
+    part: Part::Family(Family::Cpu),
+    name: "file_too_costly",
+    meaning: "Files whose debug information costs more memory or time than one file may: inlined functions and lines in them are not known. They are named in the log.",
+};
+
+/// See [`observer_signals::outside`].
+pub const TEXT_CUT: Cause = Cause {
+    part: Part::Identity,
+    name: "text_cut",
+    meaning: "Texts from outside (names of services, attributes, functions) that were longer than is kept, and end in `…`.",
+};
+
 /// Records of this part that were left in its ring at the daemon's end: see
 /// `agent::rings`.
 pub const fn left_at_end(part: Part) -> Cause {
@@ -158,7 +172,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 22] = [
+pub const ALL: [Cause; 24] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -178,6 +192,8 @@ pub const ALL: [Cause; 22] = [
     TLS_FILE_HELD,
     WORKLOAD_FOLDED,
     UNREADABLE,
+    FILE_TOO_COSTLY,
+    TEXT_CUT,
     left_at_end(Part::Family(Family::Block)),
     left_at_end(Part::Family(Family::Requests)),
     left_at_end(Part::Family(Family::Tcp)),

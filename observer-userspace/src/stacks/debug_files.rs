@@ -51,7 +51,7 @@ pub(super) fn find(
             return Some(found);
         }
     }
-    let link = sections.contents(file, ".gnu_debuglink", MAX_LINK)?;
+    let link = sections.contents(file, ".gnu_debuglink", MAX_LINK).ok()?;
     let (name, sum) = parse_link(&link)?;
     let folder = Path::new(path).parent()?.to_str()?.trim_end_matches('/');
     let places = [
@@ -82,7 +82,9 @@ pub(super) fn alternate(
     file: &File,
     sections: &Sections,
 ) -> Option<DebugFile> {
-    let link = sections.contents(file, ".gnu_debugaltlink", MAX_LINK)?;
+    let link = sections
+        .contents(file, ".gnu_debugaltlink", MAX_LINK)
+        .ok()?;
     let (name, id) = parse_alternate_link(&link)?;
     let beside = Path::new(path).parent()?.join(name);
     let places = [beside.to_str()?.to_owned(), by_build_id(&id)];

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use observer_symbols::debug_info::{self, DebugSections, SourceLine};
 use observer_symbols::demangle::Demangler;
-use observer_symbols::elf::Sections;
+use observer_symbols::elf::{Sections, Unread};
 use observer_symbols::plt;
 use observer_symbols::symbol_table::{Unsized, look_up};
 
+use super::costly;
 use super::debug_files::{self, DebugFile};
 use super::module::{Lines, Module, NamedLine};
 use super::roots::{Place, Roots};
@@ -140,13 +141,26 @@ fn from_debug_info(
         _ => return vec![Vec::new(); addresses.len()],
     };
     let look_up = || {
-        let sections = DebugSections::read(from)?;
-        let alternate = alternate.and_then(|a| DebugSections::read(&a.file));
-        Some(debug_info::look_up(
-            &sections,
-            alternate.as_ref(),
-            addresses,
-        ))
+        let read = |file: &File| match DebugSections::read(file) {
+            _ if costly::is_known(file) => None,
+            Ok(sections) => Some(sections),
+            Err(Unread::Absent) => None,
+            Err(Unread::TooLarge) => {
+                costly::remember(file, path, "has too much debug information");
+                None
+            }
+        };
+        let sections = read(from)?;
+        let alternate = alternate.and_then(|a| read(&a.file));
+        let (lines, too_long) = debug_info::look_up(&sections, alternate.as_ref(), addresses);
+        if too_long {
+            costly::remember(
+                from,
+                path,
+                "has debug information that takes too long to read",
+            );
+        }
+        Some(lines)
     };
     // The reader of the format adds up what a hostile file says; if that
     // overflows where overflows are checked, the file has no names. Nothing

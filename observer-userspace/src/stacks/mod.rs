@@ -4,6 +4,7 @@
 //! blazesym's types can't leave theirs and because naming a stack may take
 //! milliseconds that the daemon's loop doesn't have.
 
+pub mod costly;
 mod debug_files;
 mod file_names;
 pub(crate) mod images;
