@@ -1,6 +1,12 @@
 //! The environment variables with which OpenTelemetry describes a resource,
 //! the daemon's own as well as those of the processes it sees.
 
+use observer_signals::outside::{LONGEST_NAME, bounded};
+
+/// Attributes that are looked at: as many as SDKs keep (OpenTelemetry specification,
+/// "Attribute Limits").
+const MOST_ATTRIBUTES: usize = 128;
+
 /// What a process says about itself in `OTEL_SERVICE_NAME` and
 /// `OTEL_RESOURCE_ATTRIBUTES`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +43,7 @@ impl Declared {
         )
     }
 
-    /// From a `/proc/PID/environ`.
+    /// From a `/proc/PID/environ`; values that are longer than a name are cut.
     pub fn from_environ(environ: &[u8]) -> Self {
         let value_of = |wanted: &str| {
             environ
@@ -45,10 +51,20 @@ impl Declared {
                 .find_map(|entry| entry.strip_prefix(wanted.as_bytes())?.strip_prefix(b"="))
                 .map(String::from_utf8_lossy)
         };
-        Self::new(
+        let mut declared = Self::new(
             value_of("OTEL_SERVICE_NAME").as_deref(),
             value_of("OTEL_RESOURCE_ATTRIBUTES").as_deref(),
-        )
+        );
+        // Each goes with every series and span of the process.
+        let short = |text: &mut String| {
+            *text = bounded(std::mem::take(text), LONGEST_NAME).into_owned();
+        };
+        declared.service_name.iter_mut().for_each(short);
+        declared
+            .attributes
+            .iter_mut()
+            .for_each(|(_, value)| short(value));
+        declared
     }
 
     /// The value of one attribute other than `service.name`.
@@ -62,10 +78,16 @@ impl Declared {
 
 /// `key1=value1,key2=value2`, both percent-encoded (OpenTelemetry
 /// specification, "Resource SDK"). If any part is malformed the whole is
-/// discarded, as the specification demands. The last of equal keys wins.
+/// discarded, as the specification demands. The last of equal keys wins. What comes after
+/// [`MOST_ATTRIBUTES`] isn't looked at: a process's own say, and looking takes time.
 pub fn parse_resource_attributes(text: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|p| !p.is_empty())
+        .take(MOST_ATTRIBUTES)
+    {
         let Some((key, value)) = part.split_once('=') else {
             return Vec::new();
         };
@@ -104,6 +126,27 @@ fn percent_decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Checks that what a process says of itself is cut to names' length, and only so many
+    /// attributes are looked at.
+    #[test]
+    fn declarations_are_bounded() {
+        let long = "é".repeat(60_000);
+        let many: String = (0..1000).map(|n| format!("k{n}=v,")).collect();
+        let environ = format!(
+            "OTEL_SERVICE_NAME={long}\0OTEL_RESOURCE_ATTRIBUTES=service.namespace={long},{many}\0"
+        );
+        let declared = Declared::from_environ(environ.as_bytes());
+        let name = declared.service_name.as_deref().expect("a name");
+        assert!(
+            name.len() <= LONGEST_NAME && name.ends_with("é…"),
+            "{}",
+            name.len()
+        );
+        let namespace = declared.get("service.namespace").expect("a namespace");
+        assert!(namespace.len() <= LONGEST_NAME);
+        assert_eq!(declared.attributes.len(), MOST_ATTRIBUTES);
+    }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
         list.iter()

@@ -11,6 +11,9 @@ use crate::foreign::{self, Foreign, Subject};
 /// must not depend on its neighbours.
 const ENVIRON_LIMIT: u64 = 256 * 1024;
 
+/// Linux cuts comms to this many bytes (`TASK_COMM_LEN` without the NUL).
+pub(super) const COMM_LIMIT: usize = 15;
+
 /// How often and how long a process in the middle of exec is waited for. The
 /// kernel does it in microseconds, but may be interrupted by the very event
 /// that made us look.
@@ -134,7 +137,15 @@ fn executable(tgid: u32) -> Option<String> {
 /// A comm as people write it: up to the first NUL or line end, always UTF-8.
 pub fn comm_from_bytes(bytes: &[u8]) -> String {
     let mut parts = bytes.split(|b| matches!(b, 0 | b'\n'));
-    String::from_utf8_lossy(parts.next().unwrap_or(bytes)).into_owned()
+    let name = parts.next().unwrap_or(bytes);
+    let whole = match std::str::from_utf8(name) {
+        // The kernel cuts between any two bytes: what is left of a character is none.
+        Err(error) if error.error_len().is_none() && name.len() >= COMM_LIMIT => {
+            name.get(..error.valid_up_to()).unwrap_or(name)
+        }
+        _ => name,
+    };
+    String::from_utf8_lossy(whole).into_owned()
 }
 
 /// `kworker/0:1H-kblockd` → `kworker`, `jbd2/vda1-8` → `jbd2`: kernel threads
@@ -214,5 +225,18 @@ mod tests {
         assert_eq!(comm_from_bytes(b"bash\0\0x"), "bash");
         assert_eq!(comm_from_bytes(b"a b\n"), "a b");
         assert_eq!(comm_from_bytes(b"\xff"), "\u{fffd}");
+        // 15 bytes of a name whose letters have two or three.
+        assert_eq!(
+            comm_from_bytes("обработчик".get(..14).expect("bytes").as_bytes()),
+            "обработ"
+        );
+        assert_eq!(
+            comm_from_bytes("обработчик\0".as_bytes().get(..15).expect("bytes")),
+            "обработ"
+        );
+        assert_eq!(
+            comm_from_bytes("日本語サービス".as_bytes().get(..15).expect("bytes")),
+            "日本語サー"
+        );
     }
 }

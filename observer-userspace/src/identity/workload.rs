@@ -8,16 +8,13 @@ use observer_common::workload::{FOLDED, NewWorkload, OTHER, WorkloadId, Workload
 use super::cgroup::{CgroupIdentity, parse_path};
 use super::hierarchy::Hierarchies;
 use super::host::Host;
-use super::process::{Process, comm_from_bytes, worker_pool};
+use super::process::{COMM_LIMIT, Process, comm_from_bytes, worker_pool};
 use observer_signals::attribute::SharedResource;
 use observer_signals::{Attribute, Resource};
 
 /// How many hex digits of a container's id name a service that has no other
 /// name: as `docker ps` shows them.
 const SHORT_ID: usize = 12;
-
-/// Linux cuts comms to this many bytes (`TASK_COMM_LEN` without the NUL).
-const COMM_LIMIT: usize = 15;
 
 /// Resolves workloads at first sight and remembers them.
 ///
@@ -226,7 +223,11 @@ fn workload_attributes(
 
 /// Whether the comm is just the executable's name, cut to its limit.
 fn is_same_name(comm: &str, executable: &str) -> bool {
-    comm == executable || comm.len() >= COMM_LIMIT && executable.starts_with(comm)
+    // A character that didn't fit whole isn't there.
+    let next = executable
+        .strip_prefix(comm)
+        .and_then(|rest| rest.chars().next());
+    comm == executable || next.is_some_and(|next| comm.len() + next.len_utf8() > COMM_LIMIT)
 }
 
 fn without_suffix(unit: &str) -> String {
@@ -295,6 +296,7 @@ mod tests {
             .is_some()
         };
         assert!(!shown("a-long-executab", &long));
+        assert!(!shown("обработ", &process("обработчик", None)));
         assert!(shown("a-long", &long));
         assert!(shown("backup.sh", &bash));
         assert!(!shown("bash", &bash));
