@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use observer_signals::Profile;
+use observer_signals::outside::is_obeyed;
 use observer_signals::profile::{Call, FrameKind, Sample};
 
 /// Writes all stacks of `profile`. Values are samples, or nanoseconds for
@@ -44,12 +45,13 @@ fn process_name(profile: &Profile, sample: &Sample) -> String {
     }
 }
 
-/// `name` without what has a meaning in this format, or none in a picture's.
+/// `name` without what has a meaning in this format or on a terminal, or none in a
+/// picture's.
 pub(super) fn clean(name: &str) -> String {
     let clean = |c: char| match c {
         ';' => ':',
-        '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
         c if c.is_control() => ' ',
+        c if is_obeyed(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     };
     let mut name: String = name.trim().chars().map(clean).collect();

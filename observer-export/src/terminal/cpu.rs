@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::format::{count, percent, quantile};
 use super::table::table;
 use super::view::{View, label, number};
-use super::{Interval, ROWS};
+use super::{Interval, ROWS, Shown};
 use observer_signals::{Histogram, PointValue};
 
 #[derive(Default)]
@@ -16,7 +16,7 @@ struct Row {
 }
 
 /// The section; `None` when nothing ran.
-pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
+pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for (resource, point) in view.points("observer.cpu.time") {
         rows.entry(label(resource)).or_default().time += number(point);
@@ -69,7 +69,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
             "switches/s",
             "hottest functions",
         ],
-        &cells,
+        cells,
         true,
         interval,
     ))

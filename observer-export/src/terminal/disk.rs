@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::format::{bytes, count, quantile};
 use super::table::table;
 use super::view::{View, attribute, label, number};
-use super::{Interval, ROWS};
+use super::{Interval, ROWS, Shown};
 use observer_signals::{Histogram, PointValue};
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct Row {
 }
 
 /// The section; `None` without operations.
-pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
+pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     let mut rows: BTreeMap<(&str, &str), Row> = BTreeMap::new();
     for (resource, point) in view.points("observer.disk.operation.duration") {
         let PointValue::Histogram(histogram) = &point.value else {
@@ -85,7 +85,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
             "in flight",
             "most by",
         ],
-        &cells,
+        cells,
         true,
         interval,
     ))

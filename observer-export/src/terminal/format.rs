@@ -1,6 +1,9 @@
 //! Numbers as people read them: three digits and a unit.
 
-use super::Interval;
+use super::{Interval, Shown};
+
+/// The SGR number of bold text.
+const BOLD: u8 = 1;
 
 /// A duration: `950 ns`, `12.3 µs`, `4.56 ms`, `10 s`.
 pub fn seconds(value: f64) -> String {
@@ -76,69 +79,13 @@ fn three_digits(value: f64) -> String {
 }
 
 /// A heading, bold where that can be.
-pub fn heading(text: &str, interval: &Interval<'_>) -> String {
-    if interval.colours {
-        format!("\u{1b}[1m{text}\u{1b}[0m")
-    } else {
-        text.to_string()
-    }
+pub fn heading(text: impl Into<Shown>, interval: &Interval<'_>) -> Shown {
+    text.into().painted(BOLD, interval.colours)
 }
 
 /// Text in a colour (an SGR number), where that can be.
-pub fn paint(text: &str, colour: u8, colours: bool) -> String {
-    if colours && !text.is_empty() {
-        format!("\u{1b}[{colour}m{text}\u{1b}[0m")
-    } else {
-        text.to_string()
-    }
-}
-
-/// Without characters that a terminal obeys: control characters, and those
-/// that turn the direction of writing (Unicode UAX 9).
-pub fn plain(text: &str) -> String {
-    let obeyed =
-        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let shown = |c| if obeyed(c) { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
-}
-
-/// Characters that are seen: all but those that set colours.
-pub fn visible(text: &str) -> usize {
-    let mut escaped = false;
-    let seen = |c: &char| {
-        let hidden = escaped || *c == '\u{1b}';
-        escaped = hidden && *c != 'm';
-        !hidden
-    };
-    text.chars().filter(seen).count()
-}
-
-/// Cuts text to `width` characters that are seen, with an ellipsis.
-pub fn cut(text: &str, width: usize) -> String {
-    if visible(text) <= width {
-        return text.to_string();
-    }
-    if width == 0 {
-        return String::new();
-    }
-    let (mut short, mut seen) = (String::new(), 0);
-    let (mut escaped, mut coloured) = (false, false);
-    for c in text.chars() {
-        if escaped || c == '\u{1b}' {
-            escaped = c != 'm';
-            coloured = true;
-        } else if seen + 1 >= width {
-            break;
-        } else {
-            seen += 1;
-        }
-        short.push(c);
-    }
-    short.push('…');
-    if coloured {
-        short.push_str("\u{1b}[0m");
-    }
-    short
+pub fn paint(text: impl Into<Shown>, colour: u8, colours: bool) -> Shown {
+    text.into().painted(colour, colours)
 }
 
 #[cfg(test)]
@@ -160,19 +107,5 @@ mod tests {
         assert_eq!(bytes(0.0), "0 B");
         assert_eq!(bytes(1536.0), "1.5 KiB");
         assert_eq!(percent(0.0123), "1.2 %");
-        assert_eq!(cut("abcdef", 4), "abc…");
-        assert_eq!(cut("abcdef", 6), "abcdef");
-    }
-
-    /// Checks that colours take no room, and end where the text is cut.
-    #[test]
-    fn colours_take_no_room() {
-        let text = format!("{}, {}", paint("abc", 31, true), paint("def", 32, true));
-        assert_eq!(visible(&text), 8);
-        assert_eq!(cut(&text, 8), text);
-        let red = "\u{1b}[31mab";
-        assert_eq!(cut(&text, 3), format!("{red}…\u{1b}[0m"));
-        assert_eq!(cut(&text, 4), format!("{red}c\u{1b}[0m…\u{1b}[0m"));
-        assert_eq!(paint("abc", 31, false), "abc");
     }
 }

@@ -11,6 +11,7 @@ pub(super) mod format;
 mod offcpu;
 mod own;
 mod services;
+pub(super) mod shown;
 mod syscalls;
 mod table;
 mod tcp;
@@ -23,6 +24,7 @@ use observer_signals::{Profile, UnixNanos};
 pub use offcpu::{WaitTimes, Waits};
 pub use own::OwnCost;
 pub use services::colour;
+pub use shown::Shown;
 use view::View;
 pub use view::label;
 
@@ -55,9 +57,8 @@ const HOTTEST: usize = 3;
 const ROWS: usize = 8;
 
 /// The summary as text, ending in a newline.
-pub fn render(interval: &Interval<'_>) -> String {
+pub fn render(interval: &Interval<'_>) -> Shown {
     let view = View::new(interval.metrics);
-    let mut out = String::new();
     let title = format!(
         "observer · {} · {} · last {} · {} workloads",
         interval.host,
@@ -65,8 +66,8 @@ pub fn render(interval: &Interval<'_>) -> String {
         format::seconds(interval.seconds),
         view.workloads()
     );
-    out.push_str(&format::heading(&title, interval));
-    out.push('\n');
+    let mut out = format::heading(title, interval);
+    out.end_line();
     for section in [
         services::section(&view, interval),
         cpu::section(&view, interval),
@@ -78,11 +79,11 @@ pub fn render(interval: &Interval<'_>) -> String {
     .into_iter()
     .flatten()
     {
-        out.push('\n');
-        out.push_str(&section);
+        out.end_line();
+        out.push(section);
     }
-    out.push('\n');
-    out.push_str(&own::line(interval));
+    out.end_line();
+    out.push(own::line(interval));
     out
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::format::percent;
 use super::table::table;
 use super::view::label;
-use super::{Interval, ROWS};
+use super::{Interval, ROWS, Shown};
 use observer_signals::Profile;
 use observer_signals::wait::Reason;
 
@@ -75,7 +75,7 @@ impl WaitTimes {
 }
 
 /// The section; `None` when nothing waited.
-pub fn section(interval: &Interval<'_>) -> Option<String> {
+pub fn section(interval: &Interval<'_>) -> Option<Shown> {
     if interval.waits.is_empty() {
         return None;
     }
@@ -96,7 +96,7 @@ pub fn section(interval: &Interval<'_>) -> Option<String> {
         })
         .collect();
     let headings = ["OFF CPU", "held up", "waits, of one thread's time"];
-    Some(table(&headings, &rows, true, interval))
+    Some(table(&headings, rows, true, interval))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What Observer itself cost, in one line.
 
-use super::Interval;
 use super::format::{bytes, count, percent};
+use super::{Interval, Shown};
 use observer_signals::BudgetStatus;
 
 /// The daemon's own cost in an interval.
@@ -22,7 +22,7 @@ pub struct OwnCost {
 }
 
 /// Cost, losses and the governor in one line.
-pub fn line(interval: &Interval<'_>) -> String {
+pub fn line(interval: &Interval<'_>) -> Shown {
     let own = &interval.own;
     let lost = if own.lost.is_empty() {
         "nothing lost".to_string()
@@ -34,18 +34,19 @@ pub fn line(interval: &Interval<'_>) -> String {
             .collect();
         format!("LOST: {}", causes.join(", "))
     };
-    let blind: String = own
-        .blind
-        .iter()
-        .map(|text| format!("BLIND: {text}\n"))
-        .collect();
-    let governed = own.governed.as_ref().map(governed).unwrap_or_default();
-    format!(
-        "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}\n{blind}{governed}",
+    let mut out = Shown::from(format!(
+        "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}",
         percent(own.cpu_seconds / interval.seconds),
         percent(own.bpf_seconds / interval.seconds),
         bytes(own.rss as f64),
-    )
+    ));
+    out.end_line();
+    let blind = own.blind.iter().map(|text| format!("BLIND: {text}"));
+    for line in blind.chain(own.governed.as_ref().map(governed)) {
+        out.push(line);
+        out.end_line();
+    }
+    out
 }
 
 /// One more line: what is done less, and why.
@@ -56,7 +57,7 @@ fn governed(status: &BudgetStatus) -> String {
         ""
     };
     format!(
-        "to keep to its budget of {} of the host's CPU (now {}{over}): {}\n",
+        "to keep to its budget of {} of the host's CPU (now {}{over}): {}",
         percent(status.budget),
         percent(status.bpf + status.daemon),
         status.less,

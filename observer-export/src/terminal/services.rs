@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use observer_common::requests::Protocol;
 
-use super::format::{count, cut, paint, percent, plain, quantile, visible};
+use super::format::{count, paint, percent, quantile};
+use super::shown::{cut, visible};
 use super::table::table;
 use super::view::{View, attribute, label, number};
-use super::{Interval, ROWS};
+use super::{Interval, ROWS, Shown};
 use observer_signals::{Histogram, MetricPoint, PointValue};
 
 /// What a service was asked, by metric.
@@ -75,7 +76,7 @@ impl Row {
         shares
     }
 
-    fn line(&self, name: &str, parts: Vec<String>, interval: &Interval<'_>) -> Line {
+    fn line(&self, name: &str, parts: Vec<Shown>, interval: &Interval<'_>) -> Line {
         let requests = self.duration.count() as f64;
         Line {
             cells: vec![
@@ -95,24 +96,25 @@ struct Line {
     /// All but the last.
     cells: Vec<String>,
     /// The last cell's, of which as many are shown as fit.
-    parts: Vec<String>,
+    parts: Vec<Shown>,
 }
 
 impl Line {
-    fn finish(mut self, room: usize) -> Vec<String> {
-        let mut last = String::new();
+    fn finish(self, room: usize) -> Vec<Shown> {
+        let mut last = Shown::default();
         for part in self.parts {
-            let separator = match last.chars().last() {
+            let separator = match last.as_str().chars().last() {
                 None | Some(' ') => "",
                 Some(_) => ", ",
             };
-            if visible(&last) + separator.len() + visible(&part) > room {
+            if last.width() + separator.len() + part.width() > room {
                 break;
             }
-            last = last + separator + &part;
+            last.push(separator);
+            last.push(part);
         }
-        self.cells.push(last);
-        self.cells
+        let cells = self.cells.into_iter().map(Shown::from);
+        cells.chain([last]).collect()
     }
 }
 
@@ -124,7 +126,7 @@ struct Service {
 }
 
 /// The section; `None` without requests.
-pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
+pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     let mut services: Vec<_> = gather(view).into_iter().collect();
     if services.is_empty() {
         return None;
@@ -165,7 +167,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
     }
     let room = room(&lines, interval);
     let cells: Vec<_> = lines.into_iter().map(|line| line.finish(room)).collect();
-    Some(table(&HEADINGS, &cells, true, interval))
+    Some(table(&HEADINGS, cells, true, interval))
 }
 
 const HEADINGS: [&str; 6] = [
@@ -238,10 +240,6 @@ fn busiest(rows: &BTreeMap<String, Row>) -> Vec<(&String, &Row)> {
 
 /// What was asked: of low cardinality, as the metrics' attributes are.
 fn operation(point: &MetricPoint) -> String {
-    plain(&operation_name(point))
-}
-
-fn operation_name(point: &MetricPoint) -> String {
     let of = |key| attribute(point, key);
     let method = of("http.request.method");
     if !method.is_empty() {
@@ -276,37 +274,37 @@ fn other(point: &MetricPoint, otherwise: &str) -> String {
     let address = attribute(point, "server.address");
     match (system, address) {
         ("", "") => otherwise.to_owned(),
-        ("", address) => plain(&format!("{otherwise} {address}")),
-        (system, _) => plain(system),
+        ("", address) => format!("{otherwise} {address}"),
+        (system, _) => system.to_owned(),
     }
 }
 
 /// `network 80 %`, `cpu 15 %`, after a bar where there is room.
-fn components(row: &Row, interval: &Interval<'_>) -> Vec<String> {
+fn components(row: &Row, interval: &Interval<'_>) -> Vec<Shown> {
     let shares = row.shares();
     let mut parts = Vec::with_capacity(shares.len() + 1);
     if interval.colours && interval.width >= WIDE && !shares.is_empty() {
-        parts.push(bar(&shares) + " ");
+        parts.push(bar(&shares).with(" "));
     }
     parts.extend(shares.iter().map(|(name, share)| {
         let text = format!("{name} {}", percent(*share));
-        paint(&text, colour(name), interval.colours)
+        paint(text, colour(name), interval.colours)
     }));
     parts
 }
 
 /// Each part as many cells as it has of the time, rounded so that all are
 /// filled.
-fn bar(shares: &[(&str, f64)]) -> String {
-    let mut text = String::new();
+fn bar(shares: &[(&str, f64)]) -> Shown {
+    let mut text = Shown::default();
     let (mut sum, mut filled) = (0.0, 0);
     for (name, share) in shares {
         sum += share;
         let until = ((sum * BAR as f64).round() as usize).min(BAR);
-        text += &paint(&"█".repeat(until - filled), colour(name), true);
+        text.push(paint("█".repeat(until - filled), colour(name), true));
         filled = until;
     }
-    text + &" ".repeat(BAR - filled)
+    text.with(" ".repeat(BAR - filled))
 }
 
 /// The colour (SGR) of a component of time.
@@ -322,10 +320,10 @@ pub fn colour(component: &str) -> u8 {
 }
 
 /// Operations by their share of the time.
-fn operations(row: &Row) -> Vec<String> {
+fn operations(row: &Row) -> Vec<Shown> {
     let shares = row.shares().into_iter().take(DETAILS);
     shares
-        .map(|(name, share)| format!("{name} {}", percent(share)))
+        .map(|(name, share)| format!("{name} {}", percent(share)).into())
         .collect()
 }
 

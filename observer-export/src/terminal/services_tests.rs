@@ -134,7 +134,8 @@ fn render(width: usize, colours: bool) -> String {
         width,
         colours,
     };
-    section(&View::new(&metrics), &interval).expect("a section")
+    let shown = section(&View::new(&metrics), &interval).expect("a section");
+    shown.as_str().to_owned()
 }
 
 /// Checks the whole section on a narrow terminal.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::format::{count, quantile, seconds};
 use super::table::table;
 use super::view::{View, attribute, is_true, label, number};
-use super::{Interval, ROWS};
+use super::{Interval, ROWS, Shown};
 use observer_signals::{Histogram, PointValue};
 
 #[derive(Default)]
@@ -18,7 +18,7 @@ struct Row {
 }
 
 /// The section; `None` without calls.
-pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
+pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for (resource, point) in view.points("observer.syscall.calls") {
         // Of these some may not have been timed.
@@ -86,7 +86,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
             "p99",
             "most time in (without waits); errors",
         ],
-        &cells,
+        cells,
         true,
         interval,
     ))

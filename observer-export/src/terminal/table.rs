@@ -1,7 +1,7 @@
 //! A plain table: first column left, numbers right, last column takes the rest.
 
-use super::Interval;
-use super::format::{cut, heading, visible};
+use super::format::heading;
+use super::{Interval, Shown};
 
 /// Widest first column.
 const NAME_WIDTH: usize = 28;
@@ -10,40 +10,44 @@ const NAME_WIDTH: usize = 28;
 /// `tail`; it is cut where the terminal ends.
 pub fn table(
     headings: &[&str],
-    rows: &[Vec<String>],
+    rows: Vec<Vec<impl Into<Shown>>>,
     tail: bool,
     interval: &Interval<'_>,
-) -> String {
+) -> Shown {
     let columns = headings.len();
-    let mut widths: Vec<usize> = headings.iter().map(|h| h.chars().count()).collect();
-    for row in rows {
+    let headings: Vec<Shown> = headings.iter().map(|text| Shown::from(*text)).collect();
+    let shown = |row: Vec<_>| row.into_iter().map(Into::into).collect();
+    let rows: Vec<Vec<Shown>> = rows.into_iter().map(shown).collect();
+    let mut widths: Vec<usize> = headings.iter().map(Shown::width).collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(visible(cell));
+            *width = (*width).max(cell.width());
         }
     }
     if let Some(first) = widths.first_mut() {
         *first = (*first).clamp(10, NAME_WIDTH);
     }
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut line = String::new();
-        for (column, (cell, width)) in cells.zip(widths.iter().copied()).enumerate() {
+    let line = |cells: &[Shown]| {
+        let mut line = Shown::default();
+        for (column, (cell, width)) in cells.iter().zip(widths.iter().copied()).enumerate() {
             if column == 0 {
-                line.push_str(&format!("{:<width$}", cut(cell, width)));
+                line.push(cell.cut(width).cell(width));
             } else if tail && column + 1 == columns {
-                line.push_str("  ");
-                let used = visible(&line);
-                line.push_str(&cut(cell, interval.width.saturating_sub(used).max(8)));
+                line.push("  ");
+                let used = line.width();
+                line.push(cell.cut(interval.width.saturating_sub(used).max(8)));
             } else {
-                line.push_str(&format!("  {cell:>width$}"));
+                line.push(" ".repeat(2 + width.saturating_sub(cell.width())));
+                line.push(cell.clone());
             }
         }
-        line.trim_end().to_string()
+        line.trimmed()
     };
-    let mut out = heading(&line(&mut headings.iter().copied()), interval);
-    out.push('\n');
-    for row in rows {
-        out.push_str(&line(&mut row.iter().map(String::as_str)));
-        out.push('\n');
+    let mut out = heading(line(&headings), interval);
+    out.end_line();
+    for row in &rows {
+        out.push(line(row));
+        out.end_line();
     }
     out
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Interval;
 use super::format::{bytes, count, heading, quantile};
 use super::view::{View, attribute, number};
+use super::{Interval, Shown};
 
 /// The section; `None` without traffic.
-pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
+pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     let sum = |name: &str| view.sum(name, |_, _| true);
     let directed = |name: &str, direction: &str| {
         view.sum(name, |_, p| {
@@ -33,16 +33,17 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
     let rtt = view.histogram("observer.tcp.rtt", |_, _| true);
     let states = by(view, "observer.tcp.connections", "network.connection.state");
     let mut out = heading("TCP", interval);
-    out.push_str(&format!(
-        "  connections: {} opened, {} accepted, {} failed{}; now {}\n",
+    out.push(format!(
+        "  connections: {} opened, {} accepted, {} failed{}; now {}",
         count(opened),
         count(accepted),
         count(failures),
         listed(&failed),
         listed(&states).trim_matches([' ', '(', ')']),
     ));
-    out.push_str(&format!(
-        "     sent {}/s, received {}/s; retransmitted segments {}{}; resets {} sent, {} received\n",
+    out.end_line();
+    out.push(format!(
+        "     sent {}/s, received {}/s; retransmitted segments {}{}; resets {} sent, {} received",
         bytes(sent / interval.seconds),
         bytes(received / interval.seconds),
         count(resent),
@@ -50,13 +51,15 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<String> {
         count(directed("observer.tcp.resets", "transmit")),
         count(directed("observer.tcp.resets", "receive")),
     ));
-    out.push_str(&format!(
-        "     handshake p50 {}, p99 {}; round trip p50 {}, p99 {}\n",
+    out.end_line();
+    out.push(format!(
+        "     handshake p50 {}, p99 {}; round trip p50 {}, p99 {}",
         quantile(connect.quantile(0.5)),
         quantile(connect.quantile(0.99)),
         quantile(rtt.quantile(0.5)),
         quantile(rtt.quantile(0.99)),
     ));
+    out.end_line();
     Some(out)
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::format::plain;
 use observer_signals::metric::ResourceMetrics;
 use observer_signals::{Histogram, MetricPoint, PointValue, Resource, Value};
 
@@ -99,7 +98,7 @@ pub fn is_true(point: &MetricPoint, key: &str) -> bool {
 }
 
 /// How a workload is called in tables: its process's own name, behind the
-/// service's where that isn't just the executable's.
+/// service's where that isn't just the executable's. As it came from outside.
 pub fn label(resource: &Resource) -> String {
     let service = resource.get_str("service.name").unwrap_or("host");
     let executable = resource
@@ -108,10 +107,9 @@ pub fn label(resource: &Resource) -> String {
     let process = resource
         .get_str("observer.workload.comm")
         .unwrap_or(executable);
-    // Anybody can name a process anything.
     if service == executable || service == process {
-        plain(process)
+        process.to_owned()
     } else {
-        plain(&format!("{service}/{process}"))
+        format!("{service}/{process}")
     }
 }

@@ -1,7 +1,7 @@
 //! A span in one line.
 
-use super::super::terminal::format::{cut, paint, seconds, visible};
-use super::{DIM, Look, RED, arrow, duration, parts, plain, service, status, time};
+use super::super::terminal::format::{paint, seconds};
+use super::{DIM, Look, RED, Shown, arrow, duration, parts, service, status, time};
 use observer_signals::Span;
 
 /// Digits of a trace id: enough to tell the traces on a screen apart.
@@ -9,7 +9,7 @@ const SHORT_ID: usize = 8;
 
 /// The line, without its end: when it ended, who, what, how long, how, where
 /// the time went, which trace.
-pub fn line(span: &Span, look: &Look) -> String {
+pub fn line(span: &Span, look: &Look) -> Shown {
     // On a narrow terminal there is room for one part of the time.
     let wide = look.width >= 110;
     let name_width = if wide {
@@ -19,35 +19,27 @@ pub fn line(span: &Span, look: &Look) -> String {
     };
     let service_width = if wide { 18 } else { 12 };
     let (status, failed) = status(span);
-    let status = cell(&cut(&status, 6), 6);
-    let status = if failed {
-        paint(&status, RED, look.colours)
-    } else {
-        status
-    };
+    let status = status.cut(6).cell(6).painted(RED, look.colours && failed);
     let id: String = span.trace_id[..SHORT_ID / 2]
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let before = format!(
-        "{} {} {} {} {:>7} {status} ",
-        paint(&time(look, span.end), DIM, look.colours),
-        cell(&cut(&service(span), service_width), service_width),
-        arrow(span),
-        cell(&cut(&plain(&span.name), name_width), name_width),
-        seconds(duration(span) as f64 / 1e9),
-    );
-    let room = look.width.saturating_sub(visible(&before) + SHORT_ID + 1);
-    let parts = parts(span, room, look.colours);
-    format!(
-        "{before}{} {}",
-        cell(&parts, room),
-        paint(&id, DIM, look.colours)
-    )
-}
-
-/// Text in a column of `width`.
-pub(super) fn cell(text: &str, width: usize) -> String {
-    let room = width.saturating_sub(visible(text));
-    format!("{text}{}", " ".repeat(room))
+    let mut line = paint(time(look, span.end), DIM, look.colours);
+    let name = Shown::from(&span.name);
+    let took = format!("{:>7}", seconds(duration(span) as f64 / 1e9));
+    for part in [
+        service(span).cut(service_width).cell(service_width),
+        arrow(span).into(),
+        name.cut(name_width).cell(name_width),
+        took.into(),
+        status,
+    ] {
+        line.push(" ");
+        line.push(part);
+    }
+    line.push(" ");
+    let room = look.width.saturating_sub(line.width() + SHORT_ID + 1);
+    line.push(parts(span, room, look.colours).cell(room));
+    line.push(" ");
+    line.with(paint(id, DIM, look.colours))
 }

@@ -1,8 +1,8 @@
 //! Spans as people read them, for `observer trace`: one [`line`] each, or a
 //! [`waterfall`] per trace.
 //!
-//! Names come from what others sent over a network: nothing in them may reach
-//! the terminal but plain characters.
+//! Names come from what others sent over a network: they reach the terminal as
+//! [`Shown`] only.
 
 mod line;
 mod traces;
@@ -15,8 +15,8 @@ pub use line::line;
 pub use traces::Traces;
 pub use waterfall::waterfall;
 
-use super::terminal::format::{paint, plain};
-use super::terminal::{colour, label};
+use super::terminal::format::paint;
+use super::terminal::{Shown, colour, label};
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,8 @@ fn duration(span: &Span) -> u64 {
     span.end.saturating_sub(span.start)
 }
 
-fn service(span: &Span) -> String {
-    label(&span.resource)
+fn service(span: &Span) -> Shown {
+    label(&span.resource).into()
 }
 
 /// Who asks: somebody else, the service, or nobody.
@@ -75,7 +75,7 @@ fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
 
 /// The protocol's own word for how it ended, else what went wrong, else
 /// nothing; and whether it failed.
-fn status(span: &Span) -> (String, bool) {
+fn status(span: &Span) -> (Shown, bool) {
     let failed = matches!(span.status, SpanStatus::Error(_));
     let codes = [
         "http.response.status_code",
@@ -85,12 +85,12 @@ fn status(span: &Span) -> (String, bool) {
         "error.type",
     ];
     let code = codes.iter().find_map(|key| match attribute(span, key)? {
-        Value::Int(code) => Some(code.to_string()),
-        Value::String(code) => Some(plain(code)),
+        Value::Int(code) => Some(Shown::from(code.to_string())),
+        Value::String(code) => Some(Shown::from(&**code)),
         _ => None,
     });
     let otherwise = if failed { "error" } else { "ok" };
-    (code.unwrap_or_else(|| otherwise.to_owned()), failed)
+    (code.unwrap_or_else(|| otherwise.into()), failed)
 }
 
 /// Components of a span's time: attribute, what it is called where there is
@@ -106,7 +106,7 @@ const COMPONENTS: [(&str, &str, &str); 6] = [
 
 /// Where its time went: `net 80% cpu 15%`, greatest first and as many as fit
 /// into `room`; empty where that isn't known.
-fn parts(span: &Span, room: usize, colours: bool) -> String {
+fn parts(span: &Span, room: usize, colours: bool) -> Shown {
     let mut parts: Vec<(&str, &str, f64)> = Vec::new();
     for (key, short, name) in COMPONENTS {
         match attribute(span, key) {
@@ -118,16 +118,16 @@ fn parts(span: &Span, room: usize, colours: bool) -> String {
     let total: f64 = parts.iter().map(|(_, _, time)| time).sum();
     parts.retain(|(_, _, time)| *time >= 0.005 * total && *time > 0.0);
     parts.sort_by(|a, b| b.2.total_cmp(&a.2));
-    let (mut shown, mut used) = (String::new(), 0);
+    let (mut shown, mut used) = (Shown::default(), 0);
     for (short, name, time) in parts {
         let text = format!("{short} {:.0}%", 100.0 * time / total);
-        let space = usize::from(!shown.is_empty());
+        let space = usize::from(shown.width() > 0);
         used += space + text.len();
         if used > room {
             break;
         }
-        shown += &" ".repeat(space);
-        shown += &paint(&text, colour(name), colours);
+        shown.push(" ".repeat(space));
+        shown.push(paint(text, colour(name), colours));
     }
     shown
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::terminal::format::visible;
+use super::super::terminal::shown::visible;
 use super::*;
 use observer_signals::{Attribute, Resource};
 
@@ -72,7 +72,7 @@ fn lines() {
     let of = |width| -> Vec<String> {
         trace()
             .iter()
-            .map(|s| line(s, &look(width, false)))
+            .map(|s| line(s, &look(width, false)).to_string())
             .collect()
     };
     assert_eq!(
@@ -111,7 +111,7 @@ fn waterfalls() {
       → shop POST �[2Jpay          30 ms ok                       █████████
 
 ";
-    assert_eq!(waterfall(&trace(), &look(80, false)), narrow);
+    assert_eq!(waterfall(&trace(), &look(80, false)).as_str(), narrow);
     let wide = "\
 12:00:05.000 trace 4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b, 100 ms, 5 spans
 ← nginx GET /users/{id}                           100 ms 502    ███████████████████████████████ net 90% cpu 8% runq 2%
@@ -121,8 +121,8 @@ fn waterfalls() {
       → shop POST �[2Jpay                          30 ms ok                       █████████
 
 ";
-    assert_eq!(waterfall(&trace(), &look(120, false)), wide);
-    assert_eq!(waterfall(&[], &look(80, false)), "");
+    assert_eq!(waterfall(&trace(), &look(120, false)).as_str(), wide);
+    assert_eq!(waterfall(&[], &look(80, false)).as_str(), "");
 }
 
 /// Checks that no line is wider than the terminal, whatever its width, with
@@ -134,9 +134,9 @@ fn lines_fit() {
     for width in (60..200).step_by(7) {
         for colours in [false, true] {
             let look = look(width, colours);
-            let mut text = waterfall(&trace, &look);
+            let mut text = waterfall(&trace, &look).to_string();
             for span in &trace {
-                text += &line(span, &look);
+                text += line(span, &look).as_str();
                 text.push('\n');
             }
             for line in text.lines() {
@@ -165,7 +165,7 @@ fn parents_may_say_anything() {
             )
         })
         .collect();
-    let text = waterfall(&spans, &look(120, false));
+    let text = waterfall(&spans, &look(120, false)).to_string();
     for (id, _) in parents {
         assert_eq!(text.matches(&format!("span{id}")).count(), 1, "{text}");
     }

@@ -1,11 +1,9 @@
 //! A trace as a tree of its spans, with bars over its time.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 
-use super::super::terminal::format::{cut, paint, seconds};
-use super::line::cell;
-use super::{DIM, Look, RED, arrow, duration, parts, plain, service, status, time};
+use super::super::terminal::format::{paint, seconds};
+use super::{DIM, Look, RED, Shown, arrow, duration, parts, service, status, time};
 use observer_signals::{Span, SpanKind};
 
 /// Spans shown of one trace.
@@ -18,10 +16,11 @@ const BLUE: u8 = 34;
 
 /// The trace with a line of its own, then a line per span, then an empty one.
 /// Spans may be in any order; those whose parent isn't there are roots.
-pub fn waterfall(spans: &[Span], look: &Look) -> String {
+pub fn waterfall(spans: &[Span], look: &Look) -> Shown {
+    let mut out = Shown::default();
     let rows = rows(spans);
     let Some((first, _)) = rows.first() else {
-        return String::new();
+        return out;
     };
     let begin = spans.iter().map(|s| s.start).min().unwrap_or_default();
     let end = spans.iter().map(|s| s.end).max().unwrap_or_default();
@@ -29,31 +28,17 @@ pub fn waterfall(spans: &[Span], look: &Look) -> String {
         1 => "1 span".to_owned(),
         n => format!("{n} spans"),
     };
-    let mut out = String::new();
     let title = format!(
-        "{} trace {:032x}, {}, {count}",
-        paint(&time(look, first.start), DIM, look.colours),
+        " trace {:032x}, {}, {count}",
         u128::from_be_bytes(first.trace_id),
         seconds(end.saturating_sub(begin) as f64 / 1e9),
     );
-    out.push_str(&cut(&title, look.width));
-    out.push('\n');
+    let title = paint(time(look, first.start), DIM, look.colours).with(title);
+    out.push(title.cut(look.width));
+    out.end_line();
     let columns = Columns::new(look.width);
     for (span, depth) in rows.iter().take(MAX_SHOWN) {
         let indent = "  ".repeat((*depth).min(MAX_DEPTH));
-        let label = format!(
-            "{indent}{} {} {}",
-            arrow(span),
-            service(span),
-            plain(&span.name)
-        );
-        let (status, failed) = status(span);
-        let status = cell(&cut(&status, 6), 6);
-        let colour = match (failed, span.kind) {
-            (true, _) => RED,
-            (_, SpanKind::Server) => CYAN,
-            _ => BLUE,
-        };
         let own_line = look.width.saturating_sub(indent.len() + 2);
         let room = if columns.parts == 0 {
             own_line
@@ -61,29 +46,47 @@ pub fn waterfall(spans: &[Span], look: &Look) -> String {
             columns.parts
         };
         let parts = parts(span, room, look.colours);
-        let line = format!(
-            "{} {:>7} {} {} {}",
-            cell(&cut(&label, columns.label), columns.label),
-            seconds(duration(span) as f64 / 1e9),
-            if failed {
-                paint(&status, RED, look.colours)
-            } else {
-                status
-            },
-            bar(span, (begin, end), columns.bar, colour, look.colours),
-            if columns.parts == 0 { "" } else { &parts },
-        );
-        // Writing to a String can't fail.
-        let _ = writeln!(out, "{}", line.trim_end());
-        if columns.parts == 0 && !parts.is_empty() {
-            let _ = writeln!(out, "{indent}  {parts}");
+        let mut line = row(span, &indent, &columns, (begin, end), look);
+        if columns.parts != 0 {
+            line.push(parts.clone());
+        }
+        out.push(line.trimmed());
+        out.end_line();
+        if columns.parts == 0 && parts.width() > 0 {
+            out.push(indent + "  ");
+            out.push(parts);
+            out.end_line();
         }
     }
     if rows.len() > MAX_SHOWN {
-        let _ = writeln!(out, "… and {} more", rows.len() - MAX_SHOWN);
+        out.push(format!("… and {} more", rows.len() - MAX_SHOWN));
+        out.end_line();
     }
-    out.push('\n');
+    out.end_line();
     out
+}
+
+/// A span's row, but for the parts of its time.
+fn row(span: &Span, indent: &str, columns: &Columns, all: (u64, u64), look: &Look) -> Shown {
+    let label = Shown::from(format!("{indent}{} ", arrow(span)))
+        .with(service(span))
+        .with(" ")
+        .with(&span.name);
+    let (status, failed) = status(span);
+    let colour = match (failed, span.kind) {
+        (true, _) => RED,
+        (_, SpanKind::Server) => CYAN,
+        _ => BLUE,
+    };
+    let took = format!(" {:>7} ", seconds(duration(span) as f64 / 1e9));
+    label
+        .cut(columns.label)
+        .cell(columns.label)
+        .with(took)
+        .with(status.cut(6).cell(6).painted(RED, look.colours && failed))
+        .with(" ")
+        .with(bar(span, all, columns.bar, colour, look.colours))
+        .with(" ")
 }
 
 /// Widths.
@@ -105,17 +108,14 @@ impl Columns {
 }
 
 /// Where in the trace's time the span was; at least one cell.
-fn bar(span: &Span, (begin, end): (u64, u64), width: usize, colour: u8, colours: bool) -> String {
+fn bar(span: &Span, (begin, end): (u64, u64), width: usize, colour: u8, colours: bool) -> Shown {
     let total = end.saturating_sub(begin).max(1) as f64;
     let cell_of = |at: u64| (at.saturating_sub(begin) as f64 / total * width as f64) as usize;
     let from = cell_of(span.start).min(width - 1);
     let to = cell_of(span.end).clamp(from + 1, width);
-    format!(
-        "{}{}{}",
-        " ".repeat(from),
-        paint(&"█".repeat(to - from), colour, colours),
-        " ".repeat(width - to)
-    )
+    Shown::from(" ".repeat(from))
+        .with(paint("█".repeat(to - from), colour, colours))
+        .with(" ".repeat(width - to))
 }
 
 /// Spans with their depth: parents before their children, siblings by their

@@ -9,12 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::oneshot;
 
+use observer_export::terminal::Shown;
+
 /// Bytes of text that may wait for the reader.
 const LIMIT: usize = 8 << 20;
 
 /// Prints texts in the background.
 pub(super) struct Printer {
-    texts: Sender<String>,
+    texts: Sender<Shown>,
     state: Arc<Mutex<State>>,
     /// Resolves when all is written or nothing more can be.
     done: oneshot::Receiver<()>,
@@ -65,14 +67,14 @@ impl Printer {
     /// # Errors
     /// Too much waits, so that the text is dropped; or one before it couldn't be
     /// written.
-    pub(super) fn print(&self, text: String) -> Result<()> {
+    pub(super) fn print(&self, text: Shown) -> Result<()> {
         let mut state = lock(&self.state);
-        if state.closed || text.is_empty() {
+        if state.closed || text.as_str().is_empty() {
             return Ok(());
         }
         let error = state.error.take();
-        let room = state.waiting == 0 || state.waiting + text.len() <= LIMIT;
-        let size = text.len();
+        let size = text.as_str().len();
+        let room = state.waiting == 0 || state.waiting + size <= LIMIT;
         // The thread ends only with this end of the channel, or closed.
         if room && self.texts.send(text).is_ok() {
             state.waiting += size;
@@ -102,14 +104,16 @@ impl Printer {
 /// The thread: writes until there are no more texts, or nobody reads any more.
 fn write_all(
     mut out: impl Write,
-    texts: &Receiver<String>,
+    texts: &Receiver<Shown>,
     state: &Mutex<State>,
     failed: impl Fn(),
 ) {
     for text in texts {
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let written = out
+            .write_all(text.as_str().as_bytes())
+            .and_then(|()| out.flush());
         let mut state = lock(state);
-        state.waiting = state.waiting.saturating_sub(text.len());
+        state.waiting = state.waiting.saturating_sub(text.as_str().len());
         let Err(error) = written else {
             continue;
         };
@@ -167,7 +171,11 @@ mod tests {
         let text = |n: u8| String::from_utf8(vec![b'a' + n; LIMIT / 4]);
         let mut results = Vec::new();
         for n in 0..6 {
-            results.push(printer.print(text(n)?).map_err(|error| error.to_string()));
+            results.push(
+                printer
+                    .print(text(n)?.into())
+                    .map_err(|error| error.to_string()),
+            );
         }
         assert_eq!(results[..4], [const { Ok(()) }; 4]);
         let error = results[4].as_ref().expect_err("there is no room");
@@ -189,7 +197,7 @@ mod tests {
     async fn ends_in_time() -> Result<()> {
         let gate = Gate::default();
         let printer = Printer::to(gate.clone(), || {})?;
-        printer.print("text".to_owned())?;
+        printer.print("text".into())?;
         let begin = std::time::Instant::now();
         printer.finish(Duration::from_millis(50)).await;
         assert!(begin.elapsed() < Duration::from_secs(10));
@@ -231,15 +239,15 @@ mod tests {
             }
         };
         fail.send(ErrorKind::StorageFull)?;
-        printer.print("lost".to_owned())?;
+        printer.print("lost".into())?;
         tokio::time::timeout(Duration::from_secs(20), settle(1)).await?;
-        let error = printer.print("written".to_owned());
+        let error = printer.print("written".into());
         let error = error.expect_err("the first text failed").to_string();
         assert_eq!(error, "cannot write to standard output");
         fail.send(ErrorKind::BrokenPipe)?;
-        printer.print("nobody".to_owned())?;
+        printer.print("nobody".into())?;
         tokio::time::timeout(Duration::from_secs(20), settle(2)).await?;
-        printer.print("reads".to_owned())?;
+        printer.print("reads".into())?;
         assert!(lock(&printer.state).closed);
         Ok(())
     }

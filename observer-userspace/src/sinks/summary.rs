@@ -123,7 +123,7 @@ impl Sink for Summary {
             width,
             colours: is_terminal && colours_wanted(),
         });
-        text.push('\n');
+        text.end_line();
         self.printer.print(text)
     }
 

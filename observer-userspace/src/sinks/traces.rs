@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::printer::Printer;
 use super::{Shutdown, Sink, Wants};
 use crate::logging::colours_wanted;
-use observer_export::terminal;
+use observer_export::terminal::{self, Shown};
 use observer_export::trace_lines::{Look, Traces, Wanted, line, waterfall};
 use observer_signals::Span;
 
@@ -40,9 +40,9 @@ impl TracePrinter {
     }
 
     /// What is left of the traces under way.
-    fn rest(&mut self) -> String {
+    fn rest(&mut self) -> Shown {
         let Some(traces) = &mut self.traces else {
-            return String::new();
+            return Shown::default();
         };
         let text = shown(&traces.rest(), &self.wanted, &look());
         let left_out = traces.left_out();
@@ -67,15 +67,15 @@ impl Sink for TracePrinter {
 
     fn spans(&mut self, spans: &[Span]) -> Result<()> {
         let look = look();
-        let mut text = String::new();
+        let mut text = Shown::default();
         match &mut self.traces {
             None => {
                 let spans = spans.iter().filter(|span| self.wanted.wants(span));
                 let mut spans: Vec<&Span> = spans.collect();
                 spans.sort_by_key(|span| span.end);
                 for span in spans {
-                    text.push_str(&line(span, &look));
-                    text.push('\n');
+                    text.push(line(span, &look));
+                    text.end_line();
                 }
             }
             Some(traces) => {
@@ -99,7 +99,7 @@ impl Sink for TracePrinter {
 }
 
 /// The traces in which a span is wanted.
-fn shown(traces: &[Vec<Span>], wanted: &Wanted, look: &Look) -> String {
+fn shown(traces: &[Vec<Span>], wanted: &Wanted, look: &Look) -> Shown {
     let traces = traces.iter();
     let traces = traces.filter(|spans| spans.iter().any(|span| wanted.wants(span)));
     traces.map(|spans| waterfall(spans, look)).collect()

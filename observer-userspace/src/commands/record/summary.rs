@@ -9,9 +9,13 @@ use observer_common::loss::Loss;
 use super::options::RecordOptions;
 use super::recorded::Recorded;
 use super::selection::Selection;
+use crate::probes::losses as causes;
+use crate::stacks::costly;
 use observer_export::profile_file::Output;
+use observer_export::terminal::Shown;
 use observer_signals::attribute::SharedResource;
 use observer_signals::hottest::hottest;
+use observer_signals::outside::cut_texts;
 use observer_signals::profile::{Profile, ProfileKind};
 use observer_signals::wait::Reason;
 
@@ -26,89 +30,100 @@ pub(super) fn print(
     requests: Option<&Selection>,
     losses: &[(Loss, u64)],
 ) {
-    let text = summary(options, result, requests, losses);
+    let mut text = Shown::default();
+    for line in summary(options, result, requests, losses) {
+        text.push(line);
+        text.end_line();
+    }
     // If it is closed there is nobody to tell.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(text.as_str().as_bytes());
 }
 
+/// Its lines: what ends one is only said where it is shown.
 fn summary(
     options: &RecordOptions,
     recorded: &Recorded,
     requests: Option<&Selection>,
     losses: &[(Loss, u64)],
-) -> String {
+) -> Vec<String> {
     let result = &recorded.shown;
     let profile = &result.profile;
     let total = profile.total();
     let seconds = profile.duration as f64 / 1e9;
     let named = percent(result.frames.named, result.frames.all);
-    let mut out = match profile.kind {
+    let mut out = vec![match profile.kind {
         ProfileKind::OnCpu => format!(
-            "{total} samples in {seconds:.1} s at {} Hz: {:.2} s of CPU time; {named} of the frames have a symbol\n",
+            "{total} samples in {seconds:.1} s at {} Hz: {:.2} s of CPU time; {named} of the frames have a symbol",
             options.frequency,
             total as f64 * profile.period as f64 / 1e9,
         ),
         ProfileKind::OffCpu => format!(
-            "{:.2} s off CPU in {seconds:.1} s; {named} of the frames have a symbol\n",
+            "{:.2} s off CPU in {seconds:.1} s; {named} of the frames have a symbol",
             total as f64 / 1e9
         ),
         ProfileKind::Wall => format!(
-            "{:.2} s of wall-clock time of all threads in {seconds:.1} s; {named} of the frames have a symbol\n",
+            "{:.2} s of wall-clock time of all threads in {seconds:.1} s; {named} of the frames have a symbol",
             total as f64 / 1e9
         ),
-    };
-    // Writing to a String can't fail.
+    }];
     for hot in hottest(profile, FUNCTIONS, Some).iter().take(WORKLOADS) {
         let resource = profile.resources.get(hot.workload as usize);
         let name = resource.map_or("unknown", resource_name);
-        let _ = write!(out, "  {:>6} {name}:", percent(hot.total, total));
-        for (function, value) in &hot.functions {
-            let _ = write!(out, " {function} {};", percent(*value, hot.total));
-        }
-        out.pop();
-        out.push('\n');
+        let function = |(function, value): &(String, u64)| {
+            format!(" {function} {}", percent(*value, hot.total))
+        };
+        let functions: Vec<String> = hot.functions.iter().map(function).collect();
+        let share = percent(hot.total, total);
+        out.push(format!("  {share:>6} {name}:{}", functions.join(";")));
     }
     if let Some(requests) = requests {
-        let _ = writeln!(out, "{}", requests.summary());
-        out += &selected(options, requests);
+        out.push(requests.summary());
+        out.extend(selected(options, requests));
     }
     for profile in std::iter::once(profile).chain(recorded.off_cpu.iter().map(|r| &r.profile)) {
-        out += &reasons(profile);
-        out += &outcomes(profile);
+        out.extend(reasons(profile));
+        out.extend(outcomes(profile));
     }
-    let mut lost = false;
-    for (cause, count) in losses {
-        lost = true;
-        let _ = writeln!(out, "lost: {count} {} ({})", cause.name(), cause.meaning());
-    }
-    for (cause, meaning, count) in result.losses.causes() {
-        if count > 0 {
-            lost = true;
-            let _ = writeln!(out, "lost: {count} {cause} ({meaning})");
-        }
-    }
-    if !lost {
-        out.push_str("nothing was lost\n");
-    }
+    out.extend(lost(recorded, losses));
     if total == 0 {
         let did = match profile.kind {
             ProfileKind::OnCpu => "used a CPU",
             ProfileKind::OffCpu => "was off CPU",
             ProfileKind::Wall => "was there",
         };
-        let _ = writeln!(out, "no samples: nothing that was to be recorded {did}");
+        out.push(format!("no samples: nothing that was to be recorded {did}"));
     }
     for output in options.outputs.iter().chain(&options.off_cpu_outputs) {
         if let Output::File(path, _) = output {
-            let _ = writeln!(out, "written: {}", path.display());
+            out.push(format!("written: {}", path.display()));
         }
     }
     out
 }
 
+/// What was lost, by cause.
+fn lost(recorded: &Recorded, losses: &[(Loss, u64)]) -> Vec<String> {
+    let kernel = losses.iter();
+    let kernel = kernel.map(|(cause, count)| (cause.name(), cause.meaning(), *count));
+    let own = [
+        (causes::FILE_TOO_COSTLY, costly::count()),
+        (causes::TEXT_CUT, cut_texts()),
+    ];
+    let own = own.map(|(cause, count)| (cause.name, cause.meaning, count));
+    let all = kernel.chain(recorded.shown.losses.causes()).chain(own);
+    let mut lost: Vec<String> = all
+        .filter(|(.., count)| *count > 0)
+        .map(|(cause, meaning, count)| format!("lost: {count} {cause} ({meaning})"))
+        .collect();
+    if lost.is_empty() {
+        lost.push("nothing was lost".to_owned());
+    }
+    lost
+}
+
 /// What became of the samples of a recording that is about some requests.
-fn selected(options: &RecordOptions, requests: &Selection) -> String {
-    let mut out = String::new();
+fn selected(options: &RecordOptions, requests: &Selection) -> Vec<String> {
+    let mut out = Vec::new();
     let kinds = [
         (ProfileKind::OnCpu, options.wants_on_cpu()),
         (ProfileKind::OffCpu, options.wants_off_cpu()),
@@ -119,24 +134,23 @@ fn selected(options: &RecordOptions, requests: &Selection) -> String {
             ProfileKind::OnCpu => format!("{value} samples"),
             _ => format!("{:.2} s off CPU", value as f64 / 1e9),
         };
-        // Writing to a String can't fail.
-        let _ = write!(
-            out,
+        let mut line = format!(
             "{} while serving them, {} left out",
             amount(of.kept),
             amount(of.left_out)
         );
         if of.undecided > 0 {
             let amount = amount(of.undecided);
-            let _ = write!(out, ", {amount} of requests whose end wasn't seen");
+            // Writing to a String can't fail.
+            let _ = write!(line, ", {amount} of requests whose end wasn't seen");
         }
-        out.push('\n');
+        out.push(line);
     }
     out
 }
 
 /// What the time off CPU was spent on, most first; nothing for other profiles.
-fn reasons(profile: &Profile) -> String {
+fn reasons(profile: &Profile) -> Option<String> {
     let mut sums: BTreeMap<Reason, u64> = BTreeMap::new();
     for sample in &profile.samples {
         if let Some(wait) = sample.wait {
@@ -144,7 +158,7 @@ fn reasons(profile: &Profile) -> String {
         }
     }
     if sums.is_empty() {
-        return String::new();
+        return None;
     }
     let mut sums: Vec<(Reason, u64)> = sums.into_iter().collect();
     sums.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
@@ -152,14 +166,14 @@ fn reasons(profile: &Profile) -> String {
         .iter()
         .map(|(reason, ns)| format!("{} {:.2} s", reason.as_str(), *ns as f64 / 1e9))
         .collect();
-    format!("off CPU: {}\n", shown.join(", "))
+    Some(format!("off CPU: {}", shown.join(", ")))
 }
 
 /// How many stacks are whole, and what the others lack.
-fn outcomes(profile: &Profile) -> String {
+fn outcomes(profile: &Profile) -> Option<String> {
     let total: u64 = profile.outcomes.iter().map(|(_, value)| value).sum();
     if total == 0 {
-        return String::new();
+        return None;
     }
     let (whole, other): (Vec<_>, Vec<_>) = profile
         .outcomes
@@ -181,7 +195,7 @@ fn outcomes(profile: &Profile) -> String {
         // Writing to a String can't fail.
         let _ = write!(out, ", {} {}", percent(value, total), outcome.name());
     }
-    out + "\n"
+    Some(out)
 }
 
 fn percent(part: u64, whole: u64) -> String {
