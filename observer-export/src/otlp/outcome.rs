@@ -13,6 +13,10 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::signal::Signal;
+use observer_signals::outside::one_line;
+
+/// Longest message of an endpoint that is passed on to people, in bytes.
+const LONGEST_MESSAGE: usize = 1024;
 
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +48,14 @@ pub enum Outcome {
     },
 }
 
+/// What an endpoint says for people, as one line.
+fn said(message: &str) -> String {
+    one_line(message, LONGEST_MESSAGE)
+}
+
 /// A gRPC status other than OK.
 pub fn from_grpc_status(status: &Status) -> Outcome {
-    let reason = format!("gRPC {:?}: {}", status.code(), status.message());
+    let reason = format!("gRPC {:?}: {}", status.code(), said(status.message()));
     let retry_delay = status
         .get_details_retry_info()
         .and_then(|info| info.retry_delay);
@@ -97,7 +106,7 @@ pub fn from_http(signal: Signal, status: StatusCode, headers: &HeaderMap, body: 
     if let Ok(detail) = tonic_types::pb::Status::decode(body)
         && !detail.message.is_empty()
     {
-        reason = format!("{reason}: {}", detail.message);
+        reason = format!("{reason}: {}", said(&detail.message));
     }
     match status.as_u16() {
         429 | 502 | 503 | 504 => Outcome::Retry {
@@ -132,7 +141,7 @@ pub fn from_response(signal: Signal, body: &[u8]) -> Outcome {
     let (rejected, message) = partial.unwrap_or_default();
     Outcome::Sent {
         rejected: u64::try_from(rejected).unwrap_or(0),
-        message,
+        message: said(&message),
     }
 }
 

@@ -20,6 +20,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::Config;
 use args::{Cli, Command};
+use observer_signals::outside::{LONGEST, one_line};
 
 /// Exit status when the user has to change something before it can work.
 const EXIT_USAGE: u8 = 2;
@@ -110,5 +111,6 @@ fn complain(message: impl Display) {
         .map(str::trim)
         .filter(|l| !l.is_empty())
         .collect();
-    let _ = writeln!(std::io::stderr(), "observer: {}", lines.join("; "));
+    let line = one_line(lines.join("; "), LONGEST);
+    let _ = writeln!(std::io::stderr(), "observer: {line}");
 }
