@@ -29,8 +29,10 @@ pub fn status(value: &[u8]) -> Option<u32> {
     })
 }
 
-/// Service and method of a path, `/package.Service/Method`.
+/// Service and method of a path, `/package.Service/Method`. A path has no query, but
+/// some clients send one; it isn't kept.
 pub fn split(path: &str) -> Option<(&str, &str)> {
+    let path = path.split(['?', '#', ';']).next().unwrap_or_default();
     let (service, method) = path.strip_prefix('/')?.rsplit_once('/')?;
     (!service.is_empty() && !method.is_empty()).then_some((service, method))
 }
@@ -130,7 +132,11 @@ mod tests {
             assert_eq!((&*service, &*method), ("a/b.S", i.to_string().as_str()));
         }
         assert_eq!(names.known.len(), Names::KNOWN);
-        for wrong in ["", "/", "/a", "a/b", "//b", "/a/"] {
+        for query in ["?token=x", "#x", ";token=x/y", "?a=/b/c"] {
+            let path = format!("/shop.Orders/Get{query}");
+            assert_eq!(split(&path), Some(("shop.Orders", "Get")), "{path}");
+        }
+        for wrong in ["", "/", "/a", "a/b", "//b", "/a/", "/a?/b"] {
             assert_eq!(split(wrong), None, "{wrong}");
         }
     }

@@ -14,7 +14,6 @@ mod http;
 mod rpc;
 pub mod time;
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use attributes::Attributes;
@@ -26,7 +25,7 @@ pub use rpc::{
 
 use super::call::{Call, HttpVersion, Method};
 use super::finished::{Endpoints, Finished, Parent, Role, Transport};
-use super::redact::Redactor;
+use super::redact::{Redacted, Redactor};
 use super::target::host_and_port;
 use observer_signals::WallClock;
 use observer_signals::attribute::SharedResource;
@@ -53,14 +52,14 @@ pub fn span(
     time::describe(finished, &mut out);
     let error = error::find(&finished.call, finished.role);
     if let Some(error) = &error {
-        out.put("error.type", error.name());
+        out.put("error.type", Redacted::code(error.name()));
     }
     Span {
         resource,
         trace_id: finished.trace_id,
         span_id: finished.span_id,
         parent_span_id: finished.parent_span_id,
-        name,
+        name: name.name().into_string(),
         kind: match finished.role {
             Role::Server => SpanKind::Server,
             Role::Client => SpanKind::Client,
@@ -135,22 +134,41 @@ pub fn scheme(tls: bool) -> &'static str {
     if tls { "https" } else { "http" }
 }
 
+/// Who serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server<'a> {
+    /// As the request's head says.
+    Named(&'a str),
+    /// The connection's end.
+    Address(IpAddr),
+}
+
+impl Server<'_> {
+    /// The value of `server.address`.
+    pub fn told(self, redact: &Redactor) -> Redacted {
+        match self {
+            Self::Named(name) => redact.name(name),
+            Self::Address(address) => address.into(),
+        }
+    }
+}
+
 /// `server.address` and `server.port`: what the request's head calls the server,
 /// else the address of the connection's end that serves.
 pub fn server<'a>(
     host: Option<&'a str>,
     endpoints: &Endpoints,
     role: Role,
-) -> Option<(Cow<'a, str>, Option<u16>)> {
+) -> Option<(Server<'a>, Option<u16>)> {
     let end = served_by(endpoints, role);
     if let Some((name, port)) = host.and_then(host_and_port) {
         // Without a port it is the usual one; behind a forwarded port the
         // connection's own would be another server's.
         let usual = if endpoints.tls { 443 } else { 80 };
-        return Some((Cow::Borrowed(name), Some(port.unwrap_or(usual))));
+        return Some((Server::Named(name), Some(port.unwrap_or(usual))));
     }
     let (address, port) = end?;
-    Some((Cow::Owned(attributes::address_text(address)), Some(port)))
+    Some((Server::Address(address), Some(port)))
 }
 
 /// The address of the end that serves.

@@ -1,17 +1,11 @@
 //! The attributes of a series, made once.
 
-use std::borrow::Cow;
-
 use crate::call::{Call, Http};
 use crate::finished::{Finished, Role};
-use crate::redact::Redactor;
+use crate::redact::{Redacted, Redactor, Told};
 use crate::semantics::{self, error};
 use crate::target::Target;
-use crate::text;
-use observer_signals::{Attribute, Value};
-
-/// Longer texts are cut: they are names.
-const LONGEST: usize = 256;
+use observer_signals::Attribute;
 
 const OVERFLOW: &str = "otel.metric.overflow";
 
@@ -34,7 +28,7 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
             labels.add("rpc.system.name", "grpc");
             labels.add("rpc.method", rpc_method(finished, redact));
             if let Some(status) = semantics::rpc_status(call, finished.role) {
-                let name = semantics::rpc_status_name(status);
+                let name = Redacted::code(semantics::rpc_status_name(status));
                 labels.add("rpc.response.status_code", name);
             }
             if finished.role == Role::Client {
@@ -43,16 +37,16 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
         }
         Call::Db(call) => {
             labels.add("db.system.name", call.system.network_name());
-            labels.text("db.operation.name", &redact.text(&call.operation));
-            labels.text("db.query.summary", &redact.text(&call.summary));
+            labels.text("db.operation.name", redact.text(&call.operation));
+            labels.text("db.query.summary", redact.text(&call.summary));
             for (key, name) in [
                 ("db.collection.name", &call.collection),
                 ("db.namespace", &call.namespace),
             ] {
-                labels.text(key, &redact.text(name.as_deref().unwrap_or_default()));
+                labels.text(key, redact.text(name.as_deref().unwrap_or_default()));
             }
             if let Some(code) = call.error.as_deref().and_then(error::database_code) {
-                labels.add("db.response.status_code", code.to_owned());
+                labels.add("db.response.status_code", Redacted::code(code.to_owned()));
             }
             if let Some(cache) = call.cache {
                 labels.add("observer.cache.result", cache.result.name());
@@ -61,10 +55,10 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
                 labels.server(None, finished, redact);
             }
         }
-        Call::Dns(call) => labels.text("dns.question.name", &redact.name(&call.name)),
+        Call::Dns(call) => labels.text("dns.question.name", redact.name(&call.name)),
     }
     if let Some(error) = semantics::error_type(&finished.call, finished.role) {
-        labels.add("error.type", error);
+        labels.add("error.type", Redacted::code(error));
     }
     labels.sorted()
 }
@@ -73,11 +67,11 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
 pub fn of_times(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
     let mut labels = Labels(Vec::with_capacity(3));
     match &finished.call {
-        Call::Http(_) => labels.text("http.route", finished.route.as_deref().unwrap_or_default()),
+        Call::Http(_) => labels.route(finished),
         Call::Rpc(_) => labels.add("rpc.method", rpc_method(finished, redact)),
         Call::Db(call) => {
             labels.add("db.system.name", call.system.network_name());
-            labels.text("db.operation.name", &redact.text(&call.operation));
+            labels.text("db.operation.name", redact.text(&call.operation));
         }
         Call::Dns(_) => labels.add("network.protocol.name", "dns"),
     }
@@ -93,7 +87,7 @@ fn http(call: &Http, finished: &Finished, redact: &Redactor, labels: &mut Labels
         labels.add("http.response.status_code", status);
     }
     match finished.role {
-        Role::Server => labels.text("http.route", finished.route.as_deref().unwrap_or_default()),
+        Role::Server => labels.route(finished),
         Role::Client => {
             let target = Target::split(&call.target);
             let host = target.authority.or(call.host.as_deref());
@@ -102,38 +96,37 @@ fn http(call: &Http, finished: &Finished, redact: &Redactor, labels: &mut Labels
     }
 }
 
-fn rpc_method(finished: &Finished, redact: &Redactor) -> Cow<'static, str> {
+fn rpc_method(finished: &Finished, redact: &Redactor) -> Redacted {
     let method = match &finished.call {
-        Call::Rpc(call) => semantics::rpc_method(call),
+        Call::Rpc(call) => semantics::rpc_method(call, redact),
         _ => None,
     };
-    match method {
-        Some(method) => cut(&redact.text(&method)).into(),
-        None => semantics::METHOD_UNKNOWN.into(),
-    }
+    method.unwrap_or_else(|| semantics::METHOD_UNKNOWN.into())
 }
 
-fn cut(text: &str) -> String {
-    text::cut(text, LONGEST).to_owned()
-}
-
+/// Of what may be told, see [`Told`].
 struct Labels(Vec<Attribute>);
 
 impl Labels {
-    fn add(&mut self, key: &'static str, value: impl Into<Value>) {
-        self.0.push(Attribute::new(key, value));
+    fn add(&mut self, key: &'static str, value: impl Into<Told>) {
+        self.0.push(Attribute::new(key, value.into()));
     }
 
     /// Adds a text, unless it is empty.
-    fn text(&mut self, key: &'static str, text: &str) {
+    fn text(&mut self, key: &'static str, text: Redacted) {
         if !text.is_empty() {
-            self.add(key, cut(text));
+            self.add(key, text.name());
         }
+    }
+
+    fn route(&mut self, finished: &Finished) {
+        let route = finished.route.as_deref().map(Redacted::route);
+        self.text("http.route", route.unwrap_or_default());
     }
 
     fn server(&mut self, host: Option<&str>, finished: &Finished, redact: &Redactor) {
         if let Some((address, port)) = semantics::server(host, &finished.endpoints, finished.role) {
-            self.text("server.address", &redact.name(&address));
+            self.text("server.address", address.told(redact));
             if let Some(port) = port {
                 self.add("server.port", port);
             }

@@ -1,5 +1,6 @@
 //! Numbers for the texts that tell series apart.
 
+use std::fmt::Write as _;
 use std::hash::{Hash, Hasher as _};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::call::{Asked, Db};
 use crate::finished::{Endpoints, Finished};
-use crate::semantics::server;
+use crate::semantics::{self, server};
 
 /// Texts by where they are in memory, of all workloads together.
 const PLACES: usize = 1024;
@@ -132,7 +133,13 @@ impl Names {
         let host_text = host.map(|host| &**host);
         self.scratch.clear();
         if let Some((name, port)) = server(host_text, endpoints, finished.role) {
-            self.scratch.push_str(&name);
+            match name {
+                semantics::Server::Named(name) => self.scratch.push_str(name),
+                // Writing to a String can't fail.
+                semantics::Server::Address(address) => {
+                    let _ = write!(self.scratch, "{address}");
+                }
+            }
             self.scratch.push(' ');
             self.scratch.push_str(&port.unwrap_or(0).to_string());
         }

@@ -1,8 +1,10 @@
 //! What may leave the daemon of what was on the wire.
 //!
+//! What comes out of it is [`Redacted`], and spans and metrics are made of nothing else.
+//!
 //! Always hidden: values in query strings, names and passwords in URLs, values
 //! of a path's parameters (`;jsessionid=…`), e-mail addresses and access tokens
-//! in paths. Cookies and `Authorization` are not even taken from a request's
+//! in paths and user agents. Cookies and `Authorization` are not even taken from a request's
 //! head, nor are bodies; literals leave a statement in its parser. Rules of the
 //! user hide more:
 //!
@@ -15,14 +17,17 @@
 //!
 //! Both in small letters and capitals alike.
 
+mod agent;
 mod glob;
 mod rule;
+mod told;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 pub use glob::Glob;
 pub use rule::Rule;
+pub use told::{Redacted, Told};
 
 use super::identifier::is_id;
 use super::target::Target;
@@ -88,10 +93,10 @@ impl Redactor {
     }
 
     /// A path (`url.path`).
-    pub fn path(&self, path: &str) -> String {
+    pub fn path(&self, path: &str) -> Redacted {
         let mut out = String::with_capacity(path.len());
         self.write_path(path, &mut out);
-        out
+        Redacted::new(out)
     }
 
     fn write_path(&self, path: &str, out: &mut String) {
@@ -131,10 +136,10 @@ impl Redactor {
     }
 
     /// A query string (`url.query`), without the `?`.
-    pub fn query(&self, query: &str) -> String {
+    pub fn query(&self, query: &str) -> Redacted {
         let mut out = String::with_capacity(query.len().min(256));
         self.write_query(query, &mut out);
-        out
+        Redacted::new(out)
     }
 
     fn write_query(&self, query: &str, out: &mut String) {
@@ -168,7 +173,13 @@ impl Redactor {
 
     /// A whole URL (`url.full`) of a request to `host`; `port` if it isn't the
     /// usual one.
-    pub fn url(&self, scheme: &str, host: &str, port: Option<u16>, target: &Target<'_>) -> String {
+    pub fn url(
+        &self,
+        scheme: &str,
+        host: &str,
+        port: Option<u16>,
+        target: &Target<'_>,
+    ) -> Redacted {
         let query = target.query.map_or(0, |query| query.len() + 16);
         let mut out = String::with_capacity(scheme.len() + host.len() + target.path.len() + query);
         out.push_str(scheme);
@@ -185,7 +196,7 @@ impl Redactor {
         if address {
             out.push('[');
         }
-        out.push_str(&self.name(host));
+        out.push_str(&self.without(host, |c| c == '.'));
         if address {
             out.push(']');
         }
@@ -198,17 +209,34 @@ impl Redactor {
             out.push('?');
             self.write_query(query, &mut out);
         }
-        out
+        Redacted::new(out)
     }
 
     /// A domain name: labels that match a word are hidden, or else all of it.
-    pub fn name<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        self.without(name, |c| c == '.')
+    pub fn name(&self, name: &str) -> Redacted {
+        Redacted::new(self.without(name, |c| c == '.').into_owned())
     }
 
-    /// A text (a statement, a user agent): words that match a rule are hidden,
+    /// A text (a statement, a table's name): words that match a rule are hidden,
     /// or else all of it.
-    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub fn text(&self, text: &str) -> Redacted {
+        Redacted::new(self.without_words(text).into_owned())
+    }
+
+    /// gRPC's `package.Service/Method`: segments that can't be names of these are
+    /// hidden, and words that match a rule.
+    pub fn rpc_method(&self, service: &str, method: &str) -> Redacted {
+        let usual = |b: u8| b.is_ascii_alphanumeric() || b"_-.$+".contains(&b);
+        let shown = |segment| match str::bytes(segment).all(usual) && !is_web_token(segment) {
+            true => segment,
+            false => REDACTED,
+        };
+        let segments = service.split('/').chain([method]);
+        let segments: Vec<&str> = segments.map(shown).collect();
+        self.text(&segments.join("/"))
+    }
+
+    fn without_words<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let of_word = |c: char| c.is_alphanumeric() || "_-.@$".contains(c);
         self.without(text, |c| !of_word(c))
     }
@@ -293,8 +321,7 @@ fn is_secret(segment: &str) -> bool {
         let name = segment.strip_prefix('@');
         return name.is_none_or(|name| name.contains('@'));
     }
-    // A JSON web token (RFC 7519): three parts, the first of JSON.
-    if segment.starts_with("eyJ") && segment.len() >= SECRET {
+    if is_web_token(segment) {
         return true;
     }
     // Base64 of 15 bytes or more; UUIDs and hashes have one case.
@@ -307,6 +334,11 @@ fn is_secret(segment: &str) -> bool {
         && has(u8::is_ascii_lowercase)
         && has(u8::is_ascii_uppercase)
         && longest_run(segment) < 12
+}
+
+/// Whether it is a JSON web token (RFC 7519): three parts, the first of JSON.
+fn is_web_token(segment: &str) -> bool {
+    segment.starts_with("eyJ") && segment.len() >= SECRET
 }
 
 /// Longest row of letters: names in capitals and small letters have words.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::attributes::Attributes;
 use crate::call::Dns;
 use crate::finished::Finished;
-use crate::redact::Redactor;
+use crate::redact::{Redacted, Redactor};
 
 /// Codes of answers, as IANA's registry "DNS RCODEs" calls them.
 const CODES: [&str; 11] = [
@@ -20,22 +20,24 @@ pub(super) fn describe(
     finished: &Finished,
     redact: &Redactor,
     out: &mut Attributes,
-) -> String {
+) -> Redacted {
     out.put("network.protocol.name", "dns");
-    out.put_text("dns.question.name", &redact.name(&call.name));
+    out.put_text("dns.question.name", redact.name(&call.name));
     if !call.answers.is_empty() {
-        let answers = call.answers.iter().map(|a| redact.name(a).into_owned());
+        let answers = call.answers.iter().map(|a| redact.name(a));
         out.put("dns.answers", answers.collect::<Vec<_>>());
     }
-    out.put_text("observer.dns.question.type", &call.question);
-    out.put_some("observer.dns.response_code", call.code.map(code_name));
+    let question = Redacted::code(call.question.clone());
+    out.put_text("observer.dns.question.type", question.clone());
+    let code = call.code.map(|code| Redacted::code(code_name(code)));
+    out.put_some("observer.dns.response_code", code);
     if let Some((address, port)) = super::served_by(&finished.endpoints, finished.role) {
         out.put_address("server.address", address);
         out.put("server.port", port);
     }
     match call.question.is_empty() {
-        true => "DNS lookup".to_owned(),
-        false => format!("DNS lookup {}", call.question),
+        true => "DNS lookup".into(),
+        false => Redacted::from("DNS lookup").and(" ", &question),
     }
 }
 

@@ -1,9 +1,12 @@
 //! HTTP (stable): `docs/http/http-spans.md` of the conventions.
 
+use std::borrow::Cow;
+
+use super::Server;
 use super::attributes::Attributes;
 use crate::call::{Http, Method};
 use crate::finished::{Finished, Role};
-use crate::redact::Redactor;
+use crate::redact::{Redacted, Redactor};
 use crate::target::Target;
 
 /// Adds what is known, and gives the span's name: `{method} {route}`. Clients
@@ -13,7 +16,7 @@ pub(super) fn describe(
     finished: &Finished,
     redact: &Redactor,
     out: &mut Attributes,
-) -> String {
+) -> Redacted {
     let endpoints = &finished.endpoints;
     let target = Target::split(&call.target);
     let scheme = super::scheme(endpoints.tls);
@@ -28,13 +31,13 @@ pub(super) fn describe(
     );
     out.put("url.scheme", scheme);
     if let Some(agent) = &call.user_agent {
-        out.put("user_agent.original", redact.text(agent).into_owned());
+        out.put("user_agent.original", redact.agent(agent));
     }
     let host = target.authority.or(call.host.as_deref());
     let server = super::server(host, endpoints, finished.role);
-    if let Some((address, port)) = &server {
-        out.put("server.address", redact.name(address).into_owned());
-        out.put_some("server.port", *port);
+    if let Some((address, port)) = server {
+        out.put("server.address", address.told(redact));
+        out.put_some("server.port", port);
     }
     // A request whose head wasn't seen has no target.
     let seen = !call.target.is_empty();
@@ -52,23 +55,31 @@ pub(super) fn describe(
                 out.put("url.path", redact.path(path));
                 out.put_some("url.query", target.query.map(|query| redact.query(query)));
             }
-            out.put_some("http.route", finished.route.as_deref().map(str::to_owned));
+            out.put_some("http.route", finished.route.as_deref().map(Redacted::route));
         }
         Role::Client => {
-            if seen && let Some((address, port)) = &server {
+            if seen && let Some((address, port)) = server {
                 let usual = if endpoints.tls { 443 } else { 80 };
                 let port = port.filter(|port| *port != usual);
-                out.put("url.full", redact.url(scheme, address, port, &target));
+                let host = match address {
+                    Server::Named(name) => Cow::Borrowed(name),
+                    Server::Address(address) => Cow::Owned(address.to_string()),
+                };
+                out.put("url.full", redact.url(scheme, &host, port, &target));
             }
-            out.put_some("url.template", finished.route.as_deref().map(str::to_owned));
+            out.put_some(
+                "url.template",
+                finished.route.as_deref().map(Redacted::route),
+            );
         }
     }
     let method = match call.method {
         Method::Other => "HTTP",
         known => super::method(known),
     };
+    let method = Redacted::from(method);
     match &finished.route {
-        Some(route) => [method, " ", route].concat(),
-        None => method.to_owned(),
+        Some(route) => method.and(" ", &Redacted::route(route)),
+        None => method,
     }
 }

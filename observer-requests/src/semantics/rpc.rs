@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::attributes::Attributes;
 use crate::call::{Failure, Rpc};
 use crate::finished::{Finished, Role};
-use crate::redact::Redactor;
+use crate::redact::{Redacted, Redactor};
 
 /// `rpc.method` where it wasn't seen.
 pub const METHOD_UNKNOWN: &str = "_OTHER";
@@ -48,13 +48,13 @@ pub(super) fn describe(
     finished: &Finished,
     redact: &Redactor,
     out: &mut Attributes,
-) -> String {
+) -> Redacted {
     out.put("rpc.system.name", "grpc");
     out.put("network.protocol.name", "http");
     out.put("network.protocol.version", "2");
     let server = super::server(call.host.as_deref(), &finished.endpoints, finished.role);
     if let Some((address, port)) = server {
-        out.put("server.address", redact.name(&address).into_owned());
+        out.put("server.address", address.told(redact));
         out.put_some("server.port", port);
     }
     if let (Role::Server, Some((address, _))) = (finished.role, finished.endpoints.peer) {
@@ -62,19 +62,18 @@ pub(super) fn describe(
     }
     out.put_some(
         "rpc.response.status_code",
-        status(call, finished.role).map(status_name),
+        status(call, finished.role).map(|status| Redacted::code(status_name(status))),
     );
-    let Some(method) = method(call) else {
-        return "grpc".to_owned();
+    let Some(method) = method(call, redact) else {
+        return "grpc".into();
     };
-    let method = redact.text(&method).into_owned();
     out.put("rpc.method", method.clone());
     method
 }
 
 /// The value of `rpc.method`: `package.Service/Method`.
-pub fn method(call: &Rpc) -> Option<String> {
-    (!call.method.is_empty()).then(|| format!("{}/{}", call.service, call.method))
+pub fn method(call: &Rpc, redact: &Redactor) -> Option<Redacted> {
+    (!call.method.is_empty()).then(|| redact.rpc_method(&call.service, &call.method).name())
 }
 
 /// The status: the server's, or what a client makes of its absence as gRPC's

@@ -4,6 +4,7 @@ use observer_common::requests::{Component, ThreadClock};
 
 use super::attributes::Attributes;
 use crate::finished::Finished;
+use crate::redact::Redacted;
 
 /// The parts that are told, with what each is made of. Sleep is told by itself,
 /// and within `other`, so that these six are all there is.
@@ -65,7 +66,7 @@ pub(super) fn describe(finished: &Finished, out: &mut Attributes) {
     }
     if !finished.waited_for.is_empty() {
         let calls = &finished.waited_for;
-        let names = calls.iter().map(|(name, _)| name.to_string());
+        let names = calls.iter().map(|(whom, _)| Redacted::server(whom));
         let times = calls.iter().map(|(_, ns)| seconds(*ns));
         out.put("observer.downstream.names", names.collect::<Vec<_>>());
         out.put("observer.downstream.times", times.collect::<Vec<_>>());
