@@ -11,6 +11,8 @@ mod agreement;
 pub mod delta;
 pub mod flamegraph;
 pub mod folded;
+#[cfg(test)]
+mod hostile_tests;
 pub mod new_file;
 pub mod otlp;
 pub mod pprof;

@@ -1,0 +1,385 @@
+//! A thousand hostile names through every output, each read back by a parser of its
+//! format that isn't ours.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use ::pprof::protos::{self, Message as _};
+use fastrand::Rng;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use prost::Message as _;
+use quick_xml::events::Event;
+
+use super::terminal::{self, HottestFunctions, Interval, OwnCost, Shown};
+use super::trace_lines::{Look, line, waterfall};
+use super::{flamegraph, folded, pprof};
+use crate::otlp::traces;
+use observer_signals::attribute::Resource;
+use observer_signals::interner::Interner;
+use observer_signals::metric::ResourceMetrics;
+use observer_signals::outside::{LONGEST, is_obeyed};
+use observer_signals::profile::{Frame, Function, Line, Mapping, Sample};
+use observer_signals::{
+    Attribute, Instrument, Metric, MetricDef, MetricPoint, PointValue, Profile, Span, SpanKind,
+    SpanStatus,
+};
+
+const NAMES: usize = 1000;
+
+/// What names are made of: text, and what is obeyed by terminals, ends lines, strings or
+/// tags, turns the direction of writing, or isn't seen.
+const PARTS: [&str; 40] = [
+    "main",
+    "é",
+    "火",
+    "🦀",
+    " ",
+    "a b",
+    "x",
+    "\u{1b}[2J",
+    "\u{1b}]0;x\u{7}",
+    "\u{1b}[31m",
+    "\u{1b}",
+    "\u{1b}P1$qx\u{1b}\\",
+    "\u{9b}2J",
+    "\u{9d}0;x\u{9c}",
+    "\n",
+    "\r",
+    "\r\n",
+    "\t",
+    "\0",
+    "\u{8}",
+    "\u{7f}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{202e}",
+    "\u{2066}",
+    "\u{200b}",
+    "\u{200d}",
+    "\u{feff}",
+    "\u{ffff}",
+    "\u{e0041}",
+    "<",
+    "&amp;",
+    "]]>",
+    "-->",
+    "\"",
+    "'",
+    "\\",
+    ";",
+    " 7",
+    "</svg>",
+];
+
+fn name(random: &mut Rng) -> String {
+    let parts = match random.usize(0..50) {
+        0 => 3000,
+        _ => random.usize(1..8),
+    };
+    (0..parts)
+        .map(|_| PARTS[random.usize(0..PARTS.len())])
+        .collect()
+}
+
+/// A terminal that takes nothing but text, line ends and colours.
+#[derive(Default)]
+struct Terminal {
+    text: String,
+    obeyed: Vec<String>,
+}
+
+impl vte::Perform for Terminal {
+    fn print(&mut self, c: char) {
+        self.text.push(c);
+    }
+    fn execute(&mut self, byte: u8) {
+        match byte {
+            b'\n' => self.text.push('\n'),
+            _ => self.obeyed.push(format!("control {byte:#x}")),
+        }
+    }
+    fn csi_dispatch(&mut self, _: &vte::Params, _: &[u8], _: bool, action: char) {
+        if action != 'm' {
+            self.obeyed.push(format!("CSI {action}"));
+        }
+    }
+    fn osc_dispatch(&mut self, _: &[&[u8]], _: bool) {
+        self.obeyed.push("OSC".to_owned());
+    }
+    fn esc_dispatch(&mut self, _: &[u8], _: bool, byte: u8) {
+        self.obeyed.push(format!("ESC {byte:#x}"));
+    }
+    fn hook(&mut self, _: &vte::Params, _: &[u8], _: bool, _: char) {
+        self.obeyed.push("DCS".to_owned());
+    }
+}
+
+/// What a terminal shows of it; fails if there is anything that it obeys.
+fn on_terminal(text: &str) -> String {
+    let mut terminal = Terminal::default();
+    vte::Parser::new().advance(&mut terminal, text.as_bytes());
+    assert_eq!(terminal.obeyed, [""; 0], "{text:?}");
+    let shown = terminal.text;
+    assert!(!shown.contains(|c| c != '\n' && is_obeyed(c)), "{shown:?}");
+    shown
+}
+
+fn resource(name: &str) -> Arc<Resource> {
+    Arc::new(Resource {
+        attributes: vec![
+            Attribute::new("service.name", name.to_owned()),
+            Attribute::new("process.executable.name", format!("{name}x")),
+            Attribute::new("observer.workload.comm", name.to_owned()),
+        ],
+    })
+}
+
+/// A profile whose functions, files, processes, threads and services are called so.
+fn profile(names: &[String]) -> Profile {
+    let mut i = Interner::new(Profile {
+        period: 10_101_010,
+        duration: 1_000_000_000,
+        ..Profile::default()
+    });
+    for text in names {
+        let id = i.string(text);
+        let mapping = i.mapping(Mapping {
+            start: 1,
+            end: 2,
+            path: id,
+            ..Mapping::default()
+        });
+        let function = i.function(Function {
+            name: id,
+            ..Function::default()
+        });
+        let lines = vec![Line { function, line: 1 }];
+        let named = i.frame(Frame {
+            mapping,
+            address: 1,
+            lines,
+            ..Frame::default()
+        });
+        let bare = i.frame(Frame {
+            mapping,
+            address: 2,
+            ..Frame::default()
+        });
+        let resource = i.resource(&resource(text));
+        for leaf in [named, bare] {
+            let stack = i.stack(vec![leaf, named]);
+            i.sample(Sample {
+                stack,
+                pid: 1,
+                tid: 1,
+                thread: id,
+                process: id,
+                resource,
+                wait: None,
+                value: 1,
+                link: None,
+                route: id,
+            });
+        }
+    }
+    i.finish()
+}
+
+fn span(name: &str) -> Span {
+    Span {
+        resource: resource(name),
+        trace_id: [7; 16],
+        span_id: [7; 8],
+        parent_span_id: [0; 8],
+        name: name.to_owned(),
+        kind: SpanKind::Server,
+        start: 0,
+        end: 1_000_000,
+        attributes: vec![Attribute::new("error.type", name.to_owned())],
+        events: Vec::new(),
+        dropped_events: 0,
+        status: SpanStatus::Error(name.to_owned()),
+    }
+}
+
+fn names(seed: u64) -> Vec<String> {
+    let mut random = Rng::with_seed(seed);
+    (0..NAMES).map(|_| name(&mut random)).collect()
+}
+
+static TIME: MetricDef = MetricDef {
+    name: "observer.cpu.time",
+    description: "",
+    unit: "s",
+    instrument: Instrument::Counter,
+    attributes: &[],
+};
+static REQUESTS: MetricDef = MetricDef {
+    name: "observer.syscall.errors",
+    description: "",
+    unit: "{call}",
+    instrument: Instrument::Counter,
+    attributes: &[],
+};
+
+/// The summary of an interval in which only `name` did something.
+fn summary(name: &str) -> Shown {
+    let attributes = vec![Attribute::new("syscall.name", name.to_owned())];
+    let point = |attributes: &[Attribute]| MetricPoint {
+        attributes: attributes.to_vec(),
+        value: PointValue::Double(1.0),
+        exemplars: Vec::new(),
+        start: 0,
+    };
+    let metrics = [ResourceMetrics {
+        resource: resource(name),
+        metrics: vec![
+            Metric {
+                def: &TIME,
+                points: vec![point(&[])],
+            },
+            Metric {
+                def: &REQUESTS,
+                points: vec![point(&attributes)],
+            },
+        ],
+    }];
+    let mut hottest = HottestFunctions::default();
+    hottest.add(&profile(&[name.to_owned()]));
+    terminal::render(&Interval {
+        clock: "12:00:00",
+        host: name,
+        seconds: 1.0,
+        metrics: &metrics,
+        hottest: &hottest.best(),
+        waits: &[],
+        own: OwnCost {
+            blind: vec![name.to_owned()],
+            lost: vec![(name.to_owned(), 1)],
+            ..OwnCost::default()
+        },
+        width: 160,
+        colours: true,
+    })
+}
+
+/// Checks that a terminal obeys nothing in summaries, lines and waterfalls, and that no
+/// name makes a line of its own.
+#[test]
+fn terminals_obey_nothing() {
+    let look = Look {
+        width: 160,
+        colours: true,
+        clock: |_| "12:00:00".to_owned(),
+    };
+    let usual = on_terminal(summary("usual").as_str()).lines().count();
+    assert!(on_terminal(summary("usual").as_str()).contains("usual 50 %"));
+    for name in names(1) {
+        let shown = on_terminal(summary(&name).as_str());
+        assert_eq!(shown.lines().count(), usual, "{name:?}\n{shown}");
+        let shown = on_terminal(line(&span(&name), &look).as_str());
+        assert_eq!(shown.lines().count(), 1, "{name:?}");
+        let shown = on_terminal(waterfall(&[span(&name)], &look).as_str());
+        assert_eq!(shown.lines().count(), 3, "{name:?}");
+    }
+}
+
+/// Checks that an XML parser reads a flamegraph of such names to its end, that no name
+/// made an element, and that nothing in it is obeyed.
+#[test]
+fn svg_is_whole() {
+    let picture = |names: &[String]| {
+        let mut svg = Vec::new();
+        flamegraph::write(&profile(names), &mut svg).expect("written");
+        let svg = String::from_utf8(svg).expect("UTF-8");
+        let mut reader = quick_xml::Reader::from_str(&svg);
+        reader.config_mut().check_end_names = true;
+        let mut elements = std::collections::BTreeSet::new();
+        loop {
+            match reader.read_event().expect("XML") {
+                Event::Start(tag) | Event::Empty(tag) => {
+                    let attributes = tag.attributes().map(|a| a.expect("an attribute"));
+                    let keys: Vec<String> = attributes
+                        .map(|a| String::from_utf8_lossy(a.key.as_ref()).into_owned())
+                        .collect();
+                    let tag = String::from_utf8_lossy(tag.name().as_ref()).into_owned();
+                    elements.insert((tag, keys));
+                }
+                Event::Eof => break,
+                _ => {}
+            }
+        }
+        assert!(!svg.contains(|c| !"\n\r\t".contains(c) && is_obeyed(c)));
+        elements
+    };
+    let usual: Vec<String> = (0..300).map(|n| format!("name{n}")).collect();
+    let usual = picture(&usual);
+    for chunk in names(2).chunks(250) {
+        assert!(picture(chunk).is_subset(&usual));
+    }
+}
+
+/// Checks that each line of folded stacks is a stack and a number, and shows nothing that
+/// is obeyed; and that pprof carries the very names.
+#[test]
+fn stacks_are_whole() {
+    let names = names(3);
+    let profile = profile(&names);
+    let mut text = Vec::new();
+    folded::write(&profile, &mut text).expect("written");
+    let text = String::from_utf8(text).expect("UTF-8");
+    let mut sum = 0;
+    for line in text.split_terminator('\n') {
+        let (stack, count) = line.rsplit_once(' ').expect("a count");
+        assert_eq!(stack.matches(';').count(), 2, "{line:?}");
+        assert!(!line.contains(is_obeyed), "{line:?}");
+        sum += count.parse::<u64>().expect("a number");
+    }
+    assert_eq!(sum, profile.total());
+    let mut gzipped = Vec::new();
+    pprof::write(&profile, &mut gzipped).expect("written");
+    let mut raw = Vec::new();
+    let mut gzip = flate2::read::GzDecoder::new(gzipped.as_slice());
+    gzip.read_to_end(&mut raw).expect("gzip");
+    let read = protos::Profile::decode(raw.as_slice()).expect("a profile");
+    for name in &names {
+        assert!(name.len() > LONGEST || read.string_table.contains(name));
+    }
+    assert!(
+        read.string_table
+            .iter()
+            .all(|text| text.len() <= LONGEST + 8)
+    );
+}
+
+/// Checks that OTLP carries the very names, but for those that are too long.
+#[test]
+fn otlp_is_whole() {
+    let names = names(4);
+    let spans: Vec<Span> = names.iter().map(|name| span(name)).collect();
+    let mut read = Vec::new();
+    traces::encode_all(&spans, &[], |bytes, _| {
+        let request = ExportTraceServiceRequest::decode(bytes).expect("a request");
+        let scopes = request
+            .resource_spans
+            .into_iter()
+            .flat_map(|r| r.scope_spans);
+        read.extend(scopes.flat_map(|s| s.spans));
+    });
+    assert_eq!(read.len(), NAMES);
+    let mut told: Vec<String> = Vec::new();
+    for span in read {
+        let value = span.attributes[0].value.clone().and_then(|v| v.value);
+        let Some(Any::StringValue(text)) = value else {
+            panic!("{value:?}")
+        };
+        assert!(text.len() <= LONGEST);
+        told.push(text);
+    }
+    let cut = told.iter().filter(|text| text.ends_with('…')).count();
+    let long = names.iter().filter(|name| name.len() > LONGEST).count();
+    assert_eq!(cut, long);
+    let same = told.iter().filter(|text| names.contains(text)).count();
+    assert_eq!(same, NAMES - long);
+}
