@@ -3,6 +3,7 @@
 //! root, as creating cgroups does.
 
 use std::fs;
+use std::io::BufRead as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -113,42 +114,30 @@ fn workloads_in_real_cgroups_are_resolved() {
     let pod_slice = format!("kubepods-burstable-pod{}.slice", POD.replace('-', "_"));
     // path, container, pod, unit, service
     let table = [
-        (format!("docker/{ID}"), Some(ID), None, None, &ID[..12]),
-        (
-            format!("docker-{ID}.scope"),
-            Some(ID),
-            None,
-            None,
-            &ID[..12],
-        ),
+        (format!("docker/{ID}"), Some(ID), None, None, "sleep"),
+        (format!("docker-{ID}.scope"), Some(ID), None, None, "sleep"),
         (
             format!("docker/{OUTER}/kubepods/pod{POD}/{ID}"),
             Some(ID),
             Some(POD),
             None,
-            &ID[..12],
+            "sleep",
         ),
         (
             format!("{pod_slice}/cri-containerd-{ID}.scope"),
             Some(ID),
             Some(POD),
             None,
-            &ID[..12],
+            "sleep",
         ),
         (
             format!("{pod_slice}/crio-{ID}.scope/container"),
             Some(ID),
             Some(POD),
             None,
-            &ID[..12],
+            "sleep",
         ),
-        (
-            format!("libpod-{ID}.scope"),
-            Some(ID),
-            None,
-            None,
-            &ID[..12],
-        ),
+        (format!("libpod-{ID}.scope"), Some(ID), None, None, "sleep"),
         (
             "web.service".to_owned(),
             None,
@@ -161,7 +150,7 @@ fn workloads_in_real_cgroups_are_resolved() {
             None,
             None,
             Some("session-7.scope"),
-            "session-7",
+            "sleep",
         ),
         ("anything".to_owned(), None, None, None, "sleep"),
     ];
@@ -303,13 +292,191 @@ fn exec_is_not_seen_by_halves() {
         let Some(process) = Process::read(sleeper.0.id()) else {
             continue;
         };
-        let executable = process.executable.as_deref();
+        let executable = process.program.executable.as_deref();
         assert_eq!(
             (process.comm.as_str(), executable),
             ("sleep", Some("sleep"))
         );
-        assert_eq!(process.declared.service_name.as_deref(), Some("shop"));
+        assert_eq!(
+            process.program.declared.service_name.as_deref(),
+            Some("shop")
+        );
         seen += 1;
     }
     assert!(seen > 0, "no process was described at all");
+}
+
+/// Where an interpreter is; `None`, and said, where it isn't installed.
+fn interpreter(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{name} isn't installed");
+        eprintln!("{name} isn't installed: not checked");
+    }
+    found
+}
+
+/// Checks that what real interpreters run names their service: the very processes, looked
+/// at through `/proc`, by scripts in a folder of this test.
+#[test]
+fn interpreters_are_called_after_what_they_run() {
+    let (is_v2, mount) = mounts().remove(0);
+    let cgroup = Cgroup::create(&mount, &unique("interpreters")).expect("a cgroup");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let project = folder.path().join("shop");
+    fs::create_dir(&project).expect("a folder");
+    let scripts = [
+        ("orders.py", "import time; time.sleep(60)"),
+        ("server.js", "setTimeout(() => {}, 60000)"),
+        ("bills.pl", "sleep 60"),
+        ("backup.sh", "sleep 60; true"),
+        (
+            "Till.java",
+            "class Till { public static void main(String[] a) throws Exception { Thread.sleep(60000); } }",
+        ),
+    ];
+    for (name, text) in scripts {
+        fs::write(project.join(name), text).expect("a script");
+    }
+    let table: [(&str, &[&str], &str, &str); 5] = [
+        ("python3", &["-u", "orders.py"], "orders", "script"),
+        (
+            "node",
+            &["--no-warnings", "server.js"],
+            "shop/server",
+            "script",
+        ),
+        ("perl", &["-w", "bills.pl"], "bills", "script"),
+        ("bash", &["backup.sh"], "backup", "script"),
+        ("java", &["-Xshare:auto", "Till.java"], "Till", "main_class"),
+    ];
+    for (program, arguments, name, source) in table {
+        let Some(program) = interpreter(program) else {
+            continue;
+        };
+        let child = Command::new(program)
+            .args(arguments)
+            .current_dir(&project)
+            .env_remove("OTEL_SERVICE_NAME")
+            .stdin(Stdio::null())
+            .spawn();
+        let sleeper = Sleeper(child.expect("an interpreter starts"));
+        let pid = sleeper.0.id();
+        cgroup.add(pid).expect("our child can be moved");
+        // What starts it may be a script itself, which becomes the interpreter.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let new = workload(1, is_v2, cgroup.directory(), &sleeper.comm(), pid);
+            let found = Resolver::new(&Host::detect()).resolve(&new);
+            let seen = (
+                text(&found, "service.name"),
+                text(&found, "observer.service.name.source"),
+            );
+            if seen == (Some(name), Some(source)) {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{arguments:?} is called {seen:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Checks that two programs of one name and cgroup aren't called after one of them.
+#[test]
+fn one_program_names_no_other() {
+    let (is_v2, mount) = mounts().remove(0);
+    let cgroup =
+        Cgroup::create(&mount, &format!("{}/till.service", unique("two"))).expect("a cgroup");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let start = |name: &str| {
+        let script = folder.path().join(name);
+        fs::write(&script, "read -t 60 < <(sleep 60)").expect("a script");
+        let sleeper = Sleeper::spawn(Command::new("bash").arg(&script), "bash");
+        cgroup.add(sleeper.0.id()).expect("our child can be moved");
+        sleeper
+    };
+    let name = |pid| {
+        let new = workload(1, is_v2, cgroup.directory(), "bash", pid);
+        let found = Resolver::new(&Host::detect()).resolve(&new);
+        text(&found, "service.name").map(str::to_owned)
+    };
+    let orders = start("orders.sh");
+    // The shell's own children begin as copies of it.
+    let alone = name(orders.0.id());
+    assert_eq!(alone.as_deref(), Some("orders"));
+    let bills = start("bills.sh");
+    assert_eq!(name(orders.0.id()).as_deref(), Some("till"));
+    drop(bills);
+    assert_eq!(name(orders.0.id()).as_deref(), Some("orders"));
+}
+
+/// Publishes a process context in its own memory as OTEP 4719 says, and sleeps.
+const PUBLISHER: &str = r#"
+import ctypes, mmap, os, struct, sys, time
+
+def field(number, data):
+    return bytes([number << 3 | 2, len(data)]) + data
+
+def attribute(key, value):
+    return field(1, field(1, key.encode()) + field(2, field(1, value.encode())))
+
+payload = field(1, attribute("service.name", "published") + attribute("service.version", "4.5"))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+fd = os.memfd_create("OTEL_CTX", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+os.ftruncate(fd, 4096)
+at = libc.mmap(None, 4096, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, 0)
+os.close(fd)
+header = struct.pack("=8sIIQQ", b"OTEL_CTX", 2, len(payload), 0, at + 64)
+ctypes.memmove(at, header + bytes(32) + payload, 64 + len(payload))
+ctypes.memmove(at + 16, struct.pack("=Q", time.clock_gettime_ns(time.CLOCK_BOOTTIME)), 8)
+print("published", flush=True)
+time.sleep(60)
+"#;
+
+/// Checks that what an SDK publishes in a process's memory is read: by a publisher of our
+/// own that follows the document, in another language.
+#[test]
+fn published_contexts_are_read() {
+    let Some(python) = interpreter("python3") else {
+        return;
+    };
+    let (is_v2, mount) = mounts().remove(0);
+    let cgroup =
+        Cgroup::create(&mount, &format!("{}/db.service", unique("context"))).expect("a cgroup");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = folder.path().join("publisher.py");
+    fs::write(&script, PUBLISHER).expect("a script");
+    let mut child = Command::new(python)
+        .arg(&script)
+        .env_remove("OTEL_SERVICE_NAME")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 starts");
+    let out = child.stdout.take().expect("a pipe");
+    let sleeper = Sleeper(child);
+    let mut line = String::new();
+    std::io::BufReader::new(out)
+        .read_line(&mut line)
+        .expect("a line");
+    assert_eq!(line, "published\n");
+    let pid = sleeper.0.id();
+    cgroup.add(pid).expect("our child can be moved");
+    let new = workload(1, is_v2, cgroup.directory(), &sleeper.comm(), pid);
+    let found = Resolver::new(&Host::detect()).resolve(&new);
+    assert_eq!(text(&found, "service.name"), Some("published"));
+    assert_eq!(
+        text(&found, "observer.service.name.source"),
+        Some("process_context")
+    );
+    assert_eq!(text(&found, "service.version"), Some("4.5"));
+    assert_eq!(text(&found, "systemd.unit.name"), Some("db.service"));
 }

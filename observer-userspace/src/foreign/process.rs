@@ -5,11 +5,11 @@
 //! | file | what the kernel does |
 //! |---|---|
 //! | `comm`, `cgroup` | copies a name; walks its own lists under its own locks |
-//! | `exe`, `root` read as links | takes references under the task's spin lock, and writes paths from its own cache |
+//! | `exe`, `root`, `cwd` read as links | takes references under the task's spin lock, and writes paths from its own cache |
 //! | `ns/net`, `ns/mnt` opened or asked for their number | their own file system, of the kernel's memory |
 //! | `task` listed | its own list |
 //! | `status`, `stat` | no lock of the memory map; but may drop the last reference to it, and then unmaps files |
-//! | `environ`, `cmdline` | wait for the lock of the memory map |
+//! | `environ`, `cmdline`, `process_vm_readv` | wait for the lock of the memory map |
 //! | `map_files` | likewise |
 //! | `maps` | likewise before 6.17, and where the map changes meanwhile |
 //! | `exe`, `root` followed | ask the file system that they lead to |
@@ -19,13 +19,15 @@
 //! files that hang at their unmapping must end within the microseconds of the call.)
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
 
 use super::token::Foreign;
 
@@ -46,6 +48,11 @@ pub(crate) fn cgroup(pid: u32) -> Option<String> {
 /// The path of its executable, as the kernel writes it.
 pub(crate) fn executable(pid: u32) -> Option<PathBuf> {
     fs::read_link(path(pid, "exe")).ok()
+}
+
+/// The folder in which it works, as the kernel writes it.
+pub(crate) fn working_directory(pid: u32) -> Option<PathBuf> {
+    fs::read_link(path(pid, "cwd")).ok()
 }
 
 /// The user that it belongs to, by the real id.
@@ -77,6 +84,24 @@ pub(crate) fn stat(_: &Foreign, pid: u32) -> Option<Vec<u8>> {
 /// It isn't ours to read, or the process ended.
 pub(crate) fn environ(_: &Foreign, pid: u32, limit: u64) -> io::Result<Vec<u8>> {
     read(&path(pid, "environ"), limit)
+}
+
+/// The beginning of its arguments, of at most `limit` bytes; nothing of a thread of the
+/// kernel.
+///
+/// # Errors
+/// It isn't ours to read, or the process ended.
+pub(crate) fn cmdline(_: &Foreign, pid: u32, limit: u64) -> io::Result<Vec<u8>> {
+    read(&path(pid, "cmdline"), limit)
+}
+
+/// Fills `into` with its memory at `address`; `None` if not all of it is there.
+pub(crate) fn memory(_: &Foreign, pid: u32, address: u64, into: &mut [u8]) -> Option<()> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?);
+    let (base, len) = (usize::try_from(address).ok()?, into.len());
+    let there = [RemoteIoVec { base, len }];
+    let read = process_vm_readv(pid, &mut [IoSliceMut::new(into)], &there);
+    (read.ok()? == len).then_some(())
 }
 
 /// See proc(5).

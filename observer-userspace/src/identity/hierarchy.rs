@@ -325,8 +325,8 @@ fn kernfs_id(path: &Path) -> std::io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mounts::parse_proc_cgroup;
     use super::*;
+    use observer_identity::membership::parse_proc_cgroup;
 
     /// Checks that our own cgroup is found by its inode number, by handle (where
     /// we may) and by walking, at the path that the kernel reports.

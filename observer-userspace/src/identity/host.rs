@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::environment::Declared;
 use crate::foreign::{self, Foreign, Subject};
+use observer_identity::environment::Declared;
 use observer_signals::attribute::SharedResource;
 use observer_signals::{Attribute, Resource};
 

@@ -4,18 +4,16 @@
 //! integer. [`Resolver`] turns each, once, into a [`Resource`]: it looks at a
 //! representative process while it lives, and at the cgroup's name anyway.
 //!
-//! - [`cgroup`]: what the name of a cgroup says
-//! - [`mounts`]: the hierarchies, and a process's place in them
+//! What the facts mean is `observer_identity`'s; here they are found.
+//!
+//! - [`mounts`]: the hierarchies
 //! - [`hierarchy`]: ids, paths and members of cgroups
 //! - [`process`]: what `/proc/PID` says
-//! - [`environment`]: the OpenTelemetry variables that describe a resource
 //! - [`host`]: the machine, and the daemon itself
 //! - [`workload`]: all of it put together
 //!
 //! [`Resource`]: observer_signals::Resource
 
-pub(crate) mod cgroup;
-pub(crate) mod environment;
 pub mod hierarchy;
 pub(crate) mod host;
 pub(crate) mod mounts;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::environment::Declared;
-use super::mounts::{Membership, parse_proc_cgroup};
+use observer_identity::context::{Context, mappings};
+use observer_identity::membership::{Membership, parse_proc_cgroup};
+use observer_identity::{Facts, Program, worker_pool};
+
 use crate::foreign::{self, Foreign, Subject};
 
 /// The most that is read of a process's environment, in bytes. It can be
@@ -12,7 +14,14 @@ use crate::foreign::{self, Foreign, Subject};
 const ENVIRON_LIMIT: u64 = 256 * 1024;
 
 /// Linux cuts comms to this many bytes (`TASK_COMM_LEN` without the NUL).
-pub(super) const COMM_LIMIT: usize = 15;
+const COMM_LIMIT: usize = 15;
+/// The most that is read of its arguments, in bytes: what says which program runs stands
+/// at the beginning.
+const CMDLINE_LIMIT: u64 = 64 * 1024;
+
+/// The most that is read of what it has mapped, in bytes: ten thousand mappings. In a
+/// process with more a context is found if it is among the first.
+const MAPS_LIMIT: u64 = 1024 * 1024;
 
 /// How often and how long a process in the middle of exec is waited for. The
 /// kernel does it in microseconds, but may be interrupted by the very event
@@ -34,15 +43,10 @@ pub struct Process {
     /// The name of the thread-group leader. For kernel workers the kernel adds
     /// what they are working on; see [`Process::is_named`].
     pub comm: String,
-    /// Base name of the executable; `None` for kernel threads, and where the
-    /// daemon may not look.
-    pub executable: Option<String>,
-    /// What it says about itself.
-    pub declared: Declared,
+    /// What it runs, and what it says about itself.
+    pub program: Program,
     /// Where it stands in each cgroup hierarchy, best first.
     pub cgroups: Vec<Membership>,
-    /// Whether it is a thread of the kernel.
-    pub is_kernel_thread: bool,
 }
 
 impl Process {
@@ -76,17 +80,30 @@ impl Process {
         let cgroups = foreign::process::cgroup(tgid)?;
         // Not allowed, or a zombie: then it declares nothing.
         let environ = foreign::process::environ(foreign, tgid, ENVIRON_LIMIT).unwrap_or_default();
+        let cmdline = foreign::process::cmdline(foreign, tgid, CMDLINE_LIMIT).unwrap_or_default();
+        let is_kernel_thread = is_kernel_thread(&stat);
+        let context = (!is_kernel_thread)
+            .then(|| context(foreign, tgid))
+            .flatten();
+        let (executable, cwd) = (executable(tgid), working_directory(tgid));
+        let program = Program::of(&Facts {
+            comm: &comm,
+            is_kernel_thread,
+            executable: executable.as_deref(),
+            cmdline: &cmdline,
+            environ: &environ,
+            cwd: cwd.as_deref(),
+            context: context.as_ref(),
+        });
         let process = Self {
-            is_kernel_thread: is_kernel_thread(&stat),
-            declared: Declared::from_environ(&environ),
+            program,
             cgroups: parse_proc_cgroup(&cgroups),
-            executable: executable(tgid),
             comm,
         };
         // An exec in the meantime would have mixed two programs.
         let unchanged = self::comm(tgid).is_some_and(|now| process.is_named(&now));
         // Where the executable shows, so would the environment's place.
-        let in_exec = process.executable.is_some() && stat_field(&stat, 50) == Some(0);
+        let in_exec = executable.is_some() && stat_field(&stat, 50) == Some(0);
         unchanged.then_some((process, in_exec))
     }
 
@@ -94,30 +111,38 @@ impl Process {
     fn read_outside(tgid: u32) -> Option<Self> {
         let comm = comm(tgid)?;
         let cgroups = foreign::process::cgroup(tgid)?;
-        let executable = executable(tgid);
+        let (executable, cwd) = (executable(tgid), working_directory(tgid));
+        let program = Program::of(&Facts {
+            comm: &comm,
+            executable: executable.as_deref(),
+            cwd: cwd.as_deref(),
+            ..Facts::default()
+        });
         let unchanged = self::comm(tgid)? == comm;
         unchanged.then_some(Self {
             comm,
-            executable,
+            program,
             cgroups: parse_proc_cgroup(&cgroups),
-            ..Self::default()
         })
     }
 
-    /// The first of `candidates` that lives under the name `comm`.
-    pub fn find(candidates: &[u32], comm: &str) -> Option<Self> {
-        candidates.iter().take(SIBLING_LIMIT).find_map(|tgid| {
-            // One small file tells most of them off.
-            if worker_pool(&self::comm(*tgid)?) != worker_pool(comm) {
-                return None;
-            }
-            Self::read(*tgid).filter(|process| process.is_named(comm))
-        })
+    /// Those of `candidates` that live under the name `comm`, one after the other.
+    pub fn find(candidates: &[u32], comm: &str) -> impl Iterator<Item = Self> {
+        candidates
+            .iter()
+            .take(SIBLING_LIMIT)
+            .filter_map(move |tgid| {
+                // One small file tells most of them off.
+                if worker_pool(&self::comm(*tgid)?) != worker_pool(comm) {
+                    return None;
+                }
+                Self::read(*tgid).filter(|process| process.is_named(comm))
+            })
     }
 
     /// Whether `comm`, as the kernel half saw it, is this process's name.
     pub fn is_named(&self, comm: &str) -> bool {
-        if self.is_kernel_thread {
+        if self.program.is_kernel_thread {
             // /proc shows `kworker/0:1-events` for what is `kworker/0:1`.
             return worker_pool(&self.comm) == worker_pool(comm);
         }
@@ -131,7 +156,27 @@ fn comm(tgid: u32) -> Option<String> {
 
 fn executable(tgid: u32) -> Option<String> {
     let target = foreign::process::executable(tgid)?;
-    Some(executable_name(&target.to_string_lossy()))
+    Some(target.to_string_lossy().into_owned())
+}
+
+fn working_directory(tgid: u32) -> Option<String> {
+    let target = foreign::process::working_directory(tgid)?;
+    Some(target.to_string_lossy().into_owned())
+}
+
+/// What its SDK published, if it did.
+fn context(foreign: &Foreign, tgid: u32) -> Option<Context> {
+    let maps = foreign::process::maps(foreign, tgid, MAPS_LIMIT).ok()?;
+    mappings(&maps).into_iter().find_map(|start| {
+        let memory = |at, into: &mut [u8]| foreign::process::memory(foreign, tgid, at, into);
+        match Context::read(start, memory) {
+            Ok(context) => Some(context),
+            Err(error) => {
+                tracing::debug!("the process context of process {tgid} isn't read: {error}");
+                None
+            }
+        }
+    })
 }
 
 /// A comm as people write it: up to the first NUL or line end, always UTF-8.
@@ -146,19 +191,6 @@ pub fn comm_from_bytes(bytes: &[u8]) -> String {
         _ => name,
     };
     String::from_utf8_lossy(whole).into_owned()
-}
-
-/// `kworker/0:1H-kblockd` → `kworker`, `jbd2/vda1-8` → `jbd2`: kernel threads
-/// that differ only in their CPU, device or number are one thing to a person.
-/// The kernel half cuts their names at the same characters.
-pub fn worker_pool(comm: &str) -> &str {
-    comm.split(['/', ':', '-']).next().unwrap_or(comm)
-}
-
-fn executable_name(target: &str) -> String {
-    // The kernel marks a file that was replaced while it runs.
-    let target = target.strip_suffix(" (deleted)").unwrap_or(target);
-    target.rsplit('/').next().unwrap_or(target).to_owned()
 }
 
 fn is_kernel_thread(stat: &str) -> bool {
@@ -187,8 +219,9 @@ mod tests {
         let process = Process::read(std::process::id()).expect("we are alive");
         let exe = std::env::current_exe().expect("our executable");
         let name = exe.file_name().map(|n| n.to_string_lossy().into_owned());
-        assert_eq!(process.executable, name);
-        assert!(!process.is_kernel_thread);
+        assert_eq!(process.program.executable, name);
+        assert_eq!(process.program.executable_path.as_deref(), exe.to_str());
+        assert!(!process.program.is_kernel_thread);
         assert!(!process.cgroups.is_empty());
     }
 
@@ -199,14 +232,6 @@ mod tests {
         assert_eq!(Process::read(1 << 30), None);
     }
 
-    /// Checks names of executables, also of deleted ones.
-    #[test]
-    fn executables_are_base_names() {
-        assert_eq!(executable_name("/usr/bin/cat"), "cat");
-        assert_eq!(executable_name("/tmp/a b (deleted)"), "a b");
-        assert_eq!(executable_name("/memfd:x (deleted)"), "memfd:x");
-    }
-
     /// Checks that kernel threads are told by their flags, whatever their name.
     #[test]
     fn kernel_threads_are_told_by_flags() {
@@ -215,8 +240,6 @@ mod tests {
         assert!(!is_kernel_thread("garbage"));
         assert_eq!(stat_field("9 (a) b) S 1 2", 4), Some(1));
         assert_eq!(stat_field("9 (a) S 1 2", 50), None);
-        assert_eq!(worker_pool("kworker/0:1-events"), "kworker");
-        assert_eq!(worker_pool("kthreadd"), "kthreadd");
     }
 
     /// Checks that comms end at NUL or newline and are always text.

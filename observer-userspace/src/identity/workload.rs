@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use observer_common::workload::{FOLDED, NewWorkload, OTHER, WorkloadId, WorkloadKey};
 
-use super::cgroup::{CgroupIdentity, parse_path};
 use super::hierarchy::Hierarchies;
 use super::host::Host;
-use super::process::{COMM_LIMIT, Process, comm_from_bytes, worker_pool};
+use super::process::{Process, comm_from_bytes};
+use observer_identity::cgroup::CgroupIdentity;
+use observer_identity::{Place, ProgramIdentity};
 use observer_signals::attribute::SharedResource;
 use observer_signals::{Attribute, Resource};
 
-/// How many hex digits of a container's id name a service that has no other
-/// name: as `docker ps` shows them.
-const SHORT_ID: usize = 12;
+/// How many processes of one name and cgroup are asked whether they are the same program.
+const PROGRAMS: usize = 16;
 
 /// Resolves workloads at first sight and remembers them.
 ///
@@ -69,37 +69,57 @@ impl Resolver {
         if let Some(known) = self.known.get(&new.id) {
             return Arc::clone(&known.resource);
         }
-        let comm = comm_from_bytes(&new.key.comm);
-        let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
-        let v1_path = self.hierarchies.v1_path(new.key.cgroup_v1);
-        let belongs = |process: &Process| {
-            let (v2, v1) = (v2_path.as_deref(), v1_path.as_deref());
-            process.is_named(&comm) && stands_in(process, v2, v1, self.controller)
-        };
-        // The pid may be another program's by now; if so, any other process of
-        // the same name and cgroup is as good.
-        let process = Process::read(new.tgid).filter(&belongs).or_else(|| {
-            let siblings = self
-                .hierarchies
-                .members(v2_path.as_deref(), v1_path.as_deref());
-            Process::find(&siblings, &comm).filter(&belongs)
-        });
-        let cgroup = [v2_path, v1_path]
-            .into_iter()
-            .flatten()
-            .chain(
-                process
-                    .iter()
-                    .flat_map(|p| p.cgroups.iter().map(|c| c.path.clone())),
-            )
-            .fold(CgroupIdentity::default(), |known, path| {
-                known.or(parse_path(&path))
-            });
+        let identity = self.identify(new);
         let mut attributes = self.host.clone();
-        attributes.extend(workload_attributes(&comm, process.as_ref(), &cgroup));
+        attributes.extend(workload_attributes(identity));
         let resource = self.interned(Resource { attributes });
         self.known.insert(new.id, Known::of(&resource));
         resource
+    }
+
+    /// Who a workload is now. If several processes have its name and cgroup and are called
+    /// differently, what holds for all of them.
+    pub fn identify(&mut self, new: &NewWorkload) -> ProgramIdentity {
+        let comm = comm_from_bytes(&new.key.comm);
+        let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
+        let v1_path = self.hierarchies.v1_path(new.key.cgroup_v1);
+        let (v2, v1) = (v2_path.as_deref(), v1_path.as_deref());
+        let belongs = |process: &Process| {
+            process.is_named(&comm) && stands_in(process, v2, v1, self.controller)
+        };
+        let siblings = || self.hierarchies.members(v2, v1);
+        // The pid may be another program's by now; if so, any other process of
+        // the same name and cgroup is as good.
+        let process = Process::read(new.tgid)
+            .filter(&belongs)
+            .or_else(|| Process::find(&siblings(), &comm).find(&belongs));
+        let of_process = process.iter().flat_map(|process| &process.cgroups);
+        let paths = [v2, v1].into_iter().flatten();
+        let paths = paths.chain(of_process.map(|membership| membership.path.as_str()));
+        let cgroup = CgroupIdentity::of_paths(paths);
+        let place = Place {
+            comm: &comm,
+            cgroup: &cgroup,
+            host_name: self.host_name(),
+        };
+        let program = process.map(|process| process.program);
+        let identity = ProgramIdentity::new(program.as_ref(), &place);
+        let Some(program) = program.filter(|_| identity.is_of_process()) else {
+            return identity;
+        };
+        let mut programs = vec![program];
+        let siblings = siblings();
+        let others = Process::find(&siblings, &comm).filter(&belongs);
+        programs.extend(others.take(PROGRAMS).map(|process| process.program));
+        ProgramIdentity::of_several(&programs, &place)
+    }
+
+    fn host_name(&self) -> Option<&str> {
+        let name = self.host.iter().find(|it| it.key == "host.name")?;
+        match &name.value {
+            observer_signals::Value::String(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// The resource of a workload that was resolved before;
@@ -171,151 +191,20 @@ fn stands_in(
 }
 
 /// What tells this workload from the others of the host.
-fn workload_attributes(
-    comm: &str,
-    process: Option<&Process>,
-    cgroup: &CgroupIdentity,
-) -> Vec<Attribute> {
-    let is_kernel_thread = match process {
-        Some(process) => process.is_kernel_thread,
-        // Workers come and go; their names are their own kind.
-        None => comm == "kworker" || comm.starts_with("kworker/"),
-    };
-    let name = if is_kernel_thread {
-        worker_pool(comm)
-    } else {
-        comm
-    };
-    let executable = process
-        .and_then(|p| p.executable.as_deref())
-        .unwrap_or(name);
-    let declared = process.map(|p| &p.declared);
-    let service = declared
-        .and_then(|d| d.service_name.clone())
-        .or_else(|| cgroup.unit.as_deref().map(without_suffix))
-        .or_else(|| cgroup.container_id.as_deref().map(short_id))
-        .unwrap_or_else(|| executable.to_owned());
-
-    let mut found = vec![Attribute::new("service.name", service)];
-    if let Some(namespace) = declared.and_then(|d| d.get("service.namespace")) {
-        found.push(Attribute::new("service.namespace", namespace.to_owned()));
-    }
-    if let Some(id) = &cgroup.container_id {
-        found.push(Attribute::new("container.id", id.clone()));
-    }
-    if let Some(uid) = &cgroup.pod_uid {
-        found.push(Attribute::new("k8s.pod.uid", uid.clone()));
-    }
-    if let Some(unit) = &cgroup.unit {
-        // As the Collector's systemd receiver calls it.
-        found.push(Attribute::new("systemd.unit.name", unit.clone()));
-    }
-    found.push(Attribute::new(
-        "process.executable.name",
-        executable.to_owned(),
-    ));
-    if !is_same_name(name, executable) {
-        // A script, a renamed process, a busybox: one executable, many programs.
-        found.push(Attribute::new("observer.workload.comm", name.to_owned()));
-    }
+fn workload_attributes(identity: ProgramIdentity) -> Vec<Attribute> {
+    let source = identity.source.as_str();
+    let mut found = vec![
+        Attribute::new("service.name", identity.service_name),
+        Attribute::new("observer.service.name.source", source),
+    ];
+    let others = identity.attributes.into_iter();
+    found.extend(others.map(|(key, value)| Attribute::new(key, value)));
     found
-}
-
-/// Whether the comm is just the executable's name, cut to its limit.
-fn is_same_name(comm: &str, executable: &str) -> bool {
-    // A character that didn't fit whole isn't there.
-    let next = executable
-        .strip_prefix(comm)
-        .and_then(|rest| rest.chars().next());
-    comm == executable || next.is_some_and(|next| comm.len() + next.len_utf8() > COMM_LIMIT)
-}
-
-fn without_suffix(unit: &str) -> String {
-    let name = unit.rsplit_once('.').map_or(unit, |(name, _)| name);
-    name.to_owned()
-}
-
-fn short_id(id: &str) -> String {
-    id.get(..SHORT_ID).unwrap_or(id).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::environment::Declared;
     use super::*;
-
-    fn get<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a observer_signals::Value> {
-        attributes.iter().find(|a| a.key == key).map(|a| &a.value)
-    }
-
-    fn process(executable: &str, service: Option<&str>) -> Process {
-        Process {
-            executable: Some(executable.to_owned()),
-            declared: Declared::new(service, None),
-            ..Process::default()
-        }
-    }
-
-    /// Checks the order of precedence of `service.name`: declared, unit,
-    /// container, executable, comm.
-    #[test]
-    fn service_name_follows_precedence() {
-        let unit = parse_path("/system.slice/nginx.service");
-        let id = "ab".repeat(32);
-        let container = parse_path(&format!("/docker/{id}"));
-        let none = CgroupIdentity::default();
-        let nginx = process("nginx", None);
-        let shop = process("nginx", Some("shop"));
-        let table = [
-            (Some(&shop), &unit, "shop"),
-            (Some(&nginx), &unit, "nginx"),
-            (Some(&nginx), &container, "abababababab"),
-            (Some(&nginx), &none, "nginx"),
-            (None, &none, "worker"),
-        ];
-        for (process, cgroup, expected) in table {
-            let found = workload_attributes("worker", process, cgroup);
-            assert_eq!(
-                get(&found, "service.name"),
-                Some(&expected.to_owned().into())
-            );
-        }
-    }
-
-    /// Checks that a comm is shown only where it says more than the executable.
-    #[test]
-    fn comm_is_kept_where_it_differs() {
-        let none = CgroupIdentity::default();
-        let long = process("a-long-executable-name", None);
-        let bash = process("bash", None);
-        let shown = |comm, p: &Process| {
-            get(
-                &workload_attributes(comm, Some(p), &none),
-                "observer.workload.comm",
-            )
-            .is_some()
-        };
-        assert!(!shown("a-long-executab", &long));
-        assert!(!shown("обработ", &process("обработчик", None)));
-        assert!(shown("a-long", &long));
-        assert!(shown("backup.sh", &bash));
-        assert!(!shown("bash", &bash));
-    }
-
-    /// Checks that the kernel's numbered workers are one thing.
-    #[test]
-    fn kernel_workers_are_one() {
-        let none = CgroupIdentity::default();
-        let alive = Process {
-            is_kernel_thread: true,
-            comm: "kworker/1:2-events".to_owned(),
-            ..Process::default()
-        };
-        let a = workload_attributes("kworker/0:1H", None, &none);
-        let b = workload_attributes("kworker/1:2", Some(&alive), &none);
-        assert_eq!(a, b);
-        assert_eq!(get(&a, "process.executable.name"), Some(&"kworker".into()));
-    }
 
     /// Checks that equal workloads share one resource, different ones don't, and
     /// that an integer can be given anew.

@@ -55,6 +55,7 @@ const IMPURE: &[&str] = &[
 /// Crates without a kernel and a network.
 const PURE: &[&str] = &[
     "observer-common",
+    "observer-identity",
     "observer-signals",
     "observer-requests",
     "observer-unwind",
@@ -66,6 +67,7 @@ const PRODUCTION: &[&str] = &[
     "observer-common",
     "observer-ebpf",
     "observer-export",
+    "observer-identity",
     "observer-requests",
     "observer-signals",
     "observer-symbols",

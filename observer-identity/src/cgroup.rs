@@ -3,6 +3,8 @@
 //! Container runtimes and service managers name cgroups after what they run;
 //! this file reads those names and nothing else: no I/O.
 
+use crate::machine;
+
 /// What the name of a cgroup reveals about the processes in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CgroupIdentity {
@@ -13,6 +15,9 @@ pub struct CgroupIdentity {
     /// The innermost systemd unit, with its suffix (`.service`, `.scope`).
     /// Inside a container: only units of the container's own systemd.
     pub unit: Option<String>,
+    /// What the innermost container is called where its cgroup says so: systemd's and
+    /// libvirt's machines, LXC, LXD, tasks of Nomad.
+    pub container_name: Option<String>,
 }
 
 impl CgroupIdentity {
@@ -20,16 +25,28 @@ impl CgroupIdentity {
     /// in one hierarchy hides units seen in another one, as those would be the
     /// runtime's and not the container's.
     pub fn or(self, other: Self) -> Self {
-        let unit = match (&self.container_id, &other.container_id) {
-            (Some(_), None) => self.unit,
-            (None, Some(_)) => other.unit,
+        let unit = match (self.is_container(), other.is_container()) {
+            (true, false) => self.unit,
+            (false, true) => other.unit,
             _ => self.unit.or(other.unit),
         };
         Self {
             container_id: self.container_id.or(other.container_id),
             pod_uid: self.pod_uid.or(other.pod_uid),
             unit,
+            container_name: self.container_name.or(other.container_name),
         }
+    }
+
+    /// What the paths of one process say together, best first.
+    pub fn of_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
+        let paths = paths.into_iter();
+        paths.fold(Self::default(), |known, path| known.or(parse_path(path)))
+    }
+
+    /// Whether it is a container's.
+    pub fn is_container(&self) -> bool {
+        self.container_id.is_some() || self.container_name.is_some()
     }
 }
 
@@ -50,8 +67,11 @@ pub fn parse_path(path: &str) -> CgroupIdentity {
             found.pod_uid = Some(uid);
             // The pod's own units: whatever encloses it is the node's.
             found.unit = None;
+            found.container_name = None;
         } else if let Some(id) = container_id(segment, in_ecs) {
             found.container_id = Some(id.to_owned());
+            // What encloses it may be one with a name (docker in LXC, in Nomad).
+            found.container_name = None;
             // What encloses a container is its runtime's business, except
             // where a service *is* the container (`podman --cgroups=split`).
             let is_payload = segment.starts_with("libpod-payload-");
@@ -59,6 +79,10 @@ pub fn parse_path(path: &str) -> CgroupIdentity {
             if !(is_payload && around.is_some_and(|around| around.ends_with(".service"))) {
                 found.unit = None;
             }
+        } else if let Some(name) = machine::name(segments.get(..i).unwrap_or_default(), segment) {
+            found.container_name = Some(name);
+            found.container_id = None;
+            found.unit = None;
         } else if is_unit(segment) {
             found.unit = Some(unescape_directory(segment).to_owned());
         }

@@ -226,6 +226,7 @@ fn containers_pods_and_units_are_found_in_paths() {
             container_id: container.map(fill),
             pod_uid: pod.then(|| UID.to_owned()),
             unit: unit.map(fill),
+            container_name: None,
         };
         assert_eq!(parse_path(&fill(path)), expected, "{path}");
     }
