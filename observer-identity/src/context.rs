@@ -186,7 +186,7 @@ pub fn mappings(maps: &[u8]) -> Vec<u64> {
         let mut fields = line.splitn(6, |byte| *byte == b' ');
         let range = fields.next()?;
         let name = fields.nth(4)?.trim_ascii_start();
-        NAMES.iter().find(|known| name.starts_with(*known))?;
+        NAMES.iter().find(|known| name.starts_with(known))?;
         let start = range.split(|byte| *byte == b'-').next()?;
         u64::from_str_radix(std::str::from_utf8(start).ok()?, 16).ok()
     });

@@ -76,8 +76,8 @@ pub(super) fn candidate(line: &Line<'_>) -> Option<Candidate> {
     // The last one counts; those of the environment stand before the command line's.
     let property = |wanted: &str| {
         let options = line.hints.java_options.iter().chain(line.arguments);
-        let values = options.filter_map(|option| option.strip_prefix(wanted));
-        values.last().filter(|value| !value.is_empty())
+        let mut values = options.filter_map(|option| option.strip_prefix(wanted));
+        values.next_back().filter(|value| !value.is_empty())
     };
     if let Some(name) = PROPERTIES.iter().find_map(|wanted| property(wanted)) {
         return Some(Candidate::new(name, Source::CommandLine));
