@@ -173,7 +173,7 @@ fn attributes_have_limits() {
     let context = Context::decode(&payload(&attributes)).expect("a context");
     assert_eq!(
         context.get("long").map(str::len),
-        Some(crate::text::VALUE_LIMIT)
+        Some(text::VALUE_LIMIT)
     );
     assert_eq!(context.attributes.len(), 2);
 }
