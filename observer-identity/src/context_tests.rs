@@ -171,9 +171,6 @@ fn attributes_have_limits() {
     let mut attributes = vec![("long", text(&long))];
     attributes.extend((0..500).map(|_| ("more", text("y"))));
     let context = Context::decode(&payload(&attributes)).expect("a context");
-    assert_eq!(
-        context.get("long").map(str::len),
-        Some(text::VALUE_LIMIT)
-    );
+    assert_eq!(context.get("long").map(str::len), Some(text::VALUE_LIMIT));
     assert_eq!(context.attributes.len(), 2);
 }
