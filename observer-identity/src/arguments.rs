@@ -194,7 +194,7 @@ mod tests {
             title(&split(b"puma 6.4 [x]   \0\0\0")),
             Some("puma 6.4 [x]")
         );
-        assert_eq!(title(&split(b"sleep\060")), None);
+        assert_eq!(title(&split(b"sleep\x0060")), None);
         assert_eq!(title(&split(b"sleep")), None);
     }
 

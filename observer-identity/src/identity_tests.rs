@@ -97,7 +97,7 @@ fn what_passes_names_nothing() {
     let sleep = Facts {
         comm: "sleep",
         executable: Some("/usr/bin/sleep"),
-        cmdline: b"sleep\060\0",
+        cmdline: b"sleep\x0060\0",
         ..Facts::default()
     };
     for path in [

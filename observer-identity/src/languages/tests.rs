@@ -419,11 +419,19 @@ fn dotnet_and_beam() {
     assert_eq!(found, Some(("shop".into(), Release, false)));
 }
 
+/// Comm, command line, folder, and the name with whether it is weak.
+type TitleRow = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<(&'static str, bool)>,
+);
+
 /// Checks the titles that programs give themselves, and that what changes in them isn't a
 /// name.
 #[test]
 fn titles() {
-    let table: &[(&str, &str, &str, Option<(&str, bool)>)] = &[
+    let table: &[TitleRow] = &[
         (
             "python3",
             "gunicorn: master [shop]",
