@@ -23,6 +23,7 @@ mod code;
 mod encode;
 mod entries;
 mod functions;
+mod inputs;
 mod roots;
 mod rule;
 mod sections;
@@ -42,11 +43,13 @@ use std::fs::File;
 use thiserror::Error;
 
 pub use code::instruction;
+pub use inputs::Inputs;
 
 use cfi::Reader;
 use code::Code;
 use encode::Encoder;
 use functions::{Functions, Origin};
+use inputs::Recorder;
 use sections::{Image, Source};
 
 /// Longest section read, and longest after decompression. The `.eh_frame` of
@@ -127,6 +130,18 @@ pub enum BuildError {
 /// machine, or is larger than the limits above.
 pub fn build(file: &File) -> Result<Option<Table>, BuildError> {
     build_from(file)
+}
+
+/// As [`build`], with what the table was made of, by which another file is known to have
+/// the same; `None` where that is too much to remember.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_recorded(file: &File) -> Result<(Option<Table>, Option<Inputs>), BuildError> {
+    let recorder = Recorder::new(file);
+    let table = build_from(&recorder)?;
+    Ok((table, recorder.inputs()))
 }
 
 /// Builds the table of an ELF image in memory, as is the vDSO.

@@ -71,7 +71,7 @@ pub struct Line {
 }
 
 /// What `observer record` wrote and said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recorded {
     /// Collapsed stacks.
     pub lines: Vec<Line>,

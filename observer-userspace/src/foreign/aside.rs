@@ -26,8 +26,6 @@ pub(crate) enum Subject {
     Root(u32),
     /// The file system on a device, by major and minor number.
     Device(u32, u32),
-    /// Separate debug files, wherever they are.
-    DebugFiles,
     /// All threads of the host, in the kernel half's iterator.
     Threads,
 }
@@ -37,7 +35,7 @@ impl Subject {
     pub(super) fn owner(self) -> Option<u32> {
         match self {
             Self::Process(pid) | Self::Root(pid) => super::process::user(pid),
-            Self::Device(..) | Self::DebugFiles | Self::Threads => None,
+            Self::Device(..) | Self::Threads => None,
         }
     }
 
@@ -55,7 +53,6 @@ impl Subject {
         match self {
             Self::Process(pid) => process(pid),
             Self::Root(pid) => format!("a file system of {}", process(pid)),
-            Self::DebugFiles => "a file system with debug files".to_owned(),
             Self::Device(major, minor) => format!("the file system on device {major}:{minor}"),
             Self::Threads => "a thread that is off CPU".to_owned(),
         }

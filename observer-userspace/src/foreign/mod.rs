@@ -15,9 +15,11 @@
 //! - [`aside`]: what doesn't answer, and for how many of whom readers may wait
 //! - [`patience`]: how long a thread waited
 //! - [`token`]: what only they have
+//! - [`file_id`]: which file it is, whoever says what of it
 //! - [`process`]: what `/proc/PID` says, and who may ask for it
 
 mod aside;
+pub(crate) mod file_id;
 mod patience;
 pub(crate) mod process;
 mod readers;
@@ -26,6 +28,7 @@ mod token;
 use std::time::Duration;
 
 pub(crate) use aside::Subject;
+pub(crate) use file_id::FileId;
 pub(crate) use token::Foreign;
 
 /// How long who can't wait has a reader wait: the agent's loop.

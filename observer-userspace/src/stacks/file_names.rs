@@ -16,7 +16,7 @@ use super::costly;
 use super::debug_files::{self, DebugFile};
 use super::module::{Lines, Module, NamedLine};
 use super::roots::{Place, Roots};
-use crate::foreign::{self, Foreign, Subject};
+use crate::foreign::{self, FileId, Foreign, Subject};
 
 /// How long a reader may wait for a file with debug information: all of it is read.
 const LONG: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ pub struct Found(HashMap<u64, Vec<SourceLine>>);
 struct Wanted {
     options: SymbolOptions,
     file: File,
+    /// Which it was when it was mapped.
+    id: FileId,
     /// It, as its process sees it.
     path: String,
     place: Place,
@@ -45,11 +47,11 @@ struct Wanted {
     addresses: Vec<u64>,
 }
 
-/// Looks `offsets` of `module`, which is `path` to its process, up. `place` says where
+/// Looks `offsets` of `module`, which is `path` to process `pid`, up. `place` says where
 /// that process's files lie, as often as it is asked.
 pub(super) fn find(
     options: SymbolOptions,
-    place: impl Fn() -> Place,
+    (pid, place): (u32, impl Fn() -> Place),
     path: &str,
     module: &Module,
     offsets: impl IntoIterator<Item = u64>,
@@ -70,18 +72,23 @@ pub(super) fn find(
     let wanted = Wanted {
         options,
         file,
+        id: module.id,
         path: path.to_owned(),
         place: place(),
-        debug: module.debug_file(|| debug_file(module, place(), path)),
+        debug: module.debug_file(|| debug_file(module, pid, place(), path)),
         addresses: by_address.iter().map(|(address, _)| *address).collect(),
     };
     let patience = match options.debug_info {
         true => LONG,
         false => foreign::A_WHILE,
     };
-    let names = foreign::ask(module.id.subject(), patience, |foreign| {
-        wanted.find(foreign)
-    });
+    // Debug files are where the process put them: if they don't answer, the file's own
+    // file system, which may be everybody's, isn't to blame.
+    let subject = match wanted.debug.is_some() || options.debug_info {
+        true => Subject::Root(pid),
+        false => module.id.subject(),
+    };
+    let names = foreign::ask(subject, patience, |foreign| wanted.find(foreign));
     for ((_, offset), lines) in by_address.into_iter().zip(names.unwrap_or_default()) {
         found.0.insert(offset, lines);
     }
@@ -89,10 +96,10 @@ pub(super) fn find(
 }
 
 /// The separate debug file of a module.
-fn debug_file(module: &Module, place: Place, path: &str) -> Option<DebugFile> {
+fn debug_file(module: &Module, pid: u32, place: Place, path: &str) -> Option<DebugFile> {
     let file = module.file()?;
     let (path, build_id) = (path.to_owned(), module.build_id().map(str::to_owned));
-    let found = foreign::ask(Subject::DebugFiles, foreign::A_WHILE, move |foreign| {
+    let found = foreign::ask(Subject::Root(pid), foreign::A_WHILE, move |foreign| {
         let roots = place.open(foreign).or_host();
         let sections = Sections::read(&file).unwrap_or_default();
         debug_files::find(&roots, &path, &file, &sections, build_id.as_deref())
@@ -105,11 +112,16 @@ impl Wanted {
         let Self {
             options,
             file,
+            id,
             path,
             place,
             debug,
             addresses,
         } = self;
+        // What was written since says nothing of what ran before.
+        if !FileId::of(foreign, &file).is_ok_and(|now| now.has_contents_of(&id)) {
+            return Vec::new();
+        }
         let sections = Sections::read(&file).unwrap_or_default();
         let debug = debug.as_ref();
         let mut names = match options.debug_info {

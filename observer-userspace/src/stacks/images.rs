@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::module::Module;
+use super::roots::Root;
 use super::sideband::FileIdentity;
 
 /// Executable mappings kept per process; a JVM has some hundreds.
@@ -13,19 +14,25 @@ const MAX_MAPS: usize = 8_192;
 #[derive(Debug)]
 pub struct MapFile {
     /// Path as the process sees it.
-    pub path: String,
+    pub path: Rc<str>,
     /// Which file it is.
     pub identity: FileIdentity,
+    /// The root directory of who mapped it, where its debug files may be.
+    pub(super) root: Option<Rc<Root>>,
+    /// What it was when somebody else had mapped it; it may have been written to since.
+    pub(super) earlier: RefCell<Option<Rc<Module>>>,
     /// What is known of its contents, once they were looked at.
     pub(super) module: RefCell<Option<Rc<Module>>>,
 }
 
 impl MapFile {
     /// A file not looked at yet.
-    pub fn new(path: String, identity: FileIdentity) -> Self {
+    pub(super) fn new(path: Rc<str>, identity: FileIdentity, root: Option<Rc<Root>>) -> Self {
         Self {
             path,
             identity,
+            root,
+            earlier: RefCell::default(),
             module: RefCell::new(None),
         }
     }
@@ -162,7 +169,7 @@ mod tests {
                 start,
                 end,
                 offset,
-                file: Rc::new(MapFile::new(format!("{turn}"), None)),
+                file: Rc::new(MapFile::new(format!("{turn}").into(), None, None)),
             });
             for page in start..end {
                 model[page as usize] = Some((format!("{turn}"), offset + page - start));
@@ -170,7 +177,7 @@ mod tests {
             for page in 0..64 {
                 let found = image
                     .find(page)
-                    .map(|m| (m.file.path.clone(), m.offset + page - m.start));
+                    .map(|m| (m.file.path.to_string(), m.offset + page - m.start));
                 assert_eq!(found, model[page as usize], "page {page}, turn {turn}");
             }
         }

@@ -98,7 +98,7 @@ impl Location {
             }
             Self::Unknown { .. } => return None,
         };
-        let path = match map.file.path.as_str() {
+        let path = match &*map.file.path {
             "//anon" => "[anon]",
             path => path.strip_suffix(" (deleted)").unwrap_or(path),
         };
@@ -152,7 +152,7 @@ pub(super) fn locate_stack(
         };
         let map = map.clone();
         let offset = address - map.start + map.offset;
-        if !map.file.is_file() && map.file.path != "[vdso]" {
+        if !map.file.is_file() && &*map.file.path != "[vdso]" {
             return Location::Memory { pid, address, map };
         }
         match modules.of(pid, process, &map) {

@@ -60,7 +60,7 @@ impl MappingLosses {
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     table: HashMap<u32, Process>,
-    files: HashMap<(String, FileIdentity, usize), Weak<MapFile>>,
+    files: HashMap<(Rc<str>, FileIdentity, usize), Weak<MapFile>>,
     roots: HashMap<RootId, Weak<Root>>,
     losses: MappingLosses,
     /// Whether the side band tells of every new mapping.
@@ -245,11 +245,19 @@ impl Processes {
         root: Option<&Rc<Root>>,
     ) -> Rc<MapFile> {
         let root_key = root.map_or(0, |r| Rc::as_ptr(r) as usize);
-        let key = (path, identity, root_key);
-        if let Some(file) = self.files.get(&key).and_then(Weak::upgrade) {
-            return file;
+        let mut key = (Rc::from(path), identity, root_key);
+        let known = self.files.get(&key).and_then(Weak::upgrade);
+        let earlier = known
+            .as_ref()
+            .and_then(|known| known.module.borrow().clone());
+        match (known, &earlier) {
+            (Some(known), None) => return known,
+            (Some(known), Some(_)) => key.0 = known.path.clone(),
+            (None, _) => {}
         }
-        let file = Rc::new(MapFile::new(key.0.clone(), identity));
+        let file = MapFile::new(key.0.clone(), identity, root.cloned());
+        *file.earlier.borrow_mut() = earlier;
+        let file = Rc::new(file);
         self.files.insert(key, Rc::downgrade(&file));
         file
     }
@@ -296,7 +304,7 @@ mod tests {
     ) -> Option<(String, u64)> {
         let process = processes.get(pid)?;
         let map = process.image(comm, &[address])?.find(address)?;
-        Some((map.file.path.clone(), address - map.start + map.offset))
+        Some((map.file.path.to_string(), address - map.start + map.offset))
     }
 
     const PARENT: u32 = u32::MAX - 2;

@@ -2,14 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use observer_symbols::elf::ElfInfo;
 
-use crate::foreign::{Foreign, Subject};
+use crate::foreign::{FileId, Foreign};
 
 /// A name and place in source code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,62 +28,30 @@ pub struct NamedLine {
 /// no name.
 pub type Lines = Rc<[NamedLine]>;
 
-/// What tells files apart, and whether one is the same as before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileId {
-    /// Its file system's.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-    /// When it was written last, in seconds and nanoseconds.
-    pub modified: (i64, i64),
-    /// Bytes.
-    pub length: u64,
-}
-
-impl From<&Metadata> for FileId {
-    fn from(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            length: meta.len(),
-        }
-    }
-}
-
-impl FileId {
-    /// The file system, to be asked for what is in the file.
-    pub(crate) fn subject(&self) -> Subject {
-        let device = self.device;
-        // Numbers of devices have 32 bits in the kernel.
-        Subject::Device(libc::major(device), libc::minor(device))
-    }
-}
-
 /// A file, open, and what it says about itself.
 #[derive(Debug)]
 pub struct Opened {
     /// It.
     pub file: File,
     /// Which it is.
-    pub id: FileId,
+    pub(super) id: FileId,
     /// Segments and build id.
     pub info: ElfInfo,
 }
 
 impl Opened {
     /// Looks at a file; `None` if it can't be read.
-    pub(super) fn read(_: &Foreign, file: File) -> Option<Self> {
+    pub(super) fn read(foreign: &Foreign, file: File) -> Option<Self> {
         Some(Self {
-            id: FileId::from(&file.metadata().ok()?),
+            id: FileId::of(foreign, &file).ok()?,
             info: ElfInfo::read(&file).ok()?,
             file,
         })
     }
 }
 
-/// An ELF file that was sampled: shared by all processes that map it.
+/// An ELF file that was sampled: shared by the processes that see it under the same path
+/// in the same root directory, since that is where its names are looked for, too.
 #[derive(Debug)]
 pub struct Module {
     /// Segments and build id.
@@ -93,6 +61,8 @@ pub struct Module {
     /// Which file it is.
     pub(super) id: FileId,
     file: RefCell<Option<File>>,
+    /// When it was looked last whether the file was written to.
+    looked: Cell<Instant>,
     /// It was looked for in vain.
     no_debug_file: Cell<bool>,
 }
@@ -105,8 +75,18 @@ impl Module {
             names: RefCell::default(),
             id: opened.id,
             file: RefCell::new(Some(opened.file)),
+            looked: Cell::new(Instant::now()),
             no_debug_file: Cell::new(false),
         }
+    }
+
+    /// Whether the last look at the file is so long ago; if so, this is the next.
+    pub(super) fn may_look_again(&self, pause: Duration) -> bool {
+        let may = self.looked.get().elapsed() >= pause;
+        if may {
+            self.looked.set(Instant::now());
+        }
+        may
     }
 
     /// Whether its file is open.

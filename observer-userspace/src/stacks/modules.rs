@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use super::images::Map;
-use super::module::{FileId, Module, Opened};
+use super::module::{Module, Opened};
 use super::process::Process;
 use super::roots::open_regular;
 use super::sideband::FileIdentity;
-use crate::foreign::{self, Subject, process as of_others};
+use crate::foreign::file_id::is_lent;
+use crate::foreign::{self, FileId, Subject, process as of_others};
 
 /// Files kept open at once; more are opened again when needed.
 const MAX_OPEN: usize = 256;
@@ -19,10 +21,18 @@ const MAX_OPEN: usize = 256;
 /// Names kept per file; beyond, they are looked up again.
 const MAX_NAMES: usize = 16_384;
 
+/// How often it is looked whether a file that is mapped again and again was written to.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Which module: the file, and the root directory (where it lies in our memory) and path
+/// by which its debug files are found. Who sees the same file in another place may have
+/// put others there.
+type Key = (FileId, usize, Rc<str>);
+
 /// All modules in use.
 #[derive(Debug, Default)]
 pub struct Modules {
-    by_id: HashMap<FileId, Weak<Module>>,
+    by_key: HashMap<Key, Weak<Module>>,
     vdso: Option<Rc<Module>>,
 }
 
@@ -30,29 +40,34 @@ impl Modules {
     /// The module behind `map`, a mapping of process `pid`.
     pub fn of(&mut self, pid: u32, process: &Process, map: &Map) -> Option<Rc<Module>> {
         let known = map.file.module.borrow().clone();
-        if let Some(module) = known {
+        let earlier = || map.file.earlier.take().filter(is_as_it_was);
+        if let Some(module) = known.or_else(earlier) {
+            *map.file.module.borrow_mut() = Some(module.clone());
             if !module.is_open()
                 && let Some(opened) = find(pid, process, map)
             {
+                if !opened.id.has_contents_of(&module.id) {
+                    return Some(self.put(opened, map));
+                }
                 module.set_file(Some(opened.file));
             }
             return Some(module);
         }
-        let module = if map.file.path == "[vdso]" {
-            self.vdso()?
-        } else if map.file.is_file() {
-            self.intern(find(pid, process, map)?)
-        } else {
+        if &*map.file.path == "[vdso]" {
+            let module = self.vdso()?;
+            *map.file.module.borrow_mut() = Some(module.clone());
+            return Some(module);
+        }
+        if !map.file.is_file() {
             return None;
-        };
-        *map.file.module.borrow_mut() = Some(module.clone());
-        Some(module)
+        }
+        Some(self.put(find(pid, process, map)?, map))
     }
 
     /// Closes files beyond the limit and forgets those of ended processes.
     pub fn trim(&mut self) {
-        self.by_id.retain(|_, module| module.strong_count() > 0);
-        let modules = self.by_id.values().filter_map(Weak::upgrade);
+        self.by_key.retain(|_, module| module.strong_count() > 0);
+        let modules = self.by_key.values().filter_map(Weak::upgrade);
         for (n, module) in modules.enumerate() {
             if n >= MAX_OPEN {
                 module.set_file(None);
@@ -63,13 +78,17 @@ impl Modules {
         }
     }
 
-    fn intern(&mut self, opened: Opened) -> Rc<Module> {
-        let id = opened.id;
-        if let Some(module) = self.by_id.get(&id).and_then(Weak::upgrade) {
-            return module;
-        }
-        let module = Rc::new(Module::new(opened));
-        self.by_id.insert(id, Rc::downgrade(&module));
+    /// The module of what was opened, which is `map`'s from now on.
+    fn put(&mut self, opened: Opened, map: &Map) -> Rc<Module> {
+        let root = map.file.root.as_ref().map_or(0, |r| Rc::as_ptr(r) as usize);
+        let key = (opened.id, root, map.file.path.clone());
+        let known = self.by_key.get(&key).and_then(Weak::upgrade);
+        let module = known.unwrap_or_else(|| {
+            let module = Rc::new(Module::new(opened));
+            self.by_key.insert(key, Rc::downgrade(&module));
+            module
+        });
+        *map.file.module.borrow_mut() = Some(module.clone());
         module
     }
 
@@ -98,6 +117,22 @@ impl Modules {
     }
 }
 
+/// Whether a module's file wasn't written to since it was looked at.
+fn is_as_it_was(module: &Rc<Module>) -> bool {
+    if !module.may_look_again(LOOK_AGAIN) {
+        return true;
+    }
+    // What isn't open is compared when it is.
+    let (Some(file), id) = (module.file(), module.id) else {
+        return true;
+    };
+    let is_same = foreign::ask(id.subject(), foreign::A_WHILE, move |foreign| {
+        let now = FileId::of(foreign, &file);
+        now.is_ok_and(|now| now.has_contents_of(&id))
+    });
+    is_same.unwrap_or(true)
+}
+
 /// The file behind `map`. Which process keeps its map locked and which file system
 /// doesn't answer are asked one after the other, so that it is known who it was.
 fn find(pid: u32, process: &Process, map: &Map) -> Option<Opened> {
@@ -110,7 +145,7 @@ fn find(pid: u32, process: &Process, map: &Map) -> Option<Opened> {
     });
     let mapped = mapped.and_then(Result::ok).flatten();
     let place = process.place(pid);
-    let (identity, path) = (map.file.identity, map.file.path.clone());
+    let (identity, path) = (map.file.identity, map.file.path.to_string());
     let subject = identity.map_or(Subject::Root(pid), |(major, minor, _)| {
         Subject::Device(major, minor)
     });
@@ -130,7 +165,10 @@ fn same_file(file: &File, identity: FileIdentity) -> bool {
     let (Some((major, minor, inode)), Ok(meta)) = (identity, file.metadata()) else {
         return true;
     };
-    // On overlayfs and btrfs the mapping names another device than stat(2)
-    // does; on the same device another inode is another file.
-    meta.ino() == inode || meta.dev() != libc::makedev(major, minor)
+    // On overlayfs and btrfs, which have no device, the mapping names another one than
+    // stat(2) does; else another device or inode is another file.
+    match meta.dev() == libc::makedev(major, minor) {
+        true => meta.ino() == inode,
+        false => is_lent(meta.dev()),
+    }
 }

@@ -17,6 +17,7 @@ use super::module::{Module, NamedLine};
 use super::modules::Modules;
 use super::profile::{FrameShare, JitNames, Names, build};
 use super::raw::RawProfile;
+use super::roots::Place;
 use super::sideband::Event;
 use observer_signals::Profile;
 
@@ -104,14 +105,13 @@ impl Symbols {
             else {
                 continue;
             };
-            let process = self.processes.get(*pid);
+            // Where the module is the module's, whoever was sampled.
             let place = || {
-                process
-                    .map(|process| process.place(*pid))
-                    .unwrap_or_default()
+                let root = map.file.root.as_ref();
+                root.and_then(|root| Place::held(root)).unwrap_or_default()
             };
             let path = &map.file.path;
-            let names = file_names::find(self.options, place, path, module, offsets);
+            let names = file_names::find(self.options, (*pid, place), path, module, offsets);
             found.push((&**module, names));
         }
         file_names::keep(found);

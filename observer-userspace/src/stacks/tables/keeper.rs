@@ -1,6 +1,6 @@
 //! The thread that builds tables, smallest file first, and keeps them.
 
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::io::{PipeWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
-use super::message::{Built, FileKey, Message, News, Order};
+use super::message::{Answer, Built, Message, News, NotBuilt, Order, Wanted};
+use super::shared::{self, Made};
 use super::stats::UnwindStats;
-use crate::foreign;
+use crate::foreign::{self, FileId};
 use crate::kernel::clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
 use crate::memory;
@@ -30,21 +31,25 @@ const REST: Duration = Duration::from_secs(2);
 /// A table in the kernel.
 struct Kept {
     id: u32,
+    /// Its name there.
+    name: u32,
+    base: u64,
     bytes: u64,
     since: Instant,
+    made_of: Made,
 }
 
 /// Where news goes.
 pub(super) struct Answers {
-    pub(super) news: mpsc::Sender<(FileKey, News)>,
+    pub(super) news: mpsc::Sender<Answer>,
     /// Written a byte when there is some.
     pub(super) wake: PipeWriter,
 }
 
 impl Answers {
-    fn tell(&mut self, key: FileKey, news: News) {
+    fn tell(&mut self, answer: Answer) {
         // Nobody listens any more when the daemon ends.
-        let _ = self.news.send((key, news));
+        let _ = self.news.send(answer);
         let _ = self.wake.write(&[0]);
     }
 }
@@ -54,7 +59,7 @@ pub(super) struct Keeper {
     maps: TableMaps,
     limit: u64,
     used: u64,
-    kept: HashMap<FileKey, Kept>,
+    kept: Vec<Kept>,
     free: VecDeque<u32>,
     /// Tables so far, to tell those at one place apart.
     generation: u32,
@@ -71,10 +76,12 @@ pub(super) struct Keeper {
 
 /// A table that is built, but not published.
 struct Finished {
-    key: FileKey,
+    /// The files whose table it is.
+    files: Vec<FileId>,
     id: u32,
     base: u64,
     bytes: u64,
+    made_of: Made,
     table: KernelTable,
 }
 
@@ -92,7 +99,7 @@ impl Keeper {
             maps,
             limit,
             used: 0,
-            kept: HashMap::new(),
+            kept: Vec::new(),
             free: (0..TABLES).collect(),
             generation: 0,
             resting: VecDeque::new(),
@@ -122,22 +129,24 @@ impl Keeper {
             let begins = finished.is_empty();
             match message {
                 Some(Message::Order(order)) => {
-                    self.queue(order);
+                    self.queue(order, &mut finished);
                     continue;
                 }
-                Some(Message::Built(key, built)) => {
+                Some(Message::Built(wanted, built)) => {
                     self.is_building = false;
-                    self.build_large();
-                    finished.extend(self.take(&key, *built));
+                    finished.extend(self.take(wanted, *built));
+                    self.build_large(&mut finished);
                 }
                 Some(Message::End) => return,
                 None => {
                     let Some(order) = self.waiting.pop() else {
                         continue;
                     };
-                    let key = order.key.clone();
-                    let built = build(order);
-                    finished.extend(self.take(&key, built));
+                    if self.share(&order, &mut finished) {
+                        continue;
+                    }
+                    let (wanted, built) = build(order);
+                    finished.extend(self.take(wanted, built));
                 }
             }
             if begins {
@@ -149,64 +158,92 @@ impl Keeper {
         }
     }
 
-    fn queue(&mut self, order: Order) {
+    fn queue(&mut self, order: Order, finished: &mut [Finished]) {
         if order.id.length > LARGE {
             self.large.push(order);
-            self.build_large();
+            self.build_large(finished);
         } else {
             self.waiting.push(order);
         }
     }
 
     /// Builds the next large table on a thread that ends with it.
-    fn build_large(&mut self) {
-        if self.is_building {
-            return;
-        }
-        let Some(order) = self.large.pop() else {
-            return;
-        };
-        let key = order.key.clone();
-        let result = self.orders.clone();
-        let thread = std::thread::Builder::new().name("observer-tables".into());
-        let spawned = thread.spawn(move || {
-            let key = order.key.clone();
-            let built = build(order);
-            // The keeper may be gone.
-            let _ = result.send(Message::Built(key, Box::new(built)));
-        });
-        match spawned {
-            Ok(_) => self.is_building = true,
-            Err(error) => {
-                tracing::warn!("no thread to build an unwinding table: {error}");
-                self.answers.tell(key, News::Failed);
+    fn build_large(&mut self, finished: &mut [Finished]) {
+        while !self.is_building {
+            let Some(order) = self.large.pop() else {
+                return;
+            };
+            if self.share(&order, finished) {
+                continue;
+            }
+            let id = order.id;
+            let result = self.orders.clone();
+            let thread = std::thread::Builder::new().name("observer-tables".into());
+            let spawned = thread.spawn(move || {
+                let (wanted, built) = build(order);
+                // The keeper may be gone.
+                let _ = result.send(Message::Built(wanted, Box::new(built)));
+            });
+            match spawned {
+                Ok(_) => self.is_building = true,
+                Err(error) => {
+                    tracing::warn!("no thread to build an unwinding table: {error}");
+                    self.answers.tell(Answer::Of(id, News::Failed));
+                }
             }
         }
     }
 
-    /// Takes over what came of building.
-    fn take(&mut self, key: &FileKey, built: Built) -> Option<Finished> {
-        let news = match built {
-            Ok(Some(table)) => match self.hand_over(key, &table) {
-                Ok(Some(finished)) => return Some(finished),
-                Ok(None) => News::Evicted,
-                Err(error) => self.failed(key, &error),
-            },
-            Ok(None) => News::Empty,
-            Err(error) => self.failed(key, &error.into()),
+    /// Gives a file the table of another that was made of the same; false if there is
+    /// none.
+    fn share(&mut self, order: &Order, finished: &mut [Finished]) -> bool {
+        let kept = self.kept.iter().map(|kept| &kept.made_of);
+        let candidates = kept.chain(finished.iter().map(|done| &done.made_of));
+        let Some(place) = shared::find(order, candidates) else {
+            return false;
         };
-        self.answers.tell(key.clone(), news);
+        self.stats.shared.fetch_add(1, Ordering::Relaxed);
+        if let Some(kept) = self.kept.get(place) {
+            let news = News::Ready(kept.name, kept.base);
+            self.answers.tell(Answer::Of(order.id, news));
+        } else if let Some(done) = finished.get_mut(place - self.kept.len()) {
+            done.files.push(order.id);
+        }
+        true
+    }
+
+    /// Takes over what came of building.
+    fn take(&mut self, wanted: Wanted, built: Built) -> Option<Finished> {
+        let (id, likeness) = wanted;
+        let news = match built {
+            Ok((Some(table), inputs)) => {
+                let made_of = Made::new(likeness, inputs);
+                match self.hand_over(id, made_of, &table) {
+                    Ok(Some(finished)) => return Some(finished),
+                    Ok(None) => News::Evicted,
+                    Err(error) => self.failed(&id, &error),
+                }
+            }
+            Ok((None, _)) => News::Empty,
+            Err(error) => self.failed(&id, &error.into()),
+        };
+        self.answers.tell(Answer::Of(id, news));
         None
     }
 
-    fn failed(&self, key: &FileKey, error: &anyhow::Error) -> News {
-        tracing::debug!("no unwinding table of {key:?}: {error:#}");
+    fn failed(&self, id: &FileId, error: &anyhow::Error) -> News {
+        tracing::debug!("no unwinding table of {id:?}: {error:#}");
         self.stats.failed.fetch_add(1, Ordering::Relaxed);
         News::Failed
     }
 
     /// Copies a table to the kernel; `None` if there is no room now.
-    fn hand_over(&mut self, key: &FileKey, table: &Table) -> anyhow::Result<Option<Finished>> {
+    fn hand_over(
+        &mut self,
+        file: FileId,
+        made_of: Made,
+        table: &Table,
+    ) -> anyhow::Result<Option<Finished>> {
         let chunks = table.words.len().div_ceil(CHUNK_WORDS);
         let bytes = (chunks * size_of::<Chunk>()) as u64;
         anyhow::ensure!(
@@ -230,10 +267,11 @@ impl Keeper {
         self.used += bytes;
         self.stats.built.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Finished {
-            key: key.clone(),
+            files: vec![file],
             id,
             base: table.base,
             bytes,
+            made_of,
             table: kernel,
         }))
     }
@@ -263,20 +301,12 @@ impl Keeper {
             let unused = Duration::from_nanos(now.saturating_sub(used));
             unused.min(kept.since.elapsed())
         };
-        let oldest = self
-            .kept
-            .iter()
-            .map(|(key, kept)| (idle(kept), kept.bytes, key))
-            .max();
-        let Some(key) = oldest
-            .filter(|(idle, _, _)| *idle >= IN_USE)
-            .map(|(_, _, key)| key.clone())
-        else {
+        let kept = self.kept.iter().enumerate();
+        let oldest = kept.map(|(place, kept)| (idle(kept), kept.bytes, place));
+        let Some((_, _, place)) = oldest.max().filter(|(idle, _, _)| *idle >= IN_USE) else {
             return false;
         };
-        let Some(kept) = self.kept.remove(&key) else {
-            return false;
-        };
+        let kept = self.kept.swap_remove(place);
         if let Err(error) = self.maps.remove(kept.id) {
             tracing::debug!("cannot remove unwinding table {}: {error}", kept.id);
         }
@@ -284,7 +314,7 @@ impl Keeper {
         self.used -= kept.bytes;
         self.stats.evicted.fetch_add(1, Ordering::Relaxed);
         self.show();
-        self.answers.tell(key, News::Evicted);
+        self.answers.tell(Answer::Gone(kept.name));
         true
     }
 
@@ -293,28 +323,37 @@ impl Keeper {
             return;
         }
         let mut tables = Vec::with_capacity(finished.len());
-        let mut keys = Vec::with_capacity(finished.len());
+        let mut kept = Vec::with_capacity(finished.len());
         for done in finished.drain(..) {
             tables.push((done.id, done.table));
-            keys.push((done.key.clone(), done.id, done.bytes));
             self.generation = self.generation.wrapping_add(1);
             // Before it is there: publishing takes the kernel ten milliseconds
             // and more, but each table can be used from its first moment on.
             let name = table(done.id, self.generation);
-            self.answers.tell(done.key, News::Ready(name, done.base));
+            for file in done.files {
+                let news = News::Ready(name, done.base);
+                self.answers.tell(Answer::Of(file, news));
+            }
+            kept.push(Kept {
+                id: done.id,
+                name,
+                base: done.base,
+                bytes: done.bytes,
+                since: Instant::now(),
+                made_of: done.made_of,
+            });
         }
         let published = self.maps.publish(&tables);
         if let Err(error) = &published {
             tracing::warn!("unwinding tables can't be handed to the kernel: {error}");
         }
-        for (key, id, bytes) in keys {
-            if published.is_ok() {
-                let since = Instant::now();
-                self.kept.insert(key, Kept { id, bytes, since });
-            } else {
-                self.used -= bytes;
-                self.resting.push_back((Instant::now(), id));
-                self.answers.tell(key, News::Failed);
+        if published.is_ok() {
+            self.kept.extend(kept);
+        } else {
+            for kept in kept {
+                self.used -= kept.bytes;
+                self.resting.push_back((Instant::now(), kept.id));
+                self.answers.tell(Answer::Gone(kept.name));
             }
         }
         self.show();
@@ -328,12 +367,16 @@ impl Keeper {
     }
 }
 
-fn build(order: Order) -> Built {
-    let Order { key, file, id } = order;
+fn build(order: Order) -> (Wanted, Built) {
+    let Order { id, likeness, file } = order;
     let began = Instant::now();
     let built = foreign::ask(id.subject(), foreign::A_WHILE, move |_| {
-        observer_unwind::build(&file)
+        observer_unwind::build_recorded(&file)
     });
-    tracing::debug!(took = ?began.elapsed(), "unwinding table of {key:?}");
-    Ok(built??)
+    tracing::debug!(took = ?began.elapsed(), "unwinding table of {id:?}");
+    let built = match built {
+        Ok(built) => built.map_err(NotBuilt::from),
+        Err(error) => Err(error.into()),
+    };
+    ((id, likeness), built)
 }

@@ -2,20 +2,13 @@
 
 use std::fs::File;
 
-use observer_unwind::{BuildError, Table};
+use observer_unwind::{BuildError, Inputs, Table};
 
-use super::super::module::FileId;
-use crate::foreign::Unreadable;
+use crate::foreign::{FileId, Unreadable};
 
-/// Which file: its build id and length, or device, inode, length and time of
-/// modification.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::stacks) enum FileKey {
-    /// A file with a build id.
-    BuildId(String, u64),
-    /// One without.
-    Inode(u64, u64, u64, i64),
-}
+/// By which a file is taken for a copy of another until both are compared: build id and
+/// length. Anybody can give his file those of another.
+pub(in crate::stacks) type Likeness = (String, u64);
 
 /// What became of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,22 +20,31 @@ pub(in crate::stacks) enum News {
     Empty,
     /// It can't be built, or is larger than all tables may be.
     Failed,
-    /// It was in use least recently and had to make room, or there is no room
-    /// for it now.
+    /// There is no room for it now.
     Evicted,
+}
+
+/// To who orders tables.
+#[derive(Debug)]
+pub(in crate::stacks) enum Answer {
+    /// What became of the one of a file.
+    Of(FileId, News),
+    /// The table of this name was in use least recently and had to make room.
+    Gone(u32),
 }
 
 /// A file to build a table of.
 pub(super) struct Order {
-    pub(super) key: FileKey,
-    pub(super) file: File,
     pub(super) id: FileId,
+    /// `None` for one without a build id: it is like no other.
+    pub(super) likeness: Option<Likeness>,
+    pub(super) file: File,
 }
 
 // The smallest file first: most programs need it.
 impl Ord for Order {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.id.length, &other.key).cmp(&(self.id.length, &self.key))
+        (other.id.length, other.id).cmp(&(self.id.length, self.id))
     }
 }
 impl PartialOrd for Order {
@@ -62,7 +64,7 @@ pub(super) enum Message {
     /// Build the table of a file.
     Order(Order),
     /// A large file's table.
-    Built(FileKey, Box<Built>),
+    Built(Wanted, Box<Built>),
     /// Nobody needs tables any more.
     End,
 }
@@ -78,5 +80,8 @@ pub(super) enum NotBuilt {
     Unreadable(#[from] Unreadable),
 }
 
-/// A table; `None` where the file has no unwinding information.
-pub(super) type Built = Result<Option<Table>, NotBuilt>;
+/// A table, `None` where the file has no unwinding information; and what it was made of.
+pub(super) type Built = Result<(Option<Table>, Option<Inputs>), NotBuilt>;
+
+/// Whose table is built.
+pub(super) type Wanted = (FileId, Option<Likeness>);

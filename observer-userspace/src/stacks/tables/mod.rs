@@ -3,6 +3,7 @@
 
 mod keeper;
 mod message;
+mod shared;
 mod stats;
 
 use std::fs::File;
@@ -12,19 +13,19 @@ use std::sync::mpsc;
 
 use anyhow::Context as _;
 
-use super::module::FileId;
+use crate::foreign::FileId;
 use crate::kernel::unwind::TableMaps;
 use keeper::{Answers, Keeper};
 use message::{Message, Order};
 
-pub(super) use message::{FileKey, News};
+pub(super) use message::{Answer, Likeness, News};
 pub use stats::UnwindStats;
 
 /// The thread's address. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Tables {
     orders: mpsc::Sender<Message>,
-    news: mpsc::Receiver<(FileKey, News)>,
+    news: mpsc::Receiver<Answer>,
 }
 
 impl Tables {
@@ -51,13 +52,14 @@ impl Tables {
     }
 
     /// Orders the table of a file; the answer comes as news.
-    pub(super) fn order(&self, key: FileKey, file: File, id: FileId) {
+    pub(super) fn order(&self, id: FileId, likeness: Option<Likeness>, file: File) {
+        let order = Order { id, likeness, file };
         // It only fails when the thread is gone, and then there is no news.
-        let _ = self.orders.send(Message::Order(Order { key, file, id }));
+        let _ = self.orders.send(Message::Order(order));
     }
 
     /// The next news.
-    pub(super) fn news(&self) -> Option<(FileKey, News)> {
+    pub(super) fn news(&self) -> Option<Answer> {
         self.news.try_recv().ok()
     }
 }

@@ -11,6 +11,8 @@ pub struct UnwindStats {
     pub bytes: AtomicU64,
     /// Tables built since the start.
     pub built: AtomicU64,
+    /// Files that were found to have a table already, another's.
+    pub shared: AtomicU64,
     /// Tables that couldn't be built.
     pub failed: AtomicU64,
     /// Tables evicted.

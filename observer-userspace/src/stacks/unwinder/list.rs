@@ -5,9 +5,9 @@ use std::rc::Rc;
 use observer_common::unwind::{Mapping, TABLE_ABSENT, TABLE_EMPTY};
 
 use super::states::State;
+use crate::foreign::FileId;
 use crate::stacks::images::Map;
 use crate::stacks::module::Module;
-use crate::stacks::tables::FileKey;
 
 /// A list of mappings; processes that fork share it.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct List {
     pub(super) first: u32,
     pub(super) maps: Rc<Vec<Map>>,
     /// The file of each, and where it begins in the file's own addresses.
-    pub(super) files: Vec<Option<(Rc<FileKey>, u64)>>,
+    pub(super) files: Vec<Option<(Rc<FileId>, u64)>>,
     /// Processes that have it.
     pub(super) users: u32,
 }

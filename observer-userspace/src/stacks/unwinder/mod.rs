@@ -170,7 +170,7 @@ impl Unwinder {
         };
         let maps = process.current_image().map(|image| image.maps().clone());
         for map in maps.iter().flat_map(|maps| maps.iter()) {
-            let library = map.file.path.contains(".so") || map.file.path == "[vdso]";
+            let library = map.file.path.contains(".so") || &*map.file.path == "[vdso]";
             if library && let Some(module) = modules.of(own, process, map) {
                 self.states.of(&module);
             }
@@ -184,12 +184,12 @@ impl Unwinder {
 
     /// Takes in what became of tables.
     pub(super) fn hear(&mut self) {
-        while let Some((key, state)) = self.states.hear() {
+        while let Some((files, state)) = self.states.hear() {
             for list in self.lists.values() {
                 let mapped = list.maps.iter().zip(&list.files);
                 for (i, (map, file)) in mapped.enumerate() {
                     if let Some((file, start)) = file
-                        && **file == key
+                        && files.contains(file)
                     {
                         let entry = list.entry(map, state, *start);
                         self.maps.mappings.set(list.first as usize + i, entry);
@@ -312,7 +312,7 @@ impl Unwinder {
             users: 0,
         };
         for (i, map) in Rc::clone(&list.maps).iter().enumerate() {
-            let in_memory = !map.file.is_file() && map.file.path != "[vdso]";
+            let in_memory = !map.file.is_file() && &*map.file.path != "[vdso]";
             let module = if in_memory {
                 None
             } else {
