@@ -71,6 +71,10 @@ impl AttachError {
 
     /// The kernel's answer, with the verifier's log if there is one.
     fn answer(error: &std::io::Error, what: &str, log: &str) -> Self {
+        // The verifier had its say before the kernel found no room for the answer.
+        if error.raw_os_error() == Some(libc::EMFILE) {
+            return Self::NoDescriptor(descriptors::exhausted());
+        }
         if !log.trim().is_empty() {
             tracing::debug!("the verifier's log:\n{}", log.trim_end());
             return Self::Refused(last_words(log));
@@ -78,7 +82,6 @@ impl AttachError {
         let text = format!("{what}: {error}");
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPERM | Errno::EACCES) => Self::NoPrivilege(text),
-            Some(Errno::EMFILE) => Self::NoDescriptor(descriptors::exhausted()),
             _ => Self::Failed(text),
         }
     }

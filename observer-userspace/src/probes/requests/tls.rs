@@ -12,6 +12,7 @@
 
 mod attach;
 mod files;
+mod key;
 mod library;
 mod looks;
 mod place;

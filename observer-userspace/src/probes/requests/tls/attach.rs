@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use aya::programs::UProbe;
 
 use super::library::{CALLED, MAX_POINTS, Point, RETURNED};
@@ -31,9 +32,15 @@ impl Programs {
     /// When the kernel can't observe functions of user programs, or the program
     /// for their return isn't loaded.
     pub fn of(kernel: &mut Kernel) -> Result<Self> {
-        let kind = uprobe_type().context(
-            "this kernel can't observe functions of user programs (CONFIG_UPROBE_EVENTS)",
-        )?;
+        let kind = uprobe_type().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!(
+                "this kernel can't observe functions of user programs (CONFIG_UPROBE_EVENTS)"
+            ),
+            _ => anyhow!(
+                "how functions are observed can't be read: {error}{}",
+                hint(&error)
+            ),
+        })?;
         let failures = kernel.states().iter().filter_map(|state| {
             let failure = state.failure.as_ref()?;
             Some((state.program.name, failure.to_string()))

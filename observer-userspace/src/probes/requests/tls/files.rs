@@ -1,54 +1,20 @@
 //! Which files are TLS libraries, and those that are attached.
 
-use std::collections::HashMap;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
-
+use super::key::{Code, FileKey};
 use super::library::Point;
 
 /// Files known not to be TLS libraries; then they are looked at again.
 const MAX_OTHERS: usize = 16_384;
 
+/// One tenant's part of all files that may be attached: one in so many.
+const SHARE: usize = 4;
+
 /// Scans of all processes after which a file that none of them has mapped is
 /// let go.
 const UNSEEN_SCANS: u64 = 2;
-
-/// What tells files apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileKey {
-    device: u64,
-    inode: u64,
-    modified: (i64, i64),
-    size: u64,
-}
-
-impl FileKey {
-    /// Of an open file.
-    pub fn of(file: &File) -> Option<Self> {
-        let mut key = Self::from(&file.metadata().ok()?);
-        // Containers of one image have different overlays with the same file
-        // below. Attaching it once is enough, and what is the same in both is
-        // its inode's number, time and size.
-        if fstatfs(file).is_ok_and(|f| f.filesystem_type() == OVERLAYFS_SUPER_MAGIC) {
-            key.device = 0;
-        }
-        Some(key)
-    }
-}
-
-impl From<&Metadata> for FileKey {
-    fn from(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            size: meta.size(),
-        }
-    }
-}
 
 /// Where a file was found.
 #[derive(Clone, Debug)]
@@ -60,8 +26,23 @@ pub struct Found {
     pub home: Option<PathBuf>,
 }
 
+/// Who has a file mapped. What is attached is the host's or somebody's, and nobody's
+/// files keep those of others from being attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenant {
+    /// Root, outside of containers: no share.
+    Host,
+    /// Another user, wherever.
+    User(u32),
+    /// Root in a mount namespace of its own.
+    Container(u64),
+}
+
 struct Library<A> {
     found: Found,
+    tenant: Tenant,
+    /// See [`FileKey`].
+    mount: u64,
     /// `None` if it couldn't be attached.
     attachment: Option<A>,
     /// The scan that saw it last.
@@ -70,9 +51,11 @@ struct Library<A> {
 
 /// All files that were looked at. `A` is what keeps one attached.
 pub struct Files<A> {
-    libraries: HashMap<FileKey, Library<A>>,
+    libraries: HashMap<Code, Library<A>>,
     /// Known to be none.
-    others: HashMap<FileKey, ()>,
+    others: HashSet<FileKey>,
+    /// Libraries that found no room, which was said.
+    left_out: HashSet<FileKey>,
     /// What was let go: to be dropped where nobody waits.
     gone: Vec<A>,
     scan: u64,
@@ -84,8 +67,16 @@ pub struct Files<A> {
 pub enum Outcome {
     /// It was attached.
     Attached,
-    /// There is no room for it.
-    Full,
+    /// There is no room for it, which wasn't said before: so many may be attached,
+    /// altogether or by its tenant.
+    Full {
+        /// That many.
+        most: usize,
+        /// Whether others might find room.
+        of_tenant: bool,
+    },
+    /// There still is none.
+    StillFull,
     /// It can't be attached, for this reason.
     Failed(String),
 }
@@ -95,7 +86,8 @@ impl<A> Files<A> {
     pub fn new(limit: usize) -> Self {
         Self {
             libraries: HashMap::new(),
-            others: HashMap::new(),
+            others: HashSet::new(),
+            left_out: HashSet::new(),
             gone: Vec::new(),
             scan: 0,
             limit,
@@ -104,11 +96,14 @@ impl<A> Files<A> {
 
     /// Whether a file was looked at before; if it is a library, somebody uses it.
     pub fn saw(&mut self, key: &FileKey) -> bool {
-        if let Some(library) = self.libraries.get_mut(key) {
+        // What is attached keeps its file system, so that its device's number is no
+        // other's.
+        let library = self.libraries.get_mut(&key.code);
+        if let Some(library) = library.filter(|l| l.attachment.is_some() || l.mount == key.mount) {
             library.seen = self.scan;
             return true;
         }
-        self.others.contains_key(key)
+        self.others.contains(key)
     }
 
     /// Takes a file that isn't known, and attaches it by `attach` if it is a TLS
@@ -117,6 +112,7 @@ impl<A> Files<A> {
         &mut self,
         key: FileKey,
         functions: &[Point],
+        tenant: Tenant,
         found: impl FnOnce() -> Found,
         attach: impl FnOnce(&[Point]) -> anyhow::Result<A>,
     ) -> Option<Outcome> {
@@ -124,11 +120,11 @@ impl<A> Files<A> {
             if self.others.len() >= MAX_OTHERS {
                 self.others.clear();
             }
-            self.others.insert(key, ());
+            self.others.insert(key);
             return None;
         }
-        if self.libraries.len() >= self.limit && !self.make_room() {
-            return Some(Outcome::Full);
+        if let Some(full) = self.find_room(&key, tenant) {
+            return Some(full);
         }
         let (attachment, outcome) = match attach(functions) {
             Ok(attachment) => (Some(attachment), Outcome::Attached),
@@ -136,17 +132,47 @@ impl<A> Files<A> {
         };
         let library = Library {
             found: found(),
+            tenant,
+            mount: key.mount,
             attachment,
             seen: self.scan,
         };
-        self.libraries.insert(key, library);
+        self.libraries.insert(key.code, library);
         Some(outcome)
     }
 
-    /// Lets the file go that wasn't seen for the longest time, if there is one
+    /// Makes room for one more file of a tenant; else says why there is none.
+    fn find_room(&mut self, key: &FileKey, tenant: Tenant) -> Option<Outcome> {
+        let share = (self.limit / SHARE).max(1);
+        let theirs = |library: &Library<A>| library.tenant == tenant;
+        let has = self.libraries.values().filter(|l| theirs(l)).count();
+        let of_tenant = tenant != Tenant::Host && has >= share;
+        let is_full = self.libraries.len() >= self.limit;
+        let has_room = match of_tenant {
+            true => self.make_room(theirs),
+            false => !is_full || self.make_room(|_| true),
+        };
+        if has_room {
+            self.left_out.remove(key);
+            return None;
+        }
+        if self.left_out.len() >= MAX_OTHERS {
+            self.left_out.clear();
+        }
+        let most = if of_tenant { share } else { self.limit };
+        Some(match self.left_out.insert(*key) {
+            true => Outcome::Full { most, of_tenant },
+            false => Outcome::StillFull,
+        })
+    }
+
+    /// Lets the file go, of these, that wasn't seen for the longest time, if there is one
     /// that isn't in use.
-    fn make_room(&mut self) -> bool {
-        let unused = self.libraries.iter().filter(|(_, l)| l.seen < self.scan);
+    fn make_room(&mut self, of: impl Fn(&Library<A>) -> bool) -> bool {
+        let unused = self
+            .libraries
+            .iter()
+            .filter(|(_, l)| l.seen < self.scan && of(l));
         let oldest = unused.min_by_key(|(_, l)| l.seen).map(|(key, _)| *key);
         let Some(library) = oldest.and_then(|key| self.libraries.remove(&key)) else {
             return false;
@@ -167,7 +193,7 @@ impl<A> Files<A> {
 
     /// It ended: lets go what nobody has mapped any more, unless it waits at
     /// home, as `is_at_home` says. Returns the paths.
-    pub fn end_scan(&mut self, is_at_home: impl Fn(FileKey, &Path) -> bool) -> Vec<String> {
+    pub fn end_scan(&mut self, is_at_home: impl Fn(Code, &Path) -> bool) -> Vec<String> {
         let (scan, mut paths) = (self.scan, Vec::new());
         for (key, mut library) in std::mem::take(&mut self.libraries) {
             let home = library.found.home.as_deref();
@@ -186,14 +212,29 @@ impl<A> Files<A> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::fs::File;
     use std::io::Write as _;
     use std::rc::Rc;
 
     use super::super::library::functions_of;
     use super::*;
+    use crate::foreign::{self, Subject};
 
-    fn is_at_home(key: FileKey, home: &Path) -> bool {
-        File::open(home).is_ok_and(|file| FileKey::of(&file) == Some(key))
+    const FULL: Outcome = Outcome::Full {
+        most: 1,
+        of_tenant: false,
+    };
+
+    fn key_of(file: &File) -> FileKey {
+        let file = file.try_clone().expect("a descriptor");
+        let key = foreign::ask(Subject::Threads, foreign::A_WHILE, move |foreign| {
+            FileKey::of(foreign, &file, None)
+        });
+        key.expect("an answer").expect("a key")
+    }
+
+    fn is_at_home(code: Code, home: &Path) -> bool {
+        File::open(home).is_ok_and(|file| key_of(&file).code == code)
     }
 
     /// Counts how many of it there are.
@@ -230,7 +271,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let path = library(directory.path(), "libssl.so");
         let file = File::open(&path).expect("library");
-        let key = FileKey::of(&file).expect("key");
+        let key = key_of(&file);
         let live = Rc::new(Cell::new(0));
         for at_home in [false, true] {
             let mut files = Files::new(1);
@@ -240,7 +281,9 @@ mod tests {
                 home: at_home.then(|| path.clone()),
             };
             let functions = functions_of(&file);
-            let outcome = files.examine(key, &functions, found, |_| Ok(Counted::new(&live)));
+            let outcome = files.examine(key, &functions, Tenant::Host, found, |_| {
+                Ok(Counted::new(&live))
+            });
             assert_eq!(outcome, Some(Outcome::Attached));
             assert!(files.saw(&key));
             assert_eq!(live.get(), 1);
@@ -253,11 +296,11 @@ mod tests {
         }
         let mut other = tempfile::tempfile().expect("file");
         other.write_all(b"nothing").expect("written");
-        let key = FileKey::of(&other).expect("key");
+        let key = key_of(&other);
         let mut files: Files<()> = Files::new(1);
         let found = || unreachable!("it is no library");
         assert_eq!(
-            files.examine(key, &functions_of(&other), found, |_| Ok(())),
+            files.examine(key, &functions_of(&other), Tenant::Host, found, |_| Ok(())),
             None
         );
         assert!(files.saw(&key));
@@ -277,13 +320,16 @@ mod tests {
                 path: name.to_owned(),
                 home: Some(path.clone()),
             };
-            let key = FileKey::of(&file).expect("key");
-            files.examine(key, &functions_of(&file), found, |_| {
-                Ok(Counted::new(&live))
-            })
+            files.examine(
+                key_of(&file),
+                &functions_of(&file),
+                Tenant::Host,
+                found,
+                |_| Ok(Counted::new(&live)),
+            )
         };
         assert_eq!(offer(&mut files, "one.so"), Some(Outcome::Attached));
-        assert_eq!(offer(&mut files, "two.so"), Some(Outcome::Full));
+        assert_eq!(offer(&mut files, "two.so"), Some(FULL));
         files.begin_scan();
         assert_eq!(offer(&mut files, "two.so"), Some(Outcome::Attached));
         drop(files.gone());
@@ -295,5 +341,46 @@ mod tests {
         }
         drop(files.gone());
         assert_eq!(live.get(), 0);
+    }
+
+    /// Checks that a tenant's files find room in its share only, also when there is more,
+    /// that the host's and other tenants' find the rest, and that it is said once.
+    #[test]
+    fn tenants_have_shares() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mut files: Files<()> = Files::new(8);
+        let mut count = 0;
+        let mut offer = |files: &mut Files<()>, tenant, again: bool| {
+            count += u32::from(!again);
+            let name = format!("{count}.so");
+            let path = match again {
+                true => directory.path().join(&name),
+                false => library(directory.path(), &name),
+            };
+            let file = File::open(path).expect("library");
+            let found = || Found {
+                path: name.clone(),
+                home: None,
+            };
+            let functions = functions_of(&file);
+            files.examine(key_of(&file), &functions, tenant, found, |_| Ok(()))
+        };
+        let (one, other) = (Tenant::User(1000), Tenant::Container(7));
+        let full = Outcome::Full {
+            most: 2,
+            of_tenant: true,
+        };
+        for tenant in [one, one, Tenant::Host, Tenant::Host, Tenant::Host, other] {
+            let outcome = offer(&mut files, tenant, false);
+            assert_eq!(outcome, Some(Outcome::Attached), "{tenant:?}");
+        }
+        assert_eq!(offer(&mut files, one, false), Some(full));
+        assert_eq!(offer(&mut files, one, true), Some(Outcome::StillFull));
+        assert_eq!(offer(&mut files, other, false), Some(Outcome::Attached));
+        files.begin_scan();
+        assert_eq!(offer(&mut files, one, false), Some(Outcome::Attached));
+        let of_one = files.libraries.values().filter(|l| l.tenant == one);
+        assert_eq!(of_one.count(), 2);
+        assert_eq!(files.libraries.len(), 7);
     }
 }

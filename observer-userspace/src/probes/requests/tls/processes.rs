@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attach::{Attachment, Programs};
-use super::files::{FileKey, Files, Found, Outcome};
+use super::files::{Files, Found, Outcome, Tenant};
+use super::key::{FileKey, Mapping};
 use super::library::{Point, functions_of};
 use super::system;
+use crate::foreign::file_id::number_of_mount;
 use crate::foreign::{self, Foreign, Subject, process as of_others};
+use crate::kernel::descriptors;
 use crate::stacks::images::parse_maps_line;
 use crate::stacks::roots::{Place, open_regular};
 
@@ -34,8 +37,8 @@ const ATTACHING: Duration = Duration::from_secs(20);
 /// How long such a pair is taken for the same file: numbers are used again.
 const BELIEVED: Duration = Duration::from_secs(300);
 
-/// Device (major, minor) and inode as `/proc/PID/maps` has them.
-type Mapping = (u32, u32, u64);
+/// Where a process's files are: two with the same have the same mounts.
+type Mounts = (u64, u64, u64);
 
 /// What is known of a mapping, so that its file need not be opened.
 struct Known {
@@ -49,7 +52,7 @@ struct Known {
 pub struct Figures {
     /// Files that could not be attached.
     pub failed: u64,
-    /// Times that a file found no room.
+    /// Files that found no room.
     pub full: u64,
     /// Times that a file wasn't attached since a process keeps its memory map locked.
     pub held: u64,
@@ -64,9 +67,9 @@ struct Looked {
 }
 
 impl Looked {
-    fn at(_: &Foreign, file: File) -> Option<Self> {
+    fn at(foreign: &Foreign, file: File, mapped: Option<Mapping>) -> Option<Self> {
         Some(Self {
-            key: FileKey::of(&file)?,
+            key: FileKey::of(foreign, &file, mapped)?,
             device: file.metadata().ok()?.dev(),
             file,
         })
@@ -81,7 +84,7 @@ impl Looked {
 pub struct Processes {
     programs: Arc<Programs>,
     files: Files<Attachment>,
-    mappings: HashMap<Mapping, Known>,
+    mappings: HashMap<(Mounts, Mapping), Known>,
     hasher: RandomState,
     /// Device of the host's root directory: what is there may stay attached.
     host: Option<u64>,
@@ -113,13 +116,13 @@ impl Processes {
             let paths = system::libraries(foreign, Path::new(HOST_ROOT)).into_iter();
             let looked = paths.filter_map(|path| {
                 let file = root.open(&path)?;
-                Some((path, Looked::at(foreign, file)?))
+                Some((path, Looked::at(foreign, file, None)?))
             });
             Some(looked.collect::<Vec<_>>())
         });
         for (path, looked) in libraries.into_iter().flatten() {
             let home = PathBuf::from(format!("{HOST_ROOT}{path}"));
-            self.consider(looked, || Found {
+            self.consider(INIT, looked, || Found {
                 path,
                 home: Some(home),
             });
@@ -137,9 +140,13 @@ impl Processes {
         }
         // Also after an upgrade of the library.
         self.attach_system();
-        let is_at_home = |key, home: &Path| {
+        let is_at_home = |code, home: &Path| {
             let home = home.to_owned();
-            of_host(move |_| Some(FileKey::of(&File::open(home).ok()?)? == key)) == Some(true)
+            let now = of_host(move |foreign| {
+                let file = File::open(home).ok()?;
+                FileKey::of(foreign, &file, None)
+            });
+            now.is_some_and(|now| now.code == code)
         };
         for path in self.files.end_scan(is_at_home) {
             tracing::debug!("{path}: nobody uses it any more, detached");
@@ -154,8 +161,8 @@ impl Processes {
         let subject = Subject::Root(pid);
         let program = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
             let handle = of_others::program(foreign, pid)?;
-            let meta = handle.metadata().ok().filter(|meta| meta.is_file())?;
-            Some((handle, FileKey::from(&meta)))
+            let key = FileKey::of(foreign, &handle, None)?;
+            Some((handle, key))
         });
         let Some((handle, key)) = program.ok().flatten() else {
             return;
@@ -164,13 +171,13 @@ impl Processes {
             return;
         }
         let looked = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
-            Looked::at(foreign, open_regular(foreign, &handle)?)
+            Looked::at(foreign, open_regular(foreign, &handle)?, None)
         });
         if let Some(looked) = looked.ok().flatten() {
             let path = of_others::executable(pid).unwrap_or_default();
             let path = path.to_string_lossy().into_owned();
             let home = self.home(&path, &looked);
-            self.consider(looked, || Found { path, home });
+            self.consider(pid, looked, || Found { path, home });
         }
     }
 
@@ -183,6 +190,7 @@ impl Processes {
         let Some(maps) = maps.ok().flatten() else {
             return;
         };
+        let mounts = mounts(pid);
         for line in String::from_utf8_lossy(&maps).lines() {
             let Some((start, end, _, path, Some(mapping))) = parse_maps_line(line) else {
                 continue;
@@ -191,13 +199,20 @@ impl Processes {
             if !path.starts_with('/') || path.starts_with("/memfd:") || path.starts_with("/dev/") {
                 continue;
             }
-            self.look_at_mapping(pid, (start, end), &path, mapping);
+            self.look_at_mapping((pid, mounts), (start, end), &path, mapping);
         }
     }
 
-    fn look_at_mapping(&mut self, pid: u32, (start, end): (u64, u64), path: &str, at: Mapping) {
+    fn look_at_mapping(
+        &mut self,
+        (pid, mounts): (u32, Option<Mounts>),
+        (start, end): (u64, u64),
+        path: &str,
+        at: Mapping,
+    ) {
         let hash = self.hasher.hash_one(path);
-        if let Some(known) = self.mappings.get(&at)
+        let place = mounts.map(|mounts| (mounts, at));
+        if let Some(known) = place.and_then(|place| self.mappings.get(&place))
             && known.path == hash
             && known.since.elapsed() < BELIEVED
             && self.files.saw(&known.key)
@@ -213,16 +228,17 @@ impl Processes {
         let looked = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
             let file = mapped.and_then(|handle| open_regular(foreign, &handle));
             let file = file.or_else(|| Place::Now(pid).open(foreign).open(&theirs));
-            Looked::at(foreign, file?)
+            Looked::at(foreign, file?, Some(at))
         });
         let Some(looked) = looked.ok().flatten() else {
             return;
         };
         let home = self.home(path, &looked);
-        let Some(key) = self.consider(looked, || Found {
+        let key = self.consider(pid, looked, || Found {
             path: path.to_owned(),
             home,
-        }) else {
+        });
+        let Some((key, place)) = key.zip(place) else {
             return;
         };
         if self.mappings.len() >= MAX_MAPPINGS {
@@ -233,7 +249,7 @@ impl Processes {
             key,
             since: Instant::now(),
         };
-        self.mappings.insert(at, known);
+        self.mappings.insert(place, known);
     }
 
     /// Where on the host's own file system `file` is.
@@ -244,7 +260,12 @@ impl Processes {
 
     /// Attaches the file if it is a library that isn't attached yet. `None` if
     /// it can't be told from others, or there is no room for it now.
-    fn consider(&mut self, looked: Looked, found: impl FnOnce() -> Found) -> Option<FileKey> {
+    fn consider(
+        &mut self,
+        pid: u32,
+        looked: Looked,
+        found: impl FnOnce() -> Found,
+    ) -> Option<FileKey> {
         let (key, subject) = (looked.key, looked.subject());
         if self.files.saw(&key) {
             return Some(key);
@@ -256,12 +277,9 @@ impl Processes {
             self.figures.held += 1;
             return None;
         }
-        let mut path = String::new();
-        let found = || {
-            let found = found();
-            path.clone_from(&found.path);
-            found
-        };
+        let found = found();
+        let path = found.path.clone();
+        let found = || found;
         let programs = Arc::clone(&self.programs);
         let attach = |points: &[Point]| {
             let points = points.to_vec();
@@ -269,13 +287,28 @@ impl Processes {
                 Attachment::new(&programs, &looked.file, &points)
             })?
         };
-        let outcome = self.files.examine(key, &functions, found, attach);
+        let tenant = match functions.is_empty() {
+            true => Tenant::Host,
+            false => tenant(pid),
+        };
+        let outcome = self.files.examine(key, &functions, tenant, found, attach);
         self.let_go();
         match outcome {
-            Some(Outcome::Full) => {
+            Some(Outcome::Full { most, of_tenant }) => {
                 self.figures.full += 1;
+                let of = of_others::executable(pid).unwrap_or_default();
+                let (of, hint) = (of.display(), descriptors::exhausted());
+                let whose = match of_tenant {
+                    true => "of its user or container",
+                    false => "of all",
+                };
+                tracing::warn!(
+                    probe = "requests",
+                    "{path} (process {pid}, {of}): TLS is not observed: {most} libraries {whose} are, and {hint}"
+                );
                 return None;
             }
+            Some(Outcome::StillFull) => return None,
             Some(Outcome::Attached) => tracing::debug!("{path}: TLS is observed"),
             Some(Outcome::Failed(error)) => {
                 self.figures.failed += 1;
@@ -294,6 +327,31 @@ impl Processes {
             let _ = foreign::ask(Subject::Process(INIT), ATTACHING, move |_| drop(gone));
         }
     }
+}
+
+/// Whose the files are that a process has mapped.
+fn tenant(pid: u32) -> Tenant {
+    match of_others::user(pid) {
+        Some(0) | None => {}
+        Some(user) => return Tenant::User(user),
+    }
+    let number = of_others::mount_namespace_number;
+    match number(pid) {
+        Some(mounts) if Some(mounts) != number(INIT) => Tenant::Container(mounts),
+        _ => Tenant::Host,
+    }
+}
+
+/// Where the files of a process are: its mount namespace, and its root directory there by
+/// the number of its mount, which is never used again, where the kernel has such numbers.
+fn mounts(pid: u32) -> Option<Mounts> {
+    let root = foreign::ask(Subject::Root(pid), foreign::A_WHILE, move |foreign| {
+        let root = of_others::root(foreign, pid)?;
+        let inode = of_others::root_metadata(foreign, pid)?.ino();
+        Some((number_of_mount(&root).unwrap_or(0), inode))
+    });
+    let (mount, inode) = root.ok().flatten()?;
+    Some((of_others::mount_namespace_number(pid)?, mount, inode))
 }
 
 /// Has a reader look at the host's files.
