@@ -127,7 +127,7 @@ fn causes(page: &mut String) {
         line(name, Family::Cpu.as_str(), meaning);
     }
     for cause in probes::losses::ALL {
-        line(cause.name, cause.part.as_str(), cause.meaning);
+        line(cause.name, cause.part, cause.meaning);
     }
     page.push_str(
         "\nValues of `error.type` in [`observer.export.lost`](#observerexportlost): what did not reach the endpoint.\n\n\

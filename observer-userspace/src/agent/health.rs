@@ -13,9 +13,10 @@ use super::profiler::Profiler;
 use crate::foreign;
 use crate::kernel::Kernel;
 use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
+use crate::logging;
 use crate::probes::losses::{
-    Cause, FILE_TOO_COSTLY, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED, TEXT_CUT, UNREADABLE,
-    WORKLOAD_FOLDED,
+    Cause, FILE_TOO_COSTLY, LOG_LINE_DROPPED, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED,
+    TEXT_CUT, UNREADABLE, WORKLOAD_FOLDED,
 };
 use crate::stacks::UnwindStats;
 use crate::stacks::costly;
@@ -161,12 +162,13 @@ impl Agent {
         losses.push(of(WORKLOAD_FOLDED, self.retirement.folded()));
         losses.push(of(FILE_TOO_COSTLY, costly::count()));
         losses.push(of(TEXT_CUT, cut_texts()));
+        losses.push(of(LOG_LINE_DROPPED, logging::dropped()));
         losses
     }
 }
 
 fn of(cause: Cause, count: u64) -> ProbeLoss {
-    loss(cause.part.as_str(), cause.name, count)
+    loss(cause.part, cause.name, count)
 }
 
 fn loss(probe: &str, cause: &'static str, count: u64) -> ProbeLoss {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::logging;
+
 /// Less than this is no standstill, however short intervals are.
 const LEAST: Duration = Duration::from_secs(2);
 
@@ -139,6 +141,7 @@ fn watch(shared: &Shared, limits: Limits) {
                 "the daemon didn't end in time and is ended ({})",
                 standing(doing, stands)
             );
+            logging::flush(logging::AT_END);
             std::process::exit(1);
         }
         match judge(stands, stood, limits) {
@@ -159,6 +162,7 @@ fn watch(shared: &Shared, limits: Limits) {
                     "{}: the daemon ends, as its stall-limit says",
                     standing(doing, stands)
                 );
+                logging::flush(logging::AT_END);
                 std::process::exit(1);
             }
         }

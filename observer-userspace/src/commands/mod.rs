@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::config::Config;
+use crate::logging;
 use args::{Cli, Command};
 use observer_signals::outside::{LONGEST, one_line};
 
@@ -65,7 +66,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match execute(cli) {
+    let status = match execute(cli) {
         Ok(status) => status,
         Err(Failure::Usage(error)) => {
             complain(format_args!("{error:#}"));
@@ -75,7 +76,9 @@ pub fn main() -> ExitCode {
             complain(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::flush(logging::AT_END);
+    status
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
@@ -103,7 +106,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-/// One line to standard error; if that is closed there is nobody to tell.
+/// One line to standard error, after the log; if that is closed, or nobody reads it, there
+/// is nobody to tell.
 fn complain(message: impl Display) {
     let message = message.to_string();
     let lines: Vec<&str> = message
@@ -112,5 +116,9 @@ fn complain(message: impl Display) {
         .filter(|l| !l.is_empty())
         .collect();
     let line = one_line(lines.join("; "), LONGEST);
-    let _ = writeln!(std::io::stderr(), "observer: {line}");
+    if logging::is_on() {
+        logging::say(&format!("observer: {line}"));
+    } else {
+        let _ = writeln!(std::io::stderr(), "observer: {line}");
+    }
 }

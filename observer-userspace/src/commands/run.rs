@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::session::{Signals, prepare, raise_descriptors, runtime};
+use super::session::{Signals, never_stop_for_a_terminal, prepare, raise_descriptors, runtime};
 use super::{Failure, usage};
 use crate::agent::Agent;
 use crate::config::Config;
@@ -14,6 +14,7 @@ pub(super) fn execute(config: Config) -> Result<ExitCode, Failure> {
     sinks::check(&config).map_err(usage)?;
     prepare(&config)?;
     raise_descriptors();
+    never_stop_for_a_terminal();
     runtime()?.block_on(async {
         let signals = Signals::install()?;
         let host = Host::detect();

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::signal::{self as sigaction, SigHandler, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, usage};
@@ -56,6 +57,16 @@ pub(super) fn raise_descriptors() {
             "some probes may not be attached: {}",
             descriptors::exhausted()
         );
+    }
+}
+
+/// A terminal may stop who writes to it from the background (`stty tostop`); the rest of
+/// the daemon has other things to do. Not for who starts commands: they inherit it.
+pub(super) fn never_stop_for_a_terminal() {
+    // SAFETY: no handler of ours is set.
+    let ignored = unsafe { sigaction::signal(Number::SIGTTOU, SigHandler::SigIgn) };
+    if let Err(error) = ignored {
+        tracing::warn!("a terminal may stop the daemon: {error}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::args::TraceArgs;
-use super::session::{Signals, prepare, raise_descriptors, runtime};
+use super::session::{Signals, never_stop_for_a_terminal, prepare, raise_descriptors, runtime};
 use super::{Failure, usage};
 use crate::agent::Agent;
 use crate::config::Config;
@@ -31,6 +31,7 @@ pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, 
     };
     prepare(&config)?;
     raise_descriptors();
+    never_stop_for_a_terminal();
     runtime()?.block_on(async {
         let signals = Signals::install()?;
         let closed = Arc::new(Notify::new());

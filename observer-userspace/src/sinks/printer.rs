@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::oneshot;
@@ -13,6 +13,12 @@ use observer_export::terminal::Shown;
 
 /// Bytes of text that may wait for the reader.
 const LIMIT: usize = 8 << 20;
+
+/// How long the end waits for a reader who takes nothing.
+const UNREAD: Duration = Duration::from_secs(1);
+
+/// Bytes that are written at once, so that it is seen whether somebody reads.
+const PIECE: usize = 64 << 10;
 
 /// Prints texts in the background.
 pub(super) struct Printer {
@@ -90,14 +96,32 @@ impl Printer {
         })
     }
 
-    /// Waits until all is written, for so long at most.
+    /// Waits until all is written, for so long at most, and no longer than somebody
+    /// seems to read it.
     pub(super) async fn finish(self, limit: Duration) {
-        let Self { texts, state, done } = self;
+        let Self {
+            texts,
+            state,
+            mut done,
+        } = self;
         drop(texts);
-        if tokio::time::timeout(limit, done).await.is_err() {
-            let waiting = lock(&state).waiting;
-            tracing::warn!("nobody reads standard output: {waiting} bytes are dropped");
+        let until = Instant::now() + limit;
+        let waiting = || lock(&state).waiting;
+        let mut before = usize::MAX;
+        while waiting() < before && Instant::now() < until {
+            before = waiting();
+            let left = until.saturating_duration_since(Instant::now());
+            if tokio::time::timeout(left.min(UNREAD), &mut done)
+                .await
+                .is_ok()
+            {
+                return;
+            }
         }
+        tracing::warn!(
+            "nobody reads standard output: {} bytes are dropped",
+            waiting()
+        );
     }
 }
 
@@ -109,11 +133,18 @@ fn write_all(
     failed: impl Fn(),
 ) {
     for text in texts {
-        let written = out
-            .write_all(text.as_str().as_bytes())
-            .and_then(|()| out.flush());
+        let mut left = text.as_str().len();
+        let mut written = Ok(());
+        for piece in text.as_str().as_bytes().chunks(PIECE) {
+            written = out.write_all(piece).and_then(|()| out.flush());
+            if written.is_err() {
+                break;
+            }
+            left -= piece.len();
+            lock(state).waiting -= piece.len();
+        }
         let mut state = lock(state);
-        state.waiting = state.waiting.saturating_sub(text.as_str().len());
+        state.waiting -= left;
         let Err(error) = written else {
             continue;
         };
@@ -198,7 +229,7 @@ mod tests {
         let gate = Gate::default();
         let printer = Printer::to(gate.clone(), || {})?;
         printer.print("text".into())?;
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         printer.finish(Duration::from_millis(50)).await;
         assert!(begin.elapsed() < Duration::from_secs(10));
         gate.open();

@@ -1,12 +1,16 @@
-//! Log lines: to standard error, readable on a terminal, JSON otherwise.
+//! Log lines: to standard error, readable on a terminal, JSON otherwise; written by a
+//! thread of their own, since whoever reads them may have stopped.
 //!
 //! Much of what is logged came from outside: names of processes and files, what a
 //! collector answers. So each event is one line, of bounded length, in which nothing is
 //! obeyed by a terminal: in text as escapes (`\n`, `\u{1b}`), in JSON as JSON's.
 
+mod writer;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
@@ -21,6 +25,9 @@ use observer_signals::outside::{Escaping, LONGEST, is_obeyed, shortened};
 /// Longer lines of JSON, in bytes, are taken apart to cut what is in them.
 const LONG_LINE: usize = 4 * LONGEST;
 
+/// How long the end waits for what wasn't written yet.
+pub(crate) const AT_END: Duration = Duration::from_millis(500);
+
 /// Starts logging for the whole process; also takes what libraries (and,
 /// through aya-log, the kernel half) say with the `log` crate.
 ///
@@ -33,6 +40,7 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         LogFormat::Text => false,
         LogFormat::Auto => !terminal,
     };
+    let lines = writer::start()?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(log.filter.directives())?)
         .with_ansi(terminal && colours_wanted());
@@ -40,16 +48,41 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         builder
             .json()
             .flatten_event(true)
-            .with_writer(|| JsonLines(io::stderr()))
+            .with_writer(move || JsonLines(lines()))
             .try_init()
     } else {
         builder
             .with_target(false)
             .fmt_fields(TextFields)
-            .with_writer(io::stderr)
+            .with_writer(lines)
             .try_init()
     };
-    started.map_err(|error| anyhow::anyhow!("can't start logging: {error}"))
+    started.map_err(|error| anyhow::anyhow!("can't start logging: {error}"))?;
+    // A thread that panics says so in the log: standard error could keep it waiting.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{}", panic.to_string().replace('\n', " "));
+    }));
+    Ok(())
+}
+
+/// Whether it was started.
+pub(crate) fn is_on() -> bool {
+    writer::ERRORS.has_writer()
+}
+
+/// Log lines that weren't written, since the start.
+pub(crate) fn dropped() -> u64 {
+    writer::ERRORS.dropped()
+}
+
+/// Writes a line to standard error as it is, after what was logged.
+pub(crate) fn say(line: &str) {
+    writer::ERRORS.put(format!("{line}\n").into_bytes());
+}
+
+/// Waits until all is written, for so long at most: nobody may be reading.
+pub(crate) fn flush(limit: Duration) {
+    writer::ERRORS.flush(limit);
 }
 
 /// <https://no-color.org>: any value but the empty one forbids colours.
