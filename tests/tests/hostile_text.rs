@@ -330,7 +330,7 @@ fn names_are_not_obeyed() -> Result<()> {
     let mut seen = 0;
     let is_ours = |attributes: &[_]| {
         let name = observer_testkit::collector::text(attributes, "service.name");
-        name.is_some_and(|name| name.starts_with("x\u{1b}]0;owned") && name.len() <= 256)
+        name.is_some_and(|name| name.starts_with("x]0;owned") && name.len() <= 256)
     };
     if collector.total("observer.cpu.time", is_ours, |_| true)? > 0.0 {
         seen += 1;
