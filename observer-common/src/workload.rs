@@ -148,13 +148,26 @@ pub mod ids {
     pub const REFUSED: u32 = 5;
     /// The least time between two such announcements.
     pub const REFUSED_PERIOD_NS: u64 = 50_000_000;
+    /// Cells of histograms that may be taken, but for the reserve. The daemon sets it.
+    pub const HISTOGRAM_LIMIT: u32 = 6;
+    /// Likewise of counters.
+    pub const COUNTER_LIMIT: u32 = 7;
     /// From here on: workloads of each tenant in the table. The kernel half adds,
     /// the daemon subtracts.
     pub const TENANTS: u32 = 8;
     /// Tenants that are told apart; more share their shares. A power of two.
     pub const MAX_TENANTS: u32 = 4096;
+    /// From here on: the tenant of each workload, by the number of that modulo
+    /// [`MAX_TENANTS`]. (Of two that are so far apart the later decides.) The kernel
+    /// half sets it.
+    pub const OWNERS: u32 = TENANTS + MAX_TENANTS;
+    /// From here on: cells of histograms that each tenant has. The kernel half adds, the
+    /// daemon sets it anew when it has looked.
+    pub const HISTOGRAMS: u32 = OWNERS + MAX_TENANTS;
+    /// From here on: cells of counters, likewise.
+    pub const COUNTERS: u32 = HISTOGRAMS + MAX_TENANTS;
     /// Words in all.
-    pub const WORDS: u32 = TENANTS + MAX_TENANTS;
+    pub const WORDS: u32 = COUNTERS + MAX_TENANTS;
 }
 
 /// The number of a tenant, below [`ids::MAX_TENANTS`]: of whoever can fill the
@@ -177,8 +190,8 @@ pub const fn tenant(uid: u32, cgroup_v1: u64, cgroup_v2: u64, seed: u64) -> u32 
 /// The user of kernel threads, which nobody is (`INVALID_UID`, include/linux/uidgid.h).
 pub const KERNEL: u32 = u32::MAX;
 
-/// May a tenant that has `held` workloads in a table for `limit` add one where `free`
-/// have room? A part of the table is kept for those who have little: a tenant alone
+/// May a tenant that has `held` places in a table of `limit` take one more where `free`
+/// are left? A part of the table is kept for those who have little: a tenant alone
 /// fills seven eighths, and however much it wants, others find room behind it.
 #[inline(always)]
 pub const fn has_share(held: u64, free: u64, limit: u64) -> bool {

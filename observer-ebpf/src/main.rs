@@ -24,6 +24,7 @@ mod requests;
 mod sched;
 mod scratch;
 mod sequence;
+mod shares;
 mod slot;
 mod socket;
 mod stack;

@@ -15,11 +15,12 @@ use observer_common::tally::{
     CACHE_SLOTS, COUNTER_CELLS, Cache, CounterCell, HISTOGRAM_CELLS, HistogramCell, Key, Kind,
     RESERVED_CELLS,
 };
-use observer_common::workload::WorkloadId;
+use observer_common::workload::{WorkloadId, ids};
 
 use crate::atomic::add;
 use crate::kernel::now;
 use crate::loss::lost;
+use crate::shares::charge;
 
 /// Written here, mapped and read by the daemon. Sizes are defaults: the loader
 /// sets them. Free cells are a stack, so that those in use stay close together and
@@ -64,7 +65,7 @@ fn slot_of(key: &Key) -> usize {
 
 /// Makes the look-ups of one table; the tables differ in the cell's type only.
 macro_rules! table {
-    ($find:ident, $find_slow:ident, $indexed:ident, $create:ident, $cell:ty, $cells:ident, $index:ident, $free:ident, $reserve:ident, $cache:ident, $full:expr) => {
+    ($find:ident, $find_slow:ident, $indexed:ident, $create:ident, $cell:ty, $cells:ident, $index:ident, $free:ident, $reserve:ident, $cache:ident, $full:expr, $held:expr, $limit:expr) => {
         /// This CPU's cell of a series; null when the table is full (counted).
         #[inline(always)]
         fn $find(kind: Kind, workload: WorkloadId, label: u64, inner: u64) -> *mut $cell {
@@ -106,9 +107,13 @@ macro_rules! table {
                 return index;
             }
             if let Ok(Some(index)) = $free.pop() {
-                return $create(key, index);
+                if charge($held, $limit, key.workload(), index) {
+                    return $create(key, index);
+                }
+                let _ = $free.push(&index, 0);
             }
-            // No cell left: the series folds into that of `other`.
+            // No cell left, or none for this tenant: the series folds into that of
+            // `other`.
             lost(Loss::SeriesFolded);
             let folded = key.folded();
             if let Some(index) = $indexed(&folded) {
@@ -173,7 +178,9 @@ table!(
     HISTOGRAM_FREE,
     HISTOGRAM_RESERVE,
     HISTOGRAM_CACHE,
-    Loss::HistogramTableFull
+    Loss::HistogramTableFull,
+    ids::HISTOGRAMS,
+    ids::HISTOGRAM_LIMIT
 );
 table!(
     counter,
@@ -186,7 +193,9 @@ table!(
     COUNTER_FREE,
     COUNTER_RESERVE,
     COUNTER_CACHE,
-    Loss::CounterTableFull
+    Loss::CounterTableFull,
+    ids::COUNTERS,
+    ids::COUNTER_LIMIT
 );
 
 /// Adds a duration to a histogram.

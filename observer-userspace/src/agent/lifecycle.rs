@@ -41,6 +41,8 @@ struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Leaving {
     stage: Stage,
+    /// Whose share it takes; of one that is late nobody knows.
+    tenant: Option<u32>,
     /// It was nobody's when its figures came.
     late: bool,
     /// See [`Known::exported`].
@@ -76,6 +78,12 @@ impl Lifecycle {
         id == OTHER || self.listed.contains_key(&id) || self.leaving.contains_key(&id)
     }
 
+    /// Whose share of the tables it takes.
+    pub fn tenant(&self, id: WorkloadId) -> Option<u32> {
+        let listed = self.listed.get(&id).map(|known| known.listed.tenant);
+        listed.or_else(|| self.leaving.get(&id)?.tenant)
+    }
+
     /// Something was counted for a workload that isn't known any more, or never
     /// was: those cells are given back, too.
     pub fn late(&mut self, id: WorkloadId) {
@@ -83,6 +91,7 @@ impl Lifecycle {
             let stage = Stage::Unlisted(self.sweeps);
             let leaving = Leaving {
                 stage,
+                tenant: None,
                 late: true,
                 exported: true,
             };
@@ -124,6 +133,7 @@ impl Lifecycle {
         let over = self.listed.extract_if(is_over).map(|(id, known)| {
             let leaving = Leaving {
                 stage: Stage::Unlisted(self.sweeps),
+                tenant: Some(known.listed.tenant),
                 late: false,
                 exported: known.exported,
             };

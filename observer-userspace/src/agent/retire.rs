@@ -13,7 +13,7 @@ use super::lifecycle::Lifecycle;
 use super::limiter::SpanLimiter;
 use super::workloads::Workloads;
 use crate::kernel::Kernel;
-use crate::kernel::cells::{Cells, Tallies};
+use crate::kernel::cells::{Cells, Tallies, Used};
 use crate::kernel::grace::Grace;
 use crate::kernel::iter::Iterator;
 use crate::kernel::ring::record;
@@ -172,7 +172,7 @@ impl Retirement {
         if !cells.is_waiting() && self.grace.is_over() {
             let gone = self.lifecycle.take_away(&held);
             let used = cells.take_away(kernel, |id| gone.contains(&id))?;
-            self.cells_used = used.histograms;
+            self.charge(&used);
             self.grace.begin();
         }
         self.took = now.elapsed();
@@ -185,6 +185,21 @@ impl Retirement {
             "sweep of workloads"
         );
         Ok(())
+    }
+
+    /// Says whose the cells are that are in use.
+    fn charge(&mut self, used: &Used) {
+        let mut cells: HashMap<u32, (u64, u64)> = HashMap::new();
+        self.cells_used = 0;
+        for (id, (histograms, counters)) in used {
+            self.cells_used += usize::try_from(*histograms).unwrap_or(usize::MAX);
+            // Of one that is late nobody knows it, and it goes soon.
+            if let Some(tenant) = self.lifecycle.tenant(*id) {
+                let sum = cells.entry(tenant).or_default();
+                *sum = (sum.0 + histograms, sum.1 + counters);
+            }
+        }
+        self.ids.charge(&cells);
     }
 
     fn is_pressed(&self) -> bool {

@@ -9,6 +9,8 @@ mod settled;
 mod table;
 mod tallies;
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use observer_common::names::maps;
 use observer_common::tally::{CounterCell, HistogramCell, Key};
@@ -38,14 +40,8 @@ pub struct Cells {
     settled: Settled,
 }
 
-/// Cells in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// Of histograms.
-    pub histograms: usize,
-    /// Of counters.
-    pub counters: usize,
-}
+/// Cells in use by workload: of histograms, and of counters.
+pub type Used = HashMap<WorkloadId, (u64, u64)>;
 
 impl Cells {
     /// Maps both tables.
@@ -87,7 +83,7 @@ impl Cells {
     }
 
     /// Takes the cells of workloads that are gone away from the kernel half, and
-    /// says how many others use.
+    /// says how many each of the others uses.
     ///
     /// # Errors
     /// The kernel refuses to change the index; what was taken away until then is.
@@ -97,10 +93,14 @@ impl Cells {
         is_gone: impl Fn(WorkloadId) -> bool,
     ) -> Result<Used> {
         let whose = |key: Key| is_gone(key.workload());
-        Ok(Used {
-            histograms: self.histograms.take_away(kernel, whose)?,
-            counters: self.counters.take_away(kernel, whose)?,
-        })
+        let mut used = Used::new();
+        self.histograms.take_away(kernel, whose, |key| {
+            used.entry(key.workload()).or_default().0 += 1;
+        })?;
+        self.counters.take_away(kernel, whose, |key| {
+            used.entry(key.workload()).or_default().1 += 1;
+        })?;
+        Ok(used)
     }
 
     /// Makes the cells free that were taken away; a grace period must be over

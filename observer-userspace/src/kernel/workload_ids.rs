@@ -1,5 +1,7 @@
 //! The kernel half's table of workloads, and who has which share of it.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result};
 use aya::maps::{HashMap as BpfHashMap, MapError};
 use observer_common::names::maps;
@@ -53,6 +55,20 @@ impl WorkloadIds {
     /// So many may be in the table.
     pub fn limit(&self) -> u64 {
         self.word(ids::LIMIT)
+    }
+
+    /// Says how many cells of histograms and of counters each tenant has; of the others
+    /// it is none. What the kernel half takes at the same moment may be missing until
+    /// the next time.
+    pub fn charge(&mut self, cells: &HashMap<u32, (u64, u64)>) {
+        for tenant in 0..ids::MAX_TENANTS {
+            let (histograms, counters) = cells.get(&tenant).copied().unwrap_or_default();
+            for (table, held) in [(ids::HISTOGRAMS, histograms), (ids::COUNTERS, counters)] {
+                if self.word(table + tenant) != held {
+                    self.0.set((table + tenant) as usize, held);
+                }
+            }
+        }
     }
 
     /// Gives a workload's place in the table back.

@@ -4,6 +4,8 @@
 //! - `getppid=N`: N getppid calls
 //! - `enoent=N`: N openat calls that fail with ENOENT
 //! - `sleep=N:MS`: N sleeps of MS milliseconds
+//! - `rename=N:MS`: N names `n0`, `n1`, …, one after the other, a getppid call under each,
+//!   again and again for MS milliseconds; prints how many calls that were
 //! - `connect=N`: N TCP connections to itself over the loopback
 //! - `spin=MS`: MS milliseconds of CPU time
 //! - `spawn=N:CALLS:MS`: N child processes, at most 50 at once, that make
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
             ("enoent", [n]) => enoent(*n),
             ("sleep", [n, ms]) => sleep(*n, *ms),
             ("spin", [ms]) => spin(*ms),
+            ("rename", [n, ms]) => rename(*n, *ms)?,
             ("connect", [n]) => connect(*n)?,
             ("spawn", [n, calls, ms]) => spawn(*n, *calls, *ms)?,
             _ => bail!("no such step: {step}"),
@@ -54,6 +57,20 @@ fn getppid(n: u64) {
         // might one day cache.
         unsafe { libc::syscall(libc::SYS_getppid) };
     }
+}
+
+fn rename(n: u64, ms: u64) -> Result<()> {
+    let begin = std::time::Instant::now();
+    let mut calls = 0;
+    while begin.elapsed() < Duration::from_millis(ms) {
+        for i in 0..n {
+            nix::sys::prctl::set_name(&CString::new(format!("n{i}"))?)?;
+            getppid(1);
+        }
+        calls += n;
+    }
+    println!("{calls}");
+    Ok(())
 }
 
 fn enoent(n: u64) {

@@ -110,22 +110,22 @@ impl<T: Cell> Table<T> {
     }
 
     /// Takes all cells whose key is one of `whose` away from the kernel half: it
-    /// finds them no more, but may still be adding to one. Returns how many cells
-    /// are in use by others.
+    /// finds them no more, but may still be adding to one. `left` is told of each cell
+    /// that stays in use.
     pub(super) fn take_away(
         &mut self,
         kernel: &mut Kernel,
         whose: impl Fn(Key) -> bool,
-    ) -> Result<usize> {
+        mut left: impl FnMut(Key),
+    ) -> Result<()> {
         let reserve = self.cells.saturating_sub(RESERVED_CELLS as usize);
-        let mut used = 0;
         let mut taken = Vec::new();
         self.for_each_used(|index, key, _| match index < reserve && whose(key) {
             true => taken.push((index, key)),
-            false => used += 1,
+            false => left(key),
         });
         if taken.is_empty() {
-            return Ok(used);
+            return Ok(());
         }
         let mut map: BpfHashMap<_, Bytes<Key>, u32> =
             BpfHashMap::try_from(kernel.map_mut(self.names.index)?)?;
@@ -146,7 +146,7 @@ impl<T: Cell> Table<T> {
             }
             self.leaving.push((index, key));
         }
-        Ok(used)
+        Ok(())
     }
 
     /// Gives the cells that were taken away to others, once no program can be

@@ -129,7 +129,13 @@ impl Kernel {
         // numbers.
         let limit = u64::from(options.workloads.saturating_sub(1));
         let seed = RandomState::new().hash_one(limit);
-        for (word, value) in [(ids::LIMIT, limit), (ids::SEED, seed)] {
+        let cells = |all: u32| u64::from(all - RESERVED_CELLS);
+        for (word, value) in [
+            (ids::LIMIT, limit),
+            (ids::SEED, seed),
+            (ids::HISTOGRAM_LIMIT, cells(options.histogram_cells)),
+            (ids::COUNTER_LIMIT, cells(options.counter_cells)),
+        ] {
             words
                 .set(word, value, 0)
                 .with_context(|| format!("cannot fill the map {}", maps::WORKLOAD_IDS))?;
