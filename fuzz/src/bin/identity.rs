@@ -6,8 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use observer_identity::cgroup::CgroupIdentity;
 use observer_identity::context::{Context, mappings};
 use observer_identity::membership::parse_proc_cgroup;
-use observer_identity::text::{NAME_LIMIT, VALUE_LIMIT};
+use observer_identity::text::VALUE_LIMIT;
 use observer_identity::{Facts, Place, Program, ProgramIdentity};
+use observer_signals::outside::LONGEST_NAME;
 
 /// Executables, so that each language is reached.
 const EXECUTABLES: &[&str] = &[
@@ -52,7 +53,7 @@ fn context(header: &[u8], payload: &[u8]) -> Option<Context> {
 fn check(identity: &ProgramIdentity) {
     let is_clean = |text: &str| !text.chars().any(char::is_control);
     let name = &identity.service_name;
-    assert!(name.len() <= NAME_LIMIT && is_clean(name), "{name:?}");
+    assert!(name.len() <= LONGEST_NAME && is_clean(name), "{name:?}");
     for (key, value) in &identity.attributes {
         assert!(!value.is_empty() && value.len() <= VALUE_LIMIT, "{key}");
         assert!(is_clean(value), "{key}: {value:?}");

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use observer_common::workload::WorkloadId;
 use observer_requests::redact::{REDACTED, Redactor};
 use observer_requests::routes::Routes;
 use observer_requests::target::Target;
@@ -22,19 +23,19 @@ fuzz_target!(|data: &[u8]| {
     let mut routes = Routes::configured(Vec::new(), Arc::clone(&redactor));
     let mut distinct = HashSet::new();
     for line in text.lines() {
-        let route = routes.route(1, line);
-        assert_eq!(routes.route(1, line), route, "{line:?}");
+        let route = routes.route(WorkloadId(1), line);
+        assert_eq!(routes.route(WorkloadId(1), line), route, "{line:?}");
         assert!(
             route.len() <= (line.len() + 1) * FOR_AN_ID,
-            "{line:?}: {route}"
+            "{line:?}: {route:?}"
         );
-        assert!(!route.chars().any(char::is_control), "{line:?}: {route}");
+        assert!(!route.chars().any(char::is_control), "{line:?}: {route:?}");
         distinct.insert(route);
 
         let target = Target::split(line);
         let url = redactor.url("http", "host", None, &target);
         let visible = |c: char| !c.is_control() && c != ' ';
-        assert!(url.chars().all(visible), "{line:?}: {url}");
+        assert!(url.chars().all(visible), "{line:?}: {url:?}");
         if let Some(query) = target.query {
             for parameter in redactor.query(query).split('&') {
                 let value = parameter
@@ -42,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
                     .map_or(parameter, |(_, value)| value);
                 assert!(
                     value.is_empty() || value == REDACTED,
-                    "{line:?}: {parameter}"
+                    "{line:?}: {parameter:?}"
                 );
             }
         }
