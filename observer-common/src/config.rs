@@ -27,6 +27,9 @@ pub struct Config {
     /// over the limit isn't sent, as the daemon would drop it. Each CPU keeps to
     /// it by itself, so that it lets through at least as much as the daemon.
     pub span_advance: u64,
+    /// Which bits of a return address are its address; the others may be its signature
+    /// (arm64's pointer authentication).
+    pub code_mask: u64,
     /// Shortest time off CPU that is profiled, in nanoseconds.
     pub off_cpu_threshold: u64,
     /// Nanoseconds in which one wait of each CPU may say for which request it

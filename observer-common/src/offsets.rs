@@ -56,7 +56,8 @@ pub struct Spec {
     /// The kernel's structure; `enum X` means that the value of an enumerator is
     /// wanted, `arguments X` how many a tracepoint has, `bit X` an offset in bits.
     pub structure: &'static str,
-    /// Member paths over kernel versions, newest first.
+    /// Member paths over kernel versions, newest first, and over machines; `[n]` is an
+    /// element of an array.
     pub paths: &'static [&'static str],
     /// Bytes that the kernel half reads there; a field that has fewer isn't what
     /// it takes it for. 0: nothing is read, its place or value is all.
@@ -73,8 +74,19 @@ impl Offsets {
             "rqf_io_stat" | "rqf_flush_seq" if self.rqf_started == MISSING => true,
             // A request is asked for its disk itself, or its queue is.
             "queue_disk" if self.request_disk != MISSING => true,
+            // On arm64 the processor's mode tells it.
+            "task_thread_status" if self.has_link_register() => true,
+            // Nobody misses it where calls leave the return address on the stack.
+            "pt_regs_lr" => true,
             _ => self.get(name).is_some_and(|offset| offset != MISSING),
         }
+    }
+
+    /// Whether this is the kernel of a machine on which calls leave the return address
+    /// in a register: arm64. All that differs there follows from it.
+    #[inline(always)]
+    pub fn has_link_register(&self) -> bool {
+        self.pt_regs_lr != MISSING
     }
 }
 
@@ -100,24 +112,31 @@ offsets! {
     cred_uid: "cred" . "euid.val" | "euid", 4;
     // x86 only: TS_COMPAT says that the 32-bit syscall table is in use.
     task_thread_status: "task_struct" . "thread_info.status", 4;
-    // x86_64; elsewhere user stacks are walked by frame pointers.
-    pt_regs_ip: "pt_regs" . "ip", 8;
+    // The registers of a program, as the kernel saved them: of x86_64
+    // (arch/x86/include/asm/ptrace.h), then of arm64 (arch/arm64/include/asm/ptrace.h).
+    // Where there is neither, user stacks are walked by frame pointers.
+    pt_regs_ip: "pt_regs" . "ip" | "pc", 8;
     pt_regs_sp: "pt_regs" . "sp", 8;
-    pt_regs_bp: "pt_regs" . "bp", 8;
-    // Of the word that is read, these are looked at.
-    pt_regs_cs: "pt_regs" . "cs", 2;
+    pt_regs_bp: "pt_regs" . "bp" | "regs[29]", 8;
+    // arm64 only: the link register.
+    pt_regs_lr: "pt_regs" . "regs[30]", 8;
+    // Says whether it is a 32-bit program.
+    pt_regs_mode: "pt_regs" . "cs" | "pstate", 2;
+    // x86_64 only: where the instruction of a syscall leaves its return address.
+    pt_regs_cx: "pt_regs" . "cx", 8;
     // The syscall under way, negative without one.
     pt_regs_syscall: "pt_regs" . "orig_ax" | "syscallno", 4;
     // The first two arguments of a syscall.
     pt_regs_first: "pt_regs" . "di" | "orig_x0", 8;
-    pt_regs_second: "pt_regs" . "si" | "regs", 8;
+    pt_regs_second: "pt_regs" . "si" | "regs[1]", 8;
     // Of a function that a program calls: arguments by number, and its result
-    // (System V ABI, AMD64 supplement, 3.2.3).
-    call_first: "pt_regs" . "di", 8;
-    call_second: "pt_regs" . "si", 8;
-    call_fourth: "pt_regs" . "cx", 8;
-    call_fifth: "pt_regs" . "r8", 8;
-    call_result: "pt_regs" . "ax", 8;
+    // (System V ABI, AMD64 supplement, 3.2.3; Procedure Call Standard for the Arm
+    // 64-bit Architecture, 6.8).
+    call_first: "pt_regs" . "di" | "regs[0]", 8;
+    call_second: "pt_regs" . "si" | "regs[1]", 8;
+    call_fourth: "pt_regs" . "cx" | "regs[3]", 8;
+    call_fifth: "pt_regs" . "r8" | "regs[4]", 8;
+    call_result: "pt_regs" . "ax" | "regs[0]", 8;
     task_files: "task_struct" . "files", 8;
     files_fdt: "files_struct" . "fdt", 8;
     fdtable_max: "fdtable" . "max_fds", 4;

@@ -1,6 +1,7 @@
 //! Labels of syscall tallies.
 
-/// Set in a label when the thread used the 32-bit table (`TS_COMPAT`).
+/// Set in a label when the thread used the 32-bit table (x86_64: `TS_COMPAT`; arm64: the
+/// processor's 32-bit state).
 pub const COMPAT: u32 = 1 << 16;
 
 /// Syscalls numbered from here on don't exist and share one label

@@ -16,10 +16,10 @@ pub use process::{
     TABLE_ABSENT, TABLE_EMPTY, TABLE_NONE, TABLES, table, table_index,
 };
 pub use search::{RECENT_RULES, Recent, SEARCH_STEPS, search};
-pub use step::{Machine, Registers, step, step_by_frame_pointer};
+pub use step::{AT_LEAST, Machine, Registers, step, step_by_frame_pointer};
 pub use table::{
-    CHUNK_SHIFT, CHUNK_WORDS, Chunk, FP, HEADER_WORDS, MAX_RULES, OTHER_STACK, PAGE_SHIFT, Rule,
-    SIGNAL, SP, cfa, place,
+    CHUNK_SHIFT, CHUNK_WORDS, Chunk, FP, HEADER_WORDS, LINK, MAX_RULES, OTHER_STACK, PAGE_SHIFT,
+    Rule, SIGNAL, SP, cfa, place,
 };
 
 /// Frames walked at most in a process.

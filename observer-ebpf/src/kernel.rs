@@ -123,6 +123,31 @@ pub unsafe fn registers(task: *const u8) -> *const u8 {
     unsafe { bpf_task_pt_regs(task.cast_mut().cast()) as *const u8 }
 }
 
+/// Whether this machine is arm64, where calls leave the return address in a register.
+#[inline(always)]
+pub fn has_link_register() -> bool {
+    offset!(pt_regs_lr) != MISSING
+}
+
+/// The 64-bit code segment of x86_64 is 0x33, the 32-bit one this.
+const USER32_CS: u16 = 0x23;
+/// `PSR_MODE32_BIT` of arch/arm64/include/uapi/asm/ptrace.h.
+const PSR_MODE32_BIT: u16 = 0x10;
+
+/// Whether registers are those of a 32-bit program.
+#[inline(always)]
+pub fn is_32_bit(registers: *const u8) -> bool {
+    if offset!(pt_regs_mode) == MISSING {
+        return false;
+    }
+    let mode = read!(registers, pt_regs_mode, u16);
+    if has_link_register() {
+        mode & PSR_MODE32_BIT != 0
+    } else {
+        mode == USER32_CS
+    }
+}
+
 /// Whether a task waits for I/O.
 #[inline(always)]
 pub fn in_iowait(task: *const u8) -> bool {

@@ -9,7 +9,8 @@ use observer_common::unwind::{Mapping, Process, Registers};
 /// verifier sees that every length fits.
 pub const FRAMES: usize = 2 * (MAX_FRAMES + 1);
 
-/// Words of `struct pt_regs` that are kept, a power of two.
+/// Words of `struct pt_regs` that are kept, a power of two: all that a frame may be
+/// computed from.
 pub const REGISTERS: usize = 32;
 
 /// A walk under way.

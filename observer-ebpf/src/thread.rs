@@ -7,7 +7,7 @@ use observer_common::offsets::MISSING;
 use observer_common::slot::ThreadState;
 use observer_common::syscalls::label;
 
-use crate::kernel::{current, offset, read};
+use crate::kernel::{current, has_link_register, is_32_bit, offset, read, registers};
 use crate::sequence::Meta;
 
 /// Task storage, which aya-ebpf doesn't have: the layout is that of its
@@ -115,8 +115,21 @@ const TS_COMPAT: u32 = 2;
 /// Whether the current thread used the 32-bit table for its syscall.
 #[inline(always)]
 pub fn is_compat() -> bool {
-    offset!(task_thread_status) != MISSING
-        && read!(current(), task_thread_status, u32) & TS_COMPAT != 0
+    if offset!(task_thread_status) != MISSING {
+        return is_ts_compat();
+    }
+    if !has_link_register() {
+        return false;
+    }
+    // SAFETY: the current task is trusted.
+    let registers = unsafe { registers(current()) };
+    !registers.is_null() && is_32_bit(registers)
+}
+
+/// The same on x86, where a 64-bit program may use either table.
+#[inline(always)]
+fn is_ts_compat() -> bool {
+    read!(current(), task_thread_status, u32) & TS_COMPAT != 0
 }
 
 /// The label of the syscall in which the current thread is, with these
@@ -126,8 +139,14 @@ pub fn label_of(registers: *const u8, number: u64) -> u32 {
     // The instruction `syscall` leaves its return address in rcx (AMD64
     // Architecture Programmer's Manual 3), so it was that one, of a 64-bit
     // program. Else the thread says which table it used.
-    let native = offset!(call_fourth) != MISSING
+    let native = offset!(pt_regs_cx) != MISSING
         && offset!(pt_regs_ip) != MISSING
-        && read!(registers, call_fourth, u64) == read!(registers, pt_regs_ip, u64);
-    label(number, !native && is_compat())
+        && read!(registers, pt_regs_cx, u64) == read!(registers, pt_regs_ip, u64);
+    // On arm64 the table is that of the processor's mode, whatever the program does.
+    let compat = if offset!(task_thread_status) != MISSING {
+        !native && is_ts_compat()
+    } else {
+        has_link_register() && is_32_bit(registers)
+    };
+    label(number, compat)
 }

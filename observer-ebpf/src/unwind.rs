@@ -17,19 +17,20 @@ use observer_common::unwind::{
     TABLE_NONE, step,
 };
 
-use crate::kernel::{offset, read, registers};
-use crate::scratch::{Context, FRAMES, REGISTERS, Scratch, iterator_scratch, scratch_of};
+use crate::kernel::{has_link_register, is_32_bit, offset, read, registers};
+use crate::scratch::{Context, FRAMES, Scratch, iterator_scratch, scratch_of};
 use code::without_table;
 use memory::Memory;
 pub use memory::{STACK_PAGE, STACK_PAGES, stack_copy, user_stack_pointer};
 use processes::{ask, process};
 use tables::{find_mapping, find_rule};
 
-/// Bytes of x86_64's `struct pt_regs` (arch/x86/include/asm/ptrace.h).
-const PT_REGS_BYTES: usize = 21 * 8;
-
-/// The 64-bit code segment of x86_64 is 0x33, the 32-bit one this.
-const USER32_CS: u64 = 0x23;
+/// Bytes of x86_64's `struct pt_regs` (arch/x86/include/asm/ptrace.h), which lies at the
+/// end of a kernel stack.
+const PT_REGS_BYTES: u32 = 21 * 8;
+/// Bytes of arm64's that have general registers and the stack pointer
+/// (arch/arm64/include/asm/ptrace.h).
+const PT_REGS_BYTES_ARM64: u32 = 32 * 8;
 
 /// Walks the user stack of `task`, which must be the current one unless its
 /// stack was copied for [`Context::Iterator`], into the scratch behind its first
@@ -49,25 +50,28 @@ pub fn walk(
         return (0, Outcome::NoUser);
     }
     let walk = &mut scratch.walk;
-    // SAFETY: the array is larger than pt_regs.
-    let failed = unsafe {
-        bpf_probe_read_kernel(
-            walk.innermost.as_mut_ptr().cast(),
-            PT_REGS_BYTES as u32,
-            regs.cast(),
-        )
-    } != 0;
+    let bytes = if has_link_register() {
+        PT_REGS_BYTES_ARM64
+    } else {
+        PT_REGS_BYTES
+    };
+    // SAFETY: the array is as large as the larger of them.
+    let failed =
+        unsafe { bpf_probe_read_kernel(walk.innermost.as_mut_ptr().cast(), bytes, regs.cast()) }
+            != 0;
     if failed {
         return (0, Outcome::NoUser);
     }
-    let word = |offset: u32| walk.innermost[(offset as usize / 8) & (REGISTERS - 1)];
     let at = Registers {
-        pc: word(offset!(pt_regs_ip)),
-        sp: word(offset!(pt_regs_sp)),
-        fp: word(offset!(pt_regs_bp)),
-        lr: 0,
+        pc: read!(regs, pt_regs_ip, u64),
+        sp: read!(regs, pt_regs_sp, u64),
+        fp: read!(regs, pt_regs_bp, u64),
+        lr: if has_link_register() {
+            read!(regs, pt_regs_lr, u64)
+        } else {
+            0
+        },
     };
-    let segment = word(offset!(pt_regs_cs)) & 0xffff;
     if at.pc == 0 || at.sp == 0 {
         return (0, Outcome::NoUser); // a worker of the kernel's in the process
     }
@@ -84,7 +88,7 @@ pub fn walk(
     walk.flaw = 0;
     walk.process = process(walk.tgid);
     scratch.frames[(before as usize) & (FRAMES - 1)] = at.pc;
-    if segment == USER32_CS {
+    if is_32_bit(regs) {
         walk.flaw = Outcome::ForeignAbi as u32;
         return (1, Outcome::ForeignAbi);
     }

@@ -2,7 +2,7 @@
 
 use gimli::{Register, Vendor};
 use object::elf::{EM_AARCH64, EM_X86_64};
-use observer_common::unwind::{Rule, SIGNAL, SP, cfa, place};
+use observer_common::unwind::{LINK, Rule, SIGNAL, SP, cfa, place};
 
 /// A machine's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +61,20 @@ pub const AARCH64: Arch = Arch {
     pc: None,
     general: 32,
     link_register: true,
-    // The kernel's vDSO has it, with its call frame information.
-    signal_return: None,
-    signal_return_code: None,
+    // Kernel, `struct rt_sigframe`: the stack pointer is at a `siginfo` of 128 bytes,
+    // behind which, with the `ucontext` at 128 and its registers at 304, x29 is at 544,
+    // x30 at 552, sp at 560 and pc at 568 (arch/arm64/include/uapi/asm/sigcontext.h).
+    signal_return: Some(Rule {
+        cfa: cfa::DEREFERENCE,
+        register: SP,
+        places: Rule::places(place::AT_SP, place::AT_SP),
+        flags: SIGNAL | LINK,
+        cfa_offset: 560,
+        ra_offset: 568,
+        fp_offset: 544,
+    }),
+    // mov x8, #139; svc #0. The kernel's vDSO has it, without call frame information.
+    signal_return_code: Some(&[0x68, 0x11, 0x80, 0xd2, 1, 0, 0, 0xd4]),
     vendor: Vendor::AArch64,
 };
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use observer_common::unwind::{FP, OTHER_STACK, Rule, cfa, place};
+use observer_common::unwind::{FP, OTHER_STACK, Rule, SP, cfa, place};
 
 use super::arch::Arch;
 use super::cfi::Reader;
@@ -35,6 +35,9 @@ pub enum Known {
     SignalReturn,
     /// It calls others on another stack, and keeps a frame pointer to its own.
     OtherStack,
+    /// It jumps on and leaves stack and registers as they are, so that its caller's address
+    /// is in the link register.
+    Stub,
 }
 
 impl Known {
@@ -42,6 +45,12 @@ impl Known {
     pub fn rule(self, arch: &Arch) -> Rule {
         match self {
             Self::Root => rule::END,
+            Self::Stub => Rule {
+                cfa: cfa::REGISTER,
+                register: SP,
+                places: Rule::places(place::SAME, place::SAME),
+                ..rule::END
+            },
             Self::SignalReturn => arch.signal_return.unwrap_or(rule::UNKNOWN),
             // The frame record of both machines: frame pointer, return address.
             Self::OtherStack => Rule {

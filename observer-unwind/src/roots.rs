@@ -1,6 +1,8 @@
 //! Functions about which unwinding information says nothing, or not the truth:
 //! where stacks end, and what handlers of signals return to.
 
+use object::LittleEndian as LE;
+
 use super::functions::{Functions, Known, Origin};
 use super::sections::{Image, Source};
 
@@ -58,6 +60,7 @@ pub fn add<S: Source + ?Sized>(image: &Image<S>, functions: &mut Functions) {
             }
         });
     }
+    add_stubs(image, functions);
     // Libraries have none.
     let is_code = image.code.iter().any(|code| code.contains(&image.entry));
     if !is_code || functions.contain(image.entry) {
@@ -72,5 +75,26 @@ pub fn add<S: Source + ?Sized>(image: &Image<S>, functions: &mut Functions) {
             let range = at.saturating_sub(1)..at.saturating_add(code.len() as u64);
             functions.add(range, Origin::Known(Known::SignalReturn));
         });
+    }
+}
+
+/// Bytes of the first entry of a procedure linkage table, which isn't one of a function
+/// but finds functions that have not been called yet (System V ABI for the Arm 64-bit
+/// Architecture, 12.3).
+const FIRST_STUB_BYTES: u64 = 32;
+
+/// Adds procedure linkage tables where linkers don't describe them: those of machines
+/// with a link register.
+fn add_stubs<S: Source + ?Sized>(image: &Image<S>, functions: &mut Functions) {
+    if !image.arch.link_register {
+        return;
+    }
+    if let Some(stubs) = image.section(".plt") {
+        let start = stubs.sh_addr.get(LE);
+        let end = start.saturating_add(stubs.sh_size.get(LE));
+        let start = start.saturating_add(FIRST_STUB_BYTES);
+        if start < end && !functions.contain(start) {
+            functions.add(start..end, Origin::Known(Known::Stub));
+        }
     }
 }

@@ -1,8 +1,14 @@
 //! From one frame to its caller.
 
 use super::outcome::Outcome;
-use super::table::{FP, OTHER_STACK, Rule, SIGNAL, SP, cfa, place};
+use super::table::{FP, LINK, OTHER_STACK, Rule, SIGNAL, SP, cfa, place};
 use crate::plain::{FromBytes, Immutable, IntoBytes};
+
+/// Set in [`Registers::sp`] where all that is known of the stack pointer is that it isn't
+/// lower. On arm64, where it is a multiple of 16, frame pointers say no more: a frame's
+/// size isn't told by where its two words lie (Procedure Call Standard for the Arm 64-bit
+/// Architecture, 6.4.6).
+pub const AT_LEAST: u64 = 1;
 
 /// Registers that matter in every frame.
 #[repr(C)]
@@ -10,11 +16,12 @@ use crate::plain::{FromBytes, Immutable, IntoBytes};
 pub struct Registers {
     /// Program counter.
     pub pc: u64,
-    /// Stack pointer.
+    /// Stack pointer; see [`AT_LEAST`].
     pub sp: u64,
     /// Frame pointer.
     pub fp: u64,
-    /// Link register, where the machine has one; else 0.
+    /// Link register, where the machine has one and it is known: in the innermost frame,
+    /// and where a signal interrupted. Else 0.
     pub lr: u64,
 }
 
@@ -25,6 +32,12 @@ pub trait Machine {
 
     /// A register of the innermost frame by DWARF number; `None` in others.
     fn register(&mut self, number: u8) -> Option<u64>;
+
+    /// The address that a return address stands for, which may be signed.
+    #[inline(always)]
+    fn return_address(&self, word: u64) -> u64 {
+        word
+    }
 }
 
 /// One step by a rule: the caller's registers.
@@ -50,9 +63,13 @@ pub fn step<M: Machine>(
             Some(value) => value,
             None => return Err(Outcome::BadRule),
         }
-    } else {
+    } else if at.lr != 0 {
         at.lr
+    } else {
+        // Only whoever was called last, or interrupted, can have it there.
+        return Err(Outcome::BadRule);
     };
+    let pc = machine.return_address(pc);
     let fp_at = saved_at(rule.fp(), rule.fp_offset, frame, at);
     let fp = if fp_at != 0 {
         match machine.read(fp_at) {
@@ -65,6 +82,14 @@ pub fn step<M: Machine>(
     if pc == 0 {
         return Err(Outcome::Complete);
     }
+    let lr = if rule.flags & LINK == 0 {
+        0
+    } else {
+        match machine.read(fp_at.wrapping_add(8)) {
+            Some(value) => value,
+            None => return Err(Outcome::ReadFault),
+        }
+    };
     // Any caller on the same stack lies above; signals may have another.
     let above = frame > at.sp || (pc_at == 0 && frame == at.sp);
     if rule.flags & (SIGNAL | OTHER_STACK) == 0 && !above {
@@ -74,7 +99,7 @@ pub fn step<M: Machine>(
         pc,
         sp: frame,
         fp,
-        lr: 0,
+        lr,
     })
 }
 
@@ -87,6 +112,8 @@ fn frame<M: Machine>(rule: &Rule, at: &Registers, machine: &mut M) -> Result<u64
         cfa::END => return Err(Outcome::Complete),
         cfa::REGISTER | cfa::DEREFERENCE => {
             let base = match rule.register {
+                // Frame pointers go on.
+                SP if at.sp & AT_LEAST != 0 => return Err(Outcome::NoRow),
                 SP => at.sp,
                 FP => at.fp,
                 number => match machine.register(number) {
@@ -146,6 +173,7 @@ pub fn step_by_frame_pointer<M: Machine>(
     let (Some(fp), Some(pc)) = (machine.read(at.fp), machine.read(at.fp.wrapping_add(8))) else {
         return Err(Outcome::ReadFault);
     };
+    let pc = machine.return_address(pc);
     if pc == 0 {
         return Err(Outcome::Complete);
     }

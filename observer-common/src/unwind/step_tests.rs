@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Memory of words, and registers of the innermost frame.
+/// Memory of words, and registers of the innermost frame. Addresses have 48 bits.
 struct Stack<'a> {
     words: &'a [(u64, u64)],
     registers: &'a [(u8, u64)],
@@ -17,6 +17,10 @@ impl Machine for Stack<'_> {
     fn register(&mut self, number: u8) -> Option<u64> {
         let register = self.registers.iter().find(|(known, _)| *known == number);
         register.map(|(_, value)| *value)
+    }
+
+    fn return_address(&self, word: u64) -> u64 {
+        word & ((1 << 48) - 1)
     }
 }
 
@@ -142,6 +146,94 @@ fn signal_frame() {
         lr: 0,
     };
     assert_eq!(stepped(rule, words), Ok(interrupted));
+}
+
+/// Checks a signal's frame of arm64: the link register of the interrupted function is
+/// known, so that the one after it is its caller; without it the next would be wrong.
+#[test]
+fn signal_frame_with_link_register() {
+    // `struct rt_sigframe`: sp at 560, pc at 568, x29 and x30 at 544.
+    let rule = Rule {
+        cfa: cfa::DEREFERENCE,
+        register: SP,
+        places: Rule::places(place::AT_SP, place::AT_SP),
+        flags: SIGNAL | LINK,
+        cfa_offset: 560,
+        ra_offset: 568,
+        fp_offset: 544,
+    };
+    let words = &[
+        (0x1000 + 560, 0x800),
+        (0x1000 + 568, 0x40_3000),
+        (0x1000 + 544, 0x99),
+        (0x1000 + 552, 0x40_4000),
+    ];
+    let interrupted = Registers {
+        pc: 0x40_3000,
+        sp: 0x800,
+        fp: 0x99,
+        lr: 0x40_4000,
+    };
+    assert_eq!(stepped(rule, words), Ok(interrupted));
+    assert_eq!(stepped(rule, &words[..3]), Err(Outcome::ReadFault));
+}
+
+/// Checks that a function that isn't the innermost can't have its return address in a
+/// register, where another call's is.
+#[test]
+fn link_register_of_others() {
+    let rule = Rule {
+        cfa_offset: 16,
+        places: Rule::places(place::SAME, place::SAME),
+        ..USUAL
+    };
+    assert_eq!(stepped(rule, &[]), Err(Outcome::BadRule));
+}
+
+/// Checks that a signed return address is stripped before it is looked at, also one that
+/// is nothing but a signature.
+#[test]
+fn signed_return_addresses() {
+    let signed = &[(0x1018, 0x2a_0000_0040_2000), (0x1010, 0x77)];
+    let caller = stepped(USUAL, signed);
+    assert_eq!(caller.map(|caller| caller.pc), Ok(0x40_2000));
+    let nobody = &[(0x1018, 0x2a_0000_0000_0000), (0x1010, 0x77)];
+    assert_eq!(stepped(USUAL, nobody), Err(Outcome::Complete));
+    let words = &[(0x1040, 0x1080), (0x1048, 0x2a_0000_0040_2000)];
+    let mut stack = Stack {
+        words,
+        registers: &[],
+    };
+    let caller = step_by_frame_pointer(&AT, &mut stack);
+    assert_eq!(caller.map(|caller| caller.pc), Ok(0x40_2000));
+}
+
+/// Checks that no frame is computed from a stack pointer that isn't known, and that one
+/// computed from the frame pointer makes it known again.
+#[test]
+fn lower_bounds_are_no_stack_pointers() {
+    let at = Registers {
+        sp: AT.sp | AT_LEAST,
+        ..AT
+    };
+    let words = &[(0x1050, 0x1080), (0x1058, 0x40_2000)];
+    let mut stack = Stack {
+        words,
+        registers: &[],
+    };
+    assert_eq!(step(&USUAL, &at, &mut stack), Err(Outcome::NoRow));
+    let rule = Rule {
+        register: FP,
+        cfa_offset: 0x20,
+        ..USUAL
+    };
+    let caller = Registers {
+        pc: 0x40_2000,
+        sp: 0x1060,
+        fp: 0x1080,
+        lr: 0,
+    };
+    assert_eq!(step(&rule, &at, &mut stack), Ok(caller));
 }
 
 /// Checks that a return address in the link register is taken from there.

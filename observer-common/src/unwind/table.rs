@@ -76,6 +76,9 @@ pub const SIGNAL: u8 = 1;
 /// [`Rule::flags`]: the function runs on another stack than its caller, which
 /// may lie anywhere.
 pub const OTHER_STACK: u8 = 2;
+/// [`Rule::flags`]: behind the caller's frame pointer lies its link register, which is
+/// needed where it was interrupted before it saved that one (signal frames of arm64).
+pub const LINK: u8 = 4;
 
 /// How to get from a frame to its caller.
 #[repr(C)]
@@ -88,7 +91,7 @@ pub struct Rule {
     /// [`place`] of the return address (bits 0..4) and of the frame pointer
     /// (bits 4..8).
     pub places: u8,
-    /// [`SIGNAL`], [`OTHER_STACK`]; for [`cfa::PLT`] and [`cfa::DEREFERENCE`] the parameter in
+    /// [`SIGNAL`], [`OTHER_STACK`], [`LINK`]; for [`cfa::PLT`] and [`cfa::DEREFERENCE`] the parameter in
     /// bits 4..8.
     pub flags: u8,
     /// Offset of the CFA in bytes.

@@ -1,8 +1,11 @@
 //! Code without a table.
 
+mod arm64;
+
 use observer_common::unwind::{Machine, Outcome, Registers, step_by_frame_pointer};
 
 use super::memory::Memory;
+use crate::kernel::has_link_register;
 
 /// The words of x86_64 code that tell how far a function is.
 mod instruction {
@@ -52,6 +55,9 @@ pub fn without_table(
     machine: &mut Memory<'_>,
     signal: &mut bool,
 ) -> Result<Registers, Outcome> {
+    if has_link_register() {
+        return arm64::without_table(at, innermost, machine, signal);
+    }
     let text = machine.read(at.pc).unwrap_or(0);
     if text & 0xff_ffff_ffff_ffff == instruction::SIGRETURN & 0xff_ffff_ffff_ffff
         || text & 0xff_ffff_ffff_ffff == instruction::SIGRETURN_SHORT

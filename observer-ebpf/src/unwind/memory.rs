@@ -6,7 +6,7 @@ use aya_ebpf::macros::btf_map;
 use observer_common::offsets::MISSING;
 use observer_common::unwind::Machine;
 
-use crate::kernel::{config, offset, read, registers};
+use crate::kernel::{config, has_link_register, offset, read, registers, setting};
 use crate::scratch::REGISTERS;
 
 /// A process, usually the current one.
@@ -44,6 +44,15 @@ impl Machine for Memory<'_> {
             )
         };
         Some(self.innermost[index as usize & (REGISTERS - 1)])
+    }
+
+    #[inline(always)]
+    fn return_address(&self, word: u64) -> u64 {
+        if has_link_register() {
+            word & setting!(code_mask)
+        } else {
+            word
+        }
     }
 }
 

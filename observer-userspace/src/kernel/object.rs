@@ -3,6 +3,7 @@
 mod attach;
 mod attach_error;
 mod load;
+mod machine;
 pub mod optional;
 pub mod options;
 mod settings;

@@ -238,6 +238,17 @@ impl RawBtf {
         None
     }
 
+    /// The type of an array's elements, and how many bytes lie before the one with this
+    /// number; `None` if there isn't one.
+    pub fn element(&self, of: RawType, number: u32) -> Option<(RawType, u32)> {
+        let elements = word(&self.bytes, of.at.checked_add(8)?)?;
+        if of.kind != kind::ARRAY || number >= elements {
+            return None;
+        }
+        let of = self.strip(word(&self.bytes, of.at)?)?;
+        Some((of, self.size(of)?.checked_mul(number)?))
+    }
+
     /// A smaller file in which types have the same numbers, but only those of a
     /// kind whose name begins so can be found; the rest is empty declarations.
     pub fn only(&self, wanted: &[(u8, &str)]) -> Vec<u8> {

@@ -36,7 +36,7 @@ pub const OPTIONAL: [Optional; 12] = [
     ),
     of(
         Family::Cpu,
-        &["pt_regs_ip", "pt_regs_sp", "pt_regs_bp", "pt_regs_cs"],
+        &["pt_regs_ip", "pt_regs_sp", "pt_regs_bp", "pt_regs_mode"],
         "user stacks of code without frame pointers",
     ),
     of(
@@ -101,9 +101,11 @@ mod tests {
 
     /// Fields of which others tell: of sockets behind descriptors (before 6.3), of
     /// cgroups of the first version, of who dirtied a page; the older place
-    /// of a disk; what a kernel's names tell; and how many
-    /// arguments an event has where it is one.
-    const ELSEWHERE: [&str; 15] = [
+    /// of a disk; what a kernel's names tell; how many
+    /// arguments an event has where it is one; and what only one kind of machine has.
+    const ELSEWHERE: [&str; 17] = [
+        "pt_regs_lr",
+        "pt_regs_cx",
         "pt_regs_first",
         "task_files",
         "files_fdt",

@@ -4,6 +4,7 @@
 use observer_common::config::{Config, FILTER_CGROUP, FILTER_COMM, FILTER_PID};
 use observer_common::offsets::{MISSING, Offsets};
 
+use super::machine;
 use super::options::{Filters, LoadOptions, SpanLimit};
 use crate::kernel::btf::KernelBtf;
 use crate::kernel::preemption::Preemption;
@@ -55,10 +56,6 @@ impl Settings {
         own_tgid: u32,
     ) -> Self {
         let mut offsets = types.offsets();
-        if cfg!(target_arch = "aarch64") && offsets.pt_regs_second != MISSING {
-            // `regs[1]`.
-            offsets.pt_regs_second += size_of::<u64>() as u32;
-        }
         let requests = options.requests.unwrap_or_default();
         let by_descriptor = options.requests.is_some()
             && (requests.by_descriptor || !types.has_tracepoint(SOCKET_TRACEPOINT));
@@ -71,6 +68,7 @@ impl Settings {
             cgroup_v1: 0,
             slow_block_ns: options.slow_block_ns,
             connection_records: options.connection_records.into(),
+            code_mask: machine::code_mask(),
             span_interval,
             span_advance,
             // A small number on every machine.
@@ -90,7 +88,7 @@ impl Settings {
             padding: 0,
             syscalls: syscalls::classes(),
             link_period: options.link_period,
-            dwarf_registers: dwarf_registers(),
+            dwarf_registers: machine::dwarf_registers(),
         };
         if let Some(subsystem) = &options.v1_subsystem
             && let Some(index) = types.enumerator("cgroup_subsys_id", subsystem)
@@ -118,17 +116,6 @@ fn filters(filters: &Filters) -> u32 {
     ];
     let present = kinds.iter().filter(|(present, _)| *present);
     present.fold(0, |flags, (_, flag)| flags | flag)
-}
-
-/// The DWARF numbers of x86_64's registers (System V ABI, AMD64 supplement,
-/// figure 3.36) as places in `struct pt_regs` (arch/x86/include/asm/ptrace.h).
-fn dwarf_registers() -> [u8; 32] {
-    const X86_64: [u8; 17] = [10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0, 16];
-    let mut registers = [0; 32];
-    for (to, place) in registers.iter_mut().zip(X86_64) {
-        *to = place;
-    }
-    registers
 }
 
 #[cfg(test)]
