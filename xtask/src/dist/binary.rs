@@ -99,7 +99,7 @@ impl Binary {
 }
 
 /// Installs the standard library for a target.
-fn install(triple: &str) -> anyhow::Result<()> {
+pub fn install(triple: &str) -> anyhow::Result<()> {
     let sysroot = sysroot()?;
     if sysroot
         .join("lib/rustlib")

@@ -29,6 +29,7 @@ use epoch::Epoch;
 use packages::Packer;
 use target::Target;
 
+pub use binary::install;
 pub use check::{RootOptions, as_root as check_as_root};
 
 /// Options of `cargo xtask dist`.

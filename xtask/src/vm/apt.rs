@@ -16,14 +16,17 @@ const ETC_APT: &str = "/etc/apt";
 #[derive(Debug)]
 pub struct Apt {
     folder: PathBuf,
+    /// Of what machine packages are, as Debian calls it.
+    architecture: &'static str,
 }
 
 impl Apt {
-    /// Sets it up, and fetches the lists of packages if there are none yet, or
-    /// if `renew` says so.
-    pub fn new(folder: &Path, renew: bool) -> Result<Self> {
+    /// Sets it up for packages of an `architecture`, and fetches their lists if there are
+    /// none yet, or if `renew` says so.
+    pub fn new(folder: &Path, architecture: &'static str, renew: bool) -> Result<Self> {
         let apt = Self {
             folder: folder.to_owned(),
+            architecture,
         };
         for part in ["lists/partial", "archives/partial"] {
             let part = folder.join(part);
@@ -70,6 +73,8 @@ impl Apt {
             "Dir::Cache::srcpkgcache=srcpkgcache.bin".to_owned(),
             // Its user can't write to folders of ours.
             "APT::Sandbox::User=root".to_owned(),
+            format!("APT::Architecture={}", self.architecture),
+            format!("APT::Architectures::={}", self.architecture),
             // What is only shown to people.
             "Acquire::Languages=none".to_owned(),
         ] {
@@ -88,6 +93,38 @@ impl Apt {
         let found = found.lines().filter_map(|line| line.split(' ').next());
         let mut show = self.command("apt-cache");
         output(show.args(["show", "--no-all-versions"]).args(found))
+    }
+
+    /// Downloads packages with all that they depend on, and unpacks them to `folder`,
+    /// which must not be there yet: the files of a system that none of their scripts has
+    /// set up.
+    pub fn unpack_with_dependencies(&self, packages: &[&str], folder: &Path) -> Result<()> {
+        // What is installed here is nothing to it.
+        let status = self.folder.join("nothing-installed");
+        fs::write(&status, "").with_context(|| format!("cannot write {}", status.display()))?;
+        let archives = folder.with_extension("archives");
+        let _ = fs::remove_dir_all(&archives);
+        let partial = archives.join("partial");
+        fs::create_dir_all(&partial)
+            .with_context(|| format!("cannot make {}", partial.display()))?;
+        let mut download = self.command("apt-get");
+        download
+            .args(["-o", &format!("Dir::State::status={}", status.display())])
+            .args([
+                "-o",
+                &format!("Dir::Cache::Archives={}", archives.display()),
+            ])
+            .args(["-o", "APT::Install-Recommends=false"])
+            .args(["--quiet=2", "--yes", "--download-only", "install"])
+            .args(packages);
+        run(&mut download).with_context(|| format!("cannot fetch {}", packages.join(" ")))?;
+        for entry in fs::read_dir(&archives)? {
+            let deb = entry?.path();
+            if deb.extension().is_some_and(|extension| extension == "deb") {
+                run(Command::new("dpkg").arg("-x").arg(deb).arg(folder))?;
+            }
+        }
+        Ok(fs::remove_dir_all(&archives)?)
     }
 
     /// Downloads packages (`NAME` or `NAME/SUITE`) and unpacks them to `folder`,

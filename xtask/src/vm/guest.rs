@@ -41,24 +41,25 @@ impl Share {
         })
     }
 
-    /// Makes it anew, with our programs from `built` and a script that runs
-    /// `command`.
-    pub fn new(folder: &Path, built: &Path, command: &[String]) -> Result<Self> {
+    /// Makes it anew, with our programs from `built`, which `strip` makes smaller, and a
+    /// script that runs `command`.
+    pub fn new(folder: &Path, built: &Path, strip: &str, command: &[String]) -> Result<Self> {
         let share = Self::with_script(folder, &script(command))?;
         for program in PROGRAMS {
             let (from, to) = (built.join(program), folder.join("bin").join(program));
             // Whoever looks for names in them finds them sooner.
-            let mut strip = Command::new("strip");
+            let mut strip = Command::new(strip);
             run(strip.arg("--strip-debug").arg("-o").arg(&to).arg(&from))?;
         }
         Ok(share)
     }
 
-    /// Has `observer-guest` put there what its loads need.
-    pub fn prepare(&self) -> Result<()> {
-        let programs = self.folder.join("bin");
-        let mut prepare = Command::new(programs.join("observer-guest"));
-        run(prepare.arg("prepare").arg(&programs))
+    /// Has the host's `observer-guest` put there what its loads need, with programs that
+    /// `compiler` makes.
+    pub fn prepare(&self, guest: &Path, compiler: &str) -> Result<()> {
+        let mut prepare = Command::new(guest);
+        prepare.env("CC", compiler);
+        run(prepare.arg("prepare").arg(self.folder.join("bin")))
     }
 
     /// The folder.

@@ -20,16 +20,20 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Folders on which the first process mounts something.
 const FOLDERS: &[&str] = &["bin", "dev", "host", "modules", "proc", "sys"];
 
-/// Writes the archive for a kernel whose packages were unpacked to `root`.
-pub fn build(root: &Path, release: &str, to: &Path) -> Result<()> {
+/// Writes the archive for a kernel whose packages were unpacked to `root`, and a guest
+/// that runs programs of `files`.
+pub fn build(root: &Path, release: &str, files: &Path, to: &Path) -> Result<()> {
     let tree = to.with_extension("tree");
     let _ = fs::remove_dir_all(&tree);
     for folder in FOLDERS {
         fs::create_dir_all(tree.join(folder))
             .with_context(|| format!("cannot make {}", tree.display()))?;
     }
-    fs::copy(BUSYBOX, tree.join("bin/busybox"))
-        .context("there is no /bin/busybox; `apt-get install busybox-static`")?;
+    let busybox = files.join(BUSYBOX.trim_start_matches('/'));
+    fs::copy(&busybox, tree.join("bin/busybox")).with_context(|| {
+        let busybox = busybox.display();
+        format!("there is no {busybox}; `apt-get install busybox-static`")
+    })?;
     fs::write(tree.join("init"), INIT)?;
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
     let mut order = String::new();

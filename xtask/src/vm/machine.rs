@@ -192,7 +192,7 @@ impl Machine<'_> {
         for folder in &self.qemu.data {
             command.arg("-L").arg(folder);
         }
-        if can_virtualize() {
+        if self.architecture.is_host() && can_virtualize() {
             command.args(["-accel", "kvm"]);
         }
         command.args(["-accel", "tcg,thread=multi"]);

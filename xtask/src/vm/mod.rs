@@ -6,10 +6,14 @@
 //! ([`machine`]) starts with an [`initramfs`] of ours, takes the host's root, which it
 //! can't write to, as its own, and runs what its [`guest::Share`] says: a command, or
 //! `observer-guest`, which makes known loads and compares what the daemon says of them.
+//! A guest of another [`architecture`] has [`files`] of Debian's instead of the host's,
+//! and programs that are built for it here.
 
 mod apt;
 mod architecture;
+mod build;
 mod expectations;
+mod files;
 mod findings;
 mod guest;
 mod initramfs;
@@ -20,6 +24,7 @@ mod modules;
 mod qemu;
 mod report;
 mod system;
+mod task;
 
 use std::fs;
 use std::num::NonZero;
@@ -40,6 +45,7 @@ use kernels::Kernel;
 use machine::{End, Machine};
 use qemu::Qemu;
 use report::Kept;
+use task::Task;
 
 pub use system::boot as boot_system;
 
@@ -64,6 +70,13 @@ pub struct Options {
     /// Kernels by their series, like 6.12, or `newest` or `oldest` of those that Debian
     /// has [default: all]
     kernels: Vec<String>,
+    /// The guests' processor, as Rust calls it: x86_64 or aarch64 [default: this
+    /// machine's]
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
+    /// Only build what guests run
+    #[arg(long)]
+    build: bool,
     /// Only load and attach every program, under every set of options that changes what
     /// is loaded
     #[arg(long)]
@@ -82,25 +95,30 @@ pub struct Options {
     command: Vec<String>,
 }
 
+impl Options {
+    fn architecture(&self) -> Result<&'static Architecture> {
+        match &self.arch {
+            Some(name) => Architecture::named(name),
+            None => Architecture::of_host(),
+        }
+    }
+}
+
 /// The user's variables that matter, also behind sudo.
 const ENVIRONMENT: &[&str] = &["CI", "PATH", "CARGO_TARGET_DIR"];
 
 /// Builds what guests run, and goes on as root.
 pub fn main(options: &Options) -> Result<()> {
+    let architecture = options.architecture()?;
     if options.markdown {
-        print!("{}", report::markdown(&results(&folder()))?);
+        print!("{}", report::markdown(&results(&folder_of(architecture)))?);
         return Ok(());
     }
     if !options.list {
-        let mut build = crate::cargo::command();
-        build.args([
-            "build",
-            "--package",
-            "observer-userspace",
-            "--bin",
-            "observer",
-        ]);
-        run(build.args(["--package", "observer-testkit", "--bins"]))?;
+        build::programs(architecture)?;
+    }
+    if options.build {
+        return Ok(());
     }
     if crate::root::is_root()? {
         return as_root(options);
@@ -112,10 +130,10 @@ pub fn main(options: &Options) -> Result<()> {
 
 /// Boots the kernels that are asked for.
 pub fn as_root(options: &Options) -> Result<()> {
-    let folder = folder();
+    let architecture = options.architecture()?;
+    let folder = folder_of(architecture);
     packages::install(PACKAGES, "virtual machines")?;
-    let architecture = Architecture::of_host()?;
-    let apt = Apt::new(&folder.join("apt"), options.update)?;
+    let apt = Apt::new(&folder.join("apt"), architecture.debian, options.update)?;
     let all = kernels::newest(&apt.show(&kernels::names(architecture.debian))?);
     let chosen = kernels::choose(&all, &options.kernels)?;
     if options.list {
@@ -132,7 +150,7 @@ pub fn as_root(options: &Options) -> Result<()> {
         [] => Task::Compare,
         command => Task::Run(command.to_vec()),
     };
-    if task == Task::Compare {
+    if task == Task::Compare && architecture.is_host() {
         packages::install(TEST_PACKAGES, "the loads in virtual machines")?;
     }
     for kernel in &chosen {
@@ -146,35 +164,13 @@ pub fn as_root(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a guest does.
-#[derive(Debug, PartialEq, Eq)]
-enum Task {
-    /// Runs a command.
-    Run(Vec<String>),
-    /// Tries all programs.
-    Verify,
-    /// Tries those of `observer run`, and compares what is said of known loads.
-    Compare,
-}
-
-impl Task {
-    /// What the guest runs.
-    fn command(&self) -> Vec<String> {
-        let part = match self {
-            Self::Run(command) => return command.clone(),
-            Self::Verify => "verify",
-            Self::Compare => "compare",
-        };
-        let results = format!("{}/results", guest::IN_GUEST);
-        ["observer-guest", part, &results].map(str::to_owned).into()
-    }
-}
-
 /// What it takes to boot a kernel.
 struct Host {
     apt: Apt,
     architecture: &'static Architecture,
     qemu: Qemu,
+    /// The files that guests take as their own.
+    files: PathBuf,
     /// Where everything is kept.
     folder: PathBuf,
 }
@@ -186,8 +182,18 @@ impl Host {
             // A package of its own since Debian 13.
             packages::install_named(&["virtiofsd"], "virtual machines")?;
         }
+        let (qemu, files) = if architecture.is_host() {
+            (Qemu::find(&apt, architecture, &folder)?, "/".into())
+        } else {
+            packages::install_named(&[architecture.qemu_package], "virtual machines")?;
+            let own = Architecture::of_host()?;
+            let own = Apt::new(&folder_of(own).join("apt"), own.debian, false)?;
+            let qemu = Qemu::find(&own, architecture, &folder)?;
+            (qemu, files::unpack(&apt, &folder)?)
+        };
         Ok(Self {
-            qemu: Qemu::find(&apt, architecture, &folder)?,
+            qemu,
+            files,
             apt,
             architecture,
             folder,
@@ -266,13 +272,18 @@ impl Host {
     /// Boots a kernel with a task.
     fn boot(&self, kernel: &Kernel, task: &Task) -> Result<Booted> {
         let folder = self.run_folder(kernel)?;
-        let built = crate::target_dir().join("debug");
-        let share = Share::new(&folder.join("share"), &built, &task.command())?;
+        let built = build::folder(self.architecture);
+        let strip = build::tool(self.architecture, "strip");
+        let share = Share::new(&folder.join("share"), &built, &strip, &task.command())?;
         if *task != Task::Verify {
-            share.prepare()?;
+            let compiler = match self.architecture.cross() {
+                Some(cross) => cross.compiler(),
+                None => "cc".into(),
+            };
+            share.prepare(&build::own_guest(), &compiler)?;
         }
         let is_loud = matches!(task, Task::Run(_));
-        self.start(kernel, share, Path::new("/"), None, is_loud)
+        self.start(kernel, share, &self.files, None, is_loud)
     }
 
     /// A folder for what a guest needs and leaves.
@@ -295,7 +306,7 @@ impl Host {
         let unpacked = kernel_folder(&self.folder, kernel);
         let folder = self.run_folder(kernel)?;
         let initramfs = folder.join("initramfs");
-        initramfs::build(&unpacked, &kernel.release, &initramfs)?;
+        initramfs::build(&unpacked, &kernel.release, &self.files, &initramfs)?;
         let machine = Machine {
             architecture: self.architecture,
             qemu: &self.qemu,
@@ -336,6 +347,15 @@ enum Booted {
 /// Where all of it is kept.
 fn folder() -> PathBuf {
     crate::target_dir().join("vm")
+}
+
+/// Where what is about guests of an architecture is kept.
+fn folder_of(architecture: &Architecture) -> PathBuf {
+    if architecture.is_host() {
+        folder()
+    } else {
+        folder().join(architecture.name)
+    }
 }
 
 /// Where the last results of each kernel are kept.

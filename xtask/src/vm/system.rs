@@ -19,8 +19,8 @@ use crate::packages;
 /// When it can't be booted, or left no status.
 pub fn boot(series: &str, root: &Path, first: &str, script: &str) -> Result<Share> {
     packages::install(PACKAGES, "virtual machines")?;
-    let apt = Apt::new(&folder().join("apt"), false)?;
     let architecture = Architecture::of_host()?;
+    let apt = Apt::new(&folder().join("apt"), architecture.debian, false)?;
     let all = kernels::newest(&apt.show(&kernels::names(architecture.debian))?);
     let chosen = kernels::choose(&all, &[series.to_owned()])?;
     let kernel = chosen.first().context("no kernel was chosen")?;

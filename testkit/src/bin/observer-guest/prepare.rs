@@ -16,7 +16,9 @@ pub fn folder() -> Result<PathBuf> {
 /// A program that calls a known chain of functions, and a key with a certificate for
 /// it that nobody has signed.
 pub fn all(folder: &Path) -> Result<()> {
-    compile(Command::new("cc"), folder, "chain", "chain.c", &[]);
+    // That of the guest's machine, if it isn't ours.
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    compile(Command::new(compiler), folder, "chain", "chain.c", &[]);
     let mut openssl = program("openssl", "openssl")?;
     openssl.args(["req", "-x509", "-newkey", "ec"]);
     openssl.args(["-pkeyopt", "ec_paramgen_curve:prime256v1"]);
