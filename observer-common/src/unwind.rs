@@ -4,12 +4,14 @@
 //! walks stacks with it. Everything here is pure, so that it runs in the kernel
 //! and in host tests alike.
 
+mod link;
 mod outcome;
 mod process;
 mod search;
 mod step;
 mod table;
 
+pub use link::{Link, link, pushes_frame};
 pub use outcome::Outcome;
 pub use process::{
     ASK_SHIFT, MAPPING_STEPS, MAPPINGS, Mapping, PROCESSES, Process, REQUEST_RING_BYTES, Request,

@@ -19,7 +19,7 @@ use observer_common::unwind::{
 
 use crate::kernel::{has_link_register, is_32_bit, offset, read, registers};
 use crate::scratch::{Context, FRAMES, Scratch, iterator_scratch, scratch_of};
-use code::without_table;
+use code::{Found, without_table};
 use memory::Memory;
 pub use memory::{STACK_PAGE, STACK_PAGES, stack_copy, user_stack_pointer};
 use processes::{ask, process};
@@ -209,15 +209,22 @@ fn step_in(scratch: *mut Scratch, context: Option<u32>) -> u32 {
         }
     }
     let mut next = step(&rule, &at, &mut machine);
-    let mut signal = rule.flags & SIGNAL != 0;
+    let mut found = Found {
+        signal: rule.flags & SIGNAL != 0,
+        ..Found::default()
+    };
     if let Err(Outcome::NoRow) = next {
-        next = without_table(&at, machine.is_innermost, &mut machine, &mut signal);
+        let innermost = machine.is_innermost;
+        next = without_table(&at, innermost, &mut machine, &walk.mapping, &mut found);
+        if found.may_miss_caller && walk.flaw == 0 {
+            walk.flaw = Outcome::NoRow as u32;
+        }
     }
     match next {
         Ok(_) if walk.frames >= MAX_USER_FRAMES as u32 => Outcome::Truncated as u32,
         Ok(registers) => {
             walk.at = registers;
-            walk.exact = signal as u32;
+            walk.exact = found.signal as u32;
             walk.is_innermost = 0;
             let frames = walk.frames & MAX_USER_FRAMES as u32;
             let index = (walk.before + frames) as usize & (FRAMES - 1);

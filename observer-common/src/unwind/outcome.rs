@@ -37,7 +37,7 @@ outcomes! {
     NoProcess = 3, "no_process", "The process was so new that its mappings were not known yet; walked by frame pointers.";
     NoMapping = 4, "no_mapping", "A frame's address is in no known executable mapping.";
     NoTable = 5, "no_table", "A file's unwinding table was not there yet, or was evicted; walked by frame pointers.";
-    NoRow = 6, "no_row", "Code without unwinding information, and its frame pointers led nowhere.";
+    NoRow = 6, "no_row", "Code without unwinding information, and its frame pointers led nowhere, or may have left out a caller.";
     BadRule = 7, "bad_rule", "The unwinding information uses a rule that tables can't express.";
     BadFrame = 8, "bad_frame", "A frame did not lie above the one that it called.";
     ReadFault = 9, "read_fault", "The stack's memory could not be read.";

@@ -2,7 +2,7 @@
 
 mod arm64;
 
-use observer_common::unwind::{Machine, Outcome, Registers, step_by_frame_pointer};
+use observer_common::unwind::{Machine, Mapping, Outcome, Registers, step_by_frame_pointer};
 
 use super::memory::Memory;
 use crate::kernel::has_link_register;
@@ -46,6 +46,15 @@ mod ucontext {
 /// DWARF number of the register with a syscall's result (rax).
 const RESULT: u8 = 0;
 
+/// What a step found out beside the caller.
+#[derive(Default)]
+pub struct Found {
+    /// A signal interrupted the caller, which called nobody.
+    pub signal: bool,
+    /// There may be a caller in between.
+    pub may_miss_caller: bool,
+}
+
 /// A step where no table knows the code: compilers at run time use frame
 /// pointers, and so does what little code has neither table nor compiler.
 #[inline(always)]
@@ -53,21 +62,26 @@ pub fn without_table(
     at: &Registers,
     innermost: bool,
     machine: &mut Memory<'_>,
-    signal: &mut bool,
+    mapping: &Mapping,
+    found: &mut Found,
 ) -> Result<Registers, Outcome> {
     if has_link_register() {
-        return arm64::without_table(at, innermost, machine, signal);
+        return arm64::without_table(at, innermost, machine, mapping, found);
     }
     let text = machine.read(at.pc).unwrap_or(0);
     if text & 0xff_ffff_ffff_ffff == instruction::SIGRETURN & 0xff_ffff_ffff_ffff
         || text & 0xff_ffff_ffff_ffff == instruction::SIGRETURN_SHORT
     {
-        *signal = true;
-        let (Some(pc), Some(sp), Some(fp)) = (
-            machine.read(at.sp + ucontext::RIP),
-            machine.read(at.sp + ucontext::RSP),
-            machine.read(at.sp + ucontext::RBP),
-        ) else {
+        found.signal = true;
+        // One after the other: the verifier refuses to see what was read copied where
+        // nothing was.
+        let Some(pc) = machine.read(at.sp + ucontext::RIP) else {
+            return Err(Outcome::ReadFault);
+        };
+        let Some(sp) = machine.read(at.sp + ucontext::RSP) else {
+            return Err(Outcome::ReadFault);
+        };
+        let Some(fp) = machine.read(at.sp + ucontext::RBP) else {
             return Err(Outcome::ReadFault);
         };
         return Ok(Registers { pc, sp, fp, lr: 0 });

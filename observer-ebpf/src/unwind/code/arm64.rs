@@ -1,7 +1,10 @@
 //! Code without a table, on arm64.
 
-use observer_common::unwind::{AT_LEAST, Machine, Outcome, Registers, step_by_frame_pointer};
+use observer_common::unwind::{
+    AT_LEAST, Link, Machine, Mapping, Outcome, Registers, link, pushes_frame, step_by_frame_pointer,
+};
 
+use super::Found;
 use crate::unwind::memory::Memory;
 
 /// Instructions that tell how far a function is (Arm Architecture Reference Manual, C6.2).
@@ -10,12 +13,6 @@ mod instruction {
     pub const RETURN: u32 = 0xd65f_03c0;
     /// `bti c`
     pub const LANDING: u32 = 0xd503_245f;
-    /// `paciasp`
-    pub const SIGN: u32 = 0xd503_233f;
-    /// `stp x29, x30, [sp, #-…]!`
-    pub const PUSH_FRAME: u32 = 0xa980_7bfd;
-    /// Its bits without those of the size.
-    pub const PUSH_FRAME_MASK: u32 = 0xffc0_7fff;
     /// `mov x29, sp`
     pub const MOVE_FP: u32 = 0x9100_03fd;
     /// `mov x8, #139; svc #0` (rt_sigreturn)
@@ -37,11 +34,12 @@ pub fn without_table(
     at: &Registers,
     innermost: bool,
     machine: &mut Memory<'_>,
-    signal: &mut bool,
+    mapping: &Mapping,
+    found: &mut Found,
 ) -> Result<Registers, Outcome> {
     let text = machine.read(at.pc).unwrap_or(0);
     if text == instruction::SIGRETURN && at.sp & AT_LEAST == 0 {
-        *signal = true;
+        found.signal = true;
         let (Some(pc), Some(sp), Some(fp), Some(lr)) = (
             machine.read(at.sp + sigframe::PC),
             machine.read(at.sp + sigframe::SP),
@@ -52,13 +50,13 @@ pub fn without_table(
         };
         return Ok(Registers { pc, sp, fp, lr });
     }
-    if innermost {
+    // Also where a signal interrupted.
+    let is_known = innermost || at.lr != 0;
+    if is_known {
         let first = text as u32;
         // Where the frame isn't set up yet, or is gone already.
-        let nothing_pushed = first == instruction::RETURN
-            || first == instruction::LANDING
-            || first == instruction::SIGN
-            || first & instruction::PUSH_FRAME_MASK == instruction::PUSH_FRAME;
+        let nothing_pushed =
+            first == instruction::RETURN || first == instruction::LANDING || pushes_frame(first);
         let is_pushed = first == instruction::MOVE_FP;
         if nothing_pushed || is_pushed {
             let (fp, sp) = if nothing_pushed {
@@ -76,7 +74,23 @@ pub fn without_table(
             return Ok(Registers { pc, sp, fp, lr: 0 });
         }
     }
-    let caller = step_by_frame_pointer(at, machine)?;
+    let caller = step_by_frame_pointer(at, machine);
+    if is_known {
+        let saved = caller.map_or(0, |caller| caller.pc);
+        match link(at, saved, mapping, machine) {
+            Link::Saved => {}
+            Link::Live => {
+                return Ok(Registers {
+                    pc: machine.return_address(at.lr),
+                    sp: at.sp | AT_LEAST,
+                    fp: at.fp,
+                    lr: 0,
+                });
+            }
+            Link::Unknown => found.may_miss_caller = true,
+        }
+    }
+    let caller = caller?;
     Ok(Registers {
         sp: caller.sp | AT_LEAST,
         ..caller
