@@ -13,20 +13,37 @@ use crate::packages;
 /// # Errors
 /// When it doesn't build, or what it is built with isn't there.
 pub fn programs(architecture: &Architecture) -> Result<()> {
-    let mut build = crate::cargo::command();
-    build.args(["build", "--package", "observer-userspace"]);
-    build.args(["--bin", "observer", "--package", "observer-testkit"]);
-    let Some(cross) = architecture.cross() else {
-        return run(build.arg("--bins"));
-    };
-    packages::install_named(cross.packages, "programs for virtual machines")?;
-    crate::dist::install(cross.target)?;
-    build.args(["--bins", "--target", cross.target]);
-    build.env(cross.cargo_variable("LINKER"), cross.compiler());
-    run(&mut build).with_context(|| format!("cannot build for {}", cross.target))?;
+    cargo("build", architecture)?;
+    if architecture.cross().is_none() {
+        return Ok(());
+    }
     let mut own = crate::cargo::command();
     own.args(["build", "--package", "observer-testkit"]);
     run(own.args(["--bin", "observer-guest"]))
+}
+
+/// Sees whether it compiles.
+///
+/// # Errors
+/// As above.
+pub fn check(architecture: &Architecture) -> Result<()> {
+    cargo("check", architecture)
+}
+
+/// Has cargo build or check it.
+fn cargo(verb: &str, architecture: &Architecture) -> Result<()> {
+    let mut build = crate::cargo::command();
+    build.args([verb, "--package", "observer-userspace"]);
+    build.args(["--bin", "observer"]);
+    build.args(["--package", "observer-testkit", "--bins"]);
+    let Some(cross) = architecture.cross() else {
+        return run(&mut build);
+    };
+    packages::install_named(cross.packages, "programs for virtual machines")?;
+    crate::dist::install(cross.target)?;
+    build.args(["--target", cross.target]);
+    build.env(cross.cargo_variable("LINKER"), cross.compiler());
+    run(&mut build).with_context(|| format!("cannot {verb} for {}", cross.target))
 }
 
 /// Where cargo puts it.

@@ -77,6 +77,9 @@ pub struct Options {
     /// Only build what guests run
     #[arg(long)]
     build: bool,
+    /// Only see whether what guests run compiles
+    #[arg(long)]
+    check: bool,
     /// Only load and attach every program, under every set of options that changes what
     /// is loaded
     #[arg(long)]
@@ -113,6 +116,9 @@ pub fn main(options: &Options) -> Result<()> {
     if options.markdown {
         print!("{}", report::markdown(&results(&folder_of(architecture)))?);
         return Ok(());
+    }
+    if options.check {
+        return build::check(architecture);
     }
     if !options.list {
         build::programs(architecture)?;

@@ -12,6 +12,8 @@ use crate::prepare;
 /// CPU time of the program: samples are few on an emulated processor, and some of them
 /// are of its beginning and its end, when it has no stack.
 const SECONDS: &str = "6";
+/// Where the program begins: also in the dynamic linker, which on arm64 has no symbols.
+const ROOTS: &[&str] = &["_start", "ld-linux-aarch64.so.1+"];
 /// Fewer samples say nothing.
 const SAMPLES: u64 = 300;
 
@@ -25,6 +27,7 @@ pub fn chain(figures: &mut Figures) -> Result<()> {
     let recorded = record_warm_for(SECONDS, &[(&program, "")]);
     let shape = Shape {
         process: "chain",
+        roots: ROOTS,
         ..Shape::default()
     };
     let judged = shape.check(&recorded, SAMPLES);
