@@ -10,6 +10,7 @@ mod root;
 mod run;
 mod test;
 mod tool;
+mod toolchain;
 mod vm;
 
 use std::path::{Path, PathBuf};

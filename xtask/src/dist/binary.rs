@@ -12,6 +12,7 @@ use super::MAX_BINARY;
 use super::epoch::Epoch;
 use super::target::Target;
 use crate::cargo::run;
+use crate::toolchain::{install, sysroot};
 
 /// The built daemon.
 pub struct Binary {
@@ -96,35 +97,6 @@ impl Binary {
         );
         Ok(())
     }
-}
-
-/// Installs the standard library for a target.
-pub fn install(triple: &str) -> anyhow::Result<()> {
-    let sysroot = sysroot()?;
-    if sysroot
-        .join("lib/rustlib")
-        .join(triple)
-        .join("lib")
-        .exists()
-    {
-        return Ok(());
-    }
-    let mut rustup = Command::new("rustup");
-    run(rustup
-        .current_dir(crate::checkout())
-        .args(["target", "add", triple]))
-    .with_context(|| format!("the compiler has no standard library for {triple}"))
-}
-
-fn sysroot() -> anyhow::Result<PathBuf> {
-    let mut rustc = Command::new("rustc");
-    let out = rustc
-        .current_dir(crate::checkout())
-        .args(["--print", "sysroot"])
-        .output()
-        .context("cannot start rustc")?;
-    ensure!(out.status.success(), "rustc tells no sysroot");
-    Ok(String::from_utf8_lossy(&out.stdout).trim().into())
 }
 
 /// Where this machine keeps things, and what is written instead.

@@ -29,7 +29,6 @@ use epoch::Epoch;
 use packages::Packer;
 use target::Target;
 
-pub use binary::install;
 pub use check::{RootOptions, as_root as check_as_root};
 
 /// Options of `cargo xtask dist`.

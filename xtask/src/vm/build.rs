@@ -40,7 +40,7 @@ fn cargo(verb: &str, architecture: &Architecture) -> Result<()> {
         return run(&mut build);
     };
     packages::install_named(cross.packages, "programs for virtual machines")?;
-    crate::dist::install(cross.target)?;
+    crate::toolchain::install(cross.target)?;
     build.args(["--target", cross.target]);
     build.env(cross.cargo_variable("LINKER"), cross.compiler());
     run(&mut build).with_context(|| format!("cannot {verb} for {}", cross.target))
