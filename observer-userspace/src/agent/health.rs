@@ -26,8 +26,12 @@ use observer_export::self_stats::{
 use observer_signals::outside::cut_texts;
 
 /// Not worth a person's attention. (How many spans are kept is the user's
-/// choice.)
-const QUIET: [&str; 2] = [Loss::SwitchUnseen.name(), REQUEST_LIMITED.name];
+/// choice; a text that was cut says so itself.)
+const QUIET: [&str; 3] = [
+    Loss::SwitchUnseen.name(),
+    REQUEST_LIMITED.name,
+    TEXT_CUT.name,
+];
 
 /// Syscalls whose end was missed and that were counted later.
 const MADE_UP: &str = Loss::SyscallEndMissed.name();
