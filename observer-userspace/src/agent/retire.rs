@@ -158,7 +158,8 @@ impl Retirement {
             self.lifecycle.learn(listed, now);
         }
         let held = held(iterator)?;
-        if cells.is_waiting() && self.grace.is_over() {
+        if self.grace.is_over() {
+            // What was taken away at an earlier sweep, be it that it had no cells.
             cells.give_back(kernel)?;
             for late in self.lifecycle.settle(now) {
                 cells.settled().fold(late, OTHER);
@@ -169,11 +170,13 @@ impl Retirement {
         let over = self.lifecycle.unlist(&held, pressed, now);
         kernel.retire_workloads(&over, &self.ids)?;
         // One batch at a time: each has a grace period of its own.
-        if !cells.is_waiting() && self.grace.is_over() {
+        if self.grace.is_over() {
             let gone = self.lifecycle.take_away(&held);
             let used = cells.take_away(kernel, |id| gone.contains(&id))?;
             self.charge(&used);
-            self.grace.begin();
+            if !gone.is_empty() {
+                self.grace.begin();
+            }
         }
         self.took = now.elapsed();
         tracing::debug!(

@@ -122,11 +122,6 @@ impl Cells {
         })
     }
 
-    /// Whether cells that were taken away are to be given back.
-    pub fn is_waiting(&self) -> bool {
-        self.histograms.is_waiting() || self.counters.is_waiting()
-    }
-
     /// What cells held that were given back.
     pub fn settled(&mut self) -> &mut Settled {
         &mut self.settled

@@ -171,11 +171,6 @@ impl<T: Cell> Table<T> {
         }
         Ok(())
     }
-
-    /// Whether cells that were taken away are to be given back.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.leaving.is_empty()
-    }
 }
 
 impl<T> Drop for Table<T> {
