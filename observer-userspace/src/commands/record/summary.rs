@@ -105,11 +105,8 @@ fn summary(
 fn lost(recorded: &Recorded, losses: &[(Loss, u64)]) -> Vec<String> {
     let kernel = losses.iter();
     let kernel = kernel.map(|(cause, count)| (cause.name(), cause.meaning(), *count));
-    let own = [
-        (causes::FILE_TOO_COSTLY, costly::count()),
-        (causes::TEXT_CUT, cut_texts()),
-    ];
-    let own = own.map(|(cause, count)| (cause.name, cause.meaning, count));
+    let costly = causes::FILE_TOO_COSTLY;
+    let own = [(costly.name, costly.meaning, costly::count())];
     let all = kernel.chain(recorded.shown.losses.causes()).chain(own);
     let mut lost: Vec<String> = all
         .filter(|(.., count)| *count > 0)
@@ -117,6 +114,10 @@ fn lost(recorded: &Recorded, losses: &[(Loss, u64)]) -> Vec<String> {
         .collect();
     if lost.is_empty() {
         lost.push("nothing was lost".to_owned());
+    }
+    let cut = cut_texts();
+    if cut > 0 {
+        lost.push(format!("cut: {cut} ({})", causes::TEXT_CUT.meaning));
     }
     lost
 }
