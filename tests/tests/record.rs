@@ -144,10 +144,14 @@ fn short_lived_processes_are_named() {
         kept.map(|(_, count)| count).sum()
     };
     let all = count(&|stack| stack.starts_with("short;"));
-    let named = count(&|stack| stack.starts_with("short;") && stack.contains("work;spin_"));
+    let named = count(&|stack| stack.starts_with("short;") && stack.contains("spin_"));
+    let whole = count(&|stack| stack.starts_with("short;") && stack.contains("work;spin_"));
     in_time!(all > 300, "60 processes of 10 ms, 997 Hz: {all} samples");
     // Starting and ending a process is kernel work.
     in_time!(named * 100 > all * 80, "{named} of {all} are named");
+    // Callers are known as soon as the kernel half is told of the process's mappings,
+    // which takes some of the 10 ms, on a slow machine three.
+    in_time!(whole * 100 > all * 50, "{whole} of {all} have callers");
 }
 
 /// Checks that `--pid` and `--comm` record that process and no other.
