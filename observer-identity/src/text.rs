@@ -22,6 +22,30 @@ pub fn value(text: &str) -> Option<String> {
     Some(cut(text, VALUE_LIMIT)).filter(|value| !value.is_empty())
 }
 
+/// Text in which `mark` and so many digits of this radix stand for a byte, with those
+/// bytes: systemd's `\x2d` (systemd.unit(5)), `/proc/mounts`' `\040` (proc(5)).
+pub fn unescaped<const DIGITS: usize>(text: &str, mark: &str, radix: u32) -> String {
+    let code = |digits: &[u8; DIGITS]| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        u8::from_str_radix(digits, radix).ok()
+    };
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        if let Some(escaped) = rest.strip_prefix(mark.as_bytes())
+            && let Some((digits, behind)) = escaped.split_first_chunk()
+            && let Some(code) = code(digits)
+        {
+            out.push(code);
+            rest = behind;
+        } else {
+            out.push(*byte);
+            rest = behind;
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,25 +96,7 @@ fn without_random(name: &str) -> &str {
 
 /// systemd's escapes in names of units: `\x2d` is a dash.
 pub(crate) fn unescape(name: &str) -> String {
-    let code = |digits: &[u8; 2]| {
-        let digits = std::str::from_utf8(digits).ok()?;
-        u8::from_str_radix(digits, 16).ok()
-    };
-    let mut out = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [byte, behind @ ..] = rest {
-        if let Some(escaped) = rest.strip_prefix(b"\\x")
-            && let Some((digits, behind)) = escaped.split_first_chunk()
-            && let Some(code) = code(digits)
-        {
-            out.push(code);
-            rest = behind;
-        } else {
-            out.push(*byte);
-            rest = behind;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    crate::text::unescaped::<2>(name, "\\x", 16)
 }
 
 #[cfg(test)]

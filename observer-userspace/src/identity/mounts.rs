@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use observer_identity::text::unescaped;
+
 use observer_identity::membership::{Membership, V1_PREFERENCE, parse_proc_cgroup};
 
 /// One mounted hierarchy.
@@ -58,24 +60,7 @@ fn parse_mount(line: &str) -> Option<Mount> {
 
 /// mountinfo writes blanks and the like as `\040`.
 fn unescape_octal(s: &str) -> String {
-    let code = |digits: &[u8; 3]| {
-        let digits = std::str::from_utf8(digits).ok()?;
-        u8::from_str_radix(digits, 8).ok()
-    };
-    let mut out = Vec::with_capacity(s.len());
-    let mut rest = s.as_bytes();
-    while let [byte, behind @ ..] = rest {
-        if let (b'\\', Some((digits, behind))) = (byte, behind.split_first_chunk())
-            && let Some(code) = code(digits)
-        {
-            out.push(code);
-            rest = behind;
-        } else {
-            out.push(*byte);
-            rest = behind;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    unescaped::<3>(s, "\\", 8)
 }
 
 /// The v1 controller whose hierarchy identifies workloads best on this host,
