@@ -133,8 +133,10 @@ fn every_request_is_a_span() -> Result<()> {
             parent.int("http.response.status_code") == span.int("http.response.status_code"),
             "{parent:?} {span:?}"
         );
+        // The answer is on its way before its call returns: when the server ends
+        // depends on when it gets its CPU back, when it began does not.
         ensure!(
-            parent.start <= span.start && span.end <= parent.end + 1_000_000,
+            parent.start <= span.start && span.start <= parent.end,
             "{parent:?} {span:?}"
         );
     }
