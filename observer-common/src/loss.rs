@@ -44,6 +44,7 @@ const TCP: Part = Part::Family(Family::Tcp);
 losses! {
     WorkloadTableFull = Part::Identity, "workload_table_full", "A workload found the table full and is counted as `other`.";
     WorkloadRingFull = Part::Identity, "workload_ring_full", "The announcement of a new workload was dropped; its cgroup and comm are known, its process is not.";
+    ProcessRingFull = Part::Identity, "process_ring_full", "The daemon was not told of a new process: it stays what its cgroup and its name say, whatever it runs.";
     SeriesFolded = Part::Tally, "series_folded", "A new series of a workload found the table of cells full and is counted as the workload `other`.";
     HistogramTableFull = Part::Tally, "histogram_table_full", "A duration was not counted: no histogram cell was free.";
     CounterTableFull = Part::Tally, "counter_table_full", "A count was not added: no counter cell was free.";

@@ -31,6 +31,7 @@ pub mod maps {
         MAPPING_LIST = "MAPPING_LIST";
         OFFSETS = "OFFSETS";
         PROCESSES = "PROCESSES";
+        PROGRAMS = "PROGRAMS";
         REQUESTS = "REQUESTS";
         REQUESTS_ON = "REQUESTS_ON";
         REQUEST_ADDRESSES = "REQUEST_ADDRESSES";
@@ -65,6 +66,7 @@ pub mod programs {
         CPU_SAMPLE = "cpu_sample";
         IDENTITY_EXIT = "identity_exit";
         IDENTITY_FORK = "identity_fork";
+        IDENTITY_PROGRAM = "identity_program";
         IDENTITY_RENAME = "identity_rename";
         IDENTITY_SWEEP = "identity_sweep";
         IDENTITY_THREADS = "identity_threads";

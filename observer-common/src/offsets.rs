@@ -100,6 +100,8 @@ offsets! {
     task_state: "task_struct" . "__state" | "state", 4;
     // In bits.
     task_in_iowait: "bit task_struct" . "in_iowait", 0;
+    // In bits.
+    task_in_execve: "bit task_struct" . "in_execve", 0;
     // 0 or 1; a byte since 7.2, before that an int, of which the first byte says it
     // all on the little-endian machines that this runs on.
     task_on_cpu: "task_struct" . "on_cpu", 1;

@@ -2,7 +2,7 @@
 //! it lost its CPU.
 
 use crate::plain::{FromBytes, Immutable, IntoBytes};
-use crate::workload::WorkloadId;
+use crate::workload::{ProgramId, WorkloadId};
 
 /// [`Slot::syscall`] when the thread is not in a syscall.
 pub const NO_SYSCALL: u32 = u32::MAX;
@@ -10,6 +10,10 @@ pub const NO_SYSCALL: u32 = u32::MAX;
 /// [`Slot::syscall`] of a thread that is new: it begins with the end of a
 /// clone that its parent began. Both are larger than any syscall.
 pub const CLONED: u32 = NO_SYSCALL - 1;
+
+/// [`ThreadState::derived`] of a thread that runs another program since: none has this
+/// number.
+pub const EXECED: ProgramId = ProgramId(u32::MAX);
 
 /// Per CPU: its current thread. Written by sched_switch, so that a syscall's
 /// start need not live in a hash: only threads that lose their CPU in
@@ -48,6 +52,8 @@ pub struct Slot {
     /// the programs on syscalls, which are told it, recognise their thread
     /// without asking who runs.
     pub registers: u64,
+    /// [`crate::workload::ids::CHANGES`] as of when the workload was looked up.
+    pub changes: u64,
 }
 
 /// Per thread, in task storage: lives as long as the thread.
@@ -59,6 +65,13 @@ pub struct ThreadState {
     pub comm: [u64; 2],
     /// See `comm`. 0 = nothing is known yet.
     pub css_set: u64,
+    /// What the thread's process runs, by the daemon's word; inherited, until exec.
+    pub program: ProgramId,
+    /// The same as the workload was derived from it.
+    pub derived: ProgramId,
+    /// Kernel time of the exec of the process, or of that from which it was forked;
+    /// 0 = it wasn't seen.
+    pub exec_time: u64,
     /// Workload of the thread.
     pub workload: WorkloadId,
     /// [`crate::workload::TRACED`] and others.
@@ -85,8 +98,9 @@ pub struct ThreadState {
     pub request: u64,
     /// See [`Slot`].
     pub calls: u32,
-    /// Nothing.
-    pub padding: u32,
+    /// [`crate::workload::SAY`] if the daemon is to look at its process, when the
+    /// workload is looked up.
+    pub say: u32,
     /// See [`Slot`].
     pub registers: u64,
     /// Its time off CPU.

@@ -43,8 +43,40 @@ pub struct WorkloadKey {
     pub cgroup_v2: u64,
     /// `comm` of the thread-group leader, NUL-padded; of kernel threads only
     /// the part before the first `/`, `:` or `-`, so that `kworker/3:1` and
-    /// `kworker/u8:2` are one workload.
+    /// `kworker/u8:2` are one workload. Of processes whose program the daemon
+    /// knows: that, see [`program_words`].
     pub comm: [u8; 16],
+}
+
+/// The number of a program, given by the daemon to what several workloads may run
+/// that are alike to the kernel: two scripts of one interpreter, say. 0: none.
+#[repr(transparent)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    Immutable,
+    IntoBytes,
+)]
+pub struct ProgramId(pub u32);
+
+/// None is known.
+pub const NO_PROGRAM: ProgramId = ProgramId(0);
+
+/// No name ends with it: its last byte is NUL (`TASK_COMM_LEN`, include/linux/sched.h).
+const PROGRAM_MARK: u64 = u64::MAX;
+
+/// What stands for a program in place of the comm.
+#[inline(always)]
+pub const fn program_words(program: ProgramId) -> [u64; 2] {
+    [program.0 as u64, PROGRAM_MARK]
 }
 
 /// What the kernel knows of a workload.
@@ -88,10 +120,26 @@ impl WorkloadKey {
     fn words(&self) -> [u64; 2] {
         zerocopy::transmute!(self.comm)
     }
+
+    /// The same cgroups, and this program.
+    pub fn with_program(&self, program: ProgramId) -> Self {
+        Self {
+            comm: zerocopy::transmute!(program_words(program)),
+            ..*self
+        }
+    }
+
+    /// The program; [`NO_PROGRAM`] where the comm decides.
+    pub fn program(&self) -> ProgramId {
+        match self.words() {
+            [program, PROGRAM_MARK] => ProgramId(program as u32),
+            _ => NO_PROGRAM,
+        }
+    }
 }
 
 /// A record: a workload was seen for the first time; or, with the id [`OTHER`], one
-/// that found no room.
+/// that found no room; or a process that is new in one that is known.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct NewWorkload {
@@ -102,10 +150,10 @@ pub struct NewWorkload {
     /// A process of it (thread-group id in the initial PID namespace), to ask
     /// `/proc` about; 0 when it was first seen without one.
     pub tgid: u32,
-    /// Whose share of the table it takes, see [`tenant`].
+    /// Whose share of the table it takes, see [`tenant`]; of a process, 0.
     pub tenant: u32,
-    /// Nothing.
-    pub padding: u32,
+    /// 1 if only the process is new.
+    pub is_process: u32,
 }
 
 impl NewWorkload {
@@ -113,7 +161,29 @@ impl NewWorkload {
     pub fn is_overflow(&self) -> bool {
         self.id == OTHER
     }
+
+    /// Whether it is only about a process.
+    pub fn is_process(&self) -> bool {
+        self.is_process != 0
+    }
 }
+
+/// A value of the map of programs: what a process runs, as far as the daemon knows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
+pub struct Given {
+    /// The leader's name when the daemon looked: with another one it is another program.
+    pub comm: [u8; 16],
+    /// What it runs.
+    pub program: ProgramId,
+}
+
+/// So many processes are told of their programs at once, at most.
+pub const GIVEN: u32 = 1024;
+
+/// So long after its process's exec a child is looked at on its own: its parent may
+/// not have been yet (ns).
+pub const LOOK_NS: u64 = 200_000_000;
 
 /// What the sweep says of a thread: these workloads are in use.
 #[repr(C)]
@@ -129,6 +199,8 @@ pub struct Held {
 pub const TRACED: u32 = 1;
 /// The thread belongs to the kernel.
 pub const KERNEL_THREAD: u32 = 2;
+/// The daemon is to look at the process. Only asked for, never kept.
+pub const SAY: u32 = 4;
 
 /// What the word of the map of ids at this place says. Each has one side that
 /// adds to it; the other only reads.
@@ -152,9 +224,15 @@ pub mod ids {
     pub const HISTOGRAM_LIMIT: u32 = 6;
     /// Likewise of counters.
     pub const COUNTER_LIMIT: u32 = 7;
+    /// How often threads got other workloads while they had a CPU: what is in a CPU's
+    /// slot is as old as this number there. Both sides add.
+    pub const CHANGES: u32 = 8;
+    /// 1 while the daemon knows that processes wait for being looked at. The kernel half
+    /// sets it, the daemon clears it.
+    pub const SAID: u32 = 9;
     /// From here on: workloads of each tenant in the table. The kernel half adds,
     /// the daemon subtracts.
-    pub const TENANTS: u32 = 8;
+    pub const TENANTS: u32 = 10;
     /// Tenants that are told apart; more share their shares. A power of two.
     pub const MAX_TENANTS: u32 = 4096;
     /// From here on: the tenant of each workload, by the number of that modulo

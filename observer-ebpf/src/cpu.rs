@@ -15,8 +15,9 @@ use observer_common::workload::{KERNEL_THREAD, TRACED, Workload};
 use crate::identity::look_up;
 use crate::kernel::current;
 use crate::scratch::{Context, scratch_of};
-use crate::slot::slot;
+use crate::slot::{changes, slot};
 use crate::stack::{capture, count};
+use crate::thread::thread;
 
 /// Workload and flags of the current thread, and the request that it serves.
 #[inline(always)]
@@ -24,10 +25,20 @@ fn who(task: *const u8) -> (Workload, u64) {
     if let Some(slot) = slot()
         && slot.task == task as u64
     {
-        let workload = Workload {
+        let mut workload = Workload {
             id: slot.workload,
             flags: slot.flags,
         };
+        // Who computes all the time may stay in the slot for long.
+        if slot.changes != changes() {
+            // SAFETY: the current task is trusted; what isn't null is a storage value.
+            if let Some(state) = unsafe { thread(task, false).as_ref() } {
+                workload = Workload {
+                    id: state.workload,
+                    flags: state.flags,
+                };
+            }
+        }
         return (workload, request::followed(slot.request));
     }
     (look_up(task), 0)

@@ -1,6 +1,7 @@
 //! From a task to its workload.
 
 mod filters;
+mod program;
 mod sweep;
 mod workload;
 
@@ -8,15 +9,15 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_common::loss::Loss;
 use observer_common::offcpu::REAPPEARED;
-use observer_common::slot::{CLONED, NO_SYSCALL, Slot, ThreadState};
-use observer_common::workload::{OTHER, TRACED, Workload};
+use observer_common::slot::{CLONED, EXECED, NO_SYSCALL, Slot, ThreadState};
+use observer_common::workload::{LOOK_NS, NO_PROGRAM, OTHER, SAY, TRACED, Workload};
 
-use self::workload::{derive, sight};
-use crate::kernel::{current, diagnostic, read, setting};
+use self::workload::{Sight, derive, sight};
+use crate::kernel::{current, diagnostic, in_execve, now, read, setting};
 use crate::loss::lost;
 use crate::preemption::undisturbed;
-use crate::slot::{empty, install, park, slot};
-use crate::thread::{IteratedTask, forget, thread};
+use crate::slot::{changes, charge_to, empty, install, park, slot};
+use crate::thread::{IteratedTask, current_thread, forget, thread};
 
 /// [`ThreadState::css_set`] of a thread whose workload found no room. No pointer is
 /// it, so there is another try each time.
@@ -39,12 +40,22 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
     let seen = sight(task);
     // SAFETY: not null, so a storage value.
     let known = unsafe { &mut *state };
-    // One branch, so that the verifier looks at what follows once.
-    let changed = known.css_set ^ seen.css_set as u64
-        | known.comm[0] ^ seen.comm[0]
-        | known.comm[1] ^ seen.comm[1];
-    if changed != 0 {
-        let workload = derive(task, &seen);
+    // (Only compared: the verifier refuses arithmetic with a pointer, as which it knows
+    // the css_set.)
+    if known.css_set != seen.css_set as u64
+        || known.comm[0] != seen.comm[0]
+        || known.comm[1] != seen.comm[1]
+        || known.program != known.derived
+    {
+        set_say(task, known, &seen);
+        // Through memory: of what is behind it, the verifier forgets what it knows, and
+        // looks once at what follows.
+        // SAFETY: a storage value.
+        let (program, say) = unsafe {
+            let program = (&raw const known.program).read_volatile();
+            (program, (&raw const known.say).read_volatile())
+        };
+        let workload = derive(task, &seen, program, say);
         let without = workload.id == OTHER;
         if without && known.css_set != WITHOUT {
             lost(Loss::WorkloadTableFull);
@@ -59,6 +70,7 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
             known.involuntary = read!(task, task_involuntary, u64);
         }
         known.comm = seen.comm;
+        known.derived = program;
         known.css_set = match without {
             true => WITHOUT,
             false => seen.css_set as u64,
@@ -67,6 +79,39 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
         known.flags = workload.flags;
     }
     state
+}
+
+/// Notes whether the daemon doesn't know yet what the process of `task` runs. (Who is
+/// there since before the daemon, it sees by itself.)
+#[inline(always)]
+fn set_say(task: *const u8, known: &mut ThreadState, seen: &Sight) {
+    known.say = 0;
+    if read!(task, task_pid, u32) != read!(task, task_tgid, u32) {
+        return;
+    }
+    if known.css_set == 0 {
+        if known.exec_time != 0 && now().wrapping_sub(known.exec_time) < LOOK_NS {
+            known.say = SAY;
+        }
+        return;
+    }
+    if known.css_set > WITHOUT && known.css_set != seen.css_set as u64 {
+        // What it runs was said of it where it was.
+        known.program = NO_PROGRAM;
+        known.say = SAY;
+    }
+    if known.derived == EXECED {
+        known.say = SAY;
+    }
+}
+
+/// A new thread runs what the current one does.
+#[inline(always)]
+pub fn inherit(state: &mut ThreadState) {
+    if let Some((_, parent)) = current_thread() {
+        state.program = parent.program;
+        state.exec_time = parent.exec_time;
+    }
 }
 
 /// This CPU's slot, filled with the current thread, if that is traced.
@@ -83,7 +128,7 @@ pub fn anyone_here() -> Option<&'static mut Slot> {
     let task = current();
     // Before the first switch of this CPU, after a change of identity, and
     // where a switch went unseen.
-    if slot.task != task as u64 && identity_refresh() == 0 {
+    if (slot.task != task as u64 || slot.changes != changes()) && identity_refresh() == 0 {
         return None;
     }
     Some(slot)
@@ -94,9 +139,9 @@ pub fn anyone_here() -> Option<&'static mut Slot> {
 #[inline(always)]
 pub fn here_with(registers: *const u8) -> Option<&'static mut Slot> {
     let slot = slot()?;
-    if slot.registers != registers as u64 {
+    if slot.registers ^ registers as u64 | slot.changes ^ changes() != 0 {
         let task = current();
-        if slot.task != task as u64 && identity_refresh() == 0 {
+        if (slot.task != task as u64 || slot.changes != changes()) && identity_refresh() == 0 {
             return None;
         }
         slot.registers = registers as u64;
@@ -121,13 +166,20 @@ extern "C" fn identity_refresh() -> u32 {
     if read!(task, task_pid, u32) == 0 {
         return 0;
     }
+    let changes = changes();
     // SAFETY: the current task is trusted.
     let state = unsafe { identify(task) };
     if state.is_null() {
         return 0;
     }
     // SAFETY: not null, so a storage value.
-    install(slot, task, unsafe { &mut *state });
+    let state = unsafe { &mut *state };
+    if slot.task == task as u64 {
+        // What it is doing stands in the slot.
+        charge_to(slot, state, changes);
+        return 1;
+    }
+    install(slot, task, state, changes);
     if setting!(off_cpu) != 0 {
         slot.pending |= REAPPEARED;
     }
@@ -138,12 +190,15 @@ extern "C" fn identity_refresh() -> u32 {
 /// the state may be in the hands of whom they interrupted.
 #[inline(always)]
 pub fn look_up(task: *const u8) -> Workload {
-    derive(task, &sight(task))
+    // SAFETY: the current task is trusted; what isn't null is a storage value.
+    let state = unsafe { thread(task, false).as_ref() };
+    let program = state.map_or(NO_PROGRAM, |state| state.program);
+    derive(task, &sight(task), program, 0)
 }
 
 /// A thread is renamed, also by exec: if it is the one running here, its
 /// workload is looked up again at its next event. Others are looked up when
-/// they get a CPU.
+/// they get a CPU. Exec makes it another program, of whatever name.
 ///
 /// `task_rename(struct task_struct *task, const char *comm)`
 /// (include/trace/events/task.h). All kernels.
@@ -152,13 +207,19 @@ pub fn identity_rename(ctx: BtfTracePointContext) -> i32 {
     undisturbed(|| {
         let Some(slot) = slot() else { return 0 };
         let task: *const u8 = ctx.arg(0);
-        if slot.task == task as u64 {
-            // SAFETY: a tracepoint's argument is trusted.
-            let state = unsafe { thread(task, false) };
-            if !state.is_null() {
-                // SAFETY: not null, so a storage value.
-                park(slot, unsafe { &mut *state });
+        let is_here = slot.task == task as u64;
+        // SAFETY: a tracepoint's argument is trusted; what isn't null is a storage value.
+        if let Some(state) = unsafe { thread(task, false).as_mut() } {
+            if is_here {
+                park(slot, state);
             }
+            if in_execve(task) {
+                state.program = NO_PROGRAM;
+                state.derived = EXECED;
+                state.exec_time = now();
+            }
+        }
+        if is_here {
             diagnostic!(&ctx, "thread {} is renamed", slot.tid);
             empty(slot);
         }

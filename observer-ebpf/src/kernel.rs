@@ -148,14 +148,25 @@ pub fn is_32_bit(registers: *const u8) -> bool {
     }
 }
 
-/// Whether a task waits for I/O.
+/// A bit of a task; `missing` where the kernel hasn't got it.
 #[inline(always)]
-pub fn in_iowait(task: *const u8) -> bool {
-    let bit = offset!(task_in_iowait);
+fn bit(task: *const u8, bit: u32, missing: bool) -> bool {
     if bit == MISSING {
-        return false;
+        return missing;
     }
     // SAFETY: the verifier checks the access.
     let word: u32 = unsafe { read_at(task, bit / 32 * 4) };
     word >> (bit % 32) & 1 != 0
+}
+
+/// Whether a task waits for I/O.
+#[inline(always)]
+pub fn in_iowait(task: *const u8) -> bool {
+    bit(task, offset!(task_in_iowait), false)
+}
+
+/// Whether a task is about to run another program. Where it isn't known, it is assumed.
+#[inline(always)]
+pub fn in_execve(task: *const u8) -> bool {
+    bit(task, offset!(task_in_execve), true)
 }

@@ -3,8 +3,10 @@
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
+use observer_common::workload::ids;
 
 use crate::kernel::{now, read};
+use crate::shares::word;
 use crate::thread::label_of;
 
 #[btf_map]
@@ -44,13 +46,26 @@ pub fn park(slot: &Slot, state: &mut ThreadState) {
     state.registers = slot.registers;
 }
 
-/// Fills the slot with a thread.
+/// How often threads got other workloads while they had a CPU, see [`ids::CHANGES`].
 #[inline(always)]
-pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState) {
-    slot.tid = read!(task, task_pid, u32);
-    slot.tgid = read!(task, task_tgid, u32);
+pub fn changes() -> u64 {
+    word(ids::CHANGES)
+}
+
+/// Takes over whose thread it is, as of `changes`.
+#[inline(always)]
+pub fn charge_to(slot: &mut Slot, state: &ThreadState, changes: u64) {
     slot.workload = state.workload;
     slot.flags = state.flags;
+    slot.changes = changes;
+}
+
+/// Fills the slot with a thread. Whose it is was looked up after `changes` were read.
+#[inline(always)]
+pub fn install(slot: &mut Slot, task: *const u8, state: &mut ThreadState, changes: u64) {
+    slot.tid = read!(task, task_pid, u32);
+    slot.tgid = read!(task, task_tgid, u32);
+    charge_to(slot, state, changes);
     slot.syscall = state.syscall;
     slot.syscall_start = state.syscall_start;
     slot.syscall_workload = state.syscall_workload;

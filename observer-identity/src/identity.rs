@@ -130,7 +130,7 @@ impl Program {
     }
 
     /// The same without all that names this very process's service.
-    fn without_name(&self) -> Self {
+    pub fn without_name(&self) -> Self {
         let mut declared = self.declared.clone();
         declared.service_name = None;
         Self {

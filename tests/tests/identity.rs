@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use observer_common::workload::{NewWorkload, WorkloadId, WorkloadKey};
 use observer_signals::Resource;
+use observer_signals::attribute::SharedResource;
 use observer_testkit::cgroup::Cgroup;
 use observer_userspace::identity::hierarchy::Hierarchies;
 use observer_userspace::identity::process::Process;
@@ -94,8 +95,14 @@ fn workload(id: u32, is_v2: bool, directory: &Path, comm: &str, tgid: u32) -> Ne
         id: WorkloadId(id),
         tgid,
         tenant: 0,
-        padding: 0,
+        is_process: 0,
     }
+}
+
+/// The resource of a workload that is new.
+fn resolved(resolver: &mut Resolver, new: &NewWorkload) -> SharedResource {
+    resolver.resolve(new);
+    resolver.get(new.id).expect("it was resolved")
 }
 
 fn text<'a>(resource: &'a Resource, key: &str) -> Option<&'a str> {
@@ -163,9 +170,9 @@ fn workloads_in_real_cgroups_are_resolved() {
             let pid = sleeper.0.id();
             cgroup.add(pid).expect("our child can be moved");
             let new = workload(7, is_v2, cgroup.directory(), "sleep", pid);
-            let alive = Resolver::new(&Host::detect()).resolve(&new);
+            let alive = resolved(&mut Resolver::new(&Host::detect()), &new);
             drop(sleeper);
-            let dead = Resolver::new(&Host::detect()).resolve(&new);
+            let dead = resolved(&mut Resolver::new(&Host::detect()), &new);
             for resource in [&alive, &dead] {
                 assert_eq!(text(resource, "container.id"), *container, "{path}");
                 assert_eq!(text(resource, "k8s.pod.uid"), *pod, "{path}");
@@ -201,16 +208,25 @@ fn declared_names_win_but_only_of_the_right_process() {
     cgroup.add(pid).expect("our child can be moved");
     let mut resolver = Resolver::new(&Host::detect());
 
-    let right = resolver.resolve(&workload(1, is_v2, cgroup.directory(), "sleep", pid));
+    let right = resolved(
+        &mut resolver,
+        &workload(1, is_v2, cgroup.directory(), "sleep", pid),
+    );
     assert_eq!(text(&right, "service.name"), Some("shop"));
     assert_eq!(text(&right, "service.namespace"), Some("eu"));
     assert_eq!(text(&right, "systemd.unit.name"), Some("db.service"));
 
-    let renamed = resolver.resolve(&workload(2, is_v2, cgroup.directory(), "other", pid));
+    let renamed = resolved(
+        &mut resolver,
+        &workload(2, is_v2, cgroup.directory(), "other", pid),
+    );
     assert_eq!(text(&renamed, "service.name"), Some("db"));
     assert_eq!(text(&renamed, "process.executable.name"), Some("other"));
 
-    let moved = resolver.resolve(&workload(3, is_v2, elsewhere.directory(), "sleep", pid));
+    let moved = resolved(
+        &mut resolver,
+        &workload(3, is_v2, elsewhere.directory(), "sleep", pid),
+    );
     assert_eq!(text(&moved, "service.name"), Some("sleep"));
 }
 
@@ -264,12 +280,12 @@ fn the_dead_are_described_by_their_siblings() {
     let new = workload(1, is_v2, cgroup.directory(), &comm, gone.0.id());
     drop(gone);
 
-    let described = Resolver::new(&Host::detect()).resolve(&new);
+    let described = resolved(&mut Resolver::new(&Host::detect()), &new);
     let executable = text(&described, "process.executable.name");
     assert_eq!(executable, Some("sleeper-with-a-long-name"));
 
     drop(sibling);
-    let alone = Resolver::new(&Host::detect()).resolve(&new);
+    let alone = resolved(&mut Resolver::new(&Host::detect()), &new);
     assert_eq!(
         text(&alone, "process.executable.name"),
         Some("sleeper-with-a-")
@@ -370,7 +386,7 @@ fn interpreters_are_called_after_what_they_run() {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let new = workload(1, is_v2, cgroup.directory(), &sleeper.comm(), pid);
-            let found = Resolver::new(&Host::detect()).resolve(&new);
+            let found = resolved(&mut Resolver::new(&Host::detect()), &new);
             let seen = (
                 text(&found, "service.name"),
                 text(&found, "observer.service.name.source"),
@@ -403,7 +419,7 @@ fn one_program_names_no_other() {
     };
     let name = |pid| {
         let new = workload(1, is_v2, cgroup.directory(), "bash", pid);
-        let found = Resolver::new(&Host::detect()).resolve(&new);
+        let found = resolved(&mut Resolver::new(&Host::detect()), &new);
         text(&found, "service.name").map(str::to_owned)
     };
     let orders = start("orders.sh");
@@ -471,7 +487,7 @@ fn published_contexts_are_read() {
     let pid = sleeper.0.id();
     cgroup.add(pid).expect("our child can be moved");
     let new = workload(1, is_v2, cgroup.directory(), &sleeper.comm(), pid);
-    let found = Resolver::new(&Host::detect()).resolve(&new);
+    let found = resolved(&mut Resolver::new(&Host::detect()), &new);
     assert_eq!(text(&found, "service.name"), Some("published"));
     assert_eq!(
         text(&found, "observer.service.name.source"),

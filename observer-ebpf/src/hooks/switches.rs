@@ -6,13 +6,13 @@ use observer_common::loss::Loss;
 use observer_common::slot::CLONED;
 
 use crate::atomic::swap;
-use crate::identity::identify;
+use crate::identity::{identify, inherit};
 use crate::kernel::{now, read, setting};
 use crate::loss::lost;
 use crate::offcpu;
 use crate::requests;
 use crate::sched::{charge, count_queued};
-use crate::slot::{empty, install, park, slot};
+use crate::slot::{changes, empty, install, park, slot};
 use crate::thread::thread;
 
 /// Hands the slot from one thread to the next.
@@ -22,6 +22,7 @@ use crate::thread::thread;
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let Some(slot) = slot() else { return 0 };
+    let changes = changes();
     let preempted: u64 = ctx.arg(0);
     let previous: *const u8 = ctx.arg(1);
     let next: *const u8 = ctx.arg(2);
@@ -74,7 +75,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: not null, so a storage value.
     let state = unsafe { &mut *state };
     let by = charge(next, state);
-    install(slot, next, state);
+    install(slot, next, state, changes);
     let woken = state.runnable_since;
     if setting!(requests) != 0 {
         requests::is_back(slot, state, now, woken, by);
@@ -107,6 +108,7 @@ unsafe fn became_runnable(task: *const u8, now: u64, new: bool) {
         unsafe { requests::hand_over(task, state) };
         if new {
             state.syscall = CLONED;
+            inherit(state);
             if setting!(off_cpu) != 0 {
                 swap(&raw mut state.off.since, now);
             }

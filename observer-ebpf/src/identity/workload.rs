@@ -2,18 +2,21 @@
 
 mod ids;
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::{HashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::workload::{
-    DEFAULT_WORKLOADS, Entry, KERNEL, KERNEL_THREAD, NewWorkload, OTHER, TRACED, Workload,
-    WorkloadId, WorkloadKey,
+    DEFAULT_WORKLOADS, Entry, KERNEL, KERNEL_THREAD, NO_PROGRAM, NewWorkload, OTHER, ProgramId,
+    SAY, TRACED, Workload, WorkloadId, WorkloadKey, program_words,
 };
+
+use observer_common::workload::ids as words;
 
 use super::filters::{cgroup_id, excludes_comm, excludes_process, passes_cgroup_filter};
 use crate::kernel::{read, setting};
 use crate::loss::lost;
+use crate::shares::{set, word};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -21,7 +24,7 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 #[btf_map]
 static WORKLOADS: HashMap<WorkloadKey, Entry, { DEFAULT_WORKLOADS as usize }> = HashMap::new();
 #[btf_map]
-static WORKLOAD_RING: RingBuf<NewWorkload, { 64 * 1024 }> = RingBuf::new();
+static WORKLOAD_RING: RingBuf<NewWorkload, { 256 * 1024 }> = RingBuf::new();
 
 /// The inputs from which a workload is derived.
 pub struct Sight {
@@ -41,9 +44,10 @@ pub fn sight(task: *const u8) -> Sight {
     }
 }
 
-/// Looks a workload up by its inputs, or makes it known.
+/// Looks a workload up by its inputs, or makes it known. `program` is what the daemon
+/// knows of the process; `say` is [`SAY`] if it is to look at that, else 0.
 #[inline(always)]
-pub fn derive(task: *const u8, seen: &Sight) -> Workload {
+pub fn derive(task: *const u8, seen: &Sight, program: ProgramId, say: u32) -> Workload {
     // First what is read through pointers: on each way there, the verifier
     // searches the kernel's types for each of them.
     let cgroup_v2 = read!(seen.css_set, css_set_dfl_cgrp, *const u8);
@@ -61,13 +65,17 @@ pub fn derive(task: *const u8, seen: &Sight) -> Workload {
         true => KERNEL,
         false => read!(cred, cred_uid, u32),
     };
-    let mut flags = if kernel_thread { KERNEL_THREAD } else { 0 };
+    let mut flags = if kernel_thread { KERNEL_THREAD } else { say };
     if passes_cgroup_filter(cgroup_v2, seen.css_set) {
         flags |= TRACED;
     }
+    let words = match program {
+        NO_PROGRAM => seen.comm,
+        program => program_words(program),
+    };
     let known = identity_workload(
-        seen.comm[0],
-        seen.comm[1],
+        words[0],
+        words[1],
         id_v1,
         id_v2,
         packed(tgid | flags << FLAGS_SHIFT, uid),
@@ -76,7 +84,9 @@ pub fn derive(task: *const u8, seen: &Sight) -> Workload {
         id: WorkloadId(known as u32),
         flags: (known >> 32) as u32,
     };
-    if excludes_process(tgid) {
+    // SAFETY: both are 16 bytes.
+    let comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(seen.comm) };
+    if excludes_process(tgid) || program != NO_PROGRAM && excludes_comm(&comm) {
         workload.flags &= !TRACED;
     }
     workload
@@ -92,8 +102,8 @@ fn packed(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// The workload of a process with this comm in these cgroups, made known if it
-/// isn't yet: its id and its flags, [`packed`]. The last argument is the
+/// The workload of a process with this comm, or program, in these cgroups, made known
+/// if it isn't yet: its id and its flags, [`packed`]. The last argument is the
 /// process's id with the flags that a new workload has, if its comm is wanted, and
 /// its user.
 ///
@@ -121,10 +131,15 @@ extern "C" fn identity_workload(
         // SAFETY: both are 16 bytes.
         comm: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) },
     };
+    let say = flags & SAY != 0;
+    flags &= !SAY;
     if let Some(known) = known(&key) {
+        if say && known.flags & TRACED != 0 {
+            announce(&key, known.id, tgid, 0, true);
+        }
         return packed(known.id.0, known.flags);
     }
-    if excludes_comm(&key.comm) {
+    if comm[1] != program_words(NO_PROGRAM)[1] && excludes_comm(&key.comm) {
         flags &= !TRACED;
     }
     let workload = create(&key, flags, tgid, uid);
@@ -167,17 +182,35 @@ fn create(key: &WorkloadKey, flags: u32, tgid: u32, uid: u32) -> Workload {
     } else if !ids::is_refusal_due() {
         return workload;
     }
+    announce(key, workload.id, tgid, tenant, false);
+    workload
+}
+
+/// Tells the daemon of a workload, at once; or of a process of a known one, which has
+/// time: of the first since it looked.
+#[inline(always)]
+fn announce(key: &WorkloadKey, id: WorkloadId, tgid: u32, tenant: u32, is_process: bool) {
     let announced = NewWorkload {
         key: *key,
-        id: workload.id,
+        id,
         tgid,
         tenant,
-        padding: 0,
+        is_process: u32::from(is_process),
     };
-    if WORKLOAD_RING.output(&announced, 0).is_err() {
-        lost(Loss::WorkloadRingFull);
+    // What it wasn't told of keeps the kernel from waking it by itself.
+    let flags = match is_process && word(words::SAID) != 0 {
+        true => BPF_RB_NO_WAKEUP,
+        false => BPF_RB_FORCE_WAKEUP,
+    };
+    if is_process {
+        set(words::SAID, 1);
     }
-    workload
+    if WORKLOAD_RING.output(&announced, flags.into()).is_err() {
+        lost(match is_process {
+            true => Loss::ProcessRingFull,
+            false => Loss::WorkloadRingFull,
+        });
+    }
 }
 
 /// A kernel thread's comm, cut at its number: `kworker/3:1` → `kworker`.

@@ -15,8 +15,8 @@ use crate::kernel::Kernel;
 use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
 use crate::logging;
 use crate::probes::losses::{
-    Cause, FILE_TOO_COSTLY, LOG_LINE_DROPPED, PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED,
-    TEXT_CUT, UNREADABLE, WORKLOAD_FOLDED,
+    Cause, FILE_TOO_COSTLY, LOG_LINE_DROPPED, PROCESS_OVERLOOKED, PROGRAM_MISSED, REQUEST_LIMITED,
+    SYSCALL_MISSED, TEXT_CUT, UNREADABLE, WORKLOAD_FOLDED,
 };
 use crate::stacks::UnwindStats;
 use crate::stacks::costly;
@@ -164,6 +164,7 @@ impl Agent {
         losses.extend(probes.map(|(cause, count)| of(cause, count)));
         losses.push(of(UNREADABLE, foreign::unanswered()));
         losses.push(of(WORKLOAD_FOLDED, self.retirement.folded()));
+        losses.push(of(PROCESS_OVERLOOKED, self.workloads.overlooked()));
         losses.push(of(FILE_TOO_COSTLY, costly::count()));
         losses.push(of(TEXT_CUT, cut_texts()));
         losses.push(of(LOG_LINE_DROPPED, logging::dropped()));

@@ -65,12 +65,26 @@ impl Lifecycle {
         if listed.id == OTHER || self.leaving.contains_key(&listed.id) {
             return;
         }
-        self.listed.entry(listed.id).or_insert(Known {
+        let known = self.listed.entry(listed.id).or_insert(Known {
             listed,
             counted: 0,
             idle_since: now,
             exported: false,
         });
+        // It may have become a program's.
+        known.listed = listed;
+    }
+
+    /// A workload was taken out of the table, though it has threads.
+    pub fn unlisted(&mut self, listed: Listed) {
+        let known = self.listed.remove(&listed.id);
+        let leaving = Leaving {
+            stage: Stage::Unlisted(self.sweeps),
+            tenant: Some(listed.tenant),
+            late: false,
+            exported: known.is_some_and(|known| known.exported),
+        };
+        self.leaving.entry(listed.id).or_insert(leaving);
     }
 
     /// Whether it is known, in whatever stage.

@@ -11,9 +11,11 @@ mod health;
 mod levers;
 mod lifecycle;
 mod limiter;
+mod looks;
 pub mod options;
 mod over;
 mod profiler;
+mod programs;
 mod retire;
 mod rings;
 mod sight;
@@ -31,6 +33,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 use crate::config::Tables;
 use crate::kernel::cells::{Cells, Tallies};
+use crate::kernel::programs::Teller;
 use crate::kernel::{Kernel, clock};
 use crate::probes::{MetricBuilder, Probe, SpanCollector, Tick};
 use crate::sinks::{Cadence, Recipients, Sinks};
@@ -89,6 +92,8 @@ pub struct Agent {
     profiler: Option<Profiler>,
     workloads: Workloads,
     retirement: Retirement,
+    /// `None`: the kernel half can't be told what processes run.
+    teller: Option<Teller>,
     /// When profiles were told of samples for the last time.
     profiled: Instant,
     limiter: SpanLimiter,
@@ -125,6 +130,9 @@ impl Agent {
         let start = tokio::time::Instant::now();
         self.sinks.begin(start.into(), &before, &own);
         self.look();
+        if self.teller.is_some() {
+            self.workloads.parts().1.begin();
+        }
         start
     }
 
@@ -174,6 +182,10 @@ impl Agent {
                     watch.begins(Doing::Draining);
                     self.drain(None);
                     self.sweep_if_due();
+                }
+                () = programs::due(self.workloads.due()) => {
+                    watch.begins(Doing::Looking);
+                    self.occasionally(Self::discover);
                 }
                 _ = drains.tick() => {
                     watch.begins(Doing::Draining);
@@ -275,6 +287,7 @@ impl Agent {
         if let Some(profiler) = &mut self.profiler {
             profiler.drain(&mut |request| request_link(&self.probes, request));
         }
+        self.tell();
         let admitted = spans.into_iter();
         let admitted = admitted.filter(|(id, _)| self.limiter.admits(*id));
         kept.extend(admitted.map(|(_, span)| span));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use observer_common::names::programs;
-use observer_common::workload::{FOLDED, Held, OTHER, WorkloadId};
+use observer_common::workload::{FOLDED, Held, OTHER, ProgramId, WorkloadId, WorkloadKey};
 
 use super::lifecycle::Lifecycle;
 use super::limiter::SpanLimiter;
@@ -112,6 +112,24 @@ impl Retirement {
     /// did between two exports.
     pub(super) fn folded(&self) -> u64 {
         self.folded
+    }
+
+    /// Makes a workload that of a program.
+    ///
+    /// # Errors
+    /// The kernel refuses to change its table.
+    pub(super) fn bind(
+        &mut self,
+        kernel: &mut Kernel,
+        (key, id): (WorkloadKey, WorkloadId),
+        program: ProgramId,
+    ) -> Result<()> {
+        if key.program() != program
+            && let Some(unlisted) = kernel.rebind_workload(&key, id, program, &self.ids)?
+        {
+            self.lifecycle.unlisted(unlisted);
+        }
+        Ok(())
     }
 
     /// Whether it is time for a sweep: for one after many new workloads, if there was

@@ -13,7 +13,7 @@ use super::retire::Retirement;
 use super::rings::Rings;
 use super::sight::SelfCheck;
 use super::workloads::Workloads;
-use super::{Agent, budget, diagnostics};
+use super::{Agent, budget, diagnostics, programs};
 use crate::config::Config;
 use crate::identity::Host;
 use crate::kernel::cells::Cells;
@@ -63,12 +63,7 @@ impl Agent {
                 );
             }
         }
-        let profiler = start_profiler(
-            &mut kernel,
-            &probes,
-            config.frequency,
-            config.tables.unwind_bytes,
-        );
+        let profiler = start_profiler(&mut kernel, &probes, config);
         kernel.forget_types();
         let families = seen(&kernel, &probes, profiler.is_some());
         if families.is_empty() {
@@ -85,6 +80,7 @@ impl Agent {
             }
         }
         let retirement = Retirement::start(&mut kernel, options.histogram_cells)?;
+        let teller = programs::start(&mut kernel);
         let wants_spans = sinks.wants_spans();
         let budget = budget::start(&mut kernel, config, &probes, &profiler, wants_spans);
         Ok(Self {
@@ -95,6 +91,7 @@ impl Agent {
             families,
             workloads: Workloads::new(host),
             retirement,
+            teller,
             profiled: Instant::now(),
             limiter: SpanLimiter::new(config.spans.rate, config.spans.burst),
             sinks,
@@ -144,8 +141,7 @@ fn seen(kernel: &Kernel, probes: &[Box<dyn Probe>], profiles: bool) -> Vec<Famil
 fn start_profiler(
     kernel: &mut Kernel,
     probes: &[Box<dyn Probe>],
-    frequency: u32,
-    table_bytes: u64,
+    config: &Config,
 ) -> Option<Profiler> {
     let has = |family| probes.iter().any(|probe| probe.spec().family == family);
     let on_cpu = has(probes::cpu::SPEC.family);
@@ -153,7 +149,8 @@ fn start_profiler(
     if !on_cpu && !off_cpu {
         return None;
     }
-    Profiler::start(kernel, on_cpu.then_some(frequency), off_cpu, table_bytes)
+    let frequency = on_cpu.then_some(config.frequency);
+    Profiler::start(kernel, frequency, off_cpu, config.tables.unwind_bytes)
         .inspect_err(|error| tracing::warn!("no profiles: {error:#}"))
         .ok()
 }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use observer_common::workload::{NewWorkload, WorkloadId};
 
+use super::looks::Look;
+use super::programs::Discovery;
+
 use crate::identity::{Host, Resolver};
 use crate::kernel::Kernel;
 use crate::kernel::workload_ids::Listed;
@@ -17,6 +20,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Resolves workloads when the kernel announces them.
 pub struct Workloads {
     resolver: Resolver,
+    discovery: Discovery,
     host: SharedResource,
     /// When it was last said that somebody found no room.
     refused: Option<Instant>,
@@ -27,6 +31,7 @@ impl Workloads {
     pub fn new(host: &Host) -> Self {
         Self {
             resolver: Resolver::new(host),
+            discovery: Discovery::default(),
             host: Arc::clone(&host.daemon),
             refused: None,
         }
@@ -36,20 +41,57 @@ impl Workloads {
     pub fn learn(&mut self, new: &NewWorkload) {
         if new.is_overflow() {
             self.refuse(new);
+        } else if new.is_process() {
+            self.discovery.first(Look {
+                process: new.tgid,
+                of: Some((new.key, new.id)),
+                given: None,
+                is_again: false,
+            });
         } else {
-            self.resolver.resolve(new);
+            self.resolve(new);
         }
+    }
+
+    fn resolve(&mut self, new: &NewWorkload) {
+        let resolved = self.resolver.resolve(new);
+        if let Some((process, program)) = resolved.program {
+            self.discovery.bind((new.key, new.id), process, program);
+        }
+        for process in resolved.different {
+            self.discovery.first(Look {
+                process,
+                of: Some((new.key, new.id)),
+                given: None,
+                is_again: false,
+            });
+        }
+    }
+
+    /// Processes that were not looked at, since too many were new.
+    pub fn overlooked(&self) -> u64 {
+        self.discovery.overlooked()
+    }
+
+    /// When a process is to be looked at.
+    pub fn due(&self) -> Option<Instant> {
+        self.discovery.due()
+    }
+
+    /// What knows workloads, and what finds out about processes.
+    pub fn parts(&mut self) -> (&mut Resolver, &mut Discovery) {
+        (&mut self.resolver, &mut self.discovery)
     }
 
     /// Takes what the kernel half's table says: all but a process.
     pub fn learn_listed(&mut self, listed: &Listed) {
         if !self.knows(listed.id) {
-            self.resolver.resolve(&NewWorkload {
+            self.resolve(&NewWorkload {
                 key: listed.key,
                 id: listed.id,
                 tgid: 0,
                 tenant: listed.tenant,
-                padding: 0,
+                is_process: 0,
             });
         }
     }

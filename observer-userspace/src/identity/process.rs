@@ -40,6 +40,8 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 /// A process as it was at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
+    /// Its id in the daemon's PID namespace.
+    pub tgid: u32,
     /// The name of the thread-group leader. For kernel workers the kernel adds
     /// what they are working on; see [`Process::is_named`].
     pub comm: String,
@@ -96,6 +98,7 @@ impl Process {
             context: context.as_ref(),
         });
         let process = Self {
+            tgid,
             program,
             cgroups: parse_proc_cgroup(&cgroups),
             comm,
@@ -120,6 +123,7 @@ impl Process {
         });
         let unchanged = self::comm(tgid)? == comm;
         unchanged.then_some(Self {
+            tgid,
             comm,
             program,
             cgroups: parse_proc_cgroup(&cgroups),
@@ -138,6 +142,18 @@ impl Process {
                 }
                 Self::read(*tgid).filter(|process| process.is_named(comm))
             })
+    }
+
+    /// Its name as the kernel has it, if it still has that.
+    pub fn name_bytes(&self) -> Option<[u8; 16]> {
+        let now = foreign::process::comm(self.tgid)?;
+        let now = now.strip_suffix(b"\n").unwrap_or(&now);
+        let mut name = [0; 16];
+        name.iter_mut()
+            .take(COMM_LIMIT)
+            .zip(now)
+            .for_each(|(to, from)| *to = *from);
+        (comm_from_bytes(now) == self.comm).then_some(name)
     }
 
     /// Whether `comm`, as the kernel half saw it, is this process's name.

@@ -2,19 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use observer_common::workload::{FOLDED, NewWorkload, OTHER, WorkloadId, WorkloadKey};
+use observer_common::workload::{FOLDED, NewWorkload, OTHER, ProgramId, WorkloadId, WorkloadKey};
 
 use super::hierarchy::Hierarchies;
 use super::host::Host;
-use super::process::{Process, comm_from_bytes};
-use observer_identity::cgroup::CgroupIdentity;
-use observer_identity::{Place, ProgramIdentity};
+use super::process::comm_from_bytes;
+use super::programs::Programs;
+use observer_identity::ProgramIdentity;
 use observer_signals::attribute::SharedResource;
 use observer_signals::{Attribute, Resource};
-
-/// How many processes of one name and cgroup are asked whether they are the same program.
-const PROGRAMS: usize = 16;
 
 /// Resolves workloads at first sight and remembers them.
 ///
@@ -23,28 +21,43 @@ const PROGRAMS: usize = 16;
 /// exports must add up their series, so that no stream appears twice.
 #[derive(Debug)]
 pub struct Resolver {
-    host: Vec<Attribute>,
-    hierarchies: Hierarchies,
+    pub(super) host: Vec<Attribute>,
+    pub(super) hierarchies: Hierarchies,
     /// See [`v1_controller`](super::v1_controller).
-    controller: Option<&'static str>,
+    pub(super) controller: Option<&'static str>,
     known: HashMap<WorkloadId, Known>,
+    pub(super) programs: Programs,
+    /// All processes that are older than the daemon were looked at.
+    pub(super) is_settled: bool,
     other: SharedResource,
 }
 
-/// A resource, with a number to find it by.
+/// A resource, with a number to find it by, and the identity that it is made of.
 #[derive(Debug)]
 struct Known {
     digest: u64,
     resource: SharedResource,
+    identity: Option<Arc<ProgramIdentity>>,
 }
 
 impl Known {
-    fn of(resource: &SharedResource) -> Self {
+    fn of(resource: &SharedResource, identity: Option<Arc<ProgramIdentity>>) -> Self {
         Self {
             digest: resource.digest(),
             resource: Arc::clone(resource),
+            identity,
         }
     }
+}
+
+/// What is known of a workload that was just resolved.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// It is one program's, which tells it from others of its name and cgroups: a process
+    /// of it, and the program's number. Who comes by that name is to be another workload.
+    pub program: Option<(u32, ProgramId)>,
+    /// Processes of it that are different programs.
+    pub different: Vec<u32>,
 }
 
 impl Resolver {
@@ -58,67 +71,33 @@ impl Resolver {
             host: host.attributes.clone(),
             hierarchies: Hierarchies::open(),
             controller: super::v1_controller(),
-            known: [OTHER, FOLDED].map(|id| (id, Known::of(&other))).into(),
+            known: [OTHER, FOLDED]
+                .map(|id| (id, Known::of(&other, None)))
+                .into(),
+            programs: Programs::default(),
+            is_settled: false,
             other,
         }
     }
 
-    /// The resource of a workload; looks it up at first sight, with the process
-    /// that the kernel half names to represent it, dead or alive.
-    pub fn resolve(&mut self, new: &NewWorkload) -> SharedResource {
-        if let Some(known) = self.known.get(&new.id) {
-            return Arc::clone(&known.resource);
+    /// Learns of a workload at first sight, with the process that the kernel half names
+    /// to represent it, dead or alive. From then on [`Self::get`] has its resource.
+    pub fn resolve(&mut self, new: &NewWorkload) -> Resolved {
+        if self.known.contains_key(&new.id) {
+            return Resolved::default();
         }
-        let identity = self.identify(new);
+        let found = self.identify(new);
+        let identity = Arc::new(found.identity);
         let mut attributes = self.host.clone();
-        attributes.extend(workload_attributes(identity));
+        attributes.extend(workload_attributes(&identity));
         let resource = self.interned(Resource { attributes });
-        self.known.insert(new.id, Known::of(&resource));
-        resource
-    }
-
-    /// Who a workload is now. If several processes have its name and cgroup and are called
-    /// differently, what holds for all of them.
-    pub fn identify(&mut self, new: &NewWorkload) -> ProgramIdentity {
-        let comm = comm_from_bytes(&new.key.comm);
-        let v2_path = self.hierarchies.v2_path(new.key.cgroup_v2);
-        let v1_path = self.hierarchies.v1_path(new.key.cgroup_v1);
-        let (v2, v1) = (v2_path.as_deref(), v1_path.as_deref());
-        let belongs = |process: &Process| {
-            process.is_named(&comm) && stands_in(process, v2, v1, self.controller)
-        };
-        let siblings = || self.hierarchies.members(v2, v1);
-        // The pid may be another program's by now; if so, any other process of
-        // the same name and cgroup is as good.
-        let process = Process::read(new.tgid)
-            .filter(&belongs)
-            .or_else(|| Process::find(&siblings(), &comm).find(&belongs));
-        let of_process = process.iter().flat_map(|process| &process.cgroups);
-        let paths = [v2, v1].into_iter().flatten();
-        let paths = paths.chain(of_process.map(|membership| membership.path.as_str()));
-        let cgroup = CgroupIdentity::of_paths(paths);
-        let place = Place {
-            comm: &comm,
-            cgroup: &cgroup,
-            host_name: self.host_name(),
-        };
-        let program = process.map(|process| process.program);
-        let identity = ProgramIdentity::new(program.as_ref(), &place);
-        let Some(program) = program.filter(|_| identity.is_of_process()) else {
-            return identity;
-        };
-        let mut programs = vec![program];
-        let siblings = siblings();
-        let others = Process::find(&siblings, &comm).filter(&belongs);
-        programs.extend(others.take(PROGRAMS).map(|process| process.program));
-        ProgramIdentity::of_several(&programs, &place)
-    }
-
-    fn host_name(&self) -> Option<&str> {
-        let name = self.host.iter().find(|it| it.key == "host.name")?;
-        match &name.value {
-            observer_signals::Value::String(name) => Some(name),
-            _ => None,
+        let program = found.process;
+        let program = program.map(|process| (process, self.programs.number(&identity)));
+        let known = Known::of(&resource, Some(identity));
+        self.known.insert(new.id, known);
+        Resolved {
+            program,
+            different: found.different,
         }
     }
 
@@ -135,7 +114,9 @@ impl Resolver {
             .v2_path(key.cgroup_v2)
             .or_else(|| self.hierarchies.v1_path(key.cgroup_v1));
         let path = path.unwrap_or_else(|| "a cgroup that is gone".to_owned());
-        (comm_from_bytes(&key.comm), path)
+        let program = self.programs.identity(key.program());
+        let name = program.map(|identity| identity.service_name.clone());
+        (name.unwrap_or_else(|| comm_from_bytes(&key.comm)), path)
     }
 
     /// Whether others than `id` have this very resource.
@@ -147,6 +128,21 @@ impl Resolver {
     /// The resource of all workloads that had no place in the table.
     pub fn other(&self) -> SharedResource {
         Arc::clone(&self.other)
+    }
+
+    /// What a workload was resolved to.
+    pub(super) fn identity(&self, id: WorkloadId) -> Option<Arc<ProgramIdentity>> {
+        self.known.get(&id)?.identity.clone()
+    }
+
+    /// From now on, who is new is no more than that.
+    pub fn settle(&mut self) {
+        self.is_settled = true;
+    }
+
+    /// Forgets numbers of programs that nobody runs any more.
+    pub fn prune(&mut self) {
+        self.programs.prune(Instant::now());
     }
 
     /// Forgets a workload that is over.
@@ -166,38 +162,14 @@ impl Resolver {
     }
 }
 
-/// Whether the process is (still) in the cgroups of the key, as far as that
-/// can be compared: paths seen through a cgroup namespace can't.
-fn stands_in(
-    process: &Process,
-    v2: Option<&str>,
-    v1: Option<&str>,
-    controller: Option<&str>,
-) -> bool {
-    process.cgroups.iter().all(|membership| {
-        let expected = if membership.controllers.is_empty() {
-            v2
-        } else if membership
-            .controllers
-            .iter()
-            .any(|c| Some(c.as_str()) == controller)
-        {
-            v1
-        } else {
-            None
-        };
-        expected.is_none_or(|path| membership.path.starts_with("/..") || membership.path == path)
-    })
-}
-
 /// What tells this workload from the others of the host.
-fn workload_attributes(identity: ProgramIdentity) -> Vec<Attribute> {
+fn workload_attributes(identity: &ProgramIdentity) -> Vec<Attribute> {
     let source = identity.source.as_str();
     let mut found = vec![
-        Attribute::new("service.name", identity.service_name),
+        Attribute::new("service.name", identity.service_name.clone()),
         Attribute::new("observer.service.name.source", source),
     ];
-    let others = identity.attributes.into_iter();
+    let others = identity.attributes.iter().cloned();
     found.extend(others.map(|(key, value)| Attribute::new(key, value)));
     found
 }
@@ -219,12 +191,16 @@ mod tests {
                 id,
                 tgid: 1 << 30,
                 tenant: 0,
-                padding: 0,
+                is_process: 0,
             }
         };
-        let a = resolver.resolve(&gone(WorkloadId(1), b'a'));
-        let b = resolver.resolve(&gone(WorkloadId(2), b'b'));
-        let again = resolver.resolve(&gone(WorkloadId(3), b'a'));
+        let mut resolve = |id, name| {
+            resolver.resolve(&gone(WorkloadId(id), name));
+            resolver.get(WorkloadId(id)).expect("was resolved")
+        };
+        let a = resolve(1, b'a');
+        let b = resolve(2, b'b');
+        let again = resolve(3, b'a');
         assert!(Arc::ptr_eq(&a, &again));
         assert!(!Arc::ptr_eq(&a, &b));
         assert_eq!(resolver.get(WorkloadId(2)), Some(b));

@@ -86,25 +86,79 @@ impl Iterator {
     ///
     /// # Errors
     /// The iterator isn't loaded, or the kernel refuses to start it or ends it early.
-    pub fn run(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
-        let attr = IterCreate {
-            link_fd: self.link.as_raw_fd() as u32,
-            flags: 0,
-        };
-        let failed = || format!("cannot run the iterator {}", self.name);
-        let mut run = File::from(bpf(BPF_ITER_CREATE, &attr).with_context(failed)?);
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match run.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(length) => each(buffer.get(..length).unwrap_or(&buffer)),
-                // The kernel pauses after a million objects without output.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error).with_context(failed),
-            }
+    pub fn run(&self, each: impl FnMut(&[u8])) -> Result<()> {
+        run(&self.link, self.name, each)
+    }
+}
+
+fn run(link: &OwnedFd, name: &str, mut each: impl FnMut(&[u8])) -> Result<()> {
+    let attr = IterCreate {
+        link_fd: link.as_raw_fd() as u32,
+        flags: 0,
+    };
+    let failed = || format!("cannot run the iterator {name}");
+    let mut run = File::from(bpf(BPF_ITER_CREATE, &attr).with_context(failed)?);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match run.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => each(buffer.get(..length).unwrap_or(&buffer)),
+            // The kernel pauses after a million objects without output.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error).with_context(failed),
         }
     }
+}
+
+/// A descriptor of an iterator's loaded program.
+///
+/// # Errors
+/// See [`Iterator::new`].
+pub fn program(kernel: &mut Kernel, name: &'static str) -> Result<OwnedFd> {
+    let Some(Program::Iter(program)) = kernel.program_mut(name) else {
+        bail!("the kernel object has no iterator {name}");
+    };
+    let program = program
+        .fd()
+        .with_context(|| format!("the iterator {name} is not loaded"))?;
+    Ok(program.as_fd().try_clone_to_owned()?)
+}
+
+/// `task` of union bpf_iter_link_info (include/uapi/linux/bpf.h), since Linux 6.1.
+#[repr(C)]
+struct OfProcess {
+    tid: u32,
+    pid: u32,
+    pid_fd: u32,
+    padding: u32,
+}
+
+/// Runs an iterator over threads on those of one process.
+///
+/// # Errors
+/// The kernel can't aim it, or refuses to run it. That the process is gone is none.
+pub fn run_on_process(program: &OwnedFd, process: u32) -> Result<()> {
+    let info = OfProcess {
+        tid: 0,
+        pid: process,
+        pid_fd: 0,
+        padding: 0,
+    };
+    let attr = LinkCreate {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: 0,
+        attach_type: BPF_TRACE_ITER,
+        flags: 0,
+        iter_info: std::ptr::from_ref(&info) as u64,
+        iter_info_len: size_of::<OfProcess>() as u32,
+        pad: 0,
+    };
+    let link = match bpf(BPF_LINK_CREATE, &attr) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        link => link.context("cannot aim an iterator at a process")?,
+    };
+    run(&link, "of a process", |_| {})
 }
 
 /// The descriptor of a socket storage.

@@ -16,6 +16,7 @@ pub(crate) mod namespaces;
 pub(crate) mod object;
 pub(crate) mod perf;
 pub(crate) mod preemption;
+pub mod programs;
 pub(crate) mod release;
 pub mod ring;
 pub mod stats;

@@ -71,8 +71,18 @@ impl WorkloadIds {
         }
     }
 
+    /// Has the kernel half say at once that a process waits for being looked at.
+    pub fn hear(&mut self) {
+        self.0.set(ids::SAID as usize, 0);
+    }
+
+    /// Has each CPU look up again whose thread it runs.
+    pub fn changed(&self) {
+        self.0.add(ids::CHANGES as usize, 1);
+    }
+
     /// Gives a workload's place in the table back.
-    fn retired(&self, tenant: u32) {
+    pub(super) fn retired(&self, tenant: u32) {
         self.0.add(ids::RETIRED as usize, 1);
         self.0.add((ids::TENANTS + tenant) as usize, u64::MAX);
     }

@@ -133,6 +133,13 @@ pub const TLS_FILE_HELD: Cause = Cause {
     meaning: "Looks at a TLS library to which nothing was attached: a process keeps its memory map locked, and the kernel, and all forks with it, might wait for that. Its name is in the log.",
 };
 
+/// See `agent::programs`.
+pub const PROCESS_OVERLOOKED: Cause = Cause {
+    part: Part::Identity.as_str(),
+    name: "process_overlooked",
+    meaning: "New processes that were not looked at, since too many waited for it: they stay what their cgroup and their name say.",
+};
+
 /// See `agent::retire`.
 pub const WORKLOAD_FOLDED: Cause = Cause {
     part: Part::Identity.as_str(),
@@ -179,7 +186,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 25] = [
+pub const ALL: [Cause; 26] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -197,6 +204,7 @@ pub const ALL: [Cause; 25] = [
     TLS_FILE_FAILED,
     TLS_FILE_NO_ROOM,
     TLS_FILE_HELD,
+    PROCESS_OVERLOOKED,
     WORKLOAD_FOLDED,
     UNREADABLE,
     FILE_TOO_COSTLY,

@@ -206,10 +206,11 @@ mod tests {
     fn stand_ins_give_way() {
         let requests = names(&[Family::Requests], Purpose::Daemon);
         assert_eq!(
-            requests[..10],
+            requests[..11],
             [
                 "identity_threads",
                 "identity_sweep",
+                "identity_program",
                 "identity_rename",
                 "sched_switch",
                 "sched_wakeup",

@@ -70,6 +70,12 @@ static THREADS: ProbeSpec = ProbeSpec {
             needs: &[],
             lost_without: "the places in the table of workloads that end",
         },
+        ProgramSpec {
+            name: programs::IDENTITY_PROGRAM,
+            attach: Attach::Iterator("task"),
+            needs: &["task_tgid", "task_comm", "task_group_leader", "task_on_cpu"],
+            lost_without: "which of several programs of one name and cgroup a process runs",
+        },
     ],
     requires: &[],
     covered_by: None,

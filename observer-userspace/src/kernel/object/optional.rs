@@ -23,7 +23,7 @@ const fn of(family: Family, fields: &'static [&'static str], lost: &'static str)
 }
 
 /// All of them.
-pub const OPTIONAL: [Optional; 12] = [
+pub const OPTIONAL: [Optional; 13] = [
     of(
         Family::Syscalls,
         &["task_thread_status"],
@@ -43,6 +43,11 @@ pub const OPTIONAL: [Optional; 12] = [
         Family::Cpu,
         &["task_mm"],
         "why the stacks of threads that are ending are empty",
+    ),
+    of(
+        Family::Sched,
+        &["task_in_execve"],
+        "whether a process that is renamed runs another program: it is assumed",
     ),
     of(
         Family::OffCpu,

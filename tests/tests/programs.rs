@@ -1,0 +1,217 @@
+//! Checks that programs of one name in one cgroup are services of their own: in metrics,
+//! spans and profiles, with their children, from a moment after their start on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use observer_testkit::requests::{Daemon, Scene, Seen, kind};
+use observer_testkit::{in_time, workload};
+
+/// What all of them run: so many calls by itself, so many in a child that runs no other
+/// program, then a server. It sleeps first, as whoever gets ready.
+const APPLICATION: &str = r#"
+import http.server, os, signal, sys, threading, time
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+def compute():
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        sum(range(1000))
+
+time.sleep(1)
+for _ in range(int(sys.argv[1])):
+    os.getppid()
+if os.fork() == 0:
+    for _ in range(int(sys.argv[2])):
+        os.getppid()
+    os._exit(0)
+os.wait()
+server = http.server.HTTPServer(("127.0.0.1", 0), Quiet)
+print(server.server_port, flush=True)
+threading.Thread(target=compute).start()
+server.serve_forever()
+"#;
+
+/// Requests that each server gets.
+const REQUESTS: usize = 20;
+
+/// A service, and what it did.
+struct Service {
+    name: String,
+    port: u16,
+    calls: u64,
+}
+
+/// Letters that no other run has: numbers at the end of a name are versions.
+fn letters() -> String {
+    let id = std::process::id().to_string();
+    let letter = |digit: u8| char::from(b'a' + (digit - b'0'));
+    id.bytes().map(letter).collect()
+}
+
+fn script(scene: &Scene, name: &str, text: &str) -> Result<PathBuf> {
+    let file = scene.folder().join(format!("{name}.py"));
+    std::fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// The interpreter itself: what is found by its name may be a script that looks for it.
+fn python() -> Result<Command> {
+    let asked = Command::new("python3")
+        .args(["-c", "import sys; print(sys.executable)"])
+        .output()
+        .context("these tests need python3")?;
+    Ok(Command::new(String::from_utf8(asked.stdout)?.trim()))
+}
+
+/// Starts the application, and asks it.
+fn serve(
+    scene: &mut Scene,
+    file: &Path,
+    declared: Option<&str>,
+    calls: (u64, u64),
+) -> Result<Service> {
+    let mut command = python()?;
+    command
+        .arg(file)
+        .args([calls.0.to_string(), calls.1.to_string()]);
+    command.current_dir(scene.folder());
+    if let Some(name) = declared {
+        command.env("OTEL_SERVICE_NAME", name);
+    }
+    let port = scene.start_with_port(&mut command)?;
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let name = declared.map_or(stem.into_owned(), str::to_owned);
+    for n in 0..REQUESTS {
+        let url = format!("http://127.0.0.1:{port}/?{name}-{n}");
+        scene.run(Command::new("curl").args(["--silent", "--output", "/dev/null", &url]))?;
+    }
+    Ok(Service {
+        name,
+        port,
+        calls: calls.0 + calls.1,
+    })
+}
+
+/// Calls of `getppid`, by service.
+fn calls(seen: &Seen) -> BTreeMap<&str, u64> {
+    let mut calls = BTreeMap::new();
+    for point in seen.series("observer.syscall.calls") {
+        if point
+            .attributes
+            .get("syscall.name")
+            .is_some_and(|name| format!("{name:?}").contains("getppid"))
+        {
+            *calls.entry(point.service.as_str()).or_default() += point.value as u64;
+        }
+    }
+    calls
+}
+
+/// Checks that two scripts of one interpreter, and one script under two declared names,
+/// are four services in metrics, spans and profiles, each with its child's calls; and that
+/// one that is restarted under another name is called by that.
+#[test]
+fn programs_of_one_name_are_services() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let daemon = Daemon::start_with(
+        Some(&scene.cgroup()),
+        "always_on",
+        &["--probes", "syscalls,cpu,requests"],
+    )?;
+    let id = letters();
+    let (till, stock) = (format!("till{id}"), format!("stock{id}"));
+    let till = script(&scene, &till, APPLICATION)?;
+    let stock = script(&scene, &stock, APPLICATION)?;
+    let (alpha, beta, gamma) = (
+        format!("alpha{id}"),
+        format!("beta{id}"),
+        format!("gamma{id}"),
+    );
+    let mut services = vec![
+        serve(&mut scene, &till, None, (1001, 101))?,
+        serve(&mut scene, &stock, None, (1002, 102))?,
+        serve(&mut scene, &till, Some(&alpha), (1003, 103))?,
+        serve(&mut scene, &till, Some(&beta), (1004, 104))?,
+    ];
+    scene.stop_last();
+    services.push(serve(&mut scene, &till, Some(&gamma), (1005, 105))?);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let seen = daemon.finish()?;
+    let calls = calls(&seen);
+    let all: u64 = calls.values().sum();
+    let made: u64 = services.iter().map(|service| service.calls).sum();
+    ensure!(all == made, "{all} calls of {made}: {calls:?}");
+    for service in &services {
+        let name = service.name.as_str();
+        let found = calls.get(name).copied().unwrap_or(0);
+        in_time!(
+            found == service.calls,
+            "{name}: {found} calls of {}: {calls:?}",
+            service.calls
+        );
+        let spans = seen.of(kind::SERVER, service.port);
+        ensure!(spans.len() == REQUESTS, "{name}: {} requests", spans.len());
+        for span in spans {
+            ensure!(span.service == name, "{name}: {span:?}");
+        }
+        let samples = seen.samples.iter().filter(|sample| sample.service == name);
+        let samples: i64 = samples.map(|sample| sample.count).sum();
+        in_time!(samples > 10, "{name}: {samples} samples");
+    }
+    Ok(())
+}
+
+/// Checks that nothing is lost or counted twice while processes get their names: of
+/// programs that call from their first moment on, some that end before anybody looks,
+/// beside one that is what its name says.
+#[test]
+fn changes_of_name_lose_nothing() -> Result<()> {
+    const EACH: u64 = 200_000;
+    let mut scene = Scene::new()?;
+    let arguments = ["--probes", "syscalls"];
+    let daemon = Daemon::start_with(Some(&scene.cgroup()), "always_off", &arguments)?;
+    let id = letters();
+    // Of the same name, and nothing but that.
+    scene.start(python()?.args(["-c", "import time; time.sleep(60)"]))?;
+    let text = format!("import os\nfor _ in range({EACH}): os.getppid()\n");
+    let scripts: Vec<PathBuf> = (0..4)
+        .map(|n| {
+            script(
+                &scene,
+                &format!("job{}{id}", ["a", "b", "c", "d"][n]),
+                &text,
+            )
+        })
+        .collect::<Result<_>>()?;
+    for file in &scripts {
+        scene.run(python()?.arg(file))?;
+    }
+    // Shorter than the time that new programs are left alone for.
+    let program = workload::program()?;
+    for n in 0..20 {
+        scene.run(
+            Command::new(&program)
+                .args([&format!("short{n}"), "getppid=50"])
+                .env("OTEL_SERVICE_NAME", format!("short{id}")),
+        )?;
+    }
+    let seen = daemon.finish()?;
+    let calls = calls(&seen);
+    let made = EACH * 4 + 20 * 50;
+    let all: u64 = calls.values().sum();
+    ensure!(all == made, "{all} calls of {made}: {calls:?}");
+    for file in &scripts {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let found = calls.get(&*name).copied().unwrap_or(0);
+        in_time!(found > 0 && found <= EACH, "{name}: {calls:?}");
+    }
+    Ok(())
+}
