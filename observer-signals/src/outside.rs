@@ -28,6 +28,11 @@ pub fn cut_texts() -> u64 {
     CUT.load(Ordering::Relaxed)
 }
 
+/// Counts a text that was cut elsewhere.
+pub fn note_cut() {
+    CUT.fetch_add(1, Ordering::Relaxed);
+}
+
 /// `text`, or as much of it as fits into `longest` bytes with a [`MARK`] behind it, which
 /// is counted.
 pub fn bounded<'a>(text: impl Into<Cow<'a, str>>, longest: usize) -> Cow<'a, str> {
@@ -35,7 +40,7 @@ pub fn bounded<'a>(text: impl Into<Cow<'a, str>>, longest: usize) -> Cow<'a, str
     if text.len() <= longest {
         return text;
     }
-    CUT.fetch_add(1, Ordering::Relaxed);
+    note_cut();
     Cow::Owned(shortened(&text, longest))
 }
 

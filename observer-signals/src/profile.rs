@@ -8,6 +8,8 @@
 //! Stacks are leaf first: `stack_table[s][0]` is where the CPU was.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use observer_common::unwind::Outcome;
 
@@ -167,6 +169,9 @@ pub struct Profile {
     /// What unwinding came to: the values of all samples by outcome, without
     /// those that are zero.
     pub outcomes: Vec<(Outcome, u64)>,
+    /// The arguments of processes (`process.command_args`), by their ids, as far as they
+    /// are known.
+    pub commands: HashMap<u32, Arc<[String]>>,
 }
 
 /// One function of a stack, as people read it.

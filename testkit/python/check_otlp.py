@@ -174,7 +174,10 @@ def check_profiles(request):
             key = strings[entry.key_strindex]
             if key in result:
                 sys.exit(f"attribute {key} twice")
-            result[key] = getattr(entry.value, entry.value.WhichOneof("value"))
+            value = getattr(entry.value, entry.value.WhichOneof("value"))
+            if hasattr(value, "values"):
+                value = [item.string_value for item in value.values]
+            result[key] = value
         return result
 
     def frame(index):
@@ -203,6 +206,7 @@ def check_profiles(request):
                 "thread.name": "worker",
                 "process.pid": 100,
                 "process.executable.name": "app",
+                "process.command_args": ["app", "--port", "80"],
             }
             expect(attributes(sample.attribute_indices), wanted, "sample attributes")
             link = dictionary.link_table[sample.link_index]

@@ -135,7 +135,9 @@ pub fn profile() -> Profile {
         link,
         route: 0,
     };
+    let arguments = ["app", "--port", "80"].map(str::to_owned);
     Profile {
+        commands: [(100, Arc::from(arguments))].into(),
         kind: ProfileKind::OnCpu,
         start: START,
         duration: 10_000_000_000,

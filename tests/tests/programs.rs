@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use observer_testkit::requests::{Daemon, Scene, Seen, kind};
+use observer_testkit::requests::{Daemon, Scene, Seen, Value, kind};
 use observer_testkit::{in_time, workload};
 
 /// What all of them run: so many calls by itself, so many in a child that runs no other
@@ -47,6 +47,14 @@ struct Service {
     name: String,
     port: u16,
     calls: u64,
+    /// What it was started with, behind the interpreter.
+    arguments: Vec<String>,
+}
+
+impl Service {
+    fn is_command(&self, value: Option<&Value>) -> bool {
+        matches!(value, Some(Value::Texts(texts)) if texts.get(1..) == Some(&self.arguments))
+    }
 }
 
 /// Letters that no other run has: numbers at the end of a name are versions.
@@ -78,10 +86,13 @@ fn serve(
     declared: Option<&str>,
     calls: (u64, u64),
 ) -> Result<Service> {
+    let arguments = [
+        file.to_string_lossy().into_owned(),
+        calls.0.to_string(),
+        calls.1.to_string(),
+    ];
     let mut command = python()?;
-    command
-        .arg(file)
-        .args([calls.0.to_string(), calls.1.to_string()]);
+    command.args(&arguments);
     command.current_dir(scene.folder());
     if let Some(name) = declared {
         command.env("OTEL_SERVICE_NAME", name);
@@ -97,6 +108,7 @@ fn serve(
         name,
         port,
         calls: calls.0 + calls.1,
+        arguments: arguments.into(),
     })
 }
 
@@ -161,11 +173,24 @@ fn programs_of_one_name_are_services() -> Result<()> {
         ensure!(spans.len() == REQUESTS, "{name}: {} requests", spans.len());
         for span in spans {
             ensure!(span.service == name, "{name}: {span:?}");
+            let arguments = span.resource.get("process.command_args");
+            ensure!(service.is_command(arguments), "{name}: {span:?}");
         }
         let samples = seen.samples.iter().filter(|sample| sample.service == name);
         let samples: i64 = samples.map(|sample| sample.count).sum();
         in_time!(samples > 10, "{name}: {samples} samples");
+        let its = seen.samples.iter().filter(|sample| sample.service == name);
+        let with =
+            its.filter(|sample| service.is_command(sample.attributes.get("process.command_args")));
+        in_time!(
+            with.count() > 0,
+            "{name}: no sample says how it was started"
+        );
     }
+    // Another one for each process: nothing for metrics.
+    let mut series = seen.points.keys();
+    let with = series.find(|(resource, _, _)| resource.contains("process.command_args"));
+    ensure!(with.is_none(), "{with:?}");
     Ok(())
 }
 

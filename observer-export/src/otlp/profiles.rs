@@ -6,9 +6,10 @@
 //! off-CPU `off_cpu`/`nanoseconds`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value as Any};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, any_value::Value as Any};
 use opentelemetry_proto::tonic::profiles::v1development::{
     self as proto, KeyValueAndUnit, ProfilesDictionary,
 };
@@ -70,6 +71,7 @@ struct Builder<'a> {
 enum AttributeValue {
     String(String),
     Int(i64),
+    Strings(Arc<[String]>),
 }
 
 impl<'a> Builder<'a> {
@@ -125,6 +127,10 @@ impl<'a> Builder<'a> {
             let value = AttributeValue::String(value.to_owned());
             attribute_indices.push(self.attribute(key, value));
         }
+        if let Some(arguments) = self.profile.commands.get(&sample.pid) {
+            let value = AttributeValue::Strings(Arc::clone(arguments));
+            attribute_indices.push(self.attribute("process.command_args", value));
+        }
         let encoded = proto::Sample {
             stack_index: self.stack(sample.stack),
             attribute_indices,
@@ -171,6 +177,13 @@ impl<'a> Builder<'a> {
         let value = match &key.1 {
             AttributeValue::String(s) => Any::StringValue(s.clone()),
             AttributeValue::Int(i) => Any::IntValue(*i),
+            AttributeValue::Strings(list) => {
+                let texts = list.iter().map(|text| Any::StringValue(text.clone()));
+                let values = texts.map(|value| AnyValue { value: Some(value) });
+                Any::ArrayValue(ArrayValue {
+                    values: values.collect(),
+                })
+            }
         };
         let entry = KeyValueAndUnit {
             key_strindex: key.0,

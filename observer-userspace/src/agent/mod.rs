@@ -6,6 +6,7 @@
 //! buffers, and what finds no place is counted there.
 
 mod budget;
+mod commands;
 mod diagnostics;
 mod health;
 mod levers;
@@ -41,6 +42,7 @@ use crate::supervisor::Supervisor;
 use observer_export::self_stats::Fill;
 use observer_signals::RequestLink;
 use observer_signals::metric::MetricBatch;
+use observer_signals::profile::Profile;
 use observer_signals::{Span, UnixNanos, WallClock};
 
 use budget::{Budget, due};
@@ -175,7 +177,7 @@ impl Agent {
                 }
                 profile = profiler::finished(&mut self.profiler) => {
                     watch.begins(Doing::Exporting);
-                    self.occasionally(|agent| agent.sinks.profile(&profile));
+                    self.occasionally(|agent| agent.export(profile));
                 }
                 ready = self.rings.ready() => {
                     ready?;
@@ -228,7 +230,7 @@ impl Agent {
                 tracing::warn!("the last profile is lost: symbolizing it takes too long");
                 break;
             };
-            self.sinks.profile(&profile);
+            self.export(profile);
         }
         // Detached here: the kernel half is gone before the network is asked.
         let Self {
@@ -291,6 +293,10 @@ impl Agent {
         let admitted = spans.into_iter();
         let admitted = admitted.filter(|(id, _)| self.limiter.admits(*id));
         kept.extend(admitted.map(|(_, span)| span));
+        let (_, discovery) = self.workloads.parts();
+        for span in &mut kept {
+            discovery.commands().complete(span);
+        }
         self.sinks.spans(&kept);
     }
 
@@ -304,6 +310,15 @@ impl Agent {
             tracing::warn!("a profile is lost: {error:#}");
         }
         self.profiled = Instant::now();
+    }
+
+    /// Hands a profile on, with what its processes were started with.
+    fn export(&mut self, mut profile: Profile) {
+        let (_, discovery) = self.workloads.parts();
+        let processes = profile.samples.iter().map(|sample| sample.pid);
+        let commands = processes.filter_map(|pid| Some((pid, discovery.commands().of(pid)?)));
+        profile.commands = commands.collect();
+        self.sinks.profile(&profile);
     }
 
     /// Has each family bring its figures up to date.

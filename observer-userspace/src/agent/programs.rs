@@ -11,6 +11,7 @@ use std::time::Instant;
 use observer_common::workload::{Given, NO_PROGRAM, ProgramId, WorkloadId, WorkloadKey};
 
 use super::Agent;
+use super::commands::Commands;
 use super::looks::{Look, Looks};
 use crate::foreign;
 use crate::identity::Resolver;
@@ -24,6 +25,7 @@ pub(super) struct Discovery {
     /// Workloads that are a program's.
     bound: Vec<((WorkloadKey, WorkloadId), ProgramId)>,
     given: Vec<(u32, Given)>,
+    commands: Commands,
     /// When those were noted that were there at first, until they were looked at.
     begun: Option<Instant>,
 }
@@ -44,9 +46,32 @@ impl Discovery {
         }
     }
 
+    /// What processes were started with.
+    pub(super) fn commands(&mut self) -> &mut Commands {
+        &mut self.commands
+    }
+
     /// A process is new.
     pub(super) fn first(&mut self, look: Look) {
+        self.commands.forget(look.process);
         self.looks.first(look, Instant::now());
+    }
+
+    /// A process was looked at, for the first time, as the first of a workload.
+    pub(super) fn seen(
+        &mut self,
+        process: u32,
+        command: Vec<String>,
+        of: (WorkloadKey, WorkloadId),
+    ) {
+        self.commands.learn(process, command);
+        let look = Look {
+            process,
+            of: Some(of),
+            given: None,
+            is_again: false,
+        };
+        self.looks.again(look, Instant::now());
     }
 
     /// A new workload is a program's, by the word of a process.
@@ -61,13 +86,6 @@ impl Discovery {
             let comm = key.comm;
             self.given.push((process, Given { comm, program }));
         }
-        let look = Look {
-            process,
-            of: Some((key, id)),
-            given: Some(program),
-            is_again: false,
-        };
-        self.looks.again(look, Instant::now());
     }
 
     /// Looks at those whose time has come.
@@ -77,6 +95,7 @@ impl Discovery {
             let Some(seen) = resolver.look(look.process, look.of.as_ref()) else {
                 continue;
             };
+            self.commands.learn(look.process, seen.command);
             let known = look.given.unwrap_or(NO_PROGRAM);
             let is_news = seen.program != NO_PROGRAM && seen.program != known;
             if is_news {

@@ -55,6 +55,9 @@ impl Workloads {
 
     fn resolve(&mut self, new: &NewWorkload) {
         let resolved = self.resolver.resolve(new);
+        if let Some((process, command)) = resolved.command {
+            self.discovery.seen(process, command, (new.key, new.id));
+        }
         if let Some((process, program)) = resolved.program {
             self.discovery.bind((new.key, new.id), process, program);
         }

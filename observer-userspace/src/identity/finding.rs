@@ -24,10 +24,12 @@ pub(super) struct Found {
     pub(super) process: Option<u32>,
     /// All that were asked, where they are different programs.
     pub(super) different: Vec<u32>,
+    /// A process that was looked at, and its arguments.
+    pub(super) command: Option<(u32, Vec<String>)>,
 }
 
 /// What a process runs that isn't what its workload's name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its leader's name when it was looked at.
     pub comm: [u8; 16],
@@ -37,6 +39,8 @@ pub struct Seen {
     pub of: Option<ProgramId>,
     /// Nothing that it does later changes that.
     pub is_final: bool,
+    /// Its arguments (`process.command_args`), without what could be secret.
+    pub command: Vec<String>,
 }
 
 /// A workload's place, as the kernel half and the paths of its cgroups say it.
@@ -65,9 +69,17 @@ impl Resolver {
         let site = self.site(&new.key);
         // The pid may be another program's by now.
         let process = Process::read(new.tgid).filter(|process| site.has(process));
-        let Some(process) = process else {
+        let Some(mut process) = process else {
             return self.identify_the_dead(new, &site);
         };
+        let command = std::mem::take(&mut process.program.command_args);
+        Found {
+            command: Some((process.tgid, command)),
+            ..self.identify_by(process, new, &site)
+        }
+    }
+
+    fn identify_by(&mut self, process: Process, new: &NewWorkload, site: &Site) -> Found {
         let cgroup = site.cgroup(Some(&process));
         let (host_name, name) = (self.host_name(), process.comm.clone());
         let place = Place {
@@ -84,14 +96,17 @@ impl Resolver {
         }
         if !self.is_settled {
             // It was there when the daemon came, and so may be others.
-            return self.identify_several(&site, process, identity, &place);
+            return self.identify_several(site, process, identity, &place);
         }
         if declares_for_all(&identity, &cgroup) {
             return Found::plain(identity);
         }
         if self.programs.is_busy(&new.key, Instant::now()) {
             let plain = process.program.without_name();
-            return Found::plain(ProgramIdentity::new(Some(&plain), &place));
+            return Found {
+                different: vec![process.tgid],
+                ..Found::plain(ProgramIdentity::new(Some(&plain), &place))
+            };
         }
         Found::of(identity, process.tgid)
     }
@@ -157,6 +172,7 @@ impl Resolver {
             identity: ProgramIdentity::of_several(&programs, place),
             process: None,
             different: pids,
+            command: None,
         }
     }
 
@@ -206,6 +222,7 @@ impl Resolver {
             program,
             of: others.map(|known| self.programs.number(&known)),
             is_final: identity.source == Source::Environment,
+            command: process.program.command_args,
         })
     }
 
@@ -225,6 +242,7 @@ impl Found {
             identity,
             process: None,
             different: Vec::new(),
+            command: None,
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Resolved {
     pub program: Option<(u32, ProgramId)>,
     /// Processes of it that are different programs.
     pub different: Vec<u32>,
+    /// A process of it, and its arguments.
+    pub command: Option<(u32, Vec<String>)>,
 }
 
 impl Resolver {
@@ -98,6 +100,7 @@ impl Resolver {
         Resolved {
             program,
             different: found.different,
+            command: found.command,
         }
     }
 

@@ -33,6 +33,8 @@ pub enum Value {
     Int(i64),
     /// A real number.
     Real(f64),
+    /// Strings.
+    Texts(Vec<String>),
     /// Something else.
     Other,
 }
@@ -45,6 +47,8 @@ pub type Attributes = BTreeMap<String, Value>;
 pub struct Span {
     /// Its resource's service.name.
     pub service: String,
+    /// Its resource.
+    pub resource: Attributes,
     /// Trace id, 16 bytes.
     pub trace: Vec<u8>,
     /// Span id, 8 bytes.
@@ -151,6 +155,7 @@ impl fmt::Debug for Span {
                 Value::Text(text) => write!(f, ", {key}={text}")?,
                 Value::Int(n) => write!(f, ", {key}={n}")?,
                 Value::Real(x) => write!(f, ", {key}={x}")?,
+                Value::Texts(texts) => write!(f, ", {key}={texts:?}")?,
                 Value::Other => write!(f, ", {key}=…")?,
             }
         }
@@ -323,9 +328,13 @@ impl Seen {
     fn traces(&mut self, request: ExportTraceServiceRequest) {
         for group in request.resource_spans {
             let service = service(group.resource.as_ref());
+            let resource = group
+                .resource
+                .map_or(Attributes::new(), |it| attributes(&it.attributes));
             for span in group.scope_spans.into_iter().flat_map(|s| s.spans) {
                 self.spans.push(Span {
                     service: service.clone(),
+                    resource: resource.clone(),
                     trace: span.trace_id,
                     id: span.span_id,
                     parent: span.parent_span_id,
@@ -473,6 +482,16 @@ fn value_of(value: &any_value::Value) -> Value {
         any_value::Value::StringValue(text) => Value::Text(text.clone()),
         any_value::Value::IntValue(n) => Value::Int(*n),
         any_value::Value::DoubleValue(x) => Value::Real(*x),
+        any_value::Value::ArrayValue(list) => {
+            let values = list.values.iter().map(|value| value.value.as_ref());
+            let texts = values.map(|value| match value.map(value_of) {
+                Some(Value::Text(text)) => Some(text),
+                _ => None,
+            });
+            texts
+                .collect::<Option<_>>()
+                .map_or(Value::Other, Value::Texts)
+        }
         _ => Value::Other,
     }
 }
