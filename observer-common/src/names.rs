@@ -88,6 +88,7 @@ pub mod programs {
         SYSCALLS_EXIT2 = "syscalls_exit2";
         TCP_DESTROY = "tcp_destroy";
         TCP_HOLDERS = "tcp_holders";
+        TCP_MOVED = "tcp_moved";
         TCP_ORPHANS = "tcp_orphans";
         TCP_RESET_IN = "tcp_reset_in";
         TCP_RESET_OUT = "tcp_reset_out";

@@ -2,8 +2,11 @@
 //! spans and profiles, with their children, from a moment after their start on.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use observer_testkit::requests::{Daemon, Scene, Seen, Value, kind};
@@ -155,7 +158,7 @@ fn programs_of_one_name_are_services() -> Result<()> {
     ];
     scene.stop_last();
     services.push(serve(&mut scene, &till, Some(&gamma), (1005, 105))?);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     let seen = daemon.finish()?;
     let calls = calls(&seen);
     let all: u64 = calls.values().sum();
@@ -239,4 +242,48 @@ fn changes_of_name_lose_nothing() -> Result<()> {
         in_time!(found > 0 && found <= EACH, "{name}: {calls:?}");
     }
     Ok(())
+}
+
+/// Checks that a connection follows its process: of a script that is known only after it
+/// has connected, all bytes are under its own name.
+#[test]
+fn connections_follow_their_process() -> Result<()> {
+    const BYTES: usize = 300_000;
+    let mut scene = Scene::new()?;
+    let arguments = ["--probes", "tcp"];
+    let daemon = Daemon::start_with(Some(&scene.cgroup()), "always_off", &arguments)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    // The shell's name is nobody's in particular.
+    scene.start(Command::new("bash").args(["-c", "sleep 60; true"]))?;
+    let name = format!("pump{}", letters());
+    let file = scene.folder().join(format!("{name}.sh"));
+    let text = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port}\nsleep 3\nhead -c {BYTES} /dev/zero >&3\nsleep 2\n"
+    );
+    std::fs::write(&file, text)?;
+    let pump = scene.join(Command::new("bash").arg(&file))?.spawn()?;
+    let pump = Ended(pump);
+    let (mut connection, _) = listener.accept()?;
+    let mut received = vec![0; BYTES];
+    connection.read_exact(&mut received)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let seen = daemon.finish()?;
+    drop(pump);
+    let with = [("network.io.direction", "transmit")];
+    let sent = |service: &str| seen.sum("observer.tcp.io", service, &with);
+    let all: u64 = ["bash", &name].map(sent).iter().sum();
+    ensure!(all == BYTES as u64, "{all} bytes of {BYTES}");
+    in_time!(sent(&name) == BYTES as u64, "{} bytes", sent(&name));
+    Ok(())
+}
+
+/// A process that is ended with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

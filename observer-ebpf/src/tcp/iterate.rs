@@ -14,6 +14,7 @@ use crate::identity::identify;
 use crate::kernel::{now, read, setting};
 use crate::sequence::{self, Meta};
 use crate::socket::tcp_socket;
+use crate::thread::thread;
 
 #[btf_map]
 static TCP_LISTENERS: HashMap<Place, Holder, LISTENERS> = HashMap::new();
@@ -111,6 +112,46 @@ pub extern "C" fn tcp_holders(ctx: *const TaskFile) -> i32 {
         };
         // When there are too many, some connections are `other`'s.
         let _ = TCP_LISTENERS.insert(&place(tcp), &holder, 0);
+    }
+    0
+}
+
+/// Sees the open files of processes whose threads were told what they run: their
+/// sockets go with them.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn tcp_moved(ctx: *const TaskFile) -> i32 {
+    // SAFETY: the kernel's context.
+    let (task, file) = unsafe { ((*ctx).task, (*ctx).file) };
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    // SAFETY: a file, not null.
+    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }.cast();
+    if socket.is_null() {
+        return 0;
+    }
+    let sk = read!(socket, socket_sk, *const u8);
+    if sk.is_null() {
+        return 0;
+    }
+    // SAFETY: the file keeps its socket.
+    let Some((tcp, is, connection)) = (unsafe { open(sk, false) }) else {
+        return 0;
+    };
+    // SAFETY: the iterator's task is trusted; what isn't null is a storage value.
+    let Some(owner) = (unsafe { thread(task, false).as_ref() }) else {
+        return 0;
+    };
+    if connection.tgid != read!(task, task_tgid, u32) || owner.css_set == 0 {
+        return 0;
+    }
+    connection.workload = owner.workload;
+    if is == state::LISTEN
+        && let Some(holder) = TCP_LISTENERS.get_ptr_mut(&place(tcp))
+    {
+        // SAFETY: a map value; written at once.
+        unsafe { (*holder).workload = owner.workload };
     }
     0
 }

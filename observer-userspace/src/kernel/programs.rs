@@ -21,6 +21,8 @@ pub struct Teller {
     all: Iterator,
     /// The program, where the kernel can aim it at one process (6.1).
     one: Option<OwnedFd>,
+    /// Has sockets follow their process; of one, and of all. None without the family.
+    sockets: Option<(OwnedFd, Iterator)>,
     ids: WorkloadIds,
 }
 
@@ -35,6 +37,7 @@ impl Teller {
             programs: BpfHashMap::try_from(kernel.take_map(maps::PROGRAMS)?)?,
             all,
             one: Some(iter::program(kernel, programs::IDENTITY_PROGRAM)?),
+            sockets: sockets(kernel),
             ids: WorkloadIds::map(kernel)?,
         })
     }
@@ -55,6 +58,9 @@ impl Teller {
                 self.programs.insert(process, Bytes(*given), 0)?;
             }
             let told = self.run(some);
+            if told.is_ok() {
+                self.move_sockets(some)?;
+            }
             for (process, _) in some {
                 match self.programs.remove(process) {
                     Ok(()) | Err(MapError::KeyNotFound) => {}
@@ -65,6 +71,18 @@ impl Teller {
             told?;
         }
         Ok(())
+    }
+
+    /// Has the sockets of processes follow them.
+    fn move_sockets(&self, given: &[(u32, Given)]) -> Result<()> {
+        let Some((one, all)) = &self.sockets else {
+            return Ok(());
+        };
+        if self.one.is_none() || given.len() > FEW {
+            return all.run(|_| {});
+        }
+        let mut processes = given.iter().map(|(process, _)| *process);
+        processes.try_for_each(|process| iter::run_on_process(one, process))
     }
 
     fn run(&mut self, given: &[(u32, Given)]) -> Result<()> {
@@ -86,6 +104,13 @@ impl Teller {
         }
         self.all.run(|_| {})
     }
+}
+
+/// The program by which sockets follow their processes, if it is there.
+fn sockets(kernel: &mut Kernel) -> Option<(OwnedFd, Iterator)> {
+    let one = iter::program(kernel, programs::TCP_MOVED).ok()?;
+    let all = Iterator::new(kernel, programs::TCP_MOVED, None).ok()?;
+    Some((one, all))
 }
 
 impl Kernel {

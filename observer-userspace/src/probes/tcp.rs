@@ -122,6 +122,12 @@ pub static SPEC: ProbeSpec = ProbeSpec {
                            were accepted by another process than their listener's",
         },
         ProgramSpec {
+            name: programs::TCP_MOVED,
+            attach: Attach::Iterator(HOLDERS),
+            needs: &["socket_sk", "sock_net", "sock_num", "sock_state"],
+            lost_without: "whose the oldest sockets are of a process that is known only later",
+        },
+        ProgramSpec {
             name: programs::TCP_ORPHANS,
             attach: Attach::Iterator(ORPHANS),
             needs: &[
