@@ -273,3 +273,21 @@ fn workers_are_one_and_applets_many() {
     assert_eq!(named(&applet, "/"), ("httpd".into(), Source::Executable));
     assert_eq!(worker_pool("kthreadd"), "kthreadd");
 }
+
+/// Checks that a program that runs from memory is called by its own name, not by that of
+/// a file that nobody sees.
+#[test]
+fn programs_in_memory_have_no_file() {
+    for file in [
+        "/memfd:sealed (deleted)",
+        "/memfd:runc:/proc/self/exe (deleted)",
+    ] {
+        let facts = Facts {
+            comm: "till",
+            executable: Some(file),
+            ..Facts::default()
+        };
+        let found = named(&facts, "/");
+        assert_eq!(found, ("till".to_owned(), Source::Executable), "{file}");
+    }
+}

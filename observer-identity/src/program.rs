@@ -61,7 +61,8 @@ impl Program {
     pub fn of(facts: &Facts<'_>) -> Self {
         let hints = Hints::from_environ(facts.environ);
         let path = facts.executable.map(without_deletion);
-        let executable = path.map(base_name);
+        // What runs from memory has no file; what it is called there says nothing.
+        let executable = path.filter(|path| !is_in_memory(path)).map(base_name);
         let arguments = arguments::split(facts.cmdline);
         let called = arguments
             .first()
@@ -92,10 +93,16 @@ impl Program {
     }
 }
 
+/// Whether a program's file is one of memfd_create(2), which the kernel shows as
+/// `/memfd:NAME` (mm/memfd.c).
+fn is_in_memory(path: &str) -> bool {
+    path.starts_with("/memfd:")
+}
+
 /// Whether a path is the same at each start.
 fn is_lasting(path: &str) -> bool {
     path.starts_with('/')
-        && !path.starts_with("/memfd:")
+        && !is_in_memory(path)
         && !path.starts_with("/proc/")
         && !crate::stable::is_in_temporary(path)
 }
