@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,6 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the receiver does with a request instead of taking it.
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ pub struct Received {
     pub compressed: bool,
     /// The answer it got.
     pub taken: bool,
+    /// When it was about to get it.
+    pub at: Instant,
 }
 
 impl Received {
@@ -149,9 +154,9 @@ impl Receiver {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), waiting)
+        tokio::time::timeout(PATIENCE, waiting)
             .await
-            .context("the receiver waited 20 s in vain")
+            .context("the receiver waited a minute in vain")
     }
 
     /// Stops and frees the port: connections are cut.
@@ -275,6 +280,7 @@ async fn handle(
         message,
         compressed,
         taken: false,
+        at: Instant::now(),
     };
     let answer = {
         let mut state = lock(&state);

@@ -4,7 +4,7 @@
 use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use observer_common::loss::Loss;
@@ -22,6 +22,9 @@ use crate::kernel::{Fixture, comm};
 
 /// Time for the last FIN and ACK, which no program waits for.
 pub const SETTLE: Duration = Duration::from_millis(300);
+
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each sees the connections of all: one test at a time, so that none fills the
 /// ring of another.
@@ -71,6 +74,17 @@ impl Observed {
     /// One tick; the metrics of the workloads called `name`, added up.
     pub fn metrics(&mut self, name: &str) -> Result<Metrics> {
         self.metrics_of(name, Some(name))
+    }
+
+    /// Ticks until the metrics of the workloads called `name` are as wanted, for a minute
+    /// at most, and then waits for what should not come behind; those of the last tick.
+    pub fn settled(&mut self, name: &str, wanted: impl Fn(&Metrics) -> bool) -> Result<Metrics> {
+        let begin = Instant::now();
+        while !wanted(&self.metrics(name)?) && begin.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(SETTLE);
+        self.metrics(name)
     }
 
     fn metrics_of(&mut self, name: &str, wanted: Option<&str>) -> Result<Metrics> {

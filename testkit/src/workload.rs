@@ -26,6 +26,20 @@ pub fn run(comm: &str, steps: &[&str]) -> Result<Running> {
     Ok(Running(Some(child)))
 }
 
+/// The same with steps that go on until they are told to end, or that say something: see
+/// [`Running::tell`].
+pub fn run_until_told(comm: &str, steps: &[&str]) -> Result<Running> {
+    let program = program()?;
+    let child = Command::new(&program)
+        .arg(comm)
+        .args(steps)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    Ok(Running(Some(child)))
+}
+
 /// The same, bound to one CPU.
 pub fn run_on_cpu(cpu: usize, comm: &str, steps: &[&str]) -> Result<Running> {
     let running = run(comm, steps)?;
@@ -54,6 +68,16 @@ impl Running {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.0.as_ref().map_or(0, Child::id)
+    }
+
+    /// Tells one that was started to be told to end, waits for that, and returns what it
+    /// printed; an error unless it succeeded.
+    pub fn tell(mut self) -> Result<String> {
+        let child = self.0.take().context("it was waited for")?;
+        // Its standard input ends here.
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "it failed: {}", output.status);
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
     /// Waits for its end; an error unless it succeeded.

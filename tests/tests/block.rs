@@ -4,7 +4,7 @@
 use observer_common::workload::WorkloadId;
 use std::os::unix::process::CommandExt;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use observer_signals::WallClock;
@@ -26,6 +26,9 @@ use observer_userspace::probes::{MetricBuilder, Probe, SpanCollector, Tick, bloc
 static ALONE: Mutex<()> = Mutex::new(());
 
 const MIB: u64 = 1 << 20;
+
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The kernel half with the block probes attached.
 struct Fixture {
@@ -174,22 +177,38 @@ impl Fixture {
         Ok(out.spans.into_iter().map(|(_, span)| span).collect())
     }
 
+    /// The kernel's figures and ours from a time at which nobody used the disk: whoever
+    /// looks at new disks may still do so.
+    fn begin(&mut self, device: &str) -> Result<(DiskStats, DiskStats)> {
+        let begin = Instant::now();
+        loop {
+            let before = DiskStats::read(device)?;
+            let ours = self.points()?.disk(device);
+            if before.in_flight == 0 && before == DiskStats::read(device)? {
+                return Ok((before, ours));
+            }
+            ensure!(begin.elapsed() < PATIENCE, "{device} is always in use");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until the disk is idle and our figures have grown as much as the
-    /// kernel's, at most a few seconds; returns both growths and all points.
+    /// kernel's, a minute at most; returns both growths and all points.
     fn settle(
         &mut self,
         device: &str,
         kernel: DiskStats,
         ours: DiskStats,
     ) -> Result<(DiskStats, DiskStats, Points)> {
-        let mut tries = 0;
+        let (begin, mut tries) = (Instant::now(), 0);
         loop {
             let kernel = DiskStats::read(device)?.since(kernel);
             let points = self.points()?;
             let ours = points.disk(device).since(ours);
             let same = kernel.operations == ours.operations && kernel.bytes == ours.bytes;
             tries += 1;
-            if tries == 150 || same && kernel.in_flight == 0 && tries > 2 {
+            let settled = same && kernel.in_flight == 0 && tries > 2;
+            if settled || begin.elapsed() > PATIENCE {
                 return Ok((kernel, ours, points));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -232,8 +251,7 @@ fn direct_io_is_exact() -> Result<()> {
     alone(|| {
         let disk = LoopDevice::new(64 * MIB, false)?;
         let mut fixture = Fixture::new(NEVER)?;
-        let kernel = DiskStats::read(disk.name())?;
-        let ours = fixture.points()?.disk(disk.name());
+        let (kernel, ours) = fixture.begin(disk.name())?;
         let steps = [
             Step::Write {
                 count: 300,
@@ -291,8 +309,7 @@ fn buffered_io_is_exact() -> Result<()> {
     alone(|| {
         let disk = LoopDevice::new(64 * MIB, false)?;
         let mut fixture = Fixture::new(NEVER)?;
-        let kernel = DiskStats::read(disk.name())?;
-        let ours = fixture.points()?.disk(disk.name());
+        let (kernel, ours) = fixture.begin(disk.name())?;
         let steps = [
             Step::Write {
                 count: 8000,
@@ -324,8 +341,7 @@ fn writeback_is_charged_to_the_dirtier() -> Result<()> {
         let disk = LoopDevice::new(128 * MIB, false)?;
         let mounted = disk.mount()?;
         let mut fixture = Fixture::new(NEVER)?;
-        let kernel = DiskStats::read(disk.name())?;
-        let ours = fixture.points()?.disk(disk.name());
+        let (kernel, ours) = fixture.begin(disk.name())?;
         let file = mounted.path().join("file");
         let steps = [Step::Write {
             count: 4096,
@@ -363,8 +379,7 @@ fn errors_have_names() -> Result<()> {
         let disk = LoopDevice::new(16 * MIB, false)?;
         disk.backing().set_len(8 * MIB)?;
         let mut fixture = Fixture::new(NEVER)?;
-        let kernel = DiskStats::read(disk.name())?;
-        let ours = fixture.points()?.disk(disk.name());
+        let (kernel, ours) = fixture.begin(disk.name())?;
         let read = Step::FailingRead {
             offset: 12 * MIB as i64,
             size: 4096,
@@ -407,12 +422,13 @@ fn slow_operations_become_spans() -> Result<()> {
             },
         ];
         forked::run("blk-slow", &disk.path(), libc::O_DIRECT, &steps)?;
-        std::thread::sleep(Duration::from_millis(100));
-        let spans: Vec<Span> = fixture
-            .spans()?
-            .into_iter()
-            .filter(|span| span.resource.get_str("comm") == Some("blk-slow"))
-            .collect();
+        // The program is done before the kernel is with its last operation.
+        let (begin, mut spans) = (Instant::now(), Vec::new());
+        while spans.len() < 51 && begin.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+            let new = fixture.spans()?.into_iter();
+            spans.extend(new.filter(|span| span.resource.get_str("comm") == Some("blk-slow")));
+        }
         assert_eq!(spans.len(), 51);
         for (index, span) in spans.iter().enumerate() {
             let get = |key: &str| {
@@ -452,15 +468,24 @@ fn in_flight_is_by_disk() -> Result<()> {
             size: 4096,
         };
         forked::run("blk-gauge", &disk.path(), libc::O_DIRECT, &[read])?;
-        let points = fixture.points()?;
-        let gauges: Vec<&Point> = points
-            .0
-            .iter()
-            .filter(|p| p.is("observer.disk.in_flight", &[("system.device", disk.name())]))
-            .collect();
-        assert_eq!(gauges.len(), 1);
-        assert_eq!(gauges[0].value, PointValue::Int(0), "nothing runs any more");
-        Ok(())
+        let begin = Instant::now();
+        // The program is done before the kernel is with its operation.
+        loop {
+            let points = fixture.points()?;
+            let gauges: Vec<&PointValue> = points
+                .0
+                .iter()
+                .filter(|p| p.is("observer.disk.in_flight", &[("system.device", disk.name())]))
+                .map(|p| &p.value)
+                .collect();
+            assert_eq!(gauges.len(), 1);
+            if *gauges[0] == PointValue::Int(0) {
+                return Ok(());
+            }
+            let waited = begin.elapsed();
+            ensure!(waited < PATIENCE, "something still runs: {:?}", gauges[0]);
+            std::thread::sleep(Duration::from_millis(10));
+        }
     })
 }
 
@@ -488,8 +513,7 @@ fn latency_agrees_with_fio() -> Result<()> {
         // one undisturbed run is enough.
         for _ in 0..8 {
             let mut fixture = Fixture::new(NEVER)?;
-            let kernel = DiskStats::read(disk.name())?;
-            let ours = fixture.points()?.disk(disk.name());
+            let (kernel, ours) = fixture.begin(disk.name())?;
             let theirs = fio(&disk)?;
             let (kernel, ours, points) = fixture.settle(disk.name(), kernel, ours)?;
             assert_eq!(kernel.operations, ours.operations, "operations");

@@ -140,10 +140,17 @@ fn intervals_lose_nothing() {
         return;
     }
     let _burning = BURNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut kernel = Kernel::load(&LoadOptions::default()).expect("loaded");
+    let own = std::process::id();
+    let options = LoadOptions {
+        filters: Filters {
+            pids: vec![own],
+            ..Filters::default()
+        },
+        ..LoadOptions::default()
+    };
+    let mut kernel = Kernel::load(&options).expect("loaded");
     assert!(kernel.attach(&SPEC), "{:?}", kernel.states());
     let mut sampler = Sampler::attach(&mut kernel, 997).expect("attached");
-    let own = std::process::id();
     let mut samples = 0;
     let mut keys = 0;
     let mut take = |sampler: &mut Sampler| {
@@ -175,7 +182,11 @@ fn intervals_lose_nothing() {
     assert_rate(samples as f64, used, stolen);
     assert!(keys > 20);
     let losses = kernel.losses().expect("losses");
-    let lost: Vec<_> = losses.iter().filter(|(_, count)| *count > 0).collect();
+    // Switches may be anybody's, and need not be reported. Nobody here answers what is
+    // asked about mappings: the longer it takes, the more questions there are.
+    let others = [Loss::SwitchUnseen, Loss::UnwindRequestLost];
+    let is_lost = |(loss, count): &&(Loss, u64)| *count > 0 && !others.contains(loss);
+    let lost: Vec<_> = losses.iter().filter(is_lost).collect();
     assert!(lost.is_empty(), "{lost:?}");
 }
 

@@ -167,17 +167,23 @@ fn floods_cost_who_floods() -> Result<()> {
     let id = std::process::id();
     let (scene, collector) = (Scene::new()?, Collector::start()?);
     let daemon = watch(&scene, &collector, &[])?;
-    let names = format!("{} flood-{id} rename=3000:4000", program.display());
+    let names = format!("{} flood-{id} rename=3000", program.display());
     let mut flood = Command::new("setpriv");
     flood.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     let mut flood = scene
-        .join(flood.args(names.split(' ')).stdout(Stdio::piped()))?
+        .join(
+            flood
+                .args(names.split(' '))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )?
         .spawn()?;
     for n in 0..3 {
         let victim = step(&program, &format!("victim-{n}-{id}"), 500 + n);
         scene.run(&mut sh(&format!("exec {victim} enoent=10 sleep=2:100")))?;
     }
-    in_time!(flood.try_wait()?.is_none(), "the flood is over");
+    ensure!(flood.try_wait()?.is_none(), "the flood is over");
+    // It goes on until its standard input ends.
     let flooded = flood.wait_with_output()?;
     ensure!(flooded.status.success());
     let flooded: u64 = std::str::from_utf8(&flooded.stdout)?.trim().parse()?;

@@ -71,6 +71,10 @@ int main() {
 }
 "#;
 
+/// How often it is looked, with 10 ms between, for what comes at once unless the machine
+/// has much else to do.
+const LOOKS: usize = 6000;
+
 /// Kills the process when the test is over, also when it fails.
 struct Guard(Child);
 
@@ -122,7 +126,7 @@ fn mapped(process: &Child, file: &Path) -> Option<(u64, u64, u64)> {
 fn started(command: &mut Command, file: &Path) -> (Guard, (u64, u64, u64)) {
     let process = Guard(command.stdout(Stdio::null()).spawn().expect("it starts"));
     let file = file.canonicalize().expect("a path");
-    let code = (0..500).find_map(|_| {
+    let code = (0..LOOKS).find_map(|_| {
         std::thread::sleep(Duration::from_millis(10));
         mapped(&process.0, &file)
     });
@@ -607,7 +611,7 @@ fn perf_map_in_namespaces() {
         assert_eq!(observed(&stacks, inner, &[16]), [(vec![], vec![])]);
         drop(outer);
         let gone = || !Path::new(&format!("/proc/{inner}")).exists();
-        assert!((0..500).any(|_| {
+        assert!((0..LOOKS).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
             gone()
         }));

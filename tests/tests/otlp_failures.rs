@@ -2,13 +2,13 @@
 //! what must arrive arrives once, what is lost is counted, memory is bounded.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use observer_export::otlp::client::{Client, Transport};
 use observer_export::otlp::outcome::Outcome;
 use observer_export::otlp::settings::Backoff;
-use observer_export::otlp::{DropCause, Exporter, OtlpSettings, Signal};
+use observer_export::otlp::{DropCause, ExportStats, Exporter, OtlpSettings, Signal};
 use observer_testkit::otlp_samples::{metrics, profile, spans};
 use observer_testkit::receiver::{Answer, Received, Receiver};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 /// Settings for an endpoint, with pauses short enough for a test.
 fn settings(endpoint: &str, protocol: &str) -> Result<OtlpSettings> {
@@ -45,6 +45,17 @@ fn span_names(received: &[Received]) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Waits until the exporter's own figures are as wanted.
+async fn until(exporter: &Exporter, wanted: impl Fn(&ExportStats) -> bool) -> Result<()> {
+    let waiting = async {
+        while !wanted(&exporter.stats()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(LONG, waiting).await;
+    waited.with_context(|| format!("{:?}", exporter.stats()))
+}
+
 /// Checks that a collector that stops and comes back gets everything, once and
 /// in order.
 #[tokio::test]
@@ -62,9 +73,9 @@ async fn outage_and_return() -> Result<()> {
             exporter.export_metrics(&metrics(i, 1, i as i64));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        until(&exporter, |stats| stats.signal(Signal::Traces).retries > 0).await?;
         let waiting = exporter.stats();
         assert_eq!(waiting.signal(Signal::Traces).queued_items, 38);
-        assert!(waiting.signal(Signal::Traces).retries > 0);
 
         let receiver = Receiver::start_at(address, None).await?;
         receiver
@@ -176,11 +187,16 @@ async fn waits_as_long_as_asked() -> Result<()> {
         let exporter = Exporter::start(&settings(&receiver.endpoint(), protocol)?)?;
         exporter.export_spans(&spans(0, 1));
         receiver.wait_until(|r| r.len() == 1).await?;
-        let start = Instant::now();
         exporter.export_spans(&spans(1, 1));
         receiver.wait_until(|r| r.len() == 3).await?;
-        // Only a lower bound: how much later is the machine's business.
-        assert!(start.elapsed() >= Duration::from_millis(950), "{protocol}");
+        // From before the answer to behind the question, and only a lower bound: how much
+        // later is the machine's business.
+        let asked = receiver.received();
+        let waited = asked[1].at - asked[0].at;
+        assert!(
+            waited >= Duration::from_millis(999),
+            "{protocol}: {waited:?}"
+        );
         exporter.shutdown(LONG).await;
         assert_eq!(
             span_names(&receiver.taken(Signal::Traces))?,
@@ -271,7 +287,11 @@ async fn profile_support_comes_later() -> Result<()> {
     settings.backoff.unsupported = Duration::from_millis(50);
     let exporter = Exporter::start(&settings)?;
     exporter.export_profile(&profile());
-    receiver.wait_until(|r| r.len() == 1).await?;
+    let unsupported = |stats: &ExportStats| {
+        let profiles = stats.signal(Signal::Profiles);
+        profiles.lost_to(DropCause::Unsupported) == 3
+    };
+    until(&exporter, unsupported).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
     exporter.export_profile(&profile());
     let stats = exporter.shutdown(LONG).await;
@@ -292,9 +312,9 @@ async fn hanging_endpoint() -> Result<()> {
             _ => Answer::Ok,
         });
         let mut settings = settings(&receiver.endpoint(), protocol)?;
-        for signal in settings.signals.iter_mut().flatten() {
-            signal.timeout = Duration::from_millis(200);
-        }
+        // Of the signal that hangs: others have the time that they need.
+        let traces = settings.signals[Signal::Traces].as_mut();
+        traces.context("on")?.timeout = Duration::from_millis(200);
         let exporter = Exporter::start(&settings)?;
         exporter.export_spans(&spans(0, 7));
         for i in 1..=3 {
@@ -306,6 +326,9 @@ async fn hanging_endpoint() -> Result<()> {
                 traces.count() >= 2 && r.iter().filter(|r| r.taken).count() == 3
             })
             .await?;
+        // Answered is not yet heard.
+        let heard = |stats: &ExportStats| stats.signal(Signal::Metrics).sent_requests == 3;
+        until(&exporter, heard).await?;
         let stats =
             tokio::time::timeout(LONG, exporter.shutdown(Duration::from_millis(300))).await?;
         let traces = stats.signal(Signal::Traces);

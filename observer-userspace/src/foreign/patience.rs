@@ -58,6 +58,8 @@ fn wants_cpu(thread: i32) -> bool {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     /// Checks that a thread that computes is waited for, and one that sleeps isn't.
     #[test]
     fn sleep_is_no_work() {
@@ -70,8 +72,15 @@ mod tests {
         }
         assert!(!patience.is_over());
         std::thread::sleep(2 * limit);
-        // It is asked by another thread, as this one would be running.
-        let is_over = std::thread::spawn(move || patience.is_over()).join();
-        assert!(is_over.expect("no panic"));
+        // It is asked by another thread, as this one would be running; and it may be for
+        // a moment more.
+        let other = std::thread::spawn(move || {
+            let begin = Instant::now();
+            while !patience.is_over() {
+                assert!(begin.elapsed() < LONG, "who sleeps is waited for");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        other.join().expect("no panic");
     }
 }

@@ -56,6 +56,8 @@ impl Grace {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// Checks that a period ends, that only one runs at a time, and that another
@@ -65,10 +67,18 @@ mod tests {
         let mut grace = Grace::default();
         for period in 1..=2 {
             assert!(grace.is_over());
+            let begin = Instant::now();
             grace.begin();
+            let (first, is_over) = (grace.begun, grace.is_over());
             grace.begin();
-            assert_eq!(grace.begun, period);
-            assert!(!grace.is_over(), "it takes {LEAST:?} at least");
+            assert_eq!(first, period);
+            // Whoever lost the CPU here for so long finds it over, and begins another.
+            if begin.elapsed() >= LEAST {
+                eprintln!("the CPU was away for {:?}: not compared", begin.elapsed());
+                return;
+            }
+            assert!(!is_over, "it takes {LEAST:?} at least");
+            assert_eq!(grace.begun, period, "one at a time");
             while !grace.is_over() {
                 thread::sleep(Duration::from_millis(10));
             }

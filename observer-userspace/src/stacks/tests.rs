@@ -12,6 +12,10 @@ use observer_signals::Profile;
 use observer_signals::attribute::SharedResource;
 use observer_signals::profile::FrameKind;
 
+/// How often it is looked, with 10 ms between, for what comes at once unless the machine
+/// has much else to do.
+const LOOKS: usize = 6000;
+
 /// Stops a process when the test is over, also when it fails.
 struct Guard(Child);
 
@@ -139,7 +143,7 @@ fn ended_process_is_named() {
     let out = child.0.stdout.as_mut().expect("piped");
     out.read_exact(&mut byte).expect("it started");
     // The exec follows the echo; the test's own truth is /proc.
-    let libc = (0..500).find_map(|_| {
+    let libc = (0..LOOKS).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         let is_cat = std::fs::read_to_string(format!("/proc/{pid}/comm"))
             .ok()?
@@ -191,7 +195,7 @@ fn deleted_program_is_named() {
     let child = Guard(Command::new(&program).arg("60").spawn().expect("started"));
     std::fs::remove_file(&program).expect("deleted");
     // The new program's mappings appear a moment after the start.
-    let code = (0..500).find_map(|_| {
+    let code = (0..LOOKS).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         mapped(&child.0, "deleted-sleep")
     });
@@ -254,7 +258,7 @@ fn other_mount_namespace() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().display();
     let script = format!(
-        "mount -t tmpfs none {path} && cp /bin/sleep {path}/hidden && exec {path}/hidden 3"
+        "mount -t tmpfs none {path} && cp /bin/sleep {path}/hidden && exec {path}/hidden 60"
     );
     let mut child = Guard(
         Command::new("unshare")
@@ -262,12 +266,13 @@ fn other_mount_namespace() {
             .spawn()
             .expect("unshare"),
     );
-    let code = (0..500).find_map(|_| {
+    let code = (0..LOOKS).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         mapped(&child.0, "/hidden")
     });
     let (start, _) = code.expect("it runs");
     assert!(!folder.path().join("hidden").exists(), "another namespace");
+    child.0.kill().expect("killed");
     child.0.wait().expect("ended");
     let profile = symbolize(&stacks, vec![sample(child.0.id(), &[], &[start + 64])]);
     let frame = &profile.frame_table[profile.stack_table[1][0] as usize];

@@ -4,8 +4,11 @@
 //! - `getppid=N`: N getppid calls
 //! - `enoent=N`: N openat calls that fail with ENOENT
 //! - `sleep=N:MS`: N sleeps of MS milliseconds
-//! - `rename=N:MS`: N names `n0`, `n1`, …, one after the other, a getppid call under each,
-//!   again and again for MS milliseconds; prints how many calls that were
+//! - `slept=N:MS`: the same; prints how many nanoseconds they took by its own clock
+//! - `ask=N`: getppid calls, N and then again N, until its standard input ends; prints how
+//!   many that were
+//! - `rename=N`: N names `n0`, `n1`, …, one after the other, a getppid call under each,
+//!   again and again until its standard input ends; prints how many calls that were
 //! - `connect=N`: N TCP connections to itself over the loopback
 //! - `spin=MS`: MS milliseconds of CPU time
 //! - `spawn=N:CALLS:MS`: N child processes, at most 50 at once, that make
@@ -16,7 +19,9 @@
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::wait::wait;
@@ -41,8 +46,10 @@ fn main() -> Result<()> {
             ("getppid", [n]) => getppid(*n),
             ("enoent", [n]) => enoent(*n),
             ("sleep", [n, ms]) => sleep(*n, *ms),
+            ("slept", [n, ms]) => slept(*n, *ms),
+            ("ask", [n]) => ask(*n),
             ("spin", [ms]) => spin(*ms),
-            ("rename", [n, ms]) => rename(*n, *ms)?,
+            ("rename", [n]) => rename(*n)?,
             ("connect", [n]) => connect(*n)?,
             ("spawn", [n, calls, ms]) => spawn(*n, *calls, *ms)?,
             _ => bail!("no such step: {step}"),
@@ -59,10 +66,32 @@ fn getppid(n: u64) {
     }
 }
 
-fn rename(n: u64, ms: u64) -> Result<()> {
-    let begin = std::time::Instant::now();
+/// Becomes true when standard input ends.
+fn told() -> Arc<AtomicBool> {
+    let told = Arc::new(AtomicBool::new(false));
+    let tell = Arc::clone(&told);
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while matches!(std::io::stdin().read(&mut byte), Ok(1)) {}
+        tell.store(true, Ordering::Relaxed);
+    });
+    told
+}
+
+fn ask(n: u64) {
+    let told = told();
     let mut calls = 0;
-    while begin.elapsed() < Duration::from_millis(ms) {
+    while !told.load(Ordering::Relaxed) {
+        getppid(n);
+        calls += n;
+    }
+    println!("{calls}");
+}
+
+fn rename(n: u64) -> Result<()> {
+    let told = told();
+    let mut calls = 0;
+    while !told.load(Ordering::Relaxed) {
         for i in 0..n {
             nix::sys::prctl::set_name(&CString::new(format!("n{i}"))?)?;
             getppid(1);
@@ -93,6 +122,16 @@ fn sleep(n: u64, ms: u64) {
     for _ in 0..n {
         std::thread::sleep(Duration::from_millis(ms));
     }
+}
+
+fn slept(n: u64, ms: u64) {
+    let mut all = Duration::ZERO;
+    for _ in 0..n {
+        let begin = Instant::now();
+        sleep(1, ms);
+        all += begin.elapsed();
+    }
+    println!("{}", all.as_nanos());
 }
 
 /// Opens and closes connections to itself; each has two ends here.

@@ -222,10 +222,8 @@ fn parent(pid: i32) -> Option<i32> {
 mod tests {
     use super::*;
 
-    fn runner() -> Runner {
-        let folder = std::env::temp_dir().join("observer-xtask-tests");
-        Runner::new(&folder).expect("a runner")
-    }
+    /// Set where the test is the only one of its process.
+    const ALONE: &str = "OBSERVER_TEST_ALONE";
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -236,9 +234,31 @@ mod tests {
     /// Checks that output, errors and status come back, that whatever hangs is
     /// killed with all of its descendants and named with what it waited for,
     /// and that what a process leaves behind is killed and named.
+    ///
+    /// A runner takes all of its process's children for those of what it runs, so it
+    /// must not see those of tests beside this one: it runs in a process of its own.
     #[test]
     fn ends() {
-        let runner = runner();
+        if std::env::var_os(ALONE).is_some() {
+            return alone();
+        }
+        let own = module_path!().split_once("::").map(|(_, path)| path);
+        let name = format!("{}::ends", own.expect("a module"));
+        let program = std::env::current_exe().expect("this program");
+        let mut again = Command::new(program);
+        again
+            .args(["--exact", &name, "--nocapture"])
+            .env(ALONE, "1");
+        let output = again.output().expect("it runs again");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let passed = output.status.success() && said.contains("1 passed");
+        assert!(passed, "{said}\n{errors}");
+    }
+
+    fn alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runner = Runner::new(folder.path()).expect("a runner");
         let limit = Duration::from_secs(60);
         let ended = runner.run(&mut shell("echo out; echo err >&2; exit 3"), limit);
         let ended = ended.expect("sh runs");
@@ -248,7 +268,7 @@ mod tests {
 
         let begin = Instant::now();
         let hanging = "setsid sleep 1234 & sleep 1235";
-        let ended = runner.run(&mut shell(hanging), Duration::from_millis(300));
+        let ended = runner.run(&mut shell(hanging), Duration::from_secs(1));
         let ended = ended.expect("sh runs");
         assert!(ended.status.is_none() && begin.elapsed() < limit);
         assert!(ended.output.contains("sleep"), "{}", ended.output);
@@ -258,9 +278,8 @@ mod tests {
         let orphan =
             "(sleep 0.1 & echo $!) > orphan; while [ -d /proc/$(cat orphan) ]; do sleep 0.1; done";
         let mut orphaned = shell(orphan);
-        let folder = std::env::temp_dir().join("observer-xtask-tests");
         let ended = runner
-            .run(orphaned.current_dir(folder), limit)
+            .run(orphaned.current_dir(folder.path()), limit)
             .expect("sh runs");
         assert!(ended.success(), "{ended:?}");
 
