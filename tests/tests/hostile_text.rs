@@ -146,10 +146,12 @@ fn profiles_are_their_owners() -> Result<()> {
     let ended = record(&[
         "-o",
         "/dev/stdout",
+        "--frequency",
+        "997",
         "--",
         "sh",
         "-c",
-        "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done",
+        "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done",
     ])?;
     ensure!(
         ended.status == Some(0) && ended.out.contains("sh;"),

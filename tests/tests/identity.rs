@@ -39,7 +39,7 @@ impl Sleeper {
     fn spawn(command: &mut Command, comm: &str) -> Self {
         let child = command.stdin(Stdio::null()).spawn();
         let sleeper = Self(child.expect("a program starts"));
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(50);
         while sleeper.comm() != comm {
             assert!(Instant::now() < deadline, "still {}", sleeper.comm());
             std::thread::sleep(Duration::from_millis(1));
@@ -383,7 +383,7 @@ fn interpreters_are_called_after_what_they_run() {
         let pid = sleeper.0.id();
         cgroup.add(pid).expect("our child can be moved");
         // What starts it may be a script itself, which becomes the interpreter.
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(50);
         loop {
             let new = workload(1, is_v2, cgroup.directory(), &sleeper.comm(), pid);
             let found = resolved(&mut Resolver::new(&Host::detect()), &new);

@@ -10,8 +10,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal::SIGINT as Interrupt;
+use nix::sys::signal::kill;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{gettid, pipe};
+use nix::unistd::{Pid, gettid, pipe};
 use observer_common::family::Family;
 use observer_common::loss::Loss;
 use observer_export::otlp::Signal;
@@ -429,13 +431,17 @@ fn long_waits_are_counted_once() {
     let mut recorder = Recorder::start(options, None);
     let thread = measured(|| std::thread::sleep(Duration::from_millis(1500)));
     let mut intervals = Vec::new();
-    for _ in 0..7 {
+    // Between these two times each was ended.
+    let mut ends = Vec::new();
+    while thread.0.get().is_none() {
         std::thread::sleep(Duration::from_millis(150));
+        let begin = Instant::now();
         intervals.push(recorder.take().off_cpu);
+        ends.push((begin, Instant::now()));
     }
     let truth = thread.recv();
     intervals.push(recorder.finish().off_cpu);
-    let mut total = 0;
+    let mut all = Vec::new();
     let mut stacks = std::collections::HashSet::new();
     for (n, interval) in intervals.iter().enumerate() {
         let own = interval.samples.iter();
@@ -450,10 +456,20 @@ fn long_waits_are_counted_once() {
             assert!(!sample.stack.user.is_empty(), "interval {n}: no stack");
             stacks.insert(sample.stack.clone());
         }
-        in_time!(of_interval > 100_000_000, "interval {n}: {of_interval} ns");
-        total += of_interval;
+        all.push(of_interval);
     }
     assert_eq!(stacks.len(), 1, "{stacks:?}");
+    // But for that in which it began and that in which it ended, all is their length.
+    let first = all.iter().position(|ns| *ns > 0).expect("a wait");
+    let last = all.iter().rposition(|ns| *ns > 0).expect("a wait");
+    for n in first + 1..last {
+        let ((before, after), (begin, end)) = (ends[n - 1], ends[n]);
+        let length = (begin - after).as_nanos()..=(end - before).as_nanos();
+        let counted = u128::from(all[n]);
+        assert!(length.contains(&counted), "{n}: {all:?} ns, not {length:?}");
+    }
+    in_time!(last >= first + 4, "{all:?} ns: there are few intervals");
+    let total: u64 = all.iter().sum();
     assert_close(
         "all intervals",
         total as f64 / 1e9,
@@ -461,6 +477,9 @@ fn long_waits_are_counted_once() {
         &stolen,
     );
 }
+
+/// From so long on times are counted.
+const THRESHOLD: Duration = Duration::from_millis(200);
 
 /// Checks that a thread that waited before the daemon came counts from then
 /// on, and that times below the threshold are left out.
@@ -477,13 +496,27 @@ fn older_waits_and_short_ones() {
         std::thread::sleep(Duration::from_secs(600));
     });
     let older_tid = told.recv().expect("its id");
-    std::thread::sleep(Duration::from_millis(50));
-    let options = Recorder::of_this_process(Duration::from_millis(200));
-    let recorder = Recorder::start(options, None);
+    // proc_pid_syscall(5): the number of what it waits in.
+    let path = format!("/proc/self/task/{older_tid}/syscall");
+    let asleep = format!("{} ", libc::SYS_clock_nanosleep);
+    let begin = Instant::now();
+    while !std::fs::read_to_string(&path).is_ok_and(|call| call.starts_with(&asleep)) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it never sleeps");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let recorder = Recorder::start(Recorder::of_this_process(THRESHOLD), None);
     let (began, begin) = (recorder.began, Instant::now());
-    let short = measured(|| {
+    // What took as long all the same, by the thread's own clock.
+    let long = Arc::new(Mutex::new(Duration::ZERO));
+    let of_thread = Arc::clone(&long);
+    let short = measured(move || {
         for _ in 0..50 {
+            let begin = Instant::now();
             std::thread::sleep(Duration::from_millis(1));
+            let took = begin.elapsed();
+            if took >= THRESHOLD {
+                *of_thread.lock().expect("nobody panics") += took;
+            }
         }
     });
     let short = short.recv();
@@ -496,12 +529,13 @@ fn older_waits_and_short_ones() {
     };
     let since_start = began.elapsed().as_secs_f64();
     let counted = of(older_tid);
-    in_time!(
+    assert!(
         (seconds * 0.98..=since_start).contains(&counted),
         "{counted} s in {seconds} to {since_start} s"
     );
-    let all = short.wall - short.cpu;
-    in_time!(of(short.tid) < 0.5 * all, "{} of {all} s", of(short.tid));
+    let long = long.lock().expect("nobody panics").as_secs_f64();
+    let found = of(short.tid);
+    assert!(found <= long, "{found} s, of {long} s that were not short");
 }
 
 /// Sum of the values of the stacks that `keep` keeps.
@@ -550,9 +584,11 @@ fn record_writes_both() {
         s.starts_with("obs-waits;") && s.ends_with(";[sleep]") && s.contains(";0x")
     });
     assert_eq!(unnamed, 0.0, "{off_cpu}");
+    let all = sum(&off_cpu, |stack| stack.ends_with(";[sleep]")) / 1e9;
+    let told = format!("sleep {all:.2} s");
     assert!(
-        said.contains("off CPU: ") && said.contains("sleep 0.5"),
-        "{said}"
+        said.contains("off CPU: ") && said.contains(&told),
+        "{told}: {said}"
     );
     assert!(said.contains("both.off-cpu.folded"), "{said}");
     let on_cpu = std::fs::read_to_string(&out).expect("written");
@@ -597,7 +633,7 @@ async fn daemon_exports_it() -> anyhow::Result<()> {
     let receiver = Receiver::start().await?;
     let mut observer = Command::new(observer_bin())
         .args(["run", "--budget", "off"])
-        .args(["--probes", "offcpu", "--duration", "4s"])
+        .args(["--probes", "offcpu"])
         .args(["--off-cpu-threshold", "100ms"])
         .args(["--otlp-endpoint", &receiver.endpoint()])
         .args(["--otlp-protocol", "http/protobuf"])
@@ -609,6 +645,7 @@ async fn daemon_exports_it() -> anyhow::Result<()> {
     let waiting = workload::run("obs-exported", &["sleep=2:400", "sleep=20:2"])?;
     let ended = tokio::task::spawn_blocking(move || {
         waiting.wait()?;
+        kill(Pid::from_raw(observer.id().try_into()?), Interrupt)?;
         observer.wait().map_err(anyhow::Error::from)
     });
     assert!(ended.await??.success());
