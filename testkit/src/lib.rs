@@ -23,6 +23,7 @@ pub mod netns;
 pub mod otlp_samples;
 pub mod packages;
 pub mod peer;
+pub mod port;
 pub mod python;
 pub mod receiver;
 pub mod requests;

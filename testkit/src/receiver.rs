@@ -88,7 +88,9 @@ pub struct Receiver {
 impl Receiver {
     /// Listens on a free port of the loopback, without TLS.
     pub async fn start() -> Result<Self> {
-        Self::start_at("127.0.0.1:0".parse()?, None).await
+        // Tests stop it and start another one at the same port, which must be free then.
+        let address = SocketAddr::from(([127, 0, 0, 1], crate::port::free()?));
+        Self::start_at(address, None).await
     }
 
     /// Listens at an address, with TLS if a configuration is given.

@@ -2,7 +2,6 @@
 //! official Python protobufs, and a whole collector (rotel).
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,8 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use observer_export::otlp::{Exporter, OtlpSettings, Signal};
 use observer_testkit::otlp_samples::{metrics, profile, spans};
-use observer_testkit::python;
 use observer_testkit::receiver::Receiver;
+use observer_testkit::{port, python};
+
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(endpoint: &str, protocol: &str) -> Result<OtlpSettings> {
     Ok(OtlpSettings::from_environment(|name| match name {
@@ -58,7 +60,7 @@ struct Rotel {
 impl Rotel {
     fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (grpc, http) = (free_port()?, free_port()?);
+        let (grpc, http) = (port::free()?, port::free()?);
         let mut process = Command::new(python::rotel()?)
             .arg("start")
             .args(["--exporter", "blackhole", "--batch-timeout", "50ms"])
@@ -96,7 +98,7 @@ impl Rotel {
     fn wait_for(&self, parts: &[&str]) -> Result<()> {
         let mut missing = parts.to_vec();
         let mut log = String::new();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while !missing.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -119,10 +121,6 @@ impl Drop for Rotel {
     }
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// Checks that a collector takes metrics and traces over gRPC and HTTP, all of
 /// them, and shows what was sent.
 #[tokio::test]
@@ -134,7 +132,7 @@ async fn rotel_collector() -> Result<()> {
         exporter.export_metrics(&metrics(1_000, 3, 5));
         exporter.export_spans(&spans(0, 4));
         // It may still be starting: the queue waits for it.
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         let sent = |signal| exporter.stats().signal(signal).sent_items;
         while (sent(Signal::Metrics), sent(Signal::Traces)) != (5, 4) {
             if Instant::now() > deadline {

@@ -6,7 +6,8 @@ mod scene;
 mod seen;
 mod servers;
 
+pub use crate::port::free as free_port;
 pub use daemon::Daemon;
-pub use scene::{Scene, free_port, said};
+pub use scene::{Scene, said};
 pub use seen::{Attributed, Attributes, Point, Sample, Seen, Series, Span, Value, kind};
 pub use servers::{Logged, Postgres, read_log};

@@ -3,7 +3,6 @@
 
 use std::ffi::CString;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -199,11 +198,6 @@ fn enter(file: &CString, ids: Option<(u32, u32)>) -> std::io::Result<()> {
         check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL).into())?;
     }
     Ok(())
-}
-
-/// A port of the loopback that nobody takes within the next few milliseconds.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Standard output as text.

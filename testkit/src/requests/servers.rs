@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use nix::unistd::User;
 
 use super::Scene;
-use super::scene::free_port;
 use crate::chain::source;
 use crate::packages::program;
+use crate::port::free as free_port;
 
 /// A PostgreSQL cluster of its own.
 pub struct Postgres {

@@ -2,6 +2,7 @@
 //! are all.
 
 use anyhow::{Result, ensure};
+use observer_testkit::in_time;
 use observer_testkit::packages::program;
 use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, free_port, kind, said};
 
@@ -239,9 +240,19 @@ fn of_traces() -> Result<()> {
                 .all(|&(kind, port)| has(&root.trace, kind, port))
         })
         .count();
+    // Each end of each call is followed or counted.
+    for (end, port, service, role) in [
+        (kind::CLIENT, shop.proxy, "observer-load", "client"),
+        (kind::SERVER, shop.proxy, "nginx", "server"),
+        (kind::CLIENT, shop.app, "nginx", "client"),
+    ] {
+        let followed = seen.of(end, port).len() as u64;
+        let counted = unfollowed(&seen, service, "http", role);
+        assert_eq!(followed + counted, requests as u64, "{service} {role}");
+    }
     // A server may have its request before its client's call has returned, and
     // then can't know what the client chose.
-    ensure!(
+    in_time!(
         whole * 10 >= roots.len() * 9,
         "{whole} of {} are whole",
         roots.len()
@@ -250,7 +261,7 @@ fn of_traces() -> Result<()> {
     let strays = seen.of(kind::SERVER, shop.app);
     let stray = strays.iter().filter(|span| !roots.contains(&span.trace));
     let stray = stray.count();
-    ensure!(
+    in_time!(
         stray * 10 <= requests,
         "{stray} requests belong to no trace"
     );

@@ -249,14 +249,17 @@ fn components() -> Result<()> {
             mine[0].0
         );
     }
-    let mixed = pairs
-        .iter()
-        .find(|(span, _)| span.path() == "/mixed")
-        .context("a span")?
-        .0;
+    // Who loses the CPU before it waits for the lock waits for less of it.
+    let mixed = || pairs.iter().filter(|(span, _)| span.path() == "/mixed");
     for component in ["cpu", "other", "lock", "network"] {
-        let time = mixed.times().get(component).copied().unwrap_or(0.0);
-        ensure!(time > 0.0045, "{component}: {time} s of {mixed:?}");
+        let time = |span: &Span| span.times().get(component).copied().unwrap_or(0.0);
+        let times = mixed().map(|(span, _)| time(span)).collect();
+        let median = quantile(times, 0.5);
+        ensure!(
+            median > 0.0045,
+            "{component}: {median} s of {:?}",
+            mixed().next()
+        );
     }
     // The same as a histogram per route and component.
     for (path, component) in routes {

@@ -297,21 +297,23 @@ fn older_connection() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };
     let mut scene = Scene::new()?;
     let port = nginx(&mut scene, "")?;
-    let go = scene.folder().join("go");
+    let (go, ready) = (scene.folder().join("go"), scene.folder().join("ready"));
     let script = format!(
         "import http.client, os, ssl, time\n\
          c = http.client.HTTPSConnection('127.0.0.1', {port}, context=ssl._create_unverified_context())\n\
          n = 0\n\
          while not os.path.exists('{}'):\n\
          \x20   c.request('GET', f'/before/{{n}}'); c.getresponse().read(); n += 1\n\
+         \x20   open('{}', 'w').close()\n\
          \x20   time.sleep(0.05)\n\
          for n in range(20):\n\
          \x20   c.request('GET', f'/older/{{n}}'); c.getresponse().read()\n\
          time.sleep(60)\n",
-        go.display()
+        go.display(),
+        ready.display()
     );
     scene.start(Command::new("/usr/bin/python3").args(["-c", &script]))?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    scene.wait_until("the client", || ready.exists())?;
     let daemon = Daemon::start(&scene)?;
     let both = |seen: &Seen| {
         [kind::SERVER, kind::CLIENT]
@@ -320,7 +322,12 @@ fn older_connection() -> Result<()> {
     };
     daemon.wait_until(both, || Ok(()))?;
     std::fs::write(&go, "")?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let all = |seen: &Seen| {
+        [kind::SERVER, kind::CLIENT]
+            .iter()
+            .all(|kind| with_path(seen, *kind, port, "/older/").len() >= 20)
+    };
+    daemon.wait_until(all, || Ok(()))?;
     let seen = daemon.finish()?;
     nothing_lost(&seen)?;
     check(&seen, port, "/older/", 20, 404, "1.1")

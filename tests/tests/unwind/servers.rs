@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -120,10 +120,7 @@ fn nginx() {
     let path = folder.path().display();
     let nginx = program("nginx", "nginx-light").expect("nginx");
     let binary = PathBuf::from(nginx.get_program());
-    // Nobody else takes the port within the next few milliseconds.
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+    let port = observer_testkit::port::free().expect("a port");
     let page: String = (0..3000)
         .map(|n| format!("{} bottles\n", n * 7919 % 10007))
         .collect();
