@@ -25,17 +25,17 @@ pub struct Taken {
     pub others: f64,
     /// What there was, on all CPUs together.
     pub there_was: f64,
+    /// How long CPUs had something to do, and did it.
+    pub busy: f64,
 }
 
 impl Taken {
-    /// The share of what there was.
+    /// The share of what there was; or of what was wanted, if that is more. An idle CPU
+    /// is taken from nobody, and of many CPUs a test may want one.
     pub fn share(&self) -> f64 {
-        let taken = self.stolen + self.throttled + self.others;
-        if self.there_was > 0.0 {
-            taken / self.there_was
-        } else {
-            0.0
-        }
+        let away = self.stolen + self.throttled;
+        let of = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        of(away + self.others, self.there_was).max(of(away, away + self.busy))
     }
 
     /// Was it so much that it can be why something came late?
@@ -48,10 +48,12 @@ impl std::fmt::Display for Taken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:.0} % of {:.1} s of CPU were taken away: {:.1} s by other processes, {:.1} s by \
-             the host, {:.1} s by a cgroup's limit",
+            "{:.0} % of the CPU was taken away: of {:.1} s, in {:.1} s of which there was \
+             something to do, {:.1} s by other processes, {:.1} s by the host, {:.1} s by a \
+             cgroup's limit",
             self.share() * 100.0,
             self.there_was,
+            self.busy,
             self.others,
             self.stolen,
             self.throttled
@@ -69,6 +71,7 @@ pub struct Accounts {
     all: f64,
     ours: f64,
     stolen: f64,
+    busy: f64,
     throttled: f64,
 }
 
@@ -76,12 +79,13 @@ impl Accounts {
     /// Reads them; what isn't there counts as nothing.
     pub fn read() -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let (all, stolen) = of_stat(&stat);
+        let (all, stolen, busy) = of_stat(&stat);
         Self {
             at: Instant::now(),
             all,
             ours: own_user_time(),
             stolen,
+            busy,
             throttled: throttled(),
         }
     }
@@ -96,6 +100,7 @@ impl Accounts {
         let others = (end.all - self.all) - (end.ours - self.ours);
         Taken {
             stolen: end.stolen - self.stolen,
+            busy: end.busy - self.busy,
             throttled: end.throttled - self.throttled,
             others: others.max(0.0),
             there_was: (end.at - self.at).as_secs_f64() * cpus,
@@ -103,8 +108,9 @@ impl Accounts {
     }
 }
 
-/// Seconds in user mode (nice or not), and stolen: columns of proc_stat(5).
-fn of_stat(stat: &str) -> (f64, f64) {
+/// Seconds in user mode (nice or not), stolen, and of everything but idleness and what was
+/// stolen: columns of proc_stat(5).
+fn of_stat(stat: &str) -> (f64, f64, f64) {
     let line = stat.lines().next().unwrap_or_default();
     let columns: Vec<f64> = line
         .split_whitespace()
@@ -112,7 +118,9 @@ fn of_stat(stat: &str) -> (f64, f64) {
         .filter_map(|column| column.parse().ok())
         .collect();
     let column = |n: usize| columns.get(n).copied().unwrap_or_default();
-    ((column(0) + column(1)) / TICKS, column(7) / TICKS)
+    let user = column(0) + column(1);
+    let busy = user + column(2) + column(5) + column(6);
+    (user / TICKS, column(7) / TICKS, busy / TICKS)
 }
 
 fn own_user_time() -> f64 {
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn files() {
         let stat = "cpu  1000 200 300 5000 10 20 30 400 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n";
-        assert_eq!(of_stat(stat), (12.0, 4.0));
+        assert_eq!(of_stat(stat), (12.0, 4.0, 15.5));
         let v1 = "nr_periods 9\nnr_throttled 3\nthrottled_time 1500000000\n";
         assert_eq!(of_cpu_stat(v1), 1.5);
         let v2 = "usage_usec 7\nnr_throttled 3\nthrottled_usec 250000\n";
@@ -181,6 +189,7 @@ mod tests {
             all: 100.0,
             ours: 40.0,
             stolen: 5.0,
+            busy: 150.0,
             throttled: 0.5,
         };
         let end = |all, ours| Accounts {
@@ -197,6 +206,15 @@ mod tests {
         assert_eq!(rounded.others, 0.0);
         let busy = begin.taken_until(&end(122.0, 52.0), 2.0);
         assert_eq!(busy.others, 10.0);
-        assert!(busy.much() && busy.to_string().contains("50 % of 20.0 s"));
+        assert!(busy.much() && busy.to_string().contains("50 % of the CPU"));
+        // Half a second of a single thread's ten, on a machine with 64 CPUs.
+        let end = Accounts {
+            stolen: 5.5,
+            busy: 159.5,
+            ..end(109.5, 49.5)
+        };
+        assert!(begin.taken_until(&end, 64.0).much());
+        let quiet = Accounts { stolen: 5.1, ..end };
+        assert!(!begin.taken_until(&quiet, 64.0).much());
     }
 }
