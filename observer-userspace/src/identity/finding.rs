@@ -8,7 +8,7 @@ use observer_identity::cgroup::CgroupIdentity;
 use observer_identity::{Place, Program, ProgramIdentity, Source, unit};
 use observer_signals::Value;
 
-use super::process::{Process, comm_from_bytes};
+use super::process::{Process, comm_from_bytes, is_cut};
 use super::workload::Resolver;
 
 /// How many processes of one name and cgroup are asked whether they are the same program.
@@ -111,13 +111,18 @@ impl Resolver {
         Found::of(identity, process.tgid)
     }
 
-    /// Its process is gone: another one of the same name and cgroup knows its executable.
+    /// Its process is gone: another one of the same name and cgroup knows its executable,
+    /// which may be called more than fits into a name.
     fn identify_the_dead(&self, new: &NewWorkload, site: &Site) -> Found {
         if let Some(known) = self.programs.identity(new.key.program()) {
             return Found::plain((*known).clone());
         }
-        let siblings = self.siblings(site);
-        let sibling = site.name.as_deref().and_then(|name| {
+        // Who comes and goes quickly is often of a new name: looking for others costs more
+        // than all the rest.
+        let name = site.name.as_deref();
+        let name = name.filter(|name| !self.is_settled || is_cut(name));
+        let siblings = name.map_or(Vec::new(), |_| self.siblings(site));
+        let sibling = name.and_then(|name| {
             let mut named = Process::find(&siblings, name);
             named.find(|process| site.has(process))
         });

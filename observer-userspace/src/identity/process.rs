@@ -166,6 +166,12 @@ impl Process {
     }
 }
 
+/// Whether a name may be the beginning of a longer one.
+pub(super) fn is_cut(comm: &str) -> bool {
+    // A character that didn't fit whole isn't there.
+    comm.len() + char::MAX.len_utf8() > COMM_LIMIT
+}
+
 fn comm(tgid: u32) -> Option<String> {
     foreign::process::comm(tgid).map(|bytes| comm_from_bytes(&bytes))
 }
