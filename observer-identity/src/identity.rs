@@ -40,6 +40,8 @@ pub struct ProgramIdentity {
     pub source: Source,
     /// What else a resource says, by the names of OpenTelemetry's conventions.
     pub attributes: Vec<(Cow<'static, str>, String)>,
+    /// The name could be anybody's (`server`): what its container is called is better.
+    pub is_weak: bool,
 }
 
 /// The comm that the kernel knows a workload by, and the name of the host, which isn't any
@@ -80,6 +82,7 @@ impl ProgramIdentity {
             service_name: text::name(&chosen.name).unwrap_or_else(|| executable.to_owned()),
             source: chosen.source,
             attributes,
+            is_weak: chosen.is_weak,
         }
     }
 

@@ -18,6 +18,7 @@
 mod arguments;
 mod candidate;
 pub mod cgroup;
+pub mod container;
 pub mod context;
 pub mod environment;
 mod hints;

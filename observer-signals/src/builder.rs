@@ -66,6 +66,11 @@ impl MetricBuilder {
         self.workloads.keys().copied()
     }
 
+    /// Keeps the points of those workloads only.
+    pub fn retain(&mut self, mut keep: impl FnMut(WorkloadId) -> bool) {
+        self.workloads.retain(|id, _| keep(*id));
+    }
+
     /// The result; `resource` names a workload's resource, `host` the host's.
     /// Workloads that share a resource (by pointer) are one to whoever reads
     /// it, so their series are added up.

@@ -28,6 +28,7 @@ pub mod python;
 pub mod receiver;
 pub mod requests;
 pub mod root;
+pub mod runtimes;
 pub mod semaphore;
 pub mod stolen;
 pub mod tcp;

@@ -15,8 +15,8 @@ use crate::kernel::Kernel;
 use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
 use crate::logging;
 use crate::probes::losses::{
-    Cause, FILE_TOO_COSTLY, LOG_LINE_DROPPED, PROCESS_OVERLOOKED, PROGRAM_MISSED, REQUEST_LIMITED,
-    SYSCALL_MISSED, TEXT_CUT, UNREADABLE, WORKLOAD_FOLDED,
+    CONTAINER_UNNAMED, Cause, FILE_TOO_COSTLY, LOG_LINE_DROPPED, PROCESS_OVERLOOKED,
+    PROGRAM_MISSED, REQUEST_LIMITED, SYSCALL_MISSED, TEXT_CUT, UNREADABLE, WORKLOAD_FOLDED,
 };
 use crate::stacks::UnwindStats;
 use crate::stacks::costly;
@@ -162,6 +162,7 @@ impl Agent {
         let probes = self.probes.iter().flat_map(|probe| probe.losses());
         let probes = probes.chain(self.rings.losses());
         losses.extend(probes.map(|(cause, count)| of(cause, count)));
+        losses.push(of(CONTAINER_UNNAMED, self.workloads.names().unnamed()));
         losses.push(of(UNREADABLE, foreign::unanswered()));
         losses.push(of(WORKLOAD_FOLDED, self.retirement.folded()));
         losses.push(of(PROCESS_OVERLOOKED, self.workloads.overlooked()));

@@ -13,6 +13,7 @@ mod levers;
 mod lifecycle;
 mod limiter;
 mod looks;
+mod names;
 pub mod options;
 mod over;
 mod profiler;
@@ -128,7 +129,7 @@ impl Agent {
         // What was counted while programs were still being attached belongs to no
         // interval of a known length.
         let tallies = self.cells.read();
-        let before = self.batch(&tallies);
+        let before = self.batch(&tallies, false);
         let start = tokio::time::Instant::now();
         self.sinks.begin(start.into(), &before, &own);
         self.look();
@@ -143,6 +144,7 @@ impl Agent {
     /// # Errors
     /// The kernel's ring buffers can't be waited for.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
+        self.hear_first().await;
         let start = self.begin();
         let Cadence { first, period } = self.sinks.profiles();
         let mut profiles = interval_at(start + first, period);
@@ -256,6 +258,7 @@ impl Agent {
         loop {
             let (announced, rings) = self.rings.parts();
             let found = announced.drain(DRAIN_BATCH, &mut self.workloads);
+            self.workloads.names().hear();
             let workloads = &mut self.workloads;
             // Who makes requests now may have been announced since.
             let mut resource = |id: WorkloadId| {
@@ -331,8 +334,9 @@ impl Agent {
         }
     }
 
-    /// Everything counted so far, of these `tallies`.
-    fn batch(&mut self, tallies: &Tallies) -> MetricBatch {
+    /// Everything counted so far, of these `tallies`. With `may_wait`, workloads whose
+    /// container's name is on its way are left out, for a later batch.
+    fn batch(&mut self, tallies: &Tallies, may_wait: bool) -> MetricBatch {
         let mut out = MetricBuilder::default();
         let tick = Tick {
             tallies,
@@ -344,6 +348,8 @@ impl Agent {
         let time: UnixNanos = self.clock.wall(clock::monotonic());
         self.workloads.catch_up(out.workloads(), &mut self.kernel);
         let workloads = &mut self.workloads;
+        out.retain(|id| !(may_wait && workloads.names().waits(id)));
+        out.workloads().for_each(|id| workloads.names().told(id));
         let resources = out.finish(workloads.host(), |id| workloads.resource(id));
         MetricBatch { time, resources }
     }
@@ -360,7 +366,7 @@ impl Agent {
         if last.is_none() && self.self_check.is_near() {
             self.compare(&tallies);
         }
-        let mut batch = self.batch(&tallies);
+        let mut batch = self.batch(&tallies, last.is_none());
         self.retirement.counted(&tallies, &self.workloads);
         self.end_series(&mut batch);
         let fills = vec![

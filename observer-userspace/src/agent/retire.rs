@@ -275,6 +275,7 @@ impl Retirement {
             if at >= before || self.heirs.contains_key(&id) {
                 continue;
             }
+            workloads.names().told(id);
             let resource = workloads.resource(id);
             let mut heirs = self.heirs.iter_mut();
             let heir = heirs.find(|(_, heir)| Arc::ptr_eq(&heir.resource, &resource));

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use observer_common::family::{Family, Part};
+use observer_containers::Containers;
 
 use super::health::Health;
 use super::limiter::SpanLimiter;
@@ -89,7 +90,7 @@ impl Agent {
             profiler,
             probes,
             families,
-            workloads: Workloads::new(host),
+            workloads: Workloads::new(host, containers(config)),
             retirement,
             teller,
             profiled: Instant::now(),
@@ -107,6 +108,15 @@ impl Agent {
             kernel,
         })
     }
+}
+
+/// Who says what containers are called.
+fn containers(config: &Config) -> Option<Containers> {
+    let started = Containers::start(config.containers.clone());
+    started.unwrap_or_else(|error| {
+        tracing::warn!("containers have their id and no name: no thread asks for it: {error}");
+        None
+    })
 }
 
 /// The chosen families' probes.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observer_common::workload::{NewWorkload, WorkloadId};
+use observer_containers::Containers;
 
 use super::looks::Look;
 use super::programs::Discovery;
@@ -28,9 +29,9 @@ pub struct Workloads {
 
 impl Workloads {
     /// Knows only the host.
-    pub fn new(host: &Host) -> Self {
+    pub fn new(host: &Host, containers: Option<Containers>) -> Self {
         Self {
-            resolver: Resolver::new(host),
+            resolver: Resolver::asking(host, containers),
             discovery: Discovery::default(),
             host: Arc::clone(&host.daemon),
             refused: None,
@@ -132,6 +133,11 @@ impl Workloads {
         self.resolver.others_of(id, resource)
     }
 
+    /// What was asked of containers, and for which workloads that is.
+    pub fn names(&mut self) -> &mut Resolver {
+        &mut self.resolver
+    }
+
     /// Forgets a workload that is over.
     pub fn forget(&mut self, id: WorkloadId) {
         self.resolver.forget(id);
@@ -148,6 +154,11 @@ impl Workloads {
         if ids.all(|id| self.knows(id)) {
             return;
         }
+        self.learn_all(kernel);
+    }
+
+    /// Reads the kernel's table: also of those that nothing was counted for yet.
+    pub fn learn_all(&mut self, kernel: &mut Kernel) {
         match kernel.workloads() {
             Ok(workloads) => workloads
                 .iter()

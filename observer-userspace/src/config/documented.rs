@@ -7,8 +7,10 @@ use super::layer::Layer;
 use super::*;
 
 /// Keys of `docs/observer.toml` whose values are examples, and not the defaults.
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 13] = [
     "btf",
+    "containers.kubelet",
+    "containers.sockets",
     "duration",
     "filter.cgroup",
     "filter.comm",

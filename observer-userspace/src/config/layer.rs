@@ -3,6 +3,7 @@
 //! Each option is named once, here and in the sections below: its flag, its key in the
 //! file (the section is the struct) and its help. Defaults are in [`super`].
 
+mod containers;
 mod otlp;
 mod record;
 mod requests;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Deserialize;
 
+pub use containers::ContainerLayer;
 pub use otlp::OtlpLayer;
 pub use record::RecordLayer;
 pub use requests::RequestLayer;
@@ -64,6 +66,9 @@ layered! {
         /// `[filter]`
         #[command(flatten)]
         pub filter: FilterLayer,
+        /// `[containers]`
+        #[command(flatten)]
+        pub containers: ContainerLayer,
         /// `[otlp]`
         #[command(flatten)]
         pub otlp: OtlpLayer,

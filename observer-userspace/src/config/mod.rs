@@ -5,6 +5,7 @@
 //! OpenTelemetry specification says about `OTEL_EXPORTER_OTLP_*` belongs to
 //! the exporter, which therefore gets both layers ([`Otlp`]).
 
+pub(crate) mod containers;
 #[cfg(test)]
 mod documented;
 pub(crate) mod file;
@@ -66,6 +67,8 @@ pub struct Config {
     pub own_telemetry: bool,
     /// Whom to observe.
     pub filter: Filter,
+    /// Whom to ask what containers are called.
+    pub containers: observer_containers::Settings,
     /// Where to send OTLP.
     pub otlp: Otlp,
     /// Ways out beside OTLP.
@@ -187,6 +190,7 @@ impl Config {
             flags: flags.otlp.clone(),
             file: file.otlp.clone(),
         };
+        let node = environment("NODE_IP").filter(|node| !node.is_empty());
         let environment = environment_layer(environment)?;
         let all = flags.over(environment).over(file);
 
@@ -223,6 +227,7 @@ impl Config {
             btf: all.btf,
             own_telemetry: all.own_telemetry.unwrap_or(true),
             filter: all.filter.into(),
+            containers: containers::resolve(all.containers, node)?,
             otlp,
             sinks: all.sinks,
             spans: Spans {

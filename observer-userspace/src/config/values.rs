@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer};
 
 use observer_common::family::Family;
 use observer_common::requests::Protocol;
+use observer_containers::{Kind, Socket};
 
 use super::suggest::did_you_mean;
 use super::units::deserialize_from_str;
@@ -173,8 +174,31 @@ impl FromStr for Header {
     }
 }
 
+/// A runtime's socket, as an option: `docker:/run/docker.sock`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerSocket(pub Socket);
+
+impl FromStr for ContainerSocket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (runtime, path) = text
+            .split_once(':')
+            .filter(|(_, path)| path.starts_with('/'))
+            .ok_or("a socket is written RUNTIME:/PATH, as docker:/run/docker.sock")?;
+        let kind = one_of(
+            runtime,
+            "runtime",
+            &Kind::ALL.map(|kind| (kind.name(), kind)),
+        )?;
+        let path = path.into();
+        Ok(Self(Socket { kind, path }))
+    }
+}
+
 deserialize_from_str!(
     ChosenFamily,
+    ContainerSocket,
     RequestProtocol,
     RecordType,
     LogFormat,
@@ -234,5 +258,22 @@ mod tests {
         assert!(!format!("{header:?}").contains("s3cret"));
         let error = "s3cret".parse::<Header>().expect_err("no header");
         assert!(!error.contains("s3cret"));
+    }
+
+    /// Checks that a socket is of a runtime that is known, and has a path.
+    #[test]
+    fn sockets_are_runtimes() {
+        let socket = "cri-o:/run/crio/crio.sock".parse::<ContainerSocket>();
+        let socket = socket.expect("a socket").0;
+        assert_eq!(socket.kind, Kind::CriO);
+        assert_eq!(socket.path, std::path::Path::new("/run/crio/crio.sock"));
+        for wrong in [
+            "/run/docker.sock",
+            "docker:run",
+            "dokcer:/run/docker.sock",
+            "",
+        ] {
+            assert!(wrong.parse::<ContainerSocket>().is_err(), "{wrong}");
+        }
     }
 }

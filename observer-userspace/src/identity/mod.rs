@@ -13,16 +13,19 @@
 //! - [`process`]: what `/proc/PID` says
 //! - [`finding`]: who a workload is, by its processes' word
 //! - [`host`]: the machine, and the daemon itself
+//! - [`names`]: what is asked of containers; [`calling`]: what becomes of the answer
 //! - [`programs`]: numbers for programs of one name and cgroup
 //! - [`workload`]: all of it put together
 //!
 //! [`Resource`]: observer_signals::Resource
 
+mod calling;
 mod finding;
 pub mod hierarchy;
 pub(crate) mod host;
 pub(crate) mod mounts;
 pub mod process;
+mod names;
 mod programs;
 pub(crate) mod workload;
 

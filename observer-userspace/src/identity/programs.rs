@@ -93,6 +93,7 @@ mod tests {
             service_name: name.to_owned(),
             source: Source::Script,
             attributes: Vec::new(),
+            is_weak: false,
         })
     }
 

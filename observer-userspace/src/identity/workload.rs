@@ -8,8 +8,10 @@ use observer_common::workload::{FOLDED, NewWorkload, OTHER, ProgramId, WorkloadI
 
 use super::hierarchy::Hierarchies;
 use super::host::Host;
+use super::names::Names;
 use super::process::comm_from_bytes;
 use super::programs::Programs;
+use observer_containers::Containers;
 use observer_identity::ProgramIdentity;
 use observer_signals::attribute::SharedResource;
 use observer_signals::{Attribute, Resource};
@@ -29,6 +31,7 @@ pub struct Resolver {
     pub(super) programs: Programs,
     /// All processes that are older than the daemon were looked at.
     pub(super) is_settled: bool,
+    pub(super) names: Names,
     other: SharedResource,
 }
 
@@ -78,7 +81,17 @@ impl Resolver {
                 .into(),
             programs: Programs::default(),
             is_settled: false,
+            names: Names::default(),
             other,
+        }
+    }
+
+    /// The same, and asks about containers. What is said of them comes later, with
+    /// [`Self::hear`].
+    pub(crate) fn asking(host: &Host, containers: Option<Containers>) -> Self {
+        Self {
+            names: Names::new(containers),
+            ..Self::new(host)
         }
     }
 
@@ -90,18 +103,35 @@ impl Resolver {
         }
         let found = self.identify(new);
         let identity = Arc::new(found.identity);
-        let mut attributes = self.host.clone();
-        attributes.extend(workload_attributes(&identity));
-        let resource = self.interned(Resource { attributes });
+        self.learn(new.id, &identity, &[], Some(Arc::clone(&identity)));
+        self.names.ask(new.id, &identity);
         let program = found.process;
         let program = program.map(|process| (process, self.programs.number(&identity)));
-        let known = Known::of(&resource, Some(identity));
-        self.known.insert(new.id, known);
         Resolved {
             program,
             different: found.different,
             command: found.command,
         }
+    }
+
+    /// Gives a workload its resource: as it is `called`, with what it is compared by.
+    pub(super) fn learn(
+        &mut self,
+        id: WorkloadId,
+        called: &ProgramIdentity,
+        image_tags: &[String],
+        identity: Option<Arc<ProgramIdentity>>,
+    ) {
+        let mut own = workload_attributes(called);
+        if !image_tags.is_empty() {
+            own.push(Attribute::new("container.image.tags", image_tags.to_vec()));
+        }
+        // What it says of itself is closer than what is said of all (its node, say).
+        let of_host = self.host.iter();
+        let of_host = of_host.filter(|it| own.iter().all(|own| own.key != it.key));
+        let attributes = of_host.cloned().chain(own.iter().cloned()).collect();
+        let resource = self.interned(Resource { attributes });
+        self.known.insert(id, Known::of(&resource, identity));
     }
 
     /// The resource of a workload that was resolved before;
@@ -152,6 +182,7 @@ impl Resolver {
     pub fn forget(&mut self, id: WorkloadId) {
         if id != OTHER && id != FOLDED {
             self.known.remove(&id);
+            self.names.forget(id);
         }
     }
 

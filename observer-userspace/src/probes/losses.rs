@@ -147,6 +147,13 @@ pub const WORKLOAD_FOLDED: Cause = Cause {
     meaning: "Workloads whose last figures were added to `other`, since more of them ended between two exports than the table holds.",
 };
 
+/// See [`crate::identity::Resolver::unnamed`].
+pub const CONTAINER_UNNAMED: Cause = Cause {
+    part: Part::Identity.as_str(),
+    name: "container_unnamed",
+    meaning: "Workloads of containers that were exported before the container's runtime, or the kubelet, had answered, or since it doesn't: they have the container's id, but no name, image or pod. `observer check` says who doesn't answer.",
+};
+
 /// See `foreign`.
 pub const UNREADABLE: Cause = Cause {
     part: Part::Identity.as_str(),
@@ -186,7 +193,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 26] = [
+pub const ALL: [Cause; 27] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -206,6 +213,7 @@ pub const ALL: [Cause; 26] = [
     TLS_FILE_HELD,
     PROCESS_OVERLOOKED,
     WORKLOAD_FOLDED,
+    CONTAINER_UNNAMED,
     UNREADABLE,
     FILE_TOO_COSTLY,
     TEXT_CUT,

@@ -4,6 +4,7 @@
 //! Features are tried, not guessed from version numbers, wherever trying is
 //! possible; nothing stays behind.
 
+mod containers;
 mod features;
 mod probes;
 mod report;
@@ -46,6 +47,7 @@ fn inspect(config: &Config, options: LoadOptions) -> Report {
     features::bpf(&mut report);
     probes::programs(&mut report, held, &config.probes, options);
     system::cgroups(&mut report);
+    containers::containers(&mut report, config);
     system::procfs(&mut report);
     system::sysctls(&mut report, held);
     report
