@@ -334,8 +334,7 @@ impl Agent {
         }
     }
 
-    /// Everything counted so far, of these `tallies`. With `may_wait`, workloads whose
-    /// container's name is on its way are left out, for a later batch.
+    /// Everything counted so far, of these `tallies`; `may_wait`: see [`Self::hold_back`].
     fn batch(&mut self, tallies: &Tallies, may_wait: bool) -> MetricBatch {
         let mut out = MetricBuilder::default();
         let tick = Tick {
@@ -347,9 +346,8 @@ impl Agent {
         }
         let time: UnixNanos = self.clock.wall(clock::monotonic());
         self.workloads.catch_up(out.workloads(), &mut self.kernel);
+        self.hold_back(&mut out, may_wait);
         let workloads = &mut self.workloads;
-        out.retain(|id| !(may_wait && workloads.names().waits(id)));
-        out.workloads().for_each(|id| workloads.names().told(id));
         let resources = out.finish(workloads.host(), |id| workloads.resource(id));
         MetricBatch { time, resources }
     }
