@@ -360,9 +360,9 @@ impl Agent {
         self.before_tick();
         self.drain(last);
         self.inherit();
-        let tallies = self.cells.read();
+        let mut tallies = self.cells.read();
         if last.is_none() && self.self_check.is_near() {
-            self.compare(&tallies);
+            self.compare(&mut tallies);
         }
         let mut batch = self.batch(&tallies, last.is_none());
         self.retirement.counted(&tallies, &self.workloads);

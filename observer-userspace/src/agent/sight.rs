@@ -84,15 +84,21 @@ impl Agent {
     /// Reads all figures in order to compare families; also at the very begin.
     pub(super) fn look(&mut self) {
         self.before_tick();
-        let tallies = self.cells.read();
-        self.compare(&tallies);
+        let mut tallies = self.cells.read();
+        self.compare(&mut tallies);
     }
 
-    /// Compares families by these figures.
-    pub(super) fn compare(&mut self, tallies: &Tallies) {
+    /// Compares families by these figures, and by what those counted who are gone.
+    pub(super) fn compare(&mut self, tallies: &mut Tallies) {
         if self.self_check.due.is_none() {
             return;
         }
+        self.cells.settled().add_ended_to(tallies);
+        self.compare_all(tallies);
+        tallies.without_ended();
+    }
+
+    fn compare_all(&mut self, tallies: &Tallies) {
         if self.self_check.is_near() {
             self.self_check.due = Some(Instant::now() + PERIOD);
             self.self_check.early = EARLY;

@@ -24,8 +24,8 @@ mod finding;
 pub mod hierarchy;
 pub(crate) mod host;
 pub(crate) mod mounts;
-pub mod process;
 mod names;
+pub mod process;
 mod programs;
 pub(crate) mod workload;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use observer_common::histogram::BUCKETS;
-use observer_common::workload::WorkloadId;
+use observer_common::workload::{FOLDED, WorkloadId};
 
 use super::tallies::{CounterTally, HistogramTally, Series, Tallies};
 
@@ -11,6 +11,9 @@ use super::tallies::{CounterTally, HistogramTally, Series, Tallies};
 #[derive(Debug, Default)]
 pub struct Settled {
     workloads: HashMap<WorkloadId, Totals>,
+    /// Of those whose series have ended, together: nobody is told of it any more, but
+    /// whoever compares sums with the kernel's has to add it.
+    ended: Totals,
 }
 
 #[derive(Debug, Default)]
@@ -83,25 +86,14 @@ impl Settled {
     /// Adds all to `tallies`.
     pub(super) fn add_to(&self, tallies: &mut Tallies) {
         for (workload, totals) in &self.workloads {
-            let series = |(kind, label): (u8, u64)| Series {
-                kind,
-                workload: *workload,
-                label,
-            };
-            for (key, trimmed) in &totals.histograms {
-                let tally = tallies.histograms.entry(series(*key)).or_insert_with(empty);
-                trimmed.add_to(tally);
-            }
-            for (key, counter) in &totals.counters {
-                let nothing = CounterTally {
-                    since: u64::MAX,
-                    value: 0,
-                };
-                let tally = tallies.counters.entry(series(*key)).or_insert(nothing);
-                tally.since = tally.since.min(counter.since);
-                tally.value += counter.value;
-            }
+            totals.add_to(*workload, tallies);
         }
+    }
+
+    /// Adds what the ended counted, as [`FOLDED`]'s, whose nothing else is:
+    /// [`Tallies::without_ended`] takes it out again.
+    pub fn add_ended_to(&self, tallies: &mut Tallies) {
+        self.ended.add_to(FOLDED, tallies);
     }
 
     /// Charges what belongs to a workload to another from now on.
@@ -109,24 +101,51 @@ impl Settled {
         let Some(totals) = self.workloads.remove(&from) else {
             return;
         };
-        let target = self.workloads.entry(into).or_default();
-        for (key, trimmed) in totals.histograms {
-            let mut tally = empty();
-            trimmed.add_to(&mut tally);
-            target.add_histogram(key, &tally);
-        }
-        for (key, tally) in totals.counters {
-            target.add_counter(key, tally);
-        }
+        self.workloads.entry(into).or_default().add(totals);
     }
 
     /// Forgets a workload: its series have ended.
     pub fn forget(&mut self, workload: WorkloadId) {
-        self.workloads.remove(&workload);
+        if let Some(totals) = self.workloads.remove(&workload) {
+            self.ended.add(totals);
+        }
     }
 }
 
 impl Totals {
+    /// Adds all to `tallies` as a workload's.
+    fn add_to(&self, workload: WorkloadId, tallies: &mut Tallies) {
+        let series = |(kind, label): (u8, u64)| Series {
+            kind,
+            workload,
+            label,
+        };
+        for (key, trimmed) in &self.histograms {
+            let tally = tallies.histograms.entry(series(*key)).or_insert_with(empty);
+            trimmed.add_to(tally);
+        }
+        for (key, counter) in &self.counters {
+            let nothing = CounterTally {
+                since: u64::MAX,
+                value: 0,
+            };
+            let tally = tallies.counters.entry(series(*key)).or_insert(nothing);
+            tally.since = tally.since.min(counter.since);
+            tally.value += counter.value;
+        }
+    }
+
+    fn add(&mut self, others: Self) {
+        for (key, trimmed) in others.histograms {
+            let mut tally = empty();
+            trimmed.add_to(&mut tally);
+            self.add_histogram(key, &tally);
+        }
+        for (key, tally) in others.counters {
+            self.add_counter(key, tally);
+        }
+    }
+
     fn add_histogram(&mut self, key: (u8, u64), tally: &HistogramTally) {
         let known = self.histograms.get(&key);
         let trimmed = match known {
@@ -194,6 +213,12 @@ mod tests {
         settled.forget(WorkloadId(2));
         let mut none = Tallies::default();
         settled.add_to(&mut none);
+        assert!(none.histograms.is_empty() && none.counters.is_empty());
+        // Who compares sums still has them, and nobody else.
+        settled.add_ended_to(&mut none);
+        assert_eq!(none.counters.values().map(|c| c.value).sum::<u64>(), 2);
+        assert_eq!(none.histograms.values().map(|h| h.count()).sum::<u64>(), 19);
+        none.without_ended();
         assert!(none.histograms.is_empty() && none.counters.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use observer_common::histogram::{BUCKETS, OFFSET, SCALE, ZERO_MAX_NS};
 use observer_common::tally::{Key, Kind};
-use observer_common::workload::WorkloadId;
+use observer_common::workload::{FOLDED, WorkloadId};
 use observer_signals::Histogram;
 
 /// Which series of all CPUs together.
@@ -95,6 +95,14 @@ pub struct Tallies {
 }
 
 impl Tallies {
+    /// Takes out again what [`Settled::add_ended_to`](super::settled::Settled::add_ended_to)
+    /// added.
+    pub fn without_ended(&mut self) {
+        self.histograms
+            .retain(|series, _| series.workload != FOLDED);
+        self.counters.retain(|series, _| series.workload != FOLDED);
+    }
+
     /// Sum of a kind's counters.
     pub fn sum(&self, kind: Kind) -> u64 {
         self.sum_where(kind, |_| true)
