@@ -40,9 +40,9 @@ pub(crate) fn comm(pid: u32) -> Option<Vec<u8>> {
     fs::read(path(pid, "comm")).ok()
 }
 
-/// Where it stands in each cgroup hierarchy.
+/// Where it stands in each cgroup hierarchy. What of a cgroup's name isn't UTF-8 is `�`.
 pub(crate) fn cgroup(pid: u32) -> Option<String> {
-    fs::read_to_string(path(pid, "cgroup")).ok()
+    Some(lossy(fs::read(path(pid, "cgroup")).ok()?))
 }
 
 /// The path of its executable, as the kernel writes it.
@@ -57,7 +57,7 @@ pub(crate) fn working_directory(pid: u32) -> Option<PathBuf> {
 
 /// The user that it belongs to, by the real id.
 pub(crate) fn user(pid: u32) -> Option<u32> {
-    let text = fs::read_to_string(path(pid, "status")).ok()?;
+    let text = lossy(fs::read(path(pid, "status")).ok()?);
     let ids = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     ids.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -104,9 +104,9 @@ pub(crate) fn memory(_: &Foreign, pid: u32, address: u64, into: &mut [u8]) -> Op
     (read.ok()? == len).then_some(())
 }
 
-/// See proc(5).
+/// See proc(5). What of the process's name isn't UTF-8 is `�`.
 pub(crate) fn status(_: &Foreign, pid: u32) -> Option<String> {
-    fs::read_to_string(path(pid, "status")).ok()
+    Some(lossy(fs::read(path(pid, "status")).ok()?))
 }
 
 /// The beginning of what it has mapped, of at most `limit` bytes; nothing of a thread of
@@ -158,6 +158,13 @@ pub(crate) fn network_namespace(pid: u32) -> Option<File> {
 /// The number of its network namespace.
 pub(crate) fn network_namespace_number(pid: u32) -> Option<u64> {
     Some(fs::metadata(path(pid, "ns/net")).ok()?.ino())
+}
+
+/// Names in these files are whatever bytes somebody chose; what stands beside them counts
+/// all the same.
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn open_path(path: &str) -> Option<File> {
