@@ -50,6 +50,28 @@ pub struct ProbeLoss {
     pub quiet: bool,
 }
 
+/// Somebody's that found no room in what all share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// The shared table's name.
+    pub table: &'static str,
+    /// Whose: `user 1000`, `root`, `root in mount namespace 4026532000`, `other`.
+    pub tenant: String,
+    /// How often since the start.
+    pub count: u64,
+}
+
+/// What doesn't answer, while a reader waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetAside {
+    /// `process`, `root`, `device` or `threads`.
+    pub kind: &'static str,
+    /// Whose it is, as in [`Refused`].
+    pub tenant: String,
+    /// The process's name; empty where it is no process.
+    pub comm: String,
+}
+
 /// Whether a family sees what the kernel counts itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seeing {
@@ -94,6 +116,10 @@ pub struct SelfStats {
     pub losses: Vec<ProbeLoss>,
     /// Of the families that were compared, whether they see.
     pub seeing: Vec<Seeing>,
+    /// Who found no room in what all share.
+    pub refused: Vec<Refused>,
+    /// What doesn't answer now.
+    pub set_aside: Vec<SetAside>,
     /// What profiles were made of.
     pub profiles: ProfileOutcomes,
     /// Figures about unwinding tables.

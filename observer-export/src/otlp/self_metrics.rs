@@ -1,6 +1,8 @@
 //! The catalogue of the daemon's own metrics: what each is, and where its
 //! value comes from. `docs/metrics.md` and the instruments are made from it.
 
+use std::collections::BTreeMap;
+
 use opentelemetry::KeyValue;
 
 use super::signal::{DropCause, ExportStats, Signal};
@@ -100,6 +102,61 @@ pub static CATALOGUE: &[SelfMetric] = &[
             for l in &s.own.losses {
                 let attributes = [kv("observer.probe", &l.probe), kv("error.type", &l.cause)];
                 into(l.count as f64, &attributes);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.tenant.refused",
+            unit: "{entry}",
+            instrument: Instrument::Counter,
+            description: "How often something of a user's, or of root's in a container, found no room in a table that all share, or in its share of that. The first 64 of each table are told apart, the rest is `other`.",
+            attributes: &[
+                (
+                    "observer.table",
+                    "`workloads` (as often as it was announced: at most every 50 ms), `unwind_tables`, `unwind_mappings`, `unwind_processes`, `perf_maps`, `tls_files`, `readers`",
+                ),
+                TENANT,
+            ],
+        },
+        whole: true,
+        read: |s, into| {
+            for one in &s.own.refused {
+                let attributes = [kv("observer.table", one.table), kv(TENANT.0, &one.tenant)];
+                into(one.count as f64, &attributes);
+            }
+        },
+    },
+    SelfMetric {
+        def: &MetricDef {
+            name: "observer.set_aside",
+            unit: "{reader}",
+            instrument: Instrument::Gauge,
+            description: "Threads of Observer's that wait for something that doesn't answer, and that is set aside for that. Absent while there is none.",
+            attributes: &[
+                (
+                    "observer.subject",
+                    "what doesn't answer: `process` (its memory map), `root` (a file system that it sees), `device` (a file system), `threads`",
+                ),
+                TENANT,
+                ("observer.workload.comm", "the process's name"),
+            ],
+        },
+        whole: true,
+        read: |s, into| {
+            // Of equal attributes there may be one value only.
+            let mut waiting: BTreeMap<_, u32> = BTreeMap::new();
+            for one in &s.own.set_aside {
+                let key = (one.kind, &one.tenant, &one.comm);
+                *waiting.entry(key).or_default() += 1;
+            }
+            for ((kind, tenant, comm), count) in waiting {
+                let attributes = [
+                    kv("observer.subject", kind),
+                    kv(TENANT.0, tenant),
+                    kv("observer.workload.comm", comm),
+                ];
+                into(f64::from(count), &attributes);
             }
         },
     },
@@ -451,6 +508,10 @@ const OUTCOME: (&str, &str) = (
     "observer.unwind.outcome",
     "`complete`, or why the stack is incomplete; see below",
 );
+const TENANT: (&str, &str) = (
+    "observer.tenant",
+    "whose: `user N`, `root`, `root in mount namespace N`, or what else is known (`cgroup PATH`, `device N:N`)",
+);
 const CHANGE: &str = "observer.unwind.table.change";
 const MAP: (&str, &str) = ("observer.bpf.map.name", "the ring buffer or map");
 const SIGNAL: (&str, &str) = ("observer.signal", "metrics, traces or profiles");
@@ -475,7 +536,7 @@ fn fills(fills: &[Fill], into: &mut Reading<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats, Seeing};
+    use crate::self_stats::{ProbeLoss, ProfileOutcomes, ProgramStats, Refused, Seeing, SetAside};
     use observer_common::unwind::Outcome;
     use observer_signals::StepCounts;
 
@@ -489,6 +550,8 @@ mod tests {
             maps: vec![Fill::default()],
             losses: vec![ProbeLoss::default()],
             seeing: vec![Seeing::default()],
+            refused: vec![Refused::default()],
+            set_aside: vec![SetAside::default(), SetAside::default()],
             profiles: ProfileOutcomes {
                 on_cpu: [(Outcome::Complete, 1)].into(),
                 off_cpu: [(Outcome::Complete, 1)].into(),

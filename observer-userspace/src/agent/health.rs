@@ -139,6 +139,8 @@ impl Agent {
             maps,
             losses,
             seeing: self.self_check.families(),
+            refused: foreign::refusals(),
+            set_aside: foreign::set_aside(),
             profiles: profiler.map(|p| p.seen().clone()).unwrap_or_default(),
             unwinding: profiler
                 .map(|p| unwinding(p.unwinding()))

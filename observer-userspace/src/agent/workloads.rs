@@ -1,30 +1,25 @@
 //! What the daemon knows of the kernel half's workloads.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use observer_common::workload::{NewWorkload, WorkloadId};
 use observer_containers::Containers;
 
 use super::looks::Look;
 use super::programs::Discovery;
-
+use crate::foreign::{self, Tenant};
 use crate::identity::{Host, Resolver};
 use crate::kernel::Kernel;
 use crate::kernel::workload_ids::Listed;
 use observer_signals::Resource;
 use observer_signals::attribute::SharedResource;
 
-/// At most one line in this time about who finds no room.
-const QUIET: Duration = Duration::from_secs(60);
-
 /// Resolves workloads when the kernel announces them.
 pub struct Workloads {
     resolver: Resolver,
     discovery: Discovery,
     host: SharedResource,
-    /// When it was last said that somebody found no room.
-    refused: Option<Instant>,
 }
 
 impl Workloads {
@@ -34,7 +29,6 @@ impl Workloads {
             resolver: Resolver::asking(host, containers),
             discovery: Discovery::default(),
             host: Arc::clone(&host.daemon),
-            refused: None,
         }
     }
 
@@ -102,11 +96,15 @@ impl Workloads {
 
     /// Says who found no room.
     fn refuse(&mut self, new: &NewWorkload) {
-        if self.refused.is_some_and(|at| at.elapsed() < QUIET) {
+        let (comm, cgroup) = self.resolver.place(&new.key);
+        let is_said = match foreign::process::user(new.tgid) {
+            Some(user) if user != 0 => foreign::refused("workloads", Tenant::User(user)),
+            // Root is a tenant in each cgroup; of who ended only that is known, too.
+            _ => foreign::refused("workloads", format_args!("cgroup {cgroup}")),
+        };
+        if !is_said {
             return;
         }
-        self.refused = Some(Instant::now());
-        let (comm, cgroup) = self.resolver.place(&new.key);
         tracing::warn!(
             comm,
             cgroup,

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use observer_export::self_stats::SetAside;
+
+use super::tenant::Tenant;
+
 /// Readers that may be lost at once to what is of one kind: each costs the memory of a
 /// thread.
 const MOST: usize = 16;
@@ -39,6 +43,36 @@ impl Subject {
         }
     }
 
+    /// Its kind, as a metric's attribute.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Process(_) => "process",
+            Self::Root(_) => "root",
+            Self::Device(..) => "device",
+            Self::Threads => "threads",
+        }
+    }
+
+    /// Whose it is, for people.
+    pub(super) fn tenant(self) -> String {
+        match self {
+            Self::Process(pid) | Self::Root(pid) => Tenant::of(pid).to_string(),
+            Self::Device(major, minor) => format!("device {major}:{minor}"),
+            Self::Threads => "the host".to_owned(),
+        }
+    }
+
+    /// Its process, by name; of what is nobody's nothing.
+    fn comm(self) -> String {
+        let comm = match self {
+            Self::Process(pid) | Self::Root(pid) => super::process::comm(pid),
+            Self::Device(..) | Self::Threads => None,
+        };
+        comm.map_or_else(String::new, |comm| {
+            comm.trim_ascii_end().escape_ascii().to_string()
+        })
+    }
+
     /// Whether it is of the same kind.
     fn is_like(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
@@ -47,8 +81,8 @@ impl Subject {
     /// For people.
     pub(super) fn describe(self) -> String {
         let process = |pid| {
-            let comm = super::process::comm(pid).unwrap_or_default();
-            format!("process {pid} ({})", comm.trim_ascii_end().escape_ascii())
+            let (comm, tenant) = (self.comm(), self.tenant());
+            format!("process {pid} ({comm}) of {tenant}")
         };
         match self {
             Self::Process(pid) => process(pid),
@@ -64,6 +98,8 @@ impl Subject {
 struct Lost {
     subject: Subject,
     owner: Option<u32>,
+    /// What is said of it in metrics.
+    told: SetAside,
     since: Instant,
     /// It did.
     is_back: Arc<AtomicBool>,
@@ -130,13 +166,26 @@ impl Aside {
         is_back: Arc<AtomicBool>,
     ) -> bool {
         let is_first = self.0.iter().all(|lost| lost.subject != subject);
+        let told = SetAside {
+            kind: subject.kind(),
+            tenant: subject.tenant(),
+            comm: subject.comm(),
+        };
         self.0.push(Lost {
             subject,
             owner,
+            told,
             since,
             is_back,
         });
         is_first
+    }
+
+    /// What readers wait for now.
+    pub(super) fn told(&self) -> Vec<SetAside> {
+        let waits = |lost: &&Lost| !lost.is_back.load(Ordering::Acquire);
+        let waiting = self.0.iter().filter(waits);
+        waiting.map(|lost| lost.told.clone()).collect()
     }
 
     /// Whether none was lost lately.
@@ -164,8 +213,12 @@ mod tests {
         let mut ask = |pid| aside.admits(Subject::Process(pid), now, || Some(1000));
         assert_eq!(ask(7), Verdict::Aside);
         assert_eq!(ask(8), Verdict::Go);
+        assert_eq!(aside.told().len(), 1);
+        assert_eq!(aside.told().first().map(|told| told.kind), Some("process"));
         is_back.store(true, Ordering::Release);
-        assert_eq!(ask(7), Verdict::Go);
+        assert_eq!(aside.told(), []);
+        let asked = aside.admits(Subject::Process(7), now, || Some(1000));
+        assert_eq!(asked, Verdict::Go);
     }
 
     /// Checks that one user's processes take a few readers only, also one after the

@@ -17,18 +17,26 @@
 //! - [`token`]: what only they have
 //! - [`file_id`]: which file it is, whoever says what of it
 //! - [`process`]: what `/proc/PID` says, and who may ask for it
+//! - [`tenant`]: whose a process is
+//! - [`refusals`]: who found no room in what all share
 
 mod aside;
 pub(crate) mod file_id;
 mod patience;
 pub(crate) mod process;
 mod readers;
+mod refusals;
+mod tenant;
 mod token;
 
 use std::time::Duration;
 
+use observer_export::self_stats::SetAside;
+
 pub(crate) use aside::Subject;
 pub(crate) use file_id::FileId;
+pub(crate) use refusals::{refusals, refused};
+pub(crate) use tenant::Tenant;
 pub(crate) use token::Foreign;
 
 /// How long who can't wait has a reader wait: the agent's loop.
@@ -66,6 +74,11 @@ pub(crate) fn ask<T: Send + 'static>(
     work: impl FnOnce(&Foreign) -> T + Send + 'static,
 ) -> Result<T, Unreadable> {
     readers::ALL.ask(subject, patience, work)
+}
+
+/// What readers wait for at the moment.
+pub(crate) fn set_aside() -> Vec<SetAside> {
+    readers::ALL.set_aside()
 }
 
 /// How often there was no answer, since the start.

@@ -7,9 +7,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use observer_export::self_stats::SetAside;
+
 use super::Unreadable;
 use super::aside::{Aside, Subject, Verdict};
 use super::patience::Patience;
+use super::refusals::refused;
 use super::token::Foreign;
 
 /// How often an answer that isn't there yet is looked for elsewhere: in how long the
@@ -123,6 +126,10 @@ impl Readers {
         self.unanswered.load(Ordering::Relaxed)
     }
 
+    pub(super) fn set_aside(&self) -> Vec<SetAside> {
+        lock(&self.aside).told()
+    }
+
     /// See [`super::ask`].
     pub(super) fn ask<T: Send + 'static>(
         &self,
@@ -151,7 +158,11 @@ impl Readers {
         match aside.admits(subject, Instant::now(), || subject.owner()) {
             Verdict::Go => Ok(()),
             Verdict::Aside => Err(Unreadable::Aside),
-            Verdict::Full => Err(Unreadable::Full),
+            Verdict::Full => {
+                drop(aside);
+                full(subject);
+                Err(Unreadable::Full)
+            }
         }
     }
 
@@ -209,6 +220,17 @@ impl Readers {
         };
         tracing::warn!(
             "{} doesn't answer and is set aside: what is only to be learnt there is not known{others}",
+            subject.describe()
+        );
+    }
+}
+
+/// Counts, and says, that `subject` isn't looked at since too many readers wait.
+fn full(subject: Subject) {
+    let tenant = subject.tenant();
+    if refused("readers", &tenant) {
+        tracing::warn!(
+            "{} isn't looked at: too much else of {tenant}, or altogether, doesn't answer",
             subject.describe()
         );
     }

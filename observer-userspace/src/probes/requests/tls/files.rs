@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::key::{Code, FileKey};
 use super::library::Point;
+use crate::foreign::Tenant;
 
 /// Files known not to be TLS libraries; then they are looked at again.
 const MAX_OTHERS: usize = 16_384;
@@ -24,18 +25,6 @@ pub struct Found {
     /// Where on the host it is still to be found when nobody maps it; `None`
     /// if it must be let go then, since being attached keeps its mount.
     pub home: Option<PathBuf>,
-}
-
-/// Who has a file mapped. What is attached is the host's or somebody's, and nobody's
-/// files keep those of others from being attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tenant {
-    /// Root, outside of containers: no share.
-    Host,
-    /// Another user, wherever.
-    User(u32),
-    /// Root in a mount namespace of its own.
-    Container(u64),
 }
 
 struct Library<A> {
@@ -108,7 +97,7 @@ impl<A> Files<A> {
 
     /// Takes a file that isn't known, and attaches it by `attach` if it is a TLS
     /// library: if it has these functions. `None` if it is none.
-    pub fn examine(
+    pub(crate) fn examine(
         &mut self,
         key: FileKey,
         functions: &[Point],

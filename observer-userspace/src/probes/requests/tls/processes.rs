@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attach::{Attachment, Programs};
-use super::files::{Files, Found, Outcome, Tenant};
+use super::files::{Files, Found, Outcome};
 use super::key::{FileKey, Mapping};
 use super::library::{Point, functions_of};
 use super::system;
 use crate::foreign::file_id::number_of_mount;
-use crate::foreign::{self, Foreign, Subject, process as of_others};
+use crate::foreign::{self, Foreign, Subject, Tenant, process as of_others};
 use crate::kernel::descriptors;
 use crate::stacks::images::parse_maps_line;
 use crate::stacks::roots::{Place, open_regular};
@@ -289,13 +289,14 @@ impl Processes {
         };
         let tenant = match functions.is_empty() {
             true => Tenant::Host,
-            false => tenant(pid),
+            false => Tenant::of(pid),
         };
         let outcome = self.files.examine(key, &functions, tenant, found, attach);
         self.let_go();
         match outcome {
             Some(Outcome::Full { most, of_tenant }) => {
                 self.figures.full += 1;
+                foreign::refused("tls_files", tenant);
                 let of = of_others::executable(pid).unwrap_or_default();
                 let (of, hint) = (of.display(), descriptors::exhausted());
                 let whose = match of_tenant {
@@ -326,19 +327,6 @@ impl Processes {
             // It is detached anyway; that it takes its time concerns nobody.
             let _ = foreign::ask(Subject::Process(INIT), ATTACHING, move |_| drop(gone));
         }
-    }
-}
-
-/// Whose the files are that a process has mapped.
-fn tenant(pid: u32) -> Tenant {
-    match of_others::user(pid) {
-        Some(0) | None => {}
-        Some(user) => return Tenant::User(user),
-    }
-    let number = of_others::mount_namespace_number;
-    match number(pid) {
-        Some(mounts) if Some(mounts) != number(INIT) => Tenant::Container(mounts),
-        _ => Tenant::Host,
     }
 }
 
