@@ -8,14 +8,18 @@
 //! are noted when it maps memory to execute.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
+use observer_common::workload::has_share;
 use observer_symbols::perf_map::Index;
 
 use super::process::Process;
 use super::roots::Place;
 use super::sideband::Event;
-use crate::foreign::{self, Foreign, Subject, process as of_others};
+use crate::foreign::{self, Foreign, Subject, Tenant, process as of_others};
 
 /// The most that is read of a process's mappings, in bytes.
 const MAX_MAPS: u64 = 32 << 20;
@@ -32,10 +36,12 @@ struct Maker {
     inner_pid: u32,
     /// Its effective user, as the host sees it.
     user: u32,
+    /// Whose it is; unknown if it ended before anybody looked.
+    tenant: Option<Tenant>,
     ended: bool,
     index: Index,
     /// A jitdump file that it maps, which is how such a file announces itself.
-    dump: Option<String>,
+    dump: Option<PathBuf>,
     dumped: Index,
     /// In which interval it was asked last.
     asked: u64,
@@ -57,9 +63,15 @@ impl Maker {
         Some(Self {
             inner_pid: field("NSpid:", usize::MAX).unwrap_or(pid),
             user: field("Uid:", 1)?,
+            tenant: Some(Tenant::of(pid)),
             dump: mapped_dump(foreign, pid),
             ..Self::default()
         })
+    }
+
+    /// Functions that are kept of its maps.
+    fn functions(&self) -> usize {
+        self.index.functions() + self.dumped.functions()
     }
 
     /// Names of those of `addresses` that its maps know.
@@ -71,16 +83,17 @@ impl Maker {
         addresses: &mut Vec<u64>,
     ) -> HashMap<u64, String> {
         let roots = place.open(foreign);
-        let open = |path: &str| {
+        let open = |path: &Path| {
             let file = roots.open_itself(path)?;
             let owner = file.metadata().ok()?.uid();
             let is_trusted = owner == 0 || owner == self.user;
             if !is_trusted {
+                let path = path.display();
                 tracing::debug!("{path} of process {pid} belongs to somebody else");
             }
             is_trusted.then_some(file)
         };
-        let map = open(&format!("/tmp/perf-{}.map", self.inner_pid));
+        let map = open(Path::new(&format!("/tmp/perf-{}.map", self.inner_pid)));
         let dump = self.dump.as_deref().and_then(open);
         let named = map.map(|map| self.index.names(&map, addresses));
         let mut named = named.unwrap_or_default();
@@ -107,9 +120,10 @@ impl Jits {
         match event {
             Event::Mmap { pid, path, .. } if is_anonymous(path) => self.note(*pid),
             Event::Mmap { pid, path, .. } if is_dump(path) => {
+                let whole = mapped_path(*pid, path);
                 self.note(*pid);
                 if let Some(maker) = self.makers.get_mut(pid) {
-                    maker.dump = Some(path.clone());
+                    maker.dump = whole;
                 }
             }
             // A new program, perhaps with another user.
@@ -164,22 +178,31 @@ impl Jits {
         self.malformed
     }
 
-    /// Lets go of processes that ended, and of what wasn't asked for longest
-    /// when there is too much.
+    /// Lets go of processes that ended, and, when there is too much, of what wasn't asked
+    /// for longest of who has most.
     pub(super) fn trim(&mut self) {
         self.makers.retain(|_, maker| !maker.ended);
         self.interval += 1;
-        let functions = |maker: &Maker| maker.index.functions() + maker.dumped.functions();
-        let mut all: usize = self.makers.values().map(functions).sum();
-        while all > MAX_FUNCTIONS {
-            let used = self.makers.values_mut().filter(|m| functions(m) > 0);
+        while let Some(most) = self.greediest() {
+            let theirs = self.makers.values_mut().filter(|m| m.tenant == most);
+            let used = theirs.filter(|m| m.functions() > 0);
             let Some(oldest) = used.min_by_key(|m| m.asked) else {
                 return;
             };
-            all -= functions(oldest);
             oldest.index = Index::default();
             oldest.dumped = Index::default();
         }
+    }
+
+    /// Who has most functions, if there are too many.
+    fn greediest(&self) -> Option<Option<Tenant>> {
+        let mut of: HashMap<Option<Tenant>, usize> = HashMap::new();
+        for maker in self.makers.values() {
+            *of.entry(maker.tenant).or_default() += maker.functions();
+        }
+        let is_full = of.values().sum::<usize>() > MAX_FUNCTIONS;
+        let most = of.into_iter().max_by_key(|(_, functions)| *functions);
+        most.filter(|_| is_full).map(|(tenant, _)| tenant)
     }
 
     fn note(&mut self, pid: u32) {
@@ -188,23 +211,57 @@ impl Jits {
                 Maker::read(foreign, pid)
             });
             let maker = maker.ok().flatten();
+            let maker = maker.filter(|maker| self.admits(maker));
             self.makers.extend(maker.map(|maker| (pid, maker)));
         }
+    }
+
+    /// Whether one more of its tenant is kept; else says so.
+    fn admits(&self, maker: &Maker) -> bool {
+        let free = MAX_PROCESSES.saturating_sub(self.makers.len());
+        let theirs = self.makers.values().filter(|m| m.tenant == maker.tenant);
+        let (held, limit) = (theirs.count() as u64, MAX_PROCESSES as u64);
+        if has_share(held, free as u64, limit) {
+            return true;
+        }
+        let tenant = maker.tenant.map_or_else(String::new, |t| t.to_string());
+        if foreign::refused("perf_maps", &tenant) {
+            tracing::warn!(
+                "no room for more processes of {tenant} that make code at run time: names of that code aren't known in its other processes"
+            );
+        }
+        false
     }
 }
 
 /// Whether a mapping is of a jitdump file.
-fn is_dump(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    path.starts_with('/') && name.starts_with("jit-") && name.ends_with(".dump")
+fn is_dump(path: impl AsRef<[u8]>) -> bool {
+    let path = path.as_ref();
+    let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
+    path.starts_with(b"/") && name.starts_with(b"jit-") && name.ends_with(b".dump")
+}
+
+/// The path of a jitdump file, of which news say what is UTF-8: the rest only the process
+/// itself tells.
+fn mapped_path(pid: u32, path: &str) -> Option<PathBuf> {
+    if !path.contains(char::REPLACEMENT_CHARACTER) {
+        return Some(path.into());
+    }
+    let dump = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
+        mapped_dump(foreign, pid)
+    });
+    dump.ok().flatten()
 }
 
 /// The jitdump file that a process has mapped already.
-fn mapped_dump(foreign: &Foreign, pid: u32) -> Option<String> {
+fn mapped_dump(foreign: &Foreign, pid: u32) -> Option<PathBuf> {
     let maps = of_others::maps(foreign, pid, MAX_MAPS).ok()?;
-    let maps = String::from_utf8_lossy(&maps).into_owned();
-    let paths = maps.lines().filter_map(|l| l.get(l.find('/')?..));
-    paths.into_iter().find(|p| is_dump(p)).map(str::to_owned)
+    let from_path = |line: &'_ [u8]| line.iter().position(|b| *b == b'/');
+    let mut paths = maps
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.get(from_path(line)?..));
+    let dump = paths.find(|path| is_dump(path))?;
+    Some(Path::new(OsStr::from_bytes(dump)).to_path_buf())
 }
 
 /// Whether a mapping can hold code made at run time, by what the kernel calls
@@ -213,4 +270,42 @@ pub fn is_anonymous(path: &str) -> bool {
     ["//anon", "[anon", "/memfd:", "/dev/zero", "/anon_hugepage"]
         .iter()
         .any(|name| path.starts_with(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(jits: &mut Jits, tenant: Tenant, from: u32) -> u32 {
+        let mut pid = from;
+        loop {
+            let maker = Maker {
+                tenant: Some(tenant),
+                ..Maker::default()
+            };
+            if jits.makers.len() >= MAX_PROCESSES || !jits.admits(&maker) {
+                return pid - from;
+            }
+            jits.makers.insert(pid, maker);
+            pid += 1;
+        }
+    }
+
+    /// Checks that who makes code in thousands of processes leaves room for others.
+    #[test]
+    fn floods_leave_room() {
+        let mut jits = Jits::default();
+        let flood = fill(&mut jits, Tenant::User(60_003), 1);
+        assert!(flood as usize >= MAX_PROCESSES / 8 * 7, "{flood}");
+        assert!(fill(&mut jits, Tenant::User(60_004), 1_000_000) >= 64);
+    }
+
+    /// Checks that the path of a jitdump file is known as it is, also where it isn't UTF-8.
+    #[test]
+    fn dumps_are_found() {
+        assert!(is_dump(b"/h\xf6me/jit-7.dump") && is_dump("/jit-7.dump"));
+        assert!(!is_dump("jit-7.dump") && !is_dump("/jit-7.dump/x"));
+        let known = mapped_path(1, "/tmp/jit-1.dump");
+        assert_eq!(known.as_deref(), Some(Path::new("/tmp/jit-1.dump")));
+    }
 }

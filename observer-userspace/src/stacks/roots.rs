@@ -97,11 +97,11 @@ impl Roots {
         let follow = OFlag::empty();
         self.0
             .iter()
-            .find_map(|root| open_within(root, path, follow))
+            .find_map(|root| open_within(root, Path::new(path), follow))
     }
 
     /// Opens the first regular file called `path` that isn't a link itself.
-    pub fn open_itself(&self, path: &str) -> Option<File> {
+    pub fn open_itself(&self, path: &Path) -> Option<File> {
         let refuse = OFlag::O_NOFOLLOW;
         self.0
             .iter()
@@ -114,7 +114,7 @@ fn open_directory(path: &str) -> Option<OwnedFd> {
     open(path, flags, Mode::empty()).ok()
 }
 
-fn open_within(root: &OwnedFd, path: &str, links: OFlag) -> Option<File> {
+fn open_within(root: &OwnedFd, path: &Path, links: OFlag) -> Option<File> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | links)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);

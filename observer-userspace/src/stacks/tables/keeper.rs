@@ -1,7 +1,6 @@
 //! The thread that builds tables, smallest file first, and keeps them.
 
-use std::collections::{BinaryHeap, VecDeque};
-use std::io::{PipeWriter, Write};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -10,10 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, TABLES, table};
 
-use super::message::{Answer, Built, Message, News, NotBuilt, Order, Wanted};
+use super::build::build;
+use super::message::{Answer, Answers, Built, Message, News, Order, Wanted};
+use super::room::{self, Held};
 use super::shared::{self, Made};
 use super::stats::UnwindStats;
-use crate::foreign::{self, FileId};
+use super::waiting::Waiting;
+use crate::foreign::{self, FileId, Tenant};
 use crate::kernel::clock;
 use crate::kernel::unwind::{KernelTable, TableMaps};
 use crate::memory;
@@ -23,8 +25,6 @@ use observer_unwind::Table;
 const LARGE: u64 = 16 << 20;
 /// How long a finished table may wait for others to be published with it.
 const PUBLISH_AFTER: Duration = Duration::from_millis(50);
-/// A table that was used in this time isn't evicted.
-const IN_USE: Duration = Duration::from_secs(10);
 /// How long a number rests before another table may have it.
 const REST: Duration = Duration::from_secs(2);
 
@@ -36,22 +36,9 @@ struct Kept {
     base: u64,
     bytes: u64,
     since: Instant,
+    /// For whom it was built first.
+    tenant: Tenant,
     made_of: Made,
-}
-
-/// Where news goes.
-pub(super) struct Answers {
-    pub(super) news: mpsc::Sender<Answer>,
-    /// Written a byte when there is some.
-    pub(super) wake: PipeWriter,
-}
-
-impl Answers {
-    fn tell(&mut self, answer: Answer) {
-        // Nobody listens any more when the daemon ends.
-        let _ = self.news.send(answer);
-        let _ = self.wake.write(&[0]);
-    }
 }
 
 /// What the thread has.
@@ -64,8 +51,8 @@ pub(super) struct Keeper {
     /// Tables so far, to tell those at one place apart.
     generation: u32,
     resting: VecDeque<(Instant, u32)>,
-    waiting: BinaryHeap<Order>,
-    large: BinaryHeap<Order>,
+    waiting: Waiting,
+    large: Waiting,
     /// A large file's table is being built.
     is_building: bool,
     /// Where such a table arrives.
@@ -81,6 +68,7 @@ struct Finished {
     id: u32,
     base: u64,
     bytes: u64,
+    tenant: Tenant,
     made_of: Made,
     table: KernelTable,
 }
@@ -103,8 +91,8 @@ impl Keeper {
             free: (0..TABLES).collect(),
             generation: 0,
             resting: VecDeque::new(),
-            waiting: BinaryHeap::new(),
-            large: BinaryHeap::new(),
+            waiting: Waiting::default(),
+            large: Waiting::default(),
             is_building: false,
             orders,
             answers,
@@ -214,13 +202,16 @@ impl Keeper {
 
     /// Takes over what came of building.
     fn take(&mut self, wanted: Wanted, built: Built) -> Option<Finished> {
-        let (id, likeness) = wanted;
+        let (id, likeness, tenant) = wanted;
         let news = match built {
             Ok((Some(table), inputs)) => {
                 let made_of = Made::new(likeness, inputs);
-                match self.hand_over(id, made_of, &table) {
+                match self.hand_over(id, made_of, tenant, &table) {
                     Ok(Some(finished)) => return Some(finished),
-                    Ok(None) => News::Evicted,
+                    Ok(None) => {
+                        self.no_room(tenant);
+                        News::Evicted
+                    }
                     Err(error) => self.failed(&id, &error),
                 }
             }
@@ -242,6 +233,7 @@ impl Keeper {
         &mut self,
         file: FileId,
         made_of: Made,
+        tenant: Tenant,
         table: &Table,
     ) -> anyhow::Result<Option<Finished>> {
         let chunks = table.words.len().div_ceil(CHUNK_WORDS);
@@ -251,12 +243,13 @@ impl Keeper {
             "its table has {bytes} bytes, all together may have {}",
             self.limit
         );
-        while self.used + bytes > self.limit {
-            if !self.evict() {
-                return Ok(None);
-            }
+        let free = self.limit.saturating_sub(self.used);
+        if !self.make_room(free, tenant, bytes, |kept| kept.bytes) {
+            return Ok(None);
         }
-        let id = self.number().context("there are too many tables")?;
+        let Some(id) = self.number(tenant) else {
+            return Ok(None);
+        };
         let kernel = match KernelTable::create(&table.words) {
             Ok(kernel) => kernel,
             Err(error) => {
@@ -271,13 +264,15 @@ impl Keeper {
             id,
             base: table.base,
             bytes,
+            tenant,
             made_of,
             table: kernel,
         }))
     }
 
-    /// A number that no table has, nor had a moment ago.
-    fn number(&mut self) -> Option<u32> {
+    /// A number that no table has, nor had a moment ago. Where there is none, one is
+    /// free before this table is ordered again.
+    fn number(&mut self, tenant: Tenant) -> Option<u32> {
         while let Some((since, id)) = self.resting.front().copied() {
             if since.elapsed() < REST {
                 break;
@@ -285,37 +280,68 @@ impl Keeper {
             self.resting.pop_front();
             self.free.push_back(id);
         }
-        if self.free.is_empty() {
-            self.evict();
+        if self.free.is_empty() && self.resting.is_empty() {
+            self.make_room(0, tenant, 1, |_| 1);
         }
         self.free.pop_front()
     }
 
-    /// Takes away the table that was used least recently; false if there is
-    /// none that wasn't used lately: whoever needs more tables at once than
-    /// there is room for is better off with some than with a change of all.
-    fn evict(&mut self) -> bool {
+    /// Takes tables away until `wanted` of what they take, as `size` says, is free where
+    /// `free` is; false, and none is taken away, if none has to make room for this
+    /// tenant's.
+    fn make_room(
+        &mut self,
+        free: u64,
+        tenant: Tenant,
+        wanted: u64,
+        size: impl Fn(&Kept) -> u64,
+    ) -> bool {
+        if free >= wanted {
+            return true;
+        }
         let now = clock::monotonic();
-        let idle = |kept: &Kept| {
+        let held = self.kept.iter().map(|kept| {
             let used = u64::from(self.maps.last_used(kept.id)) << 30;
             let unused = Duration::from_nanos(now.saturating_sub(used));
-            unused.min(kept.since.elapsed())
-        };
-        let kept = self.kept.iter().enumerate();
-        let oldest = kept.map(|(place, kept)| (idle(kept), kept.bytes, place));
-        let Some((_, _, place)) = oldest.max().filter(|(idle, _, _)| *idle >= IN_USE) else {
+            Held {
+                tenant: kept.tenant,
+                size: size(kept),
+                idle: unused.min(kept.since.elapsed()),
+            }
+        });
+        let held: Vec<Held> = held.collect();
+        let Some(mut gone) = room::find(&held, free, tenant, wanted) else {
             return false;
         };
-        let kept = self.kept.swap_remove(place);
+        // From the last place on, so that the others keep theirs.
+        gone.sort_unstable();
+        for place in gone.into_iter().rev() {
+            let kept = self.kept.swap_remove(place);
+            self.evict(kept);
+        }
+        self.show();
+        true
+    }
+
+    fn evict(&mut self, kept: Kept) {
         if let Err(error) = self.maps.remove(kept.id) {
             tracing::debug!("cannot remove unwinding table {}: {error}", kept.id);
         }
         self.resting.push_back((Instant::now(), kept.id));
         self.used -= kept.bytes;
         self.stats.evicted.fetch_add(1, Ordering::Relaxed);
-        self.show();
         self.answers.tell(Answer::Gone(kept.name));
-        true
+    }
+
+    /// Says who finds no room.
+    fn no_room(&self, tenant: Tenant) {
+        if foreign::refused("unwind_tables", tenant) {
+            let (used, limit) = (self.used >> 20, self.limit >> 20);
+            tracing::warn!(
+                "no room for more unwinding tables of {tenant}: {} tables take {used} of {limit} MiB and are in use; stacks through its other files are incomplete",
+                self.kept.len()
+            );
+        }
     }
 
     fn publish(&mut self, finished: &mut Vec<Finished>) {
@@ -340,6 +366,7 @@ impl Keeper {
                 base: done.base,
                 bytes: done.bytes,
                 since: Instant::now(),
+                tenant: done.tenant,
                 made_of: done.made_of,
             });
         }
@@ -365,18 +392,4 @@ impl Keeper {
             .store(self.kept.len() as u64, Ordering::Relaxed);
         self.stats.bytes.store(self.used, Ordering::Relaxed);
     }
-}
-
-fn build(order: Order) -> (Wanted, Built) {
-    let Order { id, likeness, file } = order;
-    let began = Instant::now();
-    let built = foreign::ask(id.subject(), foreign::A_WHILE, move |_| {
-        observer_unwind::build_recorded(&file)
-    });
-    tracing::debug!(took = ?began.elapsed(), "unwinding table of {id:?}");
-    let built = match built {
-        Ok(built) => built.map_err(NotBuilt::from),
-        Err(error) => Err(error.into()),
-    };
-    ((id, likeness), built)
 }

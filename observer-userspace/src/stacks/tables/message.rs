@@ -1,10 +1,12 @@
 //! What the thread that builds tables is told, and what it answers.
 
 use std::fs::File;
+use std::io::{PipeWriter, Write};
+use std::sync::mpsc;
 
 use observer_unwind::{BuildError, Inputs, Table};
 
-use crate::foreign::{FileId, Unreadable};
+use crate::foreign::{FileId, Tenant, Unreadable};
 
 /// By which a file is taken for a copy of another until both are compared: build id and
 /// length. Anybody can give his file those of another.
@@ -33,12 +35,29 @@ pub(in crate::stacks) enum Answer {
     Gone(u32),
 }
 
+/// Where news goes.
+pub(super) struct Answers {
+    pub(super) news: mpsc::Sender<Answer>,
+    /// Written a byte when there is some.
+    pub(super) wake: PipeWriter,
+}
+
+impl Answers {
+    pub(super) fn tell(&mut self, answer: Answer) {
+        // Nobody listens any more when the daemon ends.
+        let _ = self.news.send(answer);
+        let _ = self.wake.write(&[0]);
+    }
+}
+
 /// A file to build a table of.
 pub(super) struct Order {
     pub(super) id: FileId,
     /// `None` for one without a build id: it is like no other.
     pub(super) likeness: Option<Likeness>,
     pub(super) file: File,
+    /// Who has it mapped.
+    pub(super) tenant: Tenant,
 }
 
 // The smallest file first: most programs need it.
@@ -83,5 +102,5 @@ pub(super) enum NotBuilt {
 /// A table, `None` where the file has no unwinding information; and what it was made of.
 pub(super) type Built = Result<(Option<Table>, Option<Inputs>), NotBuilt>;
 
-/// Whose table is built.
-pub(super) type Wanted = (FileId, Option<Likeness>);
+/// Whose table is built, and for whom.
+pub(super) type Wanted = (FileId, Option<Likeness>, Tenant);

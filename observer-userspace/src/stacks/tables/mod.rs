@@ -1,10 +1,13 @@
 //! The unwinding tables of files: built on a thread of its own, because a large
 //! program takes seconds; kept in the kernel while they are used and fit.
 
+mod build;
 mod keeper;
 mod message;
+mod room;
 mod shared;
 mod stats;
+mod waiting;
 
 use std::fs::File;
 use std::io::PipeWriter;
@@ -13,10 +16,10 @@ use std::sync::mpsc;
 
 use anyhow::Context as _;
 
-use crate::foreign::FileId;
+use crate::foreign::{FileId, Tenant};
 use crate::kernel::unwind::TableMaps;
-use keeper::{Answers, Keeper};
-use message::{Message, Order};
+use keeper::Keeper;
+use message::{Answers, Message, Order};
 
 pub(super) use message::{Answer, Likeness, News};
 pub use stats::UnwindStats;
@@ -51,9 +54,14 @@ impl Tables {
         Ok(Self { orders, news })
     }
 
-    /// Orders the table of a file; the answer comes as news.
-    pub(super) fn order(&self, id: FileId, likeness: Option<Likeness>, file: File) {
-        let order = Order { id, likeness, file };
+    /// Orders the table of a file for who has it mapped; the answer comes as news.
+    pub(super) fn order(&self, id: FileId, likeness: Option<Likeness>, file: File, tenant: Tenant) {
+        let order = Order {
+            id,
+            likeness,
+            file,
+            tenant,
+        };
         // It only fails when the thread is gone, and then there is no news.
         let _ = self.orders.send(Message::Order(order));
     }

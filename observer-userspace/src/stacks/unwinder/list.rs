@@ -5,7 +5,7 @@ use std::rc::Rc;
 use observer_common::unwind::{Mapping, TABLE_ABSENT, TABLE_EMPTY};
 
 use super::states::State;
-use crate::foreign::FileId;
+use crate::foreign::{FileId, Tenant};
 use crate::stacks::images::Map;
 use crate::stacks::module::Module;
 
@@ -19,6 +19,8 @@ pub(super) struct List {
     pub(super) files: Vec<Option<(Rc<FileId>, u64)>>,
     /// Processes that have it.
     pub(super) users: u32,
+    /// Whose they are.
+    pub(super) tenant: Tenant,
 }
 
 impl List {

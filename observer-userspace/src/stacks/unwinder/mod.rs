@@ -5,6 +5,7 @@
 //! on the side band's news keep it up to date.
 
 mod list;
+mod shares;
 mod states;
 
 use std::collections::{HashMap, HashSet};
@@ -27,9 +28,10 @@ use super::range_allocator::RangeAllocator;
 use super::roots::{open_path, open_regular};
 use super::sideband::Event;
 use super::tables::{Tables, UnwindStats};
-use crate::foreign::{self, Subject};
+use crate::foreign::{self, Subject, Tenant};
 use crate::kernel::unwind::{ProcessMaps, TableMaps};
 use list::{List, load_address};
+use shares::Shares;
 use states::{State, States};
 
 /// Identity of a list: the address of the mappings that it holds.
@@ -42,6 +44,7 @@ pub(super) struct Unwinder {
     entries: RangeAllocator,
     lists: HashMap<ListId, List>,
     published: HashMap<u32, ListId>,
+    shares: Shares,
     states: States,
     /// Processes whose mappings changed.
     dirty: HashSet<u32>,
@@ -70,6 +73,7 @@ impl Unwinder {
             entries: RangeAllocator::new(MAPPINGS),
             lists: HashMap::new(),
             published: HashMap::new(),
+            shares: Shares::new(),
             states: States::new(Tables::start(tables, limit, wake, stats.clone())?),
             dirty: HashSet::new(),
             lists_made: 0,
@@ -113,6 +117,7 @@ impl Unwinder {
                     && let Some(list) = self.lists.get_mut(&id)
                 {
                     list.users += 1;
+                    self.shares.take_process(list.tenant);
                     self.published.insert(*pid, id);
                     if self.dirty.contains(parent) {
                         self.dirty.insert(*pid);
@@ -160,7 +165,7 @@ impl Unwinder {
                 Opened::read(foreign, open_regular(foreign, &handle)?)
             });
             if let Some(opened) = opened.ok().flatten() {
-                self.states.of(&Module::new(opened));
+                self.states.of(&Module::new(opened), Tenant::Host);
             }
         }
         // Our own libraries are those that most programs use.
@@ -172,7 +177,7 @@ impl Unwinder {
         for map in maps.iter().flat_map(|maps| maps.iter()) {
             let library = map.file.path.contains(".so") || &*map.file.path == "[vdso]";
             if library && let Some(module) = modules.of(own, process, map) {
-                self.states.of(&module);
+                self.states.of(&module, Tenant::Host);
             }
         }
     }
@@ -223,7 +228,7 @@ impl Unwinder {
         };
         let map = map.clone();
         if let Some(module) = modules.of(request.tgid, process, &map) {
-            self.states.renew(&module);
+            self.states.renew(&module, Tenant::of(request.tgid));
         }
     }
 
@@ -249,6 +254,11 @@ impl Unwinder {
         let Some(list) = self.lists.get_mut(&id) else {
             return;
         };
+        let tenant = list.tenant;
+        if before.is_none() && !self.shares.admits_process(tenant) {
+            self.stats.no_room.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let known = KernelProcess {
             first: list.first,
             count: list.maps.len() as u32,
@@ -261,6 +271,7 @@ impl Unwinder {
         }
         if before != Some(id) {
             list.users += 1;
+            self.shares.take_process(tenant);
             self.withdraw(pid);
             self.published.insert(pid, id);
         }
@@ -285,8 +296,10 @@ impl Unwinder {
             return;
         };
         list.users -= 1;
+        self.shares.give_process_back(list.tenant);
         if list.users == 0 {
             let count = list.maps.len() as u32;
+            self.shares.give_mappings_back(list.tenant, count);
             self.entries.free(list.first, count, Instant::now());
             self.lists.remove(&id);
         }
@@ -299,10 +312,14 @@ impl Unwinder {
         maps: Rc<Vec<Map>>,
         modules: &mut Modules,
     ) -> bool {
-        let count = maps.len() as u32;
-        let Some(first) = self.entries.allocate(count, Instant::now()) else {
+        let (count, tenant) = (maps.len() as u32, Tenant::of(pid));
+        let has_room =
+            self.shares.admits_mappings(tenant, count) && self.shares.admits_process(tenant);
+        let allocate = || self.entries.allocate(count, Instant::now());
+        let Some(first) = has_room.then(allocate).flatten() else {
             return false;
         };
+        self.shares.take_mappings(tenant, count);
         self.lists_made = self.lists_made.wrapping_add(1).max(1);
         let mut list = List {
             number: self.lists_made,
@@ -310,6 +327,7 @@ impl Unwinder {
             files: Vec::with_capacity(maps.len()),
             maps,
             users: 0,
+            tenant,
         };
         for (i, map) in Rc::clone(&list.maps).iter().enumerate() {
             let in_memory = !map.file.is_file() && &*map.file.path != "[vdso]";
@@ -322,7 +340,7 @@ impl Unwinder {
                 .as_ref()
                 .and_then(|module| Some((module, load_address(module, map)?)));
             let (file, state) = match place {
-                Some((module, start)) => match self.states.of(module) {
+                Some((module, start)) => match self.states.of(module, tenant) {
                     Some((key, state)) => (Some((key, start)), state),
                     None => (None, State::Failed),
                 },

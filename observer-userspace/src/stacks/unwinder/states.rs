@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::foreign::FileId;
+use crate::foreign::{FileId, Tenant};
 use crate::stacks::module::Module;
 use crate::stacks::tables::{Answer, Likeness, News, Tables};
 
@@ -76,17 +76,18 @@ impl States {
     }
 
     /// Has a table that was evicted built again, unless that was done just now.
-    pub(super) fn renew(&mut self, module: &Module) {
+    pub(super) fn renew(&mut self, module: &Module, tenant: Tenant) {
         if module.is_open()
             && self.states.get(&module.id) == Some(&State::Evicted)
             && self.may_order_again(&module.id)
         {
-            self.order(Rc::new(module.id), module);
+            self.order(Rc::new(module.id), module, tenant);
         }
     }
 
-    /// What is known of a file's table, which is ordered if nothing is.
-    pub(super) fn of(&mut self, module: &Module) -> Option<(Rc<FileId>, State)> {
+    /// What is known of a file's table, which is ordered for who has it mapped if nothing
+    /// is.
+    pub(super) fn of(&mut self, module: &Module, tenant: Tenant) -> Option<(Rc<FileId>, State)> {
         if !module.is_open() {
             return None;
         }
@@ -103,14 +104,14 @@ impl States {
                 .retain(|key, state| used(key) || *state == State::Ordered);
         }
         let key = Rc::new(key);
-        self.order(key.clone(), module);
+        self.order(key.clone(), module, tenant);
         Some((key, State::Ordered))
     }
 
-    fn order(&mut self, key: Rc<FileId>, module: &Module) {
+    fn order(&mut self, key: Rc<FileId>, module: &Module, tenant: Tenant) {
         let state = match module.file() {
             Some(file) => {
-                self.tables.order(*key, likeness(module), file);
+                self.tables.order(*key, likeness(module), file, tenant);
                 State::Ordered
             }
             None => State::Failed,
