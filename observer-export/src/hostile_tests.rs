@@ -6,18 +6,23 @@ use std::sync::Arc;
 
 use ::pprof::protos::{self, Message as _};
 use fastrand::Rng;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message as _;
 use quick_xml::events::Event;
 
 use super::terminal::{self, HottestFunctions, Interval, OwnCost, Shown};
 use super::trace_lines::{Look, line, waterfall};
 use super::{flamegraph, folded, pprof};
-use crate::otlp::traces;
+use crate::otlp::metrics::MetricEncoder;
+use crate::otlp::settings::Temporality;
+use crate::otlp::{profiles, traces};
 use observer_signals::attribute::Resource;
 use observer_signals::interner::Interner;
-use observer_signals::metric::ResourceMetrics;
+use observer_signals::metric::{MetricBatch, ResourceMetrics};
 use observer_signals::outside::{LONGEST, is_obeyed};
 use observer_signals::profile::{Frame, Function, Line, Mapping, Sample};
 use observer_signals::{
@@ -382,4 +387,98 @@ fn otlp_is_whole() {
     assert_eq!(cut, long);
     let same = told.iter().filter(|text| names.contains(text)).count();
     assert_eq!(same, NAMES - long);
+}
+
+/// Checks that of all names, those that aren't too long were read as they are, and the others
+/// cut.
+fn told(names: &[String], read: &[String]) {
+    let whole = read.iter().filter(|text| names.contains(text)).count();
+    let long = names.iter().filter(|name| name.len() > LONGEST).count();
+    let cut = read.iter().filter(|text| text.ends_with('…')).count();
+    assert!(read.iter().all(|text| text.len() <= LONGEST));
+    assert_eq!((whole, cut), (names.len() - long, long));
+}
+
+/// Checks that metrics carry the very names, as services and as what tells series apart, but
+/// for those that are too long; each name its own series.
+#[test]
+fn otlp_metrics_are_whole() {
+    let names = names(5);
+    let resources = names.iter().map(|name| ResourceMetrics {
+        resource: resource(name),
+        metrics: vec![Metric {
+            def: &REQUESTS,
+            points: vec![MetricPoint {
+                attributes: vec![Attribute::new("syscall.name", name.clone())],
+                value: PointValue::Int(1),
+                exemplars: Vec::new(),
+                start: 0,
+            }],
+        }],
+    });
+    let batch = MetricBatch {
+        resources: resources.collect(),
+        time: 9,
+    };
+    let (mut services, mut series) = (Vec::new(), Vec::new());
+    let text = |attribute: &opentelemetry_proto::tonic::common::v1::KeyValue| {
+        let value = attribute.value.clone().and_then(|v| v.value);
+        let Some(Any::StringValue(text)) = value else {
+            panic!("{value:?}")
+        };
+        text
+    };
+    let mut encoder = MetricEncoder::new(Temporality::Cumulative, Vec::new());
+    encoder.encode(&batch, |request, _| {
+        let bytes = request.encode_to_vec();
+        let request = ExportMetricsServiceRequest::decode(bytes.as_slice()).expect("a request");
+        for group in request.resource_metrics {
+            let resource = group.resource.expect("a resource");
+            services.extend(resource.attributes.first().map(text));
+            for metric in group.scope_metrics.into_iter().flat_map(|s| s.metrics) {
+                let Some(Data::Sum(sum)) = metric.data else {
+                    panic!("{:?}", metric.data)
+                };
+                let points = sum.data_points.iter();
+                series.extend(points.map(|point| text(&point.attributes[0])));
+            }
+        }
+    });
+    told(&names, &services);
+    told(&names, &series);
+}
+
+/// Checks that OTLP's profiles carry the very names (of functions, files, threads, services),
+/// but for those that are too long, in tables whose indices all lead somewhere.
+#[test]
+fn otlp_profiles_are_whole() {
+    let names = names(6);
+    let profile = profile(&names);
+    let mut texts = std::collections::BTreeSet::new();
+    let (mut samples, mut services) = (0, Vec::new());
+    profiles::encode_all(&profile, &[], |request, count| {
+        let bytes = request.encode_to_vec();
+        let request = ExportProfilesServiceRequest::decode(bytes.as_slice()).expect("a request");
+        let tables = request.dictionary.expect("a dictionary");
+        for function in &tables.function_table {
+            let name = &tables.string_table[function.name_strindex as usize];
+            texts.insert(name.clone());
+        }
+        assert!(tables.string_table.iter().all(|text| text.len() <= LONGEST));
+        for group in request.resource_profiles {
+            let resource = group.resource.expect("a resource");
+            let value = resource.attributes[0].value.clone().and_then(|v| v.value);
+            services.extend(value);
+        }
+        samples += count;
+    });
+    assert_eq!(samples, profile.samples.len() as u64);
+    for name in &names {
+        assert!(name.len() > LONGEST || texts.contains(name), "{name:?}");
+        let is_it = |value: &Any| *value == Any::StringValue(name.clone());
+        assert!(
+            name.len() > LONGEST || services.iter().any(is_it),
+            "{name:?}"
+        );
+    }
 }
