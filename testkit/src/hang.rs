@@ -25,10 +25,38 @@ pub const NOBODY: u32 = 65534;
 pub enum Kind {
     /// Its memory map, as anybody can.
     Memory,
+    /// The same in a network namespace of its own, as anybody can.
+    Network,
+    /// What it sees for cgroups' files, as anybody can.
+    Cgroups,
+    /// Mounts that it is in the middle of, as anybody can.
+    Mounts,
+    /// Its separate debug files.
+    DebugFiles,
     /// The program that it runs.
     Program,
     /// The names of code made at run time.
     PerfMap,
+}
+
+impl Kind {
+    /// The word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Network => "network",
+            Self::Cgroups => "cgroups",
+            Self::Mounts => "mounts",
+            Self::DebugFiles => "debug-files",
+            Self::Program => "program",
+            Self::PerfMap => "perf-map",
+        }
+    }
+
+    /// Whether it takes root.
+    fn takes_root(self) -> bool {
+        matches!(self, Self::DebugFiles | Self::Program | Self::PerfMap)
+    }
 }
 
 /// A running one. Whoever waits for it goes on when this is dropped, also if we are
@@ -48,14 +76,10 @@ impl Hang {
         let program = folder.path().join("observer-hang");
         fs::copy(program_beside("observer-hang")?, &program)?;
         let device = device(folder.path())?;
-        let word = match kind {
-            Kind::Memory => "memory",
-            Kind::Program => "program",
-            Kind::PerfMap => "perf-map",
-        };
+        let word = kind.word();
         let mut command = Command::new(program);
         command.arg(word).arg(name).arg(device);
-        if kind == Kind::Memory {
+        if !kind.takes_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
         let mut child = command

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use observer_testkit::collector::{Collector, named, text};
 use observer_testkit::hang::{Hang, Kind};
 use observer_testkit::tool::Tool;
@@ -124,5 +126,81 @@ fn locked_memory_holds_no_end_up() -> Result<()> {
         let spent = observer(&all, None)?.spent(PATIENCE);
         spent.with_context(|| arguments.join(" "))?;
     }
+    Ok(())
+}
+
+/// Checks the same for whatever else anybody can keep from others without a privilege: in a
+/// network namespace of its own, with cgroup files that aren't answered, in the middle of
+/// mounting; three of each. And that a metric says whose what doesn't answer is.
+#[test]
+fn nothing_of_a_user_stops_anybody() -> Result<()> {
+    let collector = Collector::start()?;
+    let kinds = [Kind::Network, Kind::Cgroups, Kind::Mounts];
+    let start = |kinds: &[Kind]| -> Result<Vec<Hang>> {
+        let start = |kind: &Kind| Hang::start(*kind, "hang-user");
+        kinds.iter().map(start).collect()
+    };
+    let _before = start(&kinds)?;
+    let mut tool = observer(&["run"], Some(&collector))?;
+    tool.wait_until(|tool| Ok(tool.printed()?.contains("observing ")))?;
+    wait_for_calls(&collector, "hang-user", None)?;
+    let _after = start(&kinds)?;
+    let _caller = Caller::start("caller-user", "stable")?;
+    wait_for_calls(&collector, "caller-user", Some("stable"))?;
+    let begin = Instant::now();
+    let is_theirs = |attributes: &[_]| {
+        text(attributes, "observer.tenant") == Some("user 65534")
+            && text(attributes, "observer.subject") == Some("process")
+    };
+    while collector.own("observer.set_aside", is_theirs)? < 1.0 {
+        ensure!(begin.elapsed() < PATIENCE, "no metric names the user");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let printed = end(tool)?;
+    ensure!(
+        printed.contains("of user 65534 doesn't answer"),
+        "{printed}"
+    );
+    Ok(())
+}
+
+/// Whether nothing of a process is attached any more.
+fn is_detached(pid: u32) -> bool {
+    observer_testkit::daemon::links(pid) == 0
+}
+
+/// Checks the same for what takes root in a container: programs, names of code made at run
+/// time, and debug files on file systems that answer nobody. What the kernel holds threads
+/// for lives until the file system ends; all else has ended in time.
+#[test]
+fn silent_file_systems_stop_nobody() -> Result<()> {
+    let collector = Collector::start()?;
+    let kinds = [Kind::Program, Kind::PerfMap, Kind::DebugFiles];
+    let start = |kind: &Kind| Hang::start(*kind, "hang-root");
+    let before: Vec<Hang> = kinds.iter().map(start).collect::<Result<_>>()?;
+    let mut tool = observer(&["run"], Some(&collector))?;
+    tool.wait_until(|tool| Ok(tool.printed()?.contains("observing ")))?;
+    let after: Vec<Hang> = kinds.iter().map(start).collect::<Result<_>>()?;
+    let _caller = Caller::start("caller-root", "attic")?;
+    wait_for_calls(&collector, "caller-root", Some("attic"))?;
+    wait_for_calls(&collector, "hang-root", None)?;
+    let samples = collector.profile_samples()?;
+    let begin = Instant::now();
+    while collector.profile_samples()? <= samples {
+        ensure!(begin.elapsed() < PATIENCE, "no profiles come any more");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = tool.pid();
+    kill(Pid::from_raw(pid.try_into()?), Signal::SIGINT)?;
+    let begin = Instant::now();
+    while !is_detached(pid) {
+        ensure!(begin.elapsed() < PATIENCE, "it is still attached");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let took = begin.elapsed();
+    in_time!(took < END, "detaching took {took:?}");
+    // Who waits in the kernel goes on.
+    drop((before, after));
+    end(tool)?;
     Ok(())
 }

@@ -7,9 +7,15 @@
 //!   comes, and the kernel holds the lock of the map for as long as it waits.
 //!   A thread that wants to change the map then keeps all who would read it waiting.
 //!   It takes no privilege.
+//! - `network`: the same in a network namespace of its own.
+//! - `cgroups`: over `/sys/fs/cgroup` it sees a file system that answers nobody, and a thread
+//!   of it waits there.
+//! - `mounts`: likewise over `/tmp`; threads of it wait in the middle of mounting there.
+//!   Neither takes a privilege.
+//! - `debug-files`: likewise over `/usr/lib/debug`, where names of its functions would be.
 //! - `program`: it runs a program from a file system that answers nobody else.
 //! - `perf-map`: it runs code made at run time, whose names lie on such a file system.
-//!   Both need root, as the kernel keeps root away from what others serve.
+//!   These three need root, as the kernel keeps root away from what others serve.
 //!
 //! The file system is served by a child, in the kernel's own protocol
 //! (`include/uapi/linux/fuse.h`): messages of native byte order that begin with a
@@ -57,6 +63,9 @@ const VALID: u64 = 1;
 /// that lets go of the lock. The fault that is tried again holds it.
 const UNLOCKED: u32 = 2;
 
+/// Where debug files of programs are.
+const DEBUG_FILES: &str = "/usr/lib/debug";
+
 /// How long threads take to begin.
 const SOON: Duration = Duration::from_millis(100);
 
@@ -67,7 +76,11 @@ fn main() -> Result<()> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let text: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
     match text[..] {
-        ["memory", name, device] => memory(name, Path::new(device)),
+        ["memory", name, device] => memory(name, Path::new(device), CloneFlags::empty()),
+        ["network", name, device] => memory(name, Path::new(device), CloneFlags::CLONE_NEWNET),
+        ["cgroups", name, device] => covered("/sys/fs/cgroup", name, Path::new(device)),
+        ["mounts", name, device] => covered("/tmp", name, Path::new(device)),
+        ["debug-files", name, device] => debug_files(name, Path::new(device)),
         ["program", name, device] => program(name, Path::new(device)),
         ["perf-map", name, device] => perf_map(name, Path::new(device)),
         ["spin", name] => {
@@ -76,7 +89,9 @@ fn main() -> Result<()> {
             hangs()?;
             spin()
         }
-        _ => bail!("observer-hang memory|program|perf-map NAME FUSE"),
+        _ => bail!(
+            "observer-hang memory|network|cgroups|mounts|debug-files|program|perf-map NAME FUSE"
+        ),
     }
 }
 
@@ -103,13 +118,19 @@ fn spin() -> ! {
     }
 }
 
-fn memory(name: &str, device: &Path) -> Result<()> {
+/// Makes us root of a user namespace, in which everybody may mount.
+fn own_namespaces(also: CloneFlags) -> Result<()> {
     let (user, group) = (getuid(), getgid());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).context("unshare")?;
+    let both = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+    unshare(both | also).context("unshare")?;
     // Who isn't mapped has no name in the namespace, and may mount nothing.
     fs::write("/proc/self/setgroups", "deny").context("setgroups")?;
     fs::write("/proc/self/uid_map", format!("0 {user} 1")).context("uid_map")?;
-    fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("gid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("gid_map")
+}
+
+fn memory(name: &str, device: &Path, also: CloneFlags) -> Result<()> {
+    own_namespaces(also)?;
     let folder = mounted(device, Serve::Page)?;
     let name = CString::new(name)?;
     let file = File::open(folder.join(NAME)).context("the file served")?;
@@ -147,6 +168,39 @@ fn memory(name: &str, device: &Path) -> Result<()> {
     loop {
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+fn covered(folder: &'static str, name: &str, device: &Path) -> Result<()> {
+    own_namespaces(CloneFlags::empty())?;
+    mounted_over(folder, device, Serve::Nothing)?;
+    // Threads aren't family: nobody answers them.
+    std::thread::spawn(move || fs::read(Path::new(folder).join(NAME)));
+    std::thread::spawn(move || {
+        let (none, there): (Option<&str>, _) = (None, Path::new(folder).join(NAME));
+        mount(Some("/proc"), &there, none, MsFlags::MS_BIND, none)
+    });
+    std::thread::spawn(move || {
+        let (none, there): (Option<&str>, _) = (None, Path::new(folder).join(NAME));
+        mount(Some("none"), &there, Some("tmpfs"), MsFlags::empty(), none)
+    });
+    ends_with_input();
+    std::thread::sleep(SOON);
+    set_name(&CString::new(name)?)?;
+    hangs()?;
+    loop {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn debug_files(name: &str, device: &Path) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("unshare")?;
+    private()?;
+    fs::create_dir_all(DEBUG_FILES).context(DEBUG_FILES)?;
+    mounted_over(DEBUG_FILES, device, Serve::Nothing)?;
+    set_name(&CString::new(name)?)?;
+    ends_with_input();
+    hangs()?;
+    spin()
 }
 
 fn program(name: &str, device: &Path) -> Result<()> {
@@ -197,7 +251,12 @@ enum Serve {
 
 /// Mounts a file system over `/tmp`, which a child serves; returns where.
 fn mounted(device: &Path, serve: Serve) -> Result<PathBuf> {
-    let folder = PathBuf::from("/tmp");
+    mounted_over("/tmp", device, serve)
+}
+
+/// The same over another folder.
+fn mounted_over(folder: &str, device: &Path, serve: Serve) -> Result<PathBuf> {
+    let folder = PathBuf::from(folder);
     let contents = match serve {
         Serve::Program => fs::read("/proc/self/exe")?,
         _ => vec![0; 4096],
