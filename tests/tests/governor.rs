@@ -82,7 +82,7 @@ impl Daemon {
         let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let steps = lines.filter_map(|line| {
             let step = line["step"].as_str()?.to_owned();
-            Some((step, line["level"].as_u64()?))
+            Some((step, line["governor_level"].as_u64()?))
         });
         Ok(steps.collect())
     }

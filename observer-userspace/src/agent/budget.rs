@@ -156,7 +156,7 @@ fn announce(lever: &Lever, change: &Change, status: &BudgetStatus) {
     let level = |level: usize| lever.levels.get(level).map_or("", String::as_str);
     tracing::info!(
         step = lever.name,
-        level = status.level,
+        governor_level = status.level,
         cost = percent(cost),
         budget = percent(status.budget),
         "{}: {} -> {}, {why}: {} of the host's CPU of {}",
