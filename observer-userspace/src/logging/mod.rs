@@ -195,6 +195,7 @@ fn cut_strings(value: &mut serde_json::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use observer_signals::outside::MARK;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
@@ -280,5 +281,71 @@ mod tests {
                 .is_some_and(|text| text.ends_with('…'))
         );
         assert_eq!(value["level"], "WARN");
+    }
+
+    /// A thousand names of what is obeyed, ends lines or strings, isn't seen, or is long.
+    fn names() -> Vec<String> {
+        let mut random = fastrand::Rng::with_seed(12);
+        let parts = [
+            "main",
+            "é",
+            "火",
+            "🦀",
+            " ",
+            "=",
+            "\u{1b}[2J",
+            "\u{1b}]0;x\u{7}",
+            "\u{9b}2J",
+            "\u{9d}0;x\u{9c}",
+            "\n",
+            "\r",
+            "\t",
+            "\0",
+            "\u{7f}",
+            "\u{85}",
+            "\u{2028}",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{200b}",
+            "\u{feff}",
+            "\u{ffff}",
+            "\u{e0041}",
+            "<",
+            "\"",
+            "'",
+            "\\",
+            "{}",
+            "%s",
+            "\u{fffd}",
+        ];
+        let mut name = |n: usize| -> String {
+            let length = if n % 50 == 0 { 3000 } else { 1 + n % 8 };
+            let part = |_| parts.get(random.usize(0..parts.len())).copied();
+            (0..length).filter_map(part).collect()
+        };
+        (0..1000).map(&mut name).collect()
+    }
+
+    /// Checks that of a thousand names each is one line in both formats, with nothing to
+    /// obey, of bounded length; and that a parser of JSON gets each back, as it was or cut.
+    #[test]
+    fn a_thousand_names() {
+        for name in names() {
+            let log = || tracing::warn!(comm = name, path = ?name, "process 7 ({name}) is late");
+            for json in [false, true] {
+                let line = logged(json, log);
+                let (body, rest) = line.split_once('\n').expect("a line");
+                assert_eq!(rest, "", "{name:?}");
+                assert!(!body.contains(is_obeyed), "{body:?}");
+                assert!(line.len() < 24 * LONGEST, "{}", line.len());
+                if json {
+                    let value: serde_json::Value = serde_json::from_str(body).expect("JSON");
+                    let comm = value["comm"].as_str().expect("a text");
+                    let is_whole = comm == name;
+                    assert!(is_whole || name.len() > LONGEST && comm.ends_with(MARK));
+                    assert_eq!(value["level"], "WARN");
+                }
+            }
+        }
     }
 }
