@@ -43,8 +43,17 @@ impl Subject {
         }
     }
 
+    /// What metrics say of it.
+    pub(super) fn told(self) -> SetAside {
+        SetAside {
+            kind: self.kind(),
+            tenant: self.tenant(),
+            comm: self.comm(),
+        }
+    }
+
     /// Its kind, as a metric's attribute.
-    pub(super) fn kind(self) -> &'static str {
+    fn kind(self) -> &'static str {
         match self {
             Self::Process(_) => "process",
             Self::Root(_) => "root",
@@ -162,15 +171,11 @@ impl Aside {
         &mut self,
         subject: Subject,
         owner: Option<u32>,
+        told: SetAside,
         since: Instant,
         is_back: Arc<AtomicBool>,
     ) -> bool {
         let is_first = self.0.iter().all(|lost| lost.subject != subject);
-        let told = SetAside {
-            kind: subject.kind(),
-            tenant: subject.tenant(),
-            comm: subject.comm(),
-        };
         self.0.push(Lost {
             subject,
             owner,
@@ -200,7 +205,8 @@ mod tests {
 
     fn lose(aside: &mut Aside, pid: u32, user: u32, now: Instant) -> Arc<AtomicBool> {
         let is_back = Arc::new(AtomicBool::new(false));
-        aside.lose(Subject::Process(pid), Some(user), now, is_back.clone());
+        let (subject, back) = (Subject::Process(pid), is_back.clone());
+        aside.lose(subject, Some(user), subject.told(), now, back);
         is_back
     }
 

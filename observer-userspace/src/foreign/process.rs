@@ -15,8 +15,9 @@
 //! | `exe`, `root` followed | ask the file system that they lead to |
 //!
 //! So those above the line of `status` are anybody's to ask, the others take a
-//! [`Foreign`]. (`status` is asked for once a process didn't answer: then a process with
-//! files that hang at their unmapping must end within the microseconds of the call.)
+//! [`Foreign`]. (`status` is asked for, too, when it matters whose a process is: then a
+//! process with files that hang at their unmapping must end within the microseconds of the
+//! call.)
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, IoSliceMut, Read};

@@ -207,8 +207,8 @@ impl Readers {
 
     fn lose(&self, subject: Subject, is_back: Arc<AtomicBool>) {
         let now = Instant::now();
-        let owner = subject.owner();
-        if !lock(&self.aside).lose(subject, owner, now, is_back) {
+        let (owner, told) = (subject.owner(), subject.told());
+        if !lock(&self.aside).lose(subject, owner, told, now, is_back) {
             return;
         }
         let Some(others) = lock(&self.told).admits(now) else {
