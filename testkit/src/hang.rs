@@ -1,4 +1,4 @@
-//! Processes that keep whoever looks at them waiting: see `src/bin/observer-hang.rs`.
+//! Processes that keep whoever looks at them waiting: see `src/bin/observer-hang/`.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -201,6 +201,11 @@ fn silent_file_systems_stop_nobody() -> Result<()> {
     in_time!(took < END, "detaching took {took:?}");
     // Who waits in the kernel goes on.
     drop((before, after));
-    end(tool)?;
+    let printed = end(tool)?;
+    for what in ["a file system of process ", "the file system on device "] {
+        let line = printed.lines().find(|line| line.contains(what));
+        let is_aside = line.is_some_and(|line| line.contains("is set aside"));
+        ensure!(is_aside, "{what} isn't set aside: {printed}");
+    }
     Ok(())
 }
