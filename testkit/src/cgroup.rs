@@ -1,7 +1,7 @@
 //! Cgroups that vanish with the test.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -21,12 +21,15 @@ impl Cgroup {
     ///
     /// # Errors
     /// Not root, or the hierarchy is read-only.
-    pub fn create(mount: &Path, path: &str) -> Result<Self> {
+    pub fn create(mount: &Path, path: impl AsRef<Path>) -> Result<Self> {
         let mut cgroup = Self {
             directory: mount.to_path_buf(),
             created: Vec::new(),
         };
-        for name in path.split('/').filter(|name| !name.is_empty()) {
+        for name in path.as_ref().components() {
+            let Component::Normal(name) = name else {
+                continue;
+            };
             cgroup.directory.push(name);
             if !cgroup.directory.is_dir() {
                 fs::create_dir(&cgroup.directory)

@@ -32,6 +32,7 @@ pub mod runtimes;
 pub mod semaphore;
 pub mod stolen;
 pub mod tcp;
+pub mod terminal;
 pub mod tool;
 pub mod workload;
 
