@@ -159,7 +159,8 @@ fn all_calls(collector: &Collector, made: u64, daemon: &Tool) -> Result<Books> {
 
 /// Checks that a user's program that gives itself 3,000 names again and again costs
 /// nobody else a name or a call: each of three services that start meanwhile has all of
-/// its calls under its own name; and what the flood did is counted, too.
+/// its calls under its own name; that what the flood did is counted, too; and that a
+/// metric names its user.
 #[test]
 fn floods_cost_who_floods() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,6 +194,12 @@ fn floods_cost_who_floods() -> Result<()> {
         ensure!(calls == 500 + n, "victim {n}: {calls} calls");
     }
     daemon.end()?;
+    let is_flood = |attributes: &[_]| {
+        text(attributes, "observer.table") == Some("workloads")
+            && text(attributes, "observer.tenant") == Some("user 65534")
+    };
+    let refused = collector.own("observer.tenant.refused", is_flood)?;
+    ensure!(refused > 0.0, "no metric names who found no room");
     Ok(())
 }
 

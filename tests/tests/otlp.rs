@@ -189,8 +189,8 @@ impl Certificates {
 }
 
 /// Checks TLS with a CA of one's own and a client certificate, over both
-/// protocols; and that nothing is sent to a server that can't be trusted, nor
-/// taken by one that doesn't trust us.
+/// protocols; and that nothing is sent to a server that can't be trusted or has another
+/// name, nor taken by one that doesn't trust us.
 #[tokio::test]
 async fn tls() -> Result<()> {
     let files = Certificates::make()?;
@@ -215,6 +215,13 @@ async fn tls() -> Result<()> {
             ),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", key.as_str()),
         ];
+        // The certificate is of that server, but not of this name.
+        let elsewhere = endpoint.replace("localhost", "127.0.0.1");
+        assert_ne!(elsewhere, endpoint);
+        let misnamed = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", elsewhere.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ];
         let other_ca = other.path("ca.pem");
         let trusting = [("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.as_str())];
         let mistaken = [("OTEL_EXPORTER_OTLP_CERTIFICATE", other_ca.as_str())];
@@ -222,6 +229,7 @@ async fn tls() -> Result<()> {
             ([&base[..], &client, &trusting].concat(), true),
             ([&base[..], &client, &mistaken].concat(), false),
             ([&base[..], &trusting].concat(), false),
+            ([&misnamed[..], &client, &trusting].concat(), false),
         ] {
             let before = receiver.received().len();
             let exporter = Exporter::start(&settings(&variables)?)?;
