@@ -54,7 +54,7 @@ impl Pipe {
         text.clone()
     }
 
-    fn to_its_end(self) -> String {
+    fn whole(self) -> String {
         let text = Arc::clone(&self.text);
         // It doesn't panic.
         let _ = self.reader.join();
@@ -113,7 +113,7 @@ impl Daemon {
     /// Exit status, standard output and error.
     fn finish(mut self) -> Result<(Option<i32>, String, String)> {
         let status = self.child.wait()?;
-        let text = |pipe: Option<Pipe>| pipe.map(Pipe::to_its_end).unwrap_or_default();
+        let text = |pipe: Option<Pipe>| pipe.map(Pipe::whole).unwrap_or_default();
         Ok((status.code(), text(self.out.take()), text(self.log.take())))
     }
 }
