@@ -56,7 +56,7 @@ pub unsafe fn identify(task: *const u8) -> *mut ThreadState {
             (program, (&raw const known.say).read_volatile())
         };
         let workload = derive(task, &seen, program, say);
-        let without = workload.id == OTHER;
+        let without = workload.id == OTHER && workload.flags & TRACED != 0;
         if without && known.css_set != WITHOUT {
             lost(Loss::WorkloadTableFull);
         }

@@ -65,10 +65,21 @@ pub fn derive(task: *const u8, seen: &Sight, program: ProgramId, say: u32) -> Wo
         true => KERNEL,
         false => read!(cred, cred_uid, u32),
     };
-    let mut flags = if kernel_thread { KERNEL_THREAD } else { say };
-    if passes_cgroup_filter(cgroup_v2, seen.css_set) {
-        flags |= TRACED;
+    let flags = if kernel_thread { KERNEL_THREAD } else { say };
+    // SAFETY: both are 16 bytes.
+    let comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(seen.comm) };
+    // Who is left out takes no place in the table. (Kernel threads are wanted by a part of
+    // their names.)
+    if !passes_cgroup_filter(cgroup_v2, seen.css_set)
+        || excludes_process(tgid)
+        || !kernel_thread && excludes_comm(&comm)
+    {
+        return Workload {
+            id: OTHER,
+            flags: flags & KERNEL_THREAD,
+        };
     }
+    let flags = flags | TRACED;
     let words = match program {
         NO_PROGRAM => seen.comm,
         program => program_words(program),
@@ -80,16 +91,10 @@ pub fn derive(task: *const u8, seen: &Sight, program: ProgramId, say: u32) -> Wo
         id_v2,
         packed(tgid | flags << FLAGS_SHIFT, uid),
     );
-    let mut workload = Workload {
+    Workload {
         id: WorkloadId(known as u32),
         flags: (known >> 32) as u32,
-    };
-    // SAFETY: both are 16 bytes.
-    let comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(seen.comm) };
-    if excludes_process(tgid) || program != NO_PROGRAM && excludes_comm(&comm) {
-        workload.flags &= !TRACED;
     }
-    workload
 }
 
 /// Process ids end below it (`PID_MAX_LIMIT`, include/linux/threads.h).

@@ -8,7 +8,7 @@
 //! - [`docker`]: `/containers/{id}/json` of Docker and Podman
 //! - [`cri`]: the Container Runtime Interface, of containerd and CRI-O
 //! - [`containerd`]: containerd's own interface, where it has no CRI
-//! - [`kubelet`]: `/pods`
+//! - [`kubelet`]: its `/pods`
 //! - [`image`]: references of images
 //! - [`labels`]: the labels that say something
 //! - [`called`]: what that makes of a workload
