@@ -150,11 +150,16 @@ pub struct NewWorkload {
     /// A process of it (thread-group id in the initial PID namespace), to ask
     /// `/proc` about; 0 when it was first seen without one.
     pub tgid: u32,
-    /// Whose share of the table it takes, see [`tenant`]; of a process, 0.
+    /// Whose share of the table it takes, see [`tenant`]; [`PROCESS`] if only the process
+    /// is new.
     pub tenant: u32,
-    /// 1 if only the process is new.
-    pub is_process: u32,
+    /// The user of the process, in the initial user namespace; [`KERNEL`] of the kernel's
+    /// threads.
+    pub uid: u32,
 }
+
+/// [`NewWorkload::tenant`] where only a process is new. Tenants' numbers are smaller.
+pub const PROCESS: u32 = u32::MAX;
 
 impl NewWorkload {
     /// Whether it found no room.
@@ -164,7 +169,7 @@ impl NewWorkload {
 
     /// Whether it is only about a process.
     pub fn is_process(&self) -> bool {
-        self.is_process != 0
+        self.tenant == PROCESS
     }
 }
 

@@ -95,7 +95,7 @@ fn workload(id: u32, is_v2: bool, directory: &Path, comm: &str, tgid: u32) -> Ne
         id: WorkloadId(id),
         tgid,
         tenant: 0,
-        is_process: 0,
+        uid: 0,
     }
 }
 

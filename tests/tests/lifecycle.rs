@@ -193,13 +193,17 @@ fn floods_cost_who_floods() -> Result<()> {
         let calls = books.of_one(&format!("victim-{n}-{id}"));
         ensure!(calls == 500 + n, "victim {n}: {calls} calls");
     }
-    daemon.end()?;
+    let said = daemon.end()?;
     let is_flood = |attributes: &[_]| {
         text(attributes, "observer.table") == Some("workloads")
             && text(attributes, "observer.tenant") == Some("user 65534")
     };
     let refused = collector.own("observer.tenant.refused", is_flood)?;
-    ensure!(refused > 0.0, "no metric names who found no room");
+    ensure!(
+        refused > 0.0,
+        "no metric names who found no room, of {flooded} calls: {said} {:?}",
+        collector.own_by("observer.tenant.refused", "observer.tenant")
+    );
     Ok(())
 }
 

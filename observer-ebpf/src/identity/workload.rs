@@ -7,8 +7,8 @@ use aya_ebpf::btf_maps::{HashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::workload::{
-    DEFAULT_WORKLOADS, Entry, KERNEL, KERNEL_THREAD, NO_PROGRAM, NewWorkload, OTHER, ProgramId,
-    SAY, TRACED, Workload, WorkloadId, WorkloadKey, program_words,
+    DEFAULT_WORKLOADS, Entry, KERNEL, KERNEL_THREAD, NO_PROGRAM, NewWorkload, OTHER, PROCESS,
+    ProgramId, SAY, TRACED, Workload, WorkloadId, WorkloadKey, program_words,
 };
 
 use observer_common::workload::ids as words;
@@ -140,7 +140,7 @@ extern "C" fn identity_workload(
     flags &= !SAY;
     if let Some(known) = known(&key) {
         if say && known.flags & TRACED != 0 {
-            announce(&key, known.id, tgid, 0, true);
+            announce(&key, known.id, tgid, uid, PROCESS);
         }
         return packed(known.id.0, known.flags);
     }
@@ -187,20 +187,21 @@ fn create(key: &WorkloadKey, flags: u32, tgid: u32, uid: u32) -> Workload {
     } else if !ids::is_refusal_due() {
         return workload;
     }
-    announce(key, workload.id, tgid, tenant, false);
+    announce(key, workload.id, tgid, uid, tenant);
     workload
 }
 
-/// Tells the daemon of a workload, at once; or of a process of a known one, which has
-/// time: of the first since it looked.
+/// Tells the daemon of a workload, at once; or, with [`PROCESS`], of a process of a known
+/// one, which has time: of the first since it looked.
 #[inline(always)]
-fn announce(key: &WorkloadKey, id: WorkloadId, tgid: u32, tenant: u32, is_process: bool) {
+fn announce(key: &WorkloadKey, id: WorkloadId, tgid: u32, uid: u32, tenant: u32) {
+    let is_process = tenant == PROCESS;
     let announced = NewWorkload {
         key: *key,
         id,
         tgid,
         tenant,
-        is_process: u32::from(is_process),
+        uid,
     };
     // What it wasn't told of keeps the kernel from waking it by itself.
     let flags = match is_process && word(words::SAID) != 0 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use observer_common::workload::{NewWorkload, WorkloadId};
+use observer_common::workload::{KERNEL, NewWorkload, WorkloadId};
 use observer_containers::Containers;
 
 use super::looks::Look;
@@ -89,7 +89,7 @@ impl Workloads {
                 id: listed.id,
                 tgid: 0,
                 tenant: listed.tenant,
-                is_process: 0,
+                uid: 0,
             });
         }
     }
@@ -97,10 +97,10 @@ impl Workloads {
     /// Says who found no room.
     fn refuse(&mut self, new: &NewWorkload) {
         let (comm, cgroup) = self.resolver.place(&new.key);
-        let is_said = match foreign::process::user(new.tgid) {
-            Some(user) if user != 0 => foreign::refused("workloads", Tenant::User(user)),
-            // Root is a tenant in each cgroup; of who ended only that is known, too.
-            _ => foreign::refused("workloads", format_args!("cgroup {cgroup}")),
+        let is_said = match new.uid {
+            // Root is a tenant in each cgroup.
+            0 | KERNEL => foreign::refused("workloads", format_args!("cgroup {cgroup}")),
+            user => foreign::refused("workloads", Tenant::User(user)),
         };
         if !is_said {
             return;

@@ -225,7 +225,7 @@ mod tests {
                 id,
                 tgid: 1 << 30,
                 tenant: 0,
-                is_process: 0,
+                uid: 0,
             }
         };
         let mut resolve = |id, name| {
