@@ -49,7 +49,7 @@ struct Runtime {
 /// What came of asking one.
 enum Said {
     /// It knows this.
-    Known(Container),
+    Known(Box<Container>),
     /// It doesn't know it.
     Unknown,
     /// It failed, or isn't asked for a while.
@@ -174,7 +174,7 @@ async fn of_kubelet(kubelet: &(Kubelet, Backoff), question: &Question) -> Said {
 
 fn said(result: Result<Option<Container>, Failure>) -> Said {
     match result {
-        Ok(Some(container)) => Said::Known(container),
+        Ok(Some(container)) => Said::Known(Box::new(container)),
         Ok(None) => Said::Unknown,
         Err(_) => Said::Nothing,
     }
@@ -187,6 +187,7 @@ fn of_all(all: impl Iterator<Item = (bool, Said)>) -> Answer {
     for (is_kubelet, said) in all {
         match said {
             Said::Known(container) => {
+                let container = *container;
                 known = Some(match known.take() {
                     // It knows who controls the pod, which runtimes' labels only hint at.
                     Some(before) if is_kubelet => Container {

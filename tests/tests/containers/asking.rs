@@ -10,6 +10,7 @@ use observer_containers::{Answer, Containers, Kind, Question, Settings, Socket};
 use observer_testkit::runtimes::{Asked, Reply, Server, map, message};
 
 pub const ID: &str = "3f4a0c7c2cb24aa7a9a4c2a8b1ac1e9dd4c3a1f0e1b2c3d4e5f60718293a4b5c";
+pub const POD: &str = "a3d1bf5e-4c2f-4f0b-9c2e-0c6b1e6f2d11";
 pub const SANDBOX: &str = "ffff0c7c2cb24aa7a9a4c2a8b1ac1e9dd4c3a1f0e1b2c3d4e5f60718293a4b5c";
 const OTHER: &str = "00000c7c2cb24aa7a9a4c2a8b1ac1e9dd4c3a1f0e1b2c3d4e5f60718293a4b5c";
 
@@ -142,7 +143,7 @@ pub fn container() -> Vec<u8> {
             ("io.kubernetes.container.name", "web"),
             ("io.kubernetes.pod.name", "shop-7d9f8c6b5-x7k2p"),
             ("io.kubernetes.pod.namespace", "store"),
-            ("io.kubernetes.pod.uid", super::kubernetes::POD),
+            ("io.kubernetes.pod.uid", POD),
         ],
     ));
     message(&[(1, &one)])
@@ -152,7 +153,7 @@ pub fn container() -> Vec<u8> {
 pub fn sandbox() -> Vec<u8> {
     let metadata = message(&[
         (1, b"shop-7d9f8c6b5-x7k2p"),
-        (2, super::kubernetes::POD.as_bytes()),
+        (2, POD.as_bytes()),
         (3, b"store"),
     ]);
     let mut one = message(&[(1, SANDBOX.as_bytes()), (2, &metadata)]);

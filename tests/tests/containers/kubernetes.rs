@@ -16,10 +16,9 @@ use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 
 use super::ALONE;
-use super::asking::{ID, SANDBOX, container, sandbox};
+use super::asking::{ID, POD, SANDBOX, container, sandbox};
 use super::seen::{daemon, resource, resources, texts, unnamed};
 
-pub const POD: &str = "a3d1bf5e-4c2f-4f0b-9c2e-0c6b1e6f2d11";
 const TOKEN: &str = "a-token-of-a-service-account";
 
 /// A program in a pod's cgroup; ends with the test.
