@@ -165,7 +165,7 @@ fn workloads_in_real_cgroups_are_resolved() {
         let outer = unique("forms");
         let _top = Cgroup::create(&mount, &outer).expect("cgroups can be made");
         for (path, container, pod, unit, service) in &table {
-            let cgroup = Cgroup::create(&mount, &format!("{outer}/{path}")).expect("a cgroup");
+            let cgroup = Cgroup::create(&mount, format!("{outer}/{path}")).expect("a cgroup");
             let sleeper = Sleeper::start(&[]);
             let pid = sleeper.0.id();
             cgroup.add(pid).expect("our child can be moved");
@@ -194,8 +194,8 @@ fn workloads_in_real_cgroups_are_resolved() {
 fn declared_names_win_but_only_of_the_right_process() {
     let (is_v2, mount) = mounts().remove(0);
     let cgroup =
-        Cgroup::create(&mount, &format!("{}/db.service", unique("declared"))).expect("a cgroup");
-    let elsewhere = Cgroup::create(&mount, &unique("elsewhere")).expect("a cgroup");
+        Cgroup::create(&mount, format!("{}/db.service", unique("declared"))).expect("a cgroup");
+    let elsewhere = Cgroup::create(&mount, unique("elsewhere")).expect("a cgroup");
     let variables = [
         ("OTEL_SERVICE_NAME", "shop"),
         (
@@ -266,7 +266,7 @@ fn cgroup_ids_become_paths() {
 #[test]
 fn the_dead_are_described_by_their_siblings() {
     let (is_v2, mount) = mounts().remove(0);
-    let cgroup = Cgroup::create(&mount, &unique("siblings")).expect("a cgroup");
+    let cgroup = Cgroup::create(&mount, unique("siblings")).expect("a cgroup");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("sleeper-with-a-long-name");
     fs::copy("/bin/sleep", &program).expect("a copy of sleep");
@@ -340,7 +340,7 @@ fn interpreter(name: &str) -> Option<PathBuf> {
 #[test]
 fn interpreters_are_called_after_what_they_run() {
     let (is_v2, mount) = mounts().remove(0);
-    let cgroup = Cgroup::create(&mount, &unique("interpreters")).expect("a cgroup");
+    let cgroup = Cgroup::create(&mount, unique("interpreters")).expect("a cgroup");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let project = folder.path().join("shop");
     fs::create_dir(&project).expect("a folder");
@@ -408,7 +408,7 @@ fn interpreters_are_called_after_what_they_run() {
 fn one_program_names_no_other() {
     let (is_v2, mount) = mounts().remove(0);
     let cgroup =
-        Cgroup::create(&mount, &format!("{}/till.service", unique("two"))).expect("a cgroup");
+        Cgroup::create(&mount, format!("{}/till.service", unique("two"))).expect("a cgroup");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let start = |name: &str| {
         let script = folder.path().join(name);
@@ -466,7 +466,7 @@ fn published_contexts_are_read() {
     };
     let (is_v2, mount) = mounts().remove(0);
     let cgroup =
-        Cgroup::create(&mount, &format!("{}/db.service", unique("context"))).expect("a cgroup");
+        Cgroup::create(&mount, format!("{}/db.service", unique("context"))).expect("a cgroup");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let script = folder.path().join("publisher.py");
     fs::write(&script, PUBLISHER).expect("a script");

@@ -319,7 +319,11 @@ mod tests {
             "\u{fffd}",
         ];
         let mut name = |n: usize| -> String {
-            let length = if n.is_multiple_of(50) { 3000 } else { 1 + n % 8 };
+            let length = if n.is_multiple_of(50) {
+                3000
+            } else {
+                1 + n % 8
+            };
             let part = |_| parts.get(random.usize(0..parts.len())).copied();
             (0..length).filter_map(part).collect()
         };

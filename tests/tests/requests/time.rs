@@ -141,7 +141,7 @@ fn throttle(device: &LoopDevice, pid: u32) -> Result<Option<Cgroup>> {
     if !mount.join("blkio.throttle.read_iops_device").exists() {
         return Ok(None);
     }
-    let cgroup = Cgroup::create(mount, &format!("observer-disk-{}", std::process::id()))?;
+    let cgroup = Cgroup::create(mount, format!("observer-disk-{}", std::process::id()))?;
     let file = cgroup.directory().join("blkio.throttle.read_iops_device");
     std::fs::write(file, format!("{major}:{minor} {READS_PER_SECOND}"))?;
     cgroup.add(pid)?;
