@@ -68,7 +68,7 @@ impl Workloads {
 
     /// Processes that were not looked at, since too many were new.
     pub fn overlooked(&self) -> u64 {
-        self.discovery.overlooked()
+        self.discovery.overlooked() + self.resolver.unnumbered()
     }
 
     /// When a process is to be looked at.

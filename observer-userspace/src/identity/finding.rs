@@ -225,7 +225,9 @@ impl Resolver {
         Some(Seen {
             comm: process.name_bytes()?,
             program,
-            of: others.map(|known| self.programs.number(&known)),
+            of: others
+                .map(|known| self.programs.number(&known))
+                .filter(|number| *number != NO_PROGRAM),
             is_final: identity.source == Source::Environment,
             command: process.program.command_args,
         })

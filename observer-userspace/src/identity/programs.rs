@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use observer_common::workload::{ProgramId, WorkloadKey};
+use observer_common::workload::{NO_PROGRAM, ProgramId, WorkloadKey};
 use observer_identity::ProgramIdentity;
 
 /// A number that no workload has is forgotten after this time. (A process that is told of
 /// it may not have run since.)
 const KEPT: Duration = Duration::from_secs(60);
+
+/// So many identities have a number, at most: what processes say of themselves, and so
+/// its size, is theirs to choose.
+const MOST: usize = 2048;
 
 /// If more programs than this come by one name in one cgroup ...
 const MANY: u32 = 4;
@@ -26,6 +30,7 @@ pub struct Programs {
     by_identity: HashMap<Arc<ProgramIdentity>, Numbered>,
     by_number: HashMap<ProgramId, Arc<ProgramIdentity>>,
     last: u32,
+    refused: u64,
 }
 
 #[derive(Debug)]
@@ -35,12 +40,19 @@ struct Numbered {
 }
 
 impl Programs {
-    /// The number of an identity.
+    /// The number of an identity; [`NO_PROGRAM`] if too many have one.
     pub fn number(&mut self, identity: &Arc<ProgramIdentity>) -> ProgramId {
         let now = Instant::now();
         if let Some(known) = self.by_identity.get_mut(identity) {
             known.used = now;
             return known.program;
+        }
+        if self.by_identity.len() >= MOST {
+            self.forget_unused(now, Duration::ZERO);
+        }
+        if self.by_identity.len() >= MOST {
+            self.refused += 1;
+            return NO_PROGRAM;
         }
         self.last += 1;
         let program = ProgramId(self.last);
@@ -65,15 +77,24 @@ impl Programs {
         self.by_number.get(&program).cloned()
     }
 
+    /// How often an identity got no number.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// Forgets those that no workload has any more.
     pub fn prune(&mut self, now: Instant) {
         self.names
             .retain(|_, (since, _)| now.saturating_duration_since(*since) <= SOON);
+        self.forget_unused(now, KEPT);
+    }
+
+    fn forget_unused(&mut self, now: Instant, kept: Duration) {
         let by_number = &mut self.by_number;
         self.by_identity.retain(|identity, known| {
             // This map and the other one hold it.
             let is_kept =
-                Arc::strong_count(identity) > 2 || now.saturating_duration_since(known.used) < KEPT;
+                Arc::strong_count(identity) > 2 || now.saturating_duration_since(known.used) < kept;
             if !is_kept {
                 by_number.remove(&known.program);
             }
@@ -95,6 +116,25 @@ mod tests {
             attributes: Vec::new(),
             is_weak: false,
         })
+    }
+
+    /// Checks that who makes up identities takes no more room than there is, and that what
+    /// is in use keeps its number meanwhile.
+    #[test]
+    fn numbers_are_bounded() {
+        let mut programs = Programs::default();
+        let held: Vec<_> = (0..MOST - 1).map(|n| identity(&n.to_string())).collect();
+        let numbers: Vec<_> = held.iter().map(|one| programs.number(one)).collect();
+        for n in 0..1000 {
+            let number = programs.number(&identity(&format!("made up {n}")));
+            assert_ne!(number, NO_PROGRAM, "another one made room");
+        }
+        let last = identity("last");
+        assert_ne!(programs.number(&last), NO_PROGRAM);
+        assert_eq!(programs.number(&identity("none")), NO_PROGRAM);
+        assert_eq!(programs.refused(), 1);
+        let again: Vec<_> = held.iter().map(|one| programs.number(one)).collect();
+        assert_eq!(again, numbers);
     }
 
     /// Checks that a name by which many programs come is nobody's until they cease.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use observer_common::workload::{FOLDED, NewWorkload, OTHER, ProgramId, WorkloadId, WorkloadKey};
+use observer_common::workload::{
+    FOLDED, NO_PROGRAM, NewWorkload, OTHER, ProgramId, WorkloadId, WorkloadKey,
+};
 
 use super::hierarchy::Hierarchies;
 use super::host::Host;
@@ -107,6 +109,7 @@ impl Resolver {
         self.names.ask(new.id, &identity);
         let program = found.process;
         let program = program.map(|process| (process, self.programs.number(&identity)));
+        let program = program.filter(|(_, number)| *number != NO_PROGRAM);
         Resolved {
             program,
             different: found.different,
@@ -171,6 +174,11 @@ impl Resolver {
     /// From now on, who is new is no more than that.
     pub fn settle(&mut self) {
         self.is_settled = true;
+    }
+
+    /// How often a program got no number, since too many were told apart.
+    pub fn unnumbered(&self) -> u64 {
+        self.programs.refused()
     }
 
     /// Forgets numbers of programs that nobody runs any more.

@@ -137,7 +137,7 @@ pub const TLS_FILE_HELD: Cause = Cause {
 pub const PROCESS_OVERLOOKED: Cause = Cause {
     part: Part::Identity.as_str(),
     name: "process_overlooked",
-    meaning: "New processes that were not looked at, since too many waited for it: they stay what their cgroup and their name say.",
+    meaning: "New processes that were not looked at, since too many waited for it, or that are one program too many to be told apart: they stay what their cgroup and their name say.",
 };
 
 /// See `agent::retire`.
