@@ -34,22 +34,86 @@ const SECRET: &[&str] = &[
     "connectionstring",
 ];
 
+/// Programs that take passwords, cookies and bodies by options of one letter.
+const CLIENTS: &[&str] = &[
+    "curl",
+    "wget",
+    "http",
+    "https",
+    "ab",
+    "wrk",
+    "hey",
+    "mysql",
+    "mariadb",
+    "redis-cli",
+    "sshpass",
+    "ldapsearch",
+    "smbclient",
+    "ftp",
+    "lftp",
+    "mongosh",
+    "mongo",
+    "cqlsh",
+    "snmpget",
+    "snmpwalk",
+    "openssl",
+    "htpasswd",
+];
+
 /// `process.command_args`: the values of options that are called after secrets, passwords
-/// in URLs, and headers with authorization are left out; the rest is cut. A secret that
-/// nothing around it calls one can't be told.
+/// and queries in URLs, headers with authorization, and of programs that are known to take
+/// secrets so, all values of options of one letter are left out; so are pairs behind those
+/// of other programs. The rest is cut. A secret that nothing around it calls one can't be
+/// told.
 pub(crate) fn command_args(arguments: &[String]) -> Vec<String> {
     let mut is_secret = false;
+    let mut is_behind_letter = false;
     let mut out = Vec::new();
+    let is_client = arguments.first().is_some_and(|first| is_client(first));
     for argument in arguments.iter().take(MOST) {
         let hidden = std::mem::take(&mut is_secret) && !argument.starts_with("--");
-        if hidden {
+        let is_value = std::mem::take(&mut is_behind_letter) && !argument.starts_with('-');
+        if hidden || is_value && !is_harmless(argument, is_client) {
             out.push(REDACTED.to_owned());
             continue;
+        }
+        if let Some(letter) = one_letter(argument) {
+            is_behind_letter = argument.len() == letter.len();
+            if is_client && !is_behind_letter {
+                out.push(format!("{letter}{REDACTED}"));
+                continue;
+            }
         }
         is_secret = argument.starts_with('-') && !argument.contains('=') && names_secret(argument);
         out.push(text::cut(&redacted(argument), text::VALUE_LIMIT));
     }
     out
+}
+
+fn is_client(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    let is_one = |client: &str| name == client || client.len() > 4 && name.starts_with(client);
+    CLIENTS.iter().any(|client| is_one(client))
+}
+
+/// `-x` of `-x` and `-xVALUE`.
+fn one_letter(argument: &str) -> Option<&str> {
+    let letter = argument.strip_prefix('-')?.chars().next()?;
+    let is_letter = letter.is_ascii_alphabetic();
+    is_letter.then(|| argument.get(..2)).flatten()
+}
+
+/// Whether the value of an option of one letter is no secret: a number, a path, an address
+/// with a port; of programs that take no secrets so, whatever is no pair.
+fn is_harmless(value: &str, is_client: bool) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if is_number(value) || value.starts_with('/') || value.contains("://") {
+        return true;
+    }
+    match value.split_once(['=', ':']) {
+        Some((_, behind)) => is_number(behind),
+        None => !is_client,
+    }
 }
 
 fn redacted(argument: &str) -> String {
@@ -95,8 +159,13 @@ fn names_secret(name: &str) -> bool {
     SECRET.iter().any(|word| name.contains(word))
 }
 
-/// `scheme://user:password@host` without the password.
+/// `scheme://user:password@host/path?query` without password and query.
 fn without_password(argument: &str) -> String {
+    let whole = argument;
+    let argument = match whole.split_once('?') {
+        Some((before, _)) if before.contains("://") => &format!("{before}?{REDACTED}"),
+        _ => whole,
+    };
     let Some((scheme, rest)) = argument.split_once("://") else {
         return argument.to_owned();
     };
@@ -134,13 +203,46 @@ mod tests {
             (&["x", "-setcookie", "a"], &["x", "-setcookie", "REDACTED"]),
             (
                 &["x", "postgres://u:p@db/shop?a=b"],
-                &["x", "postgres://REDACTED@db/shop?a=b"],
+                &["x", "postgres://REDACTED@db/shop?REDACTED"],
             ),
             (&["x", "http://db/a@b"], &["x", "http://db/a@b"]),
             (
-                &["curl", "-H", "Authorization: Bearer abc"],
-                &["curl", "-H", "Authorization: REDACTED REDACTED"],
+                &["/usr/bin/curl", "-H", "Authorization: Bearer abc"],
+                &["/usr/bin/curl", "-H", "REDACTED"],
             ),
+            (
+                &["x", "Authorization: Bearer abc"],
+                &["x", "Authorization: REDACTED REDACTED"],
+            ),
+            (
+                &[
+                    "curl",
+                    "-s",
+                    "-u",
+                    "user:abc",
+                    "-d",
+                    "abc",
+                    "http://a/b?c=abc",
+                ],
+                &[
+                    "curl",
+                    "-s",
+                    "-u",
+                    "REDACTED",
+                    "-d",
+                    "REDACTED",
+                    "http://a/b?REDACTED",
+                ],
+            ),
+            (
+                &["mysql", "-pabc", "shop"],
+                &["mysql", "-pREDACTED", "shop"],
+            ),
+            (
+                &["gunicorn", "-b", "0.0.0.0:80", "-k", "gevent", "shop:app"],
+                &["gunicorn", "-b", "0.0.0.0:80", "-k", "gevent", "shop:app"],
+            ),
+            (&["tool", "-u", "user:abc"], &["tool", "-u", "REDACTED"]),
             (
                 &["sh", "-c", "run --token abc --port 80"],
                 &["sh", "-c", "run --token REDACTED --port 80"],

@@ -102,6 +102,11 @@ fn what_is_taken_away_is_named() -> Result<()> {
     let size = "tcp_sock.total_retrans of 2 bytes, where 4 are read";
     let expected = [
         ("offcpu: offcpu_threads", "no_field", "task_struct.on_cpu"),
+        (
+            "identity: identity_program",
+            "no_field",
+            "task_struct.on_cpu",
+        ),
         ("tcp: tcp_reset_out", "no_hook", "tracepoint tcp_send_reset"),
         ("block: block_complete", "no_field", flag),
         ("block: block_done", "no_field", flag),

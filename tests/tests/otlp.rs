@@ -9,7 +9,7 @@ use observer_export::otlp::self_metrics::CATALOGUE;
 use observer_export::otlp::telemetry::Telemetry;
 use observer_export::otlp::{BySignal, Exporter, OtlpSettings, Signal};
 use observer_export::self_stats::{
-    Fill, ProbeLoss, ProfileOutcomes, ProgramStats, Seeing, SelfStats,
+    Fill, ProbeLoss, ProfileOutcomes, ProgramStats, Refused, Seeing, SelfStats, SetAside,
 };
 use observer_signals::{Attribute, Resource};
 use observer_signals::{BudgetStatus, StepCounts};
@@ -309,6 +309,16 @@ async fn own_telemetry() -> Result<()> {
                 count: 3,
                 quiet: false,
             }],
+            refused: vec![Refused {
+                table: "workloads",
+                tenant: "user 65534".into(),
+                count: 9,
+            }],
+            set_aside: vec![SetAside {
+                kind: "process",
+                tenant: "user 65534".into(),
+                comm: "hangs".into(),
+            }],
             seeing: vec![
                 Seeing {
                     probe: "block".into(),
@@ -364,6 +374,13 @@ async fn own_telemetry() -> Result<()> {
             .iter()
             .find(|m| m.name == "observer.bpf.program.run_time");
         assert!(format!("{run_time:?}").contains("AsDouble(1.5)"));
+        for (name, part) in [
+            ("observer.tenant.refused", "user 65534"),
+            ("observer.set_aside", "hangs"),
+        ] {
+            let metric = metrics.iter().find(|m| m.name == name);
+            assert!(format!("{metric:?}").contains(part), "{metric:?}");
+        }
         let blind = metrics.iter().find(|m| m.name == "observer.probe.blind");
         let blind = format!("{blind:?}");
         for (family, value) in [("block", "AsDouble(1.0)"), ("sched", "AsDouble(0.0)")] {
