@@ -59,6 +59,29 @@ unsafe fn open(sk: *const u8, create: bool) -> Option<(*const u8, u8, &'static m
     Some((tcp, is, connection))
 }
 
+/// The same of a file, if that is a socket.
+///
+/// # Safety
+///
+/// `file` must be a file that the verifier trusts, and not null.
+#[inline(always)]
+unsafe fn open_file(
+    file: *const u8,
+    create: bool,
+) -> Option<(*const u8, u8, &'static mut Connection)> {
+    // SAFETY: the caller's promise.
+    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }.cast();
+    if socket.is_null() {
+        return None;
+    }
+    let sk = read!(socket, socket_sk, *const u8);
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: the file keeps its socket.
+    unsafe { open(sk, create) }
+}
+
 /// Sees every open file of every process: finds the owners of sockets that are
 /// older than the daemon, and those of accepted ones. When several processes
 /// hold a socket the youngest has it: it got it from an older one to use it.
@@ -70,17 +93,8 @@ pub extern "C" fn tcp_holders(ctx: *const TaskFile) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
-    // SAFETY: a file, not null.
-    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }.cast();
-    if socket.is_null() {
-        return 0;
-    }
-    let sk = read!(socket, socket_sk, *const u8);
-    if sk.is_null() {
-        return 0;
-    }
-    // SAFETY: the file keeps its socket.
-    let Some((tcp, is, connection)) = (unsafe { open(sk, true) }) else {
+    // SAFETY: the iterator's file, not null.
+    let Some((tcp, is, connection)) = (unsafe { open_file(file, true) }) else {
         return 0;
     };
     if connection.role == Role::Unknown as u8 && connection.older == 0 {
@@ -126,17 +140,8 @@ pub extern "C" fn tcp_moved(ctx: *const TaskFile) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
-    // SAFETY: a file, not null.
-    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }.cast();
-    if socket.is_null() {
-        return 0;
-    }
-    let sk = read!(socket, socket_sk, *const u8);
-    if sk.is_null() {
-        return 0;
-    }
-    // SAFETY: the file keeps its socket.
-    let Some((tcp, is, connection)) = (unsafe { open(sk, false) }) else {
+    // SAFETY: the iterator's file, not null.
+    let Some((tcp, is, connection)) = (unsafe { open_file(file, false) }) else {
         return 0;
     };
     // SAFETY: the iterator's task is trusted; what isn't null is a storage value.

@@ -59,24 +59,8 @@ impl Iterator {
             Some(map) => Some(map_fd(kernel.map_mut(map)?)?.as_raw_fd() as u32),
             None => None,
         };
-        let Some(Program::Iter(program)) = kernel.program_mut(name) else {
-            bail!("the kernel object has no iterator {name}");
-        };
-        let program = program
-            .fd()
-            .with_context(|| format!("the iterator {name} is not loaded"))?;
-        let attr = LinkCreate {
-            prog_fd: program.as_fd().as_raw_fd() as u32,
-            target_fd: 0,
-            attach_type: BPF_TRACE_ITER,
-            flags: 0,
-            iter_info: info
-                .as_ref()
-                .map_or(0, |info| std::ptr::from_ref(info) as u64),
-            iter_info_len: info.map_or(0, |_| size_of::<u32>() as u32),
-            pad: 0,
-        };
-        let link = bpf(BPF_LINK_CREATE, &attr)
+        let program = program(kernel, name)?;
+        let link = link(&program, info.as_ref())
             .with_context(|| format!("cannot link the iterator {name}"))?;
         Ok(Self { name, link })
     }
@@ -125,6 +109,20 @@ pub fn program(kernel: &mut Kernel, name: &'static str) -> Result<OwnedFd> {
     Ok(program.as_fd().try_clone_to_owned()?)
 }
 
+/// Links an iterator's program, aimed by `info`: a part of union bpf_iter_link_info.
+fn link<T>(program: &OwnedFd, info: Option<&T>) -> std::io::Result<OwnedFd> {
+    let attr = LinkCreate {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: 0,
+        attach_type: BPF_TRACE_ITER,
+        flags: 0,
+        iter_info: info.map_or(0, |info| std::ptr::from_ref(info) as u64),
+        iter_info_len: info.map_or(0, |_| size_of::<T>() as u32),
+        pad: 0,
+    };
+    bpf(BPF_LINK_CREATE, &attr)
+}
+
 /// `task` of union bpf_iter_link_info (include/uapi/linux/bpf.h), since Linux 6.1.
 #[repr(C)]
 struct OfProcess {
@@ -145,16 +143,7 @@ pub fn run_on_process(program: &OwnedFd, process: u32) -> Result<()> {
         pid_fd: 0,
         padding: 0,
     };
-    let attr = LinkCreate {
-        prog_fd: program.as_raw_fd() as u32,
-        target_fd: 0,
-        attach_type: BPF_TRACE_ITER,
-        flags: 0,
-        iter_info: std::ptr::from_ref(&info) as u64,
-        iter_info_len: size_of::<OfProcess>() as u32,
-        pad: 0,
-    };
-    let link = match bpf(BPF_LINK_CREATE, &attr) {
+    let link = match link(program, Some(&info)) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         link => link.context("cannot aim an iterator at a process")?,
     };

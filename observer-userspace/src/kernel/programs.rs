@@ -54,13 +54,8 @@ impl Teller {
     /// The kernel refuses it.
     pub fn tell(&mut self, given: &[(u32, Given)]) -> Result<()> {
         for some in given.chunks(GIVEN as usize) {
-            for (process, given) in some {
-                self.programs.insert(process, Bytes(*given), 0)?;
-            }
-            let told = self.run(some);
-            if told.is_ok() {
-                self.move_sockets(some)?;
-            }
+            let told = self.tell_some(some);
+            // Whatever came of it, who has such an id next isn't told so.
             for (process, _) in some {
                 match self.programs.remove(process) {
                     Ok(()) | Err(MapError::KeyNotFound) => {}
@@ -71,6 +66,14 @@ impl Teller {
             told?;
         }
         Ok(())
+    }
+
+    fn tell_some(&mut self, given: &[(u32, Given)]) -> Result<()> {
+        for (process, given) in given {
+            self.programs.insert(process, Bytes(*given), 0)?;
+        }
+        self.run(given)?;
+        self.move_sockets(given)
     }
 
     /// Has the sockets of processes follow them.
