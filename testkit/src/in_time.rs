@@ -3,7 +3,7 @@
 //! Some figures depend on when somebody got a CPU: rates of samples, durations
 //! by two clocks, stacks that are complete once a table was built. A test that
 //! fails at one says so by [`in_time!`](crate::in_time). `cargo xtask test`
-//! tries it once more if others, measurably, took CPU time away meanwhile: the
+//! tries it again if others, measurably, took CPU time away meanwhile: the
 //! host, other processes, a cgroup's limit. Everything else that fails, a figure
 //! that is missing or wrong above all, has failed.
 

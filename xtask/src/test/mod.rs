@@ -6,9 +6,9 @@
 //! ([`limits`]), at which it is killed with all that it started.
 //!
 //! A failure is a failure. Only a test that says that it needs CPU in time, while
-//! others measurably took the CPU away, is tried once more, and shown with both
-//! outputs; if that happens again, it is neither passed nor failed but had *too
-//! little CPU*. It counts as skipped, as it says nothing about the code; but nor
+//! others measurably took the CPU away, is tried again, up to three times, each after
+//! the machine had some quiet, and shown with all outputs; if it never holds, it is
+//! neither passed nor failed but had *too little CPU*. It counts as skipped, as it says nothing about the code; but nor
 //! may a run that tested less be green, so the whole fails, unless the machine
 //! was made slow by an option of ours.
 

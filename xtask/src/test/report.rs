@@ -35,8 +35,8 @@ pub struct Report {
     failed: Vec<Test>,
     skipped: Vec<Test>,
     ignored: usize,
-    /// Those that needed a second try: both.
-    twice: Vec<(Test, Test)>,
+    /// All tries of those that needed more than one.
+    tries: Vec<Vec<Test>>,
     /// Those that left processes behind: their names, and the processes'.
     left: Vec<(String, Vec<String>)>,
 }
@@ -59,10 +59,12 @@ impl Report {
         self.ignored += count;
     }
 
-    /// Adds a test by its second try, and keeps both.
-    pub fn add_second(&mut self, first: Test, second: Test) {
-        self.add(second.clone());
-        self.twice.push((first, second));
+    /// Adds a test by the last of its tries, and keeps them all.
+    pub fn add_tries(&mut self, tries: Vec<Test>) {
+        if let Some(last) = tries.last() {
+            self.add(last.clone());
+        }
+        self.tries.push(tries);
     }
 
     /// Adds the results of another run.
@@ -71,11 +73,11 @@ impl Report {
         self.ignored += other.ignored;
         self.failed.extend(other.failed);
         self.skipped.extend(other.skipped);
-        self.twice.extend(other.twice);
+        self.tries.extend(other.tries);
         self.left.extend(other.left);
     }
 
-    /// Did nothing fail? Tests that had too little CPU twice tell nothing: they
+    /// Did nothing fail? Tests that never had enough CPU tell nothing: they
     /// are failures, unless the machine was made slow on purpose.
     pub fn is_good(&self, slow: bool) -> bool {
         let starved = |test: &Test| matches!(test.verdict, Verdict::TooLittleCpu);
@@ -89,19 +91,19 @@ impl Report {
         for (name, processes) in &self.left {
             let _ = writeln!(text, "left behind by {name}: {}", processes.join(", "));
         }
-        for (first, second) in &self.twice {
-            let _ = writeln!(
-                text,
-                "\n---- {} {} needed a second try ----\nthe first: {}; {}\n{}\nthe second: {}; {}\n{}",
-                first.binary,
-                first.name,
-                first.verdict,
-                first.taken,
-                first.output.trim_end(),
-                second.verdict,
-                second.taken,
-                second.output.trim_end()
-            );
+        for tries in &self.tries {
+            for (n, test) in (1..).zip(tries) {
+                let _ = writeln!(
+                    text,
+                    "\n---- {} {}, try {n} of {} ----\n{}; {}\n{}",
+                    test.binary,
+                    test.name,
+                    tries.len(),
+                    test.verdict,
+                    test.taken,
+                    test.output.trim_end()
+                );
+            }
         }
         for test in &self.failed {
             let _ = writeln!(
@@ -118,12 +120,17 @@ impl Report {
             let _ = writeln!(text, "{} {}: {}", test.binary, test.name, test.verdict);
         };
         text.push('\n');
-        for (first, second) in &self.twice {
-            if second.verdict == Verdict::Passed {
+        for tries in &self.tries {
+            if let [first, .., last] = &tries[..]
+                && last.verdict == Verdict::Passed
+            {
                 let _ = writeln!(
                     text,
-                    "{} {}: passed at its second try only; at the first, {}",
-                    first.binary, first.name, first.taken
+                    "{} {}: passed at try {} only; at the first, {}",
+                    first.binary,
+                    first.name,
+                    tries.len(),
+                    first.taken
                 );
             }
         }
@@ -157,29 +164,27 @@ mod tests {
         }
     }
 
-    /// Checks that a second try is shown with both outputs, that what failed is
+    /// Checks that further tries are shown with all outputs, that what failed is
     /// red, and that too little CPU is, too, unless it was taken on purpose.
     #[test]
     fn texts() {
         let mut report = Report::default();
         report.add(test("fine", Verdict::Passed));
-        report.add_second(
+        report.add_tries(vec![
             test("late", Verdict::TooLittleCpu),
             test("late", Verdict::Passed),
-        );
+        ]);
         report.add(test("left out", Verdict::Skipped("needs it".into())));
         assert!(report.is_good(false));
         let text = report.text();
         assert_eq!(text.matches("output of late").count(), 2, "{text}");
-        assert!(text.contains("cpu late: passed at its second try only"));
+        assert!(text.contains("cpu late: passed at try 2 only"));
         assert!(text.contains("cpu left out: skipped: needs it"));
         assert!(text.ends_with("\n2 passed, 0 failed, 1 skipped"), "{text}");
 
-        report.add_second(
-            test("starved", Verdict::TooLittleCpu),
-            test("starved", Verdict::TooLittleCpu),
-        );
+        report.add_tries(vec![test("starved", Verdict::TooLittleCpu); 3]);
         assert!(!report.is_good(false) && report.is_good(true));
+        assert_eq!(report.text().matches("output of starved").count(), 3);
         let mut red = test("red", Verdict::Failed("exit status: 101".into()));
         red.left.push("sleep (7)".into());
         let mut more = Report::default();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,22 @@ impl std::fmt::Display for Taken {
             self.stolen,
             self.throttled
         )
+    }
+}
+
+/// Waits until the machine takes little away, or for a minute.
+pub fn wait_until_quiet() {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(60) {
+        let accounts = Accounts::read();
+        // What is stolen shows only while there is something to do.
+        let spinning = Instant::now();
+        while spinning.elapsed() < Duration::from_secs(1) {
+            std::hint::spin_loop();
+        }
+        if !accounts.taken().much() {
+            return;
+        }
     }
 }
 
@@ -193,7 +209,7 @@ mod tests {
             throttled: 0.5,
         };
         let end = |all, ours| Accounts {
-            at: begin.at + std::time::Duration::from_secs(10),
+            at: begin.at + Duration::from_secs(10),
             all,
             ours,
             ..begin
