@@ -181,6 +181,11 @@ pub struct Given {
     pub comm: [u8; 16],
     /// What it runs.
     pub program: ProgramId,
+    /// Nothing.
+    pub padding: u32,
+    /// Kernel time (ns) before the daemon looked: whoever ran another program since isn't
+    /// meant.
+    pub time: u64,
 }
 
 /// So many processes are told of their programs at once, at most.

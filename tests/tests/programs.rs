@@ -2,15 +2,20 @@
 //! spans and profiles, with their children, from a moment after their start on.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use observer_common::workload::{Given, ProgramId};
+use observer_testkit::kernel::Fixture;
 use observer_testkit::requests::{Daemon, Scene, Seen, Value, kind};
 use observer_testkit::{in_time, workload};
+use observer_userspace::kernel::clock;
+use observer_userspace::kernel::programs::Teller;
+use observer_userspace::probes::syscalls;
 
 /// What all of them run: so many calls by itself, so many in a child that runs no other
 /// program, then a server. It sleeps first, as whoever gets ready.
@@ -275,6 +280,56 @@ fn connections_follow_their_process() -> Result<()> {
     let all: u64 = ["bash", &name].map(sent).iter().sum();
     ensure!(all == BYTES as u64, "{all} bytes of {BYTES}");
     in_time!(sent(&name) == BYTES as u64, "{} bytes", sent(&name));
+    Ok(())
+}
+
+/// Checks that what was read of a process is not believed of the program of the same name
+/// that it runs since, as shims do, and that what was read of that one is.
+#[test]
+fn what_a_process_was_names_nobody() -> Result<()> {
+    const COMM: &str = "obs-shim";
+    const SHIM: &str = "read line; exec ./obs-shim -c 'echo next; read line; cd /; read line'";
+    let folder = tempfile::tempdir()?;
+    std::fs::copy("/bin/sh", folder.path().join(COMM))?;
+    let mut fixture = Fixture::attach(&[&syscalls::SPEC])?;
+    let mut teller = Teller::start(&mut fixture.kernel)?;
+    let shim = Command::new(format!("./{COMM}"))
+        .args(["-c", SHIM])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut shim = Ended(shim);
+    let mut input = shim.0.stdin.take().context("a pipe")?;
+    let mut output = shim.0.stdout.take().context("a pipe")?;
+    let (process, earlier) = (shim.0.id(), clock::monotonic());
+    input.write_all(b"\n")?;
+    // It says so when it is the next program.
+    output.read_exact(&mut [0; 5])?;
+    let mut comm = [0; 16];
+    comm[..COMM.len()].copy_from_slice(COMM.as_bytes());
+    let mut tell = |program, time| {
+        let given = Given {
+            comm,
+            program: ProgramId(program),
+            padding: 0,
+            time,
+        };
+        teller.tell(&[(process, given)])
+    };
+    tell(7, earlier)?;
+    input.write_all(b"\n")?;
+    tell(8, clock::monotonic())?;
+    input.write_all(b"\n")?;
+    shim.0.wait()?;
+    let programs: Vec<u32> = fixture
+        .kernel
+        .workloads()?
+        .iter()
+        .map(|one| one.key.program().0)
+        .filter(|program| *program != 0)
+        .collect();
+    ensure!(programs == [8], "{programs:?}");
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::macros::btf_map;
+use observer_common::slot::EXECED;
 use observer_common::workload::{GIVEN, Given, ids};
 
 use super::identify;
@@ -27,15 +28,21 @@ pub extern "C" fn identity_program(ctx: *const IteratedTask) -> i32 {
     let given = unsafe { PROGRAMS.get(&tgid) };
     let Some(&given) = given else { return 0 };
     let leader = read!(task, task_group_leader, *const u8);
-    // Another program by now: the daemon will look again.
-    if read!(leader, task_comm, [u8; 16]) != given.comm {
-        return 0;
-    }
     // SAFETY: the iterator's task is trusted; what isn't null is a storage value.
     let Some(state) = (unsafe { thread(task, true).as_mut() }) else {
         return 0;
     };
-    state.program = given.program;
+    if state.exec_time > given.time {
+        // Another program since the daemon looked, maybe of the same name. What is
+        // called after that name now may have become the earlier one's: it is looked up
+        // again, and the daemon told of it.
+        state.derived = EXECED;
+    } else if read!(leader, task_comm, [u8; 16]) == given.comm {
+        state.program = given.program;
+    } else {
+        // Has another name by now: the daemon will look again.
+        return 0;
+    }
     // Of one that was never seen, the workload is looked up when it is.
     if state.css_set != 0 {
         // SAFETY: the iterator's task is trusted.

@@ -74,17 +74,17 @@ impl Discovery {
         self.looks.again(look, Instant::now());
     }
 
-    /// A new workload is a program's, by the word of a process.
+    /// A new workload is a program's, by the word of a process, as of that kernel time (ns).
     pub(super) fn bind(
         &mut self,
         (key, id): (WorkloadKey, WorkloadId),
         process: u32,
+        time: u64,
         program: ProgramId,
     ) {
         self.bound.push(((key, id), program));
         if key.program() == NO_PROGRAM {
-            let comm = key.comm;
-            self.given.push((process, Given { comm, program }));
+            self.given.push((process, given(key.comm, program, time)));
         }
     }
 
@@ -99,10 +99,7 @@ impl Discovery {
             let known = look.given.unwrap_or(NO_PROGRAM);
             let is_news = seen.program != NO_PROGRAM && seen.program != known;
             if is_news {
-                let given = Given {
-                    comm: seen.comm,
-                    program: seen.program,
-                };
+                let given = given(seen.comm, seen.program, seen.time);
                 self.given.push((look.process, given));
             }
             if let Some((program, (key, id))) = seen.of.zip(look.of) {
@@ -145,6 +142,16 @@ impl Discovery {
     /// See [`Looks::overlooked`].
     pub(super) fn overlooked(&self) -> u64 {
         self.looks.overlooked()
+    }
+}
+
+/// What a process with that name runs, by what was read of it at that kernel time (ns).
+fn given(comm: [u8; 16], program: ProgramId, time: u64) -> Given {
+    Given {
+        comm,
+        program,
+        padding: 0,
+        time,
     }
 }
 

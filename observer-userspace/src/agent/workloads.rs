@@ -53,8 +53,9 @@ impl Workloads {
         if let Some((process, command)) = resolved.command {
             self.discovery.seen(process, command, (new.key, new.id));
         }
-        if let Some((process, program)) = resolved.program {
-            self.discovery.bind((new.key, new.id), process, program);
+        if let Some((process, time, program)) = resolved.program {
+            let of = (new.key, new.id);
+            self.discovery.bind(of, process, time, program);
         }
         for process in resolved.different {
             self.discovery.first(Look {

@@ -20,8 +20,9 @@ const NAMELESS: &str = "unknown";
 /// Who a workload is, by the word of its processes.
 pub(super) struct Found {
     pub(super) identity: ProgramIdentity,
-    /// One of them, if it is one program's and others of its name may be others'.
-    pub(super) process: Option<u32>,
+    /// One of them, and when it was read (kernel time, ns), if it is one program's and
+    /// others of its name may be others'.
+    pub(super) process: Option<(u32, u64)>,
     /// All that were asked, where they are different programs.
     pub(super) different: Vec<u32>,
     /// A process that was looked at, and its arguments.
@@ -33,6 +34,8 @@ pub(super) struct Found {
 pub struct Seen {
     /// Its leader's name when it was looked at.
     pub comm: [u8; 16],
+    /// When that was (kernel time, ns).
+    pub time: u64,
     /// The number of its program; [`NO_PROGRAM`]: its workload's name is right.
     pub program: ProgramId,
     /// The number of the program that its workload is called after, though that isn't its.
@@ -92,7 +95,7 @@ impl Resolver {
             return Found::plain(identity);
         }
         if site.name.is_none() {
-            return Found::of(identity, process.tgid);
+            return Found::of(identity, (process.tgid, process.time));
         }
         if !self.is_settled {
             // It was there when the daemon came, and so may be others.
@@ -108,7 +111,7 @@ impl Resolver {
                 ..Found::plain(ProgramIdentity::new(Some(&plain), &place))
             };
         }
-        Found::of(identity, process.tgid)
+        Found::of(identity, (process.tgid, process.time))
     }
 
     /// Its process is gone: another one of the same name and cgroup knows its executable,
@@ -158,6 +161,7 @@ impl Resolver {
         let siblings = self.siblings(site);
         let others = Process::find(&siblings, site.name.as_deref().unwrap_or_default());
         let others = others.filter(|other| site.has(other));
+        let first = (process.tgid, process.time);
         let (pids, programs): (Vec<u32>, Vec<Program>) = std::iter::once(process)
             .chain(others.take(PROGRAMS))
             .map(|process| (process.tgid, process.program))
@@ -166,11 +170,9 @@ impl Resolver {
             .iter()
             .map(|program| ProgramIdentity::new(Some(program), place));
         if each.all(|other| other == identity) {
-            return match pids.first() {
-                Some(first) if !declares_for_all(&identity, place.cgroup) => {
-                    Found::of(identity, *first)
-                }
-                _ => Found::plain(identity),
+            return match declares_for_all(&identity, place.cgroup) {
+                false => Found::of(identity, first),
+                true => Found::plain(identity),
             };
         }
         Found {
@@ -224,6 +226,7 @@ impl Resolver {
         let others = known.filter(|known| is_named && !is_known && known.is_of_process());
         Some(Seen {
             comm: process.name_bytes()?,
+            time: process.time,
             program,
             of: others
                 .map(|known| self.programs.number(&known))
@@ -254,7 +257,7 @@ impl Found {
     }
 
     /// It is this process's program.
-    fn of(identity: ProgramIdentity, process: u32) -> Self {
+    fn of(identity: ProgramIdentity, process: (u32, u64)) -> Self {
         Self {
             process: Some(process),
             ..Self::plain(identity)

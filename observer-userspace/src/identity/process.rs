@@ -7,6 +7,7 @@ use observer_identity::membership::{Membership, parse_proc_cgroup};
 use observer_identity::{Facts, Program, worker_pool};
 
 use crate::foreign::{self, Foreign, Subject};
+use crate::kernel::clock;
 
 /// The most that is read of a process's environment, in bytes. It can be
 /// megabytes; what matters is usually near the top, and the daemon's memory
@@ -42,6 +43,8 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 pub struct Process {
     /// Its id in the daemon's PID namespace.
     pub tgid: u32,
+    /// Kernel time (ns) before anything of it was read.
+    pub time: u64,
     /// The name of the thread-group leader. For kernel workers the kernel adds
     /// what they are working on; see [`Process::is_named`].
     pub comm: String,
@@ -76,6 +79,7 @@ impl Process {
 
     /// The process, and whether it is in the middle of exec.
     fn try_read(foreign: &Foreign, tgid: u32) -> Option<(Self, bool)> {
+        let time = clock::monotonic();
         let comm = comm(tgid)?;
         let stat = foreign::process::stat(foreign, tgid)?;
         let stat = String::from_utf8_lossy(&stat);
@@ -99,19 +103,23 @@ impl Process {
         });
         let process = Self {
             tgid,
+            time,
             program,
             cgroups: parse_proc_cgroup(&cgroups),
             comm,
         };
         // An exec in the meantime would have mixed two programs.
-        let unchanged = self::comm(tgid).is_some_and(|now| process.is_named(&now));
+        let now = foreign::process::stat(foreign, tgid)?;
+        let changed = memory(&stat) != memory(&String::from_utf8_lossy(&now));
+        let unnamed = self::comm(tgid).is_none_or(|now| !process.is_named(&now));
         // Where the executable shows, so would the environment's place.
         let in_exec = executable.is_some() && stat_field(&stat, 50) == Some(0);
-        unchanged.then_some((process, in_exec))
+        Some((process, in_exec || changed || unnamed))
     }
 
     /// What the kernel says of a process without asking it.
     fn read_outside(tgid: u32) -> Option<Self> {
+        let time = clock::monotonic();
         let comm = comm(tgid)?;
         let cgroups = foreign::process::cgroup(tgid)?;
         let (executable, cwd) = (executable(tgid), working_directory(tgid));
@@ -124,6 +132,7 @@ impl Process {
         let unchanged = self::comm(tgid)? == comm;
         unchanged.then_some(Self {
             tgid,
+            time,
             comm,
             program,
             cgroups: parse_proc_cgroup(&cgroups),
@@ -217,6 +226,12 @@ pub fn comm_from_bytes(bytes: &[u8]) -> String {
 
 fn is_kernel_thread(stat: &str) -> bool {
     stat_field(stat, 9).is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
+/// Where a process's program stands in its memory, by `/proc/PID/stat` (fields 26 and
+/// 48): the kernel chooses other addresses at each exec.
+fn memory(stat: &str) -> [Option<u64>; 2] {
+    [26, 48].map(|number| stat_field(stat, number))
 }
 
 /// A number in `/proc/PID/stat`, counted from 1 as proc(5) does: 9 is the

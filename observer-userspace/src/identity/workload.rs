@@ -59,8 +59,9 @@ impl Known {
 #[derive(Debug, Default)]
 pub struct Resolved {
     /// It is one program's, which tells it from others of its name and cgroups: a process
-    /// of it, and the program's number. Who comes by that name is to be another workload.
-    pub program: Option<(u32, ProgramId)>,
+    /// of it, when that was read (kernel time, ns), and the program's number. Who comes by
+    /// that name is to be another workload.
+    pub program: Option<(u32, u64, ProgramId)>,
     /// Processes of it that are different programs.
     pub different: Vec<u32>,
     /// A process of it, and its arguments.
@@ -108,8 +109,9 @@ impl Resolver {
         self.learn(new.id, &identity, &[], Some(Arc::clone(&identity)));
         self.names.ask(new.id, &identity);
         let program = found.process;
-        let program = program.map(|process| (process, self.programs.number(&identity)));
-        let program = program.filter(|(_, number)| *number != NO_PROGRAM);
+        let program =
+            program.map(|(process, time)| (process, time, self.programs.number(&identity)));
+        let program = program.filter(|(.., number)| *number != NO_PROGRAM);
         Resolved {
             program,
             different: found.different,
