@@ -195,7 +195,7 @@ pub const GIVEN: u32 = 1024;
 /// not have been yet (ns).
 pub const LOOK_NS: u64 = 200_000_000;
 
-/// What the sweep says of a thread: these workloads are in use.
+/// What the sweep says of a thread: these workloads are in use, the first by its process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Held {
@@ -203,6 +203,9 @@ pub struct Held {
     pub workload: WorkloadId,
     /// Its own when its system call began.
     pub syscall_workload: WorkloadId,
+    /// Its process (thread-group id in the initial PID namespace), if it is the first
+    /// thread of a program that is traced; else 0.
+    pub process: u32,
 }
 
 /// The thread passes all filters: its events are counted.

@@ -120,6 +120,8 @@ pub struct SelfStats {
     pub refused: Vec<Refused>,
     /// What doesn't answer now.
     pub set_aside: Vec<SetAside>,
+    /// Processes that were under another name than what they run.
+    pub corrected: u64,
     /// What profiles were made of.
     pub profiles: ProfileOutcomes,
     /// Figures about unwinding tables.

@@ -283,6 +283,39 @@ fn connections_follow_their_process() -> Result<()> {
     Ok(())
 }
 
+/// Checks that a program that names itself long after its start gets that name, and that
+/// it is counted that it had another one.
+#[test]
+fn a_late_name_is_found() -> Result<()> {
+    const LATE: &str = r#"
+import ctypes, os, sys, time
+time.sleep(4)
+begin, end = (int(x) for x in open("/proc/self/stat").read().rpartition(") ")[2].split()[45:47])
+title = sys.argv[1].encode()
+assert len(title) < end - begin
+ctypes.memset(begin, 0, end - begin)
+ctypes.memmove(begin, title, len(title))
+while True:
+    os.getppid()
+    time.sleep(0.01)
+"#;
+    let mut scene = Scene::new()?;
+    let arguments = ["--probes", "syscalls"];
+    let daemon = Daemon::start_with(Some(&scene.cgroup()), "always_off", &arguments)?;
+    let name = format!("late{}", letters());
+    let file = script(&scene, "early", LATE)?;
+    let title = format!("gunicorn: master [{name}]");
+    scene.start(python()?.arg(&file).arg(&title))?;
+    // The longest time between two looks, and that again.
+    std::thread::sleep(Duration::from_secs(4 + 20));
+    let seen = daemon.finish()?;
+    let calls = calls(&seen);
+    ensure!(calls.get(&*name).copied().unwrap_or(0) > 0, "{calls:?}");
+    let corrected = seen.sum_of("observer.process.corrected", None, &[]);
+    ensure!(corrected == 1.0, "{corrected} processes");
+    Ok(())
+}
+
 /// Checks that what was read of a process is not believed of the program of the same name
 /// that it runs since, as shims do, and that what was read of that one is.
 #[test]

@@ -1,7 +1,8 @@
 //! Which workloads are in use.
 
-use observer_common::workload::Held;
+use observer_common::workload::{Held, KERNEL_THREAD, TRACED};
 
+use crate::kernel::read;
 use crate::sequence;
 use crate::thread::{IteratedTask, thread};
 
@@ -20,9 +21,13 @@ pub extern "C" fn identity_sweep(ctx: *const IteratedTask) -> i32 {
         return 0;
     };
     if state.css_set != 0 {
+        let process = read!(task, task_tgid, u32);
+        let is_programs = state.flags & (TRACED | KERNEL_THREAD) == TRACED
+            && read!(task, task_pid, u32) == process;
         let held = Held {
             workload: state.workload,
             syscall_workload: state.syscall_workload,
+            process: if is_programs { process } else { 0 },
         };
         sequence::write(meta, &held);
     }

@@ -129,6 +129,17 @@ pub static CATALOGUE: &[SelfMetric] = &[
     },
     SelfMetric {
         def: &MetricDef {
+            name: "observer.process.corrected",
+            unit: "{process}",
+            instrument: Instrument::Counter,
+            description: "Processes that were counted under another service than what they run, be it that they named themselves late or that their beginning was missed, until a look at a few of all showed it; since then they are right.",
+            attributes: &[],
+        },
+        whole: true,
+        read: |s, into| into(s.own.corrected as f64, &[]),
+    },
+    SelfMetric {
+        def: &MetricDef {
             name: "observer.set_aside",
             unit: "{reader}",
             instrument: Instrument::Gauge,

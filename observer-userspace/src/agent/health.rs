@@ -141,6 +141,7 @@ impl Agent {
             seeing: self.self_check.families(),
             refused: foreign::refusals(),
             set_aside: foreign::set_aside(),
+            corrected: self.workloads.corrected(),
             profiles: profiler.map(|p| p.seen().clone()).unwrap_or_default(),
             unwinding: profiler
                 .map(|p| unwinding(p.unwinding()))

@@ -92,6 +92,11 @@ impl Lifecycle {
         id == OTHER || self.listed.contains_key(&id) || self.leaving.contains_key(&id)
     }
 
+    /// A workload as the kernel half's table has it.
+    pub fn listed(&self, id: WorkloadId) -> Option<&Listed> {
+        Some(&self.listed.get(&id)?.listed)
+    }
+
     /// Whose share of the tables it takes.
     pub fn tenant(&self, id: WorkloadId) -> Option<u32> {
         let listed = self.listed.get(&id).map(|known| known.listed.tenant);

@@ -101,6 +101,12 @@ impl Looks {
         taken
     }
 
+    /// Whether a process waits for either.
+    pub(super) fn has(&self, process: u32) -> bool {
+        let mut all = self.first.iter().chain(&self.again);
+        all.any(|(_, look)| look.process == process)
+    }
+
     /// Whether all that were noted until then were looked at.
     pub(super) fn is_done_until(&self, time: Instant) -> bool {
         let next = self.first.front();
@@ -136,6 +142,7 @@ mod tests {
         looks.first(look(1), now);
         looks.first(look(1), now);
         assert_eq!(looks.due(), Some(now + FIRST));
+        assert!(looks.has(1) && !looks.has(2));
         assert_eq!(looks.take(now), []);
         let first = looks.take(now + FIRST);
         assert_eq!(first, [look(1)]);

@@ -5,6 +5,7 @@
 //! tallies stay where they are until they are read, records wait in their ring
 //! buffers, and what finds no place is counted there.
 
+mod audit;
 mod budget;
 mod commands;
 mod diagnostics;

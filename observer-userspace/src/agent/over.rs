@@ -30,6 +30,9 @@ impl Agent {
         if let Err(error) = retirement.sweep(kernel, cells, workloads, &mut keepers) {
             tracing::warn!("workloads that are over keep their place: {error:#}");
         }
+        if self.teller.is_some() {
+            self.audit();
+        }
     }
 
     /// What is over goes on as its heir's.

@@ -11,12 +11,14 @@ use std::time::Instant;
 use observer_common::workload::{Given, NO_PROGRAM, ProgramId, WorkloadId, WorkloadKey};
 
 use super::Agent;
+use super::audit::Audit;
 use super::commands::Commands;
 use super::looks::{Look, Looks};
 use crate::foreign;
 use crate::identity::Resolver;
 use crate::kernel::Kernel;
 use crate::kernel::programs::Teller;
+use crate::kernel::workload_ids::Listed;
 
 /// What is found, until the kernel half is told.
 #[derive(Debug, Default)]
@@ -26,6 +28,7 @@ pub(super) struct Discovery {
     bound: Vec<((WorkloadKey, WorkloadId), ProgramId)>,
     given: Vec<(u32, Given)>,
     commands: Commands,
+    audit: Audit,
     /// When those were noted that were there at first, until they were looked at.
     begun: Option<Instant>,
 }
@@ -49,6 +52,34 @@ impl Discovery {
     /// What processes were started with.
     pub(super) fn commands(&mut self) -> &mut Commands {
         &mut self.commands
+    }
+
+    /// What goes through all processes again.
+    pub(super) fn audit(&mut self) -> &mut Audit {
+        &mut self.audit
+    }
+
+    /// Looks again at those that were chosen. `listed` knows workloads.
+    fn look_again<'a>(
+        &mut self,
+        resolver: &mut Resolver,
+        listed: impl Fn(WorkloadId) -> Option<&'a Listed>,
+    ) {
+        for (process, id) in self.audit.take() {
+            let of = listed(id).map(|listed| (listed.key, id));
+            // Its time will come, or nobody can be told apart any more.
+            if of.is_none() || self.looks.has(process) || resolver.unnumbered() != 0 {
+                continue;
+            }
+            let seen = resolver.look(process, of.as_ref());
+            let Some(seen) = seen.filter(|seen| seen.program != NO_PROGRAM) else {
+                continue;
+            };
+            tracing::debug!(pid = process, "a process was under another name");
+            self.audit.correct();
+            let given = given(seen.comm, seen.program, seen.time);
+            self.given.push((process, given));
+        }
     }
 
     /// A process is new.
@@ -181,6 +212,13 @@ impl Agent {
         self.drain(None);
         let (resolver, discovery) = self.workloads.parts();
         discovery.look(resolver);
+        self.tell();
+    }
+
+    /// Looks again at a few of all processes.
+    pub(super) fn audit(&mut self) {
+        let (resolver, discovery) = self.workloads.parts();
+        discovery.look_again(resolver, |id| self.retirement.listed(id));
         self.tell();
     }
 

@@ -17,7 +17,7 @@ use crate::kernel::cells::{Cells, Tallies, Used};
 use crate::kernel::grace::Grace;
 use crate::kernel::iter::Iterator;
 use crate::kernel::ring::record;
-use crate::kernel::workload_ids::WorkloadIds;
+use crate::kernel::workload_ids::{Listed, WorkloadIds};
 use crate::probes::Probe;
 use observer_signals::attribute::SharedResource;
 use observer_signals::metric::{MetricBatch, ResourceMetrics};
@@ -108,6 +108,11 @@ impl Retirement {
         self.ids.live()
     }
 
+    /// A workload as the kernel half's table has it.
+    pub(super) fn listed(&self, id: WorkloadId) -> Option<&Listed> {
+        self.lifecycle.listed(id)
+    }
+
     /// Workloads that ended and whose last figures were added to `other`, as too many
     /// did between two exports.
     pub(super) fn folded(&self) -> u64 {
@@ -175,7 +180,9 @@ impl Retirement {
             workloads.learn_listed(&listed);
             self.lifecycle.learn(listed, now);
         }
-        let held = held(iterator)?;
+        let live = live(iterator)?;
+        workloads.audit(live.processes);
+        let held = live.workloads;
         if self.grace.is_over() {
             // What was taken away at an earlier sweep, be it that it had no cells.
             cells.give_back(kernel)?;
@@ -339,15 +346,26 @@ impl Retirement {
     }
 }
 
-/// Workloads that have threads.
-fn held(iterator: &Iterator) -> Result<HashSet<WorkloadId>> {
-    let mut held = HashSet::new();
+/// What has threads.
+#[derive(Default)]
+struct Live {
+    workloads: HashSet<WorkloadId>,
+    /// Programs' processes, and what they are charged to.
+    processes: Vec<(u32, WorkloadId)>,
+}
+
+/// Workloads and processes that have threads.
+fn live(iterator: &Iterator) -> Result<Live> {
+    let mut live = Live::default();
     iterator.run(|bytes| {
         for one in bytes.chunks_exact(size_of::<Held>()) {
             if let Some(one) = record::<Held>(one) {
-                held.extend([one.workload, one.syscall_workload]);
+                live.workloads.extend([one.workload, one.syscall_workload]);
+                if one.process != 0 {
+                    live.processes.push((one.process, one.workload));
+                }
             }
         }
     })?;
-    Ok(held)
+    Ok(live)
 }

@@ -72,6 +72,16 @@ impl Workloads {
         self.discovery.overlooked() + self.resolver.unnumbered()
     }
 
+    /// Chooses some of all processes, each with its workload, to be looked at again.
+    pub fn audit(&mut self, processes: Vec<(u32, WorkloadId)>) {
+        self.discovery.audit().choose(processes);
+    }
+
+    /// Processes that were under another name than what they run.
+    pub fn corrected(&mut self) -> u64 {
+        self.discovery.audit().corrected()
+    }
+
     /// When a process is to be looked at.
     pub fn due(&self) -> Option<Instant> {
         self.discovery.due()
