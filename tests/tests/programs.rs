@@ -283,6 +283,67 @@ fn connections_follow_their_process() -> Result<()> {
     Ok(())
 }
 
+/// Answers each request with its process's id: itself, or so many children that it forks.
+const FORKER: &str = r#"
+import os, signal, socket, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+for _ in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        break
+else:
+    if int(sys.argv[1]):
+        signal.pause()
+while True:
+    connection, _ = listener.accept()
+    connection.recv(4096)
+    body = str(os.getpid()).encode()
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    connection.close()
+"#;
+
+/// Checks that the first request that a service answers, 100 ms after its exec, is under
+/// its name, though many of its name come; and so is what each child of a fork server
+/// answers.
+#[test]
+fn the_first_request_has_the_name() -> Result<()> {
+    const SERVICES: usize = 12;
+    let mut scene = Scene::new()?;
+    let daemon = Daemon::start_with(
+        Some(&scene.cgroup()),
+        "always_on",
+        &["--probes", "requests"],
+    )?;
+    let id = letters();
+    let mut expected = BTreeMap::new();
+    for n in 0..SERVICES {
+        let letter = char::from(b'a' + u8::try_from(n)?);
+        let name = format!("first{letter}{id}");
+        let children = n % 2 * 3;
+        let file = script(&scene, &name, FORKER)?;
+        let port = scene.start_with_port(python()?.arg(&file).arg(children.to_string()))?;
+        std::thread::sleep(Duration::from_millis(100));
+        // Whoever is free answers: enough that each does, likely.
+        for request in 0..1 + children * 3 {
+            let url = format!("http://127.0.0.1:{port}/{name}-{request}");
+            scene.run(Command::new("curl").args(["--silent", "--output", "/dev/null", &url]))?;
+        }
+        expected.insert(port, (name, 1 + children * 3));
+        scene.stop_last();
+    }
+    let seen = daemon.finish()?;
+    for (port, (name, requests)) in expected {
+        let spans = seen.of(kind::SERVER, port);
+        ensure!(spans.len() == requests, "{name}: {} requests", spans.len());
+        for span in spans {
+            ensure!(span.path().starts_with(&format!("/{name}-")), "{span:?}");
+            in_time!(span.service == name, "{name}: {span:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Checks that a program that names itself long after its start gets that name, and that
 /// it is counted that it had another one.
 #[test]
