@@ -257,8 +257,15 @@ pub mod ids {
     pub const HISTOGRAMS: u32 = OWNERS + MAX_TENANTS;
     /// From here on: cells of counters, likewise.
     pub const COUNTERS: u32 = HISTOGRAMS + MAX_TENANTS;
+    /// From here on: bytes of each tenant in the ring of requests, counted where the ring
+    /// is half full, since the daemon last read it. The kernel half adds, the daemon
+    /// sets it to zero.
+    pub const RING_BYTES: u32 = COUNTERS + MAX_TENANTS;
+    /// From here on: records of each tenant that found no room there. The kernel half
+    /// adds.
+    pub const RING_REFUSED: u32 = RING_BYTES + MAX_TENANTS;
     /// Words in all.
-    pub const WORDS: u32 = COUNTERS + MAX_TENANTS;
+    pub const WORDS: u32 = RING_REFUSED + MAX_TENANTS;
 }
 
 /// The number of a tenant, below [`ids::MAX_TENANTS`]: of whoever can fill the

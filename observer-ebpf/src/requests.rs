@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod recognise;
 mod record;
+mod room;
 mod serve;
 mod share;
 mod sniff;

@@ -10,7 +10,9 @@ use observer_common::requests::{
     TlsSocket, flag,
 };
 use observer_common::slot::{Slot, ThreadState};
+use observer_common::workload::WorkloadId;
 
+use super::room::has_room;
 use crate::atomic::compare_and_swap;
 use crate::kernel::setting;
 use crate::loss::lost;
@@ -161,9 +163,20 @@ fn fills(bytes: u64) -> bool {
     }
 }
 
-/// Sends `bytes` from `from`; false if there is no room.
+/// Parts of the ring that were full when that was asked last.
 #[inline(always)]
-unsafe fn send(from: *const u8, bytes: u64) -> bool {
+pub fn parts_filled() -> u64 {
+    match REQUEST_FULL.get_ptr(0) {
+        // SAFETY: a map value.
+        Some(parts) => unsafe { parts.read_volatile() },
+        None => 0,
+    }
+}
+
+/// Sends `bytes` from `from`, which are a workload's, or find room as long as there is
+/// any; false if there is none.
+#[inline(always)]
+unsafe fn send(whose: Option<WorkloadId>, from: *const u8, bytes: u64) -> bool {
     let ring = (&raw const REQUEST_RING).cast_mut().cast();
     let flags = if fills(bytes) {
         FORCE_WAKEUP
@@ -172,7 +185,8 @@ unsafe fn send(from: *const u8, bytes: u64) -> bool {
     };
     // SAFETY: the ring is a map; the caller's promise.
     unsafe {
-        let sent = bpf_ringbuf_output(ring, from.cast_mut().cast(), bytes, flags) == 0;
+        let sent = whose.is_none_or(|workload| has_room(workload, bytes))
+            && bpf_ringbuf_output(ring, from.cast_mut().cast(), bytes, flags) == 0;
         if !sent {
             lost(Loss::RequestRingFull);
         }
@@ -237,7 +251,8 @@ pub fn piece(
         opened.role = connection.role;
         opened.flags = connection.flags;
         // SAFETY: initialized map memory of that size.
-        if !unsafe { send((&raw const *opened).cast(), size_of::<Opened>() as u64) } {
+        let bytes = size_of::<Opened>() as u64;
+        if !unsafe { send(Some(slot.workload), (&raw const *opened).cast(), bytes) } {
             return;
         }
         connection.announced = 1;
@@ -269,14 +284,26 @@ pub fn piece(
     connection.flags &= !(flag::SKIPPED | flag::BLIND);
     let bytes = size_of::<Piece>() as u64 + u64::from(captured);
     // SAFETY: the head and the bytes behind it are initialized map memory.
-    unsafe { send((&raw const scratch.piece).cast(), bytes) };
+    unsafe {
+        send(
+            Some(slot.workload),
+            (&raw const scratch.piece).cast(),
+            bytes,
+        )
+    };
 }
 
 /// Tells of a connection's end.
 #[inline(always)]
 pub fn closed(record: &Closed) {
     // SAFETY: an initialized record.
-    unsafe { send((&raw const *record).cast(), size_of::<Closed>() as u64) };
+    unsafe {
+        send(
+            None,
+            (&raw const *record).cast(),
+            size_of::<Closed>() as u64,
+        )
+    };
 }
 
 /// Tells of a new program, now: what it does first may matter. Of many at once

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use observer_common::family::Part;
@@ -11,6 +12,7 @@ use observer_common::workload::NewWorkload;
 use super::workloads::Workloads;
 use crate::kernel::Kernel;
 use crate::kernel::ring::{Ring, record};
+use crate::kernel::workload_ids::WorkloadIds;
 use crate::probes::losses::{self, Cause};
 use crate::probes::{Probe, SpanCollector};
 use observer_export::self_stats::Fill;
@@ -25,7 +27,16 @@ pub struct Rings {
 pub struct Announced(Ring);
 
 /// The ring buffers of probes.
-pub struct ProbeRings(Vec<ProbeRing>);
+pub struct ProbeRings {
+    rings: Vec<ProbeRing>,
+    /// Whose share of them is how large.
+    ids: WorkloadIds,
+    /// When everybody had their share anew.
+    shared: Instant,
+}
+
+/// After so long everybody has their share of a ring anew.
+const SHARE_PERIOD: Duration = Duration::from_millis(50);
 
 /// The ring buffer of a probe.
 struct ProbeRing {
@@ -57,12 +68,16 @@ impl Rings {
         }
         Ok(Self {
             workloads: Announced(workloads),
-            probes: ProbeRings(rings),
+            probes: ProbeRings {
+                rings,
+                ids: WorkloadIds::map(kernel)?,
+                shared: Instant::now(),
+            },
         })
     }
 
     fn all(&self) -> impl Iterator<Item = &Ring> {
-        let probes = self.probes.0.iter().map(|one| &one.ring);
+        let probes = self.probes.rings.iter().map(|one| &one.ring);
         std::iter::once(&self.workloads.0).chain(probes)
     }
 
@@ -99,8 +114,13 @@ impl Rings {
 
     /// Records that were left in rings when the daemon ended.
     pub fn losses(&self) -> impl Iterator<Item = (Cause, u64)> {
-        let probes = self.probes.0.iter();
+        let probes = self.probes.rings.iter();
         probes.map(|one| (losses::left_at_end(one.part), one.left))
+    }
+
+    /// Tenants whose records found no room, and how many since the start.
+    pub fn refused(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.probes.ids.ring_refused()
     }
 
     /// Both kinds, to be emptied one in the midst of the other.
@@ -130,18 +150,22 @@ impl ProbeRings {
         out: &mut SpanCollector<'_>,
     ) -> usize {
         let mut most = 0;
-        for one in &mut self.0 {
+        for one in &mut self.rings {
             if let Some(probe) = probes.get_mut(one.probe) {
                 let found = one.ring.drain(limit, |bytes| probe.record(bytes, out));
                 most = most.max(found);
             }
+        }
+        if self.shared.elapsed() >= SHARE_PERIOD {
+            self.ids.ring_read();
+            self.shared = Instant::now();
         }
         most
     }
 
     /// Takes what is still there without looking at it, and counts it.
     pub fn count_left(&mut self) {
-        for one in &mut self.0 {
+        for one in &mut self.rings {
             one.left += one.ring.drain(usize::MAX, |_| {}) as u64;
         }
     }

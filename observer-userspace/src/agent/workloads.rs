@@ -1,5 +1,6 @@
 //! What the daemon knows of the kernel half's workloads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,14 @@ pub struct Workloads {
     resolver: Resolver,
     discovery: Discovery,
     host: SharedResource,
+    tenants: HashMap<u32, Known>,
+}
+
+/// A tenant of the kernel half's tables.
+struct Known {
+    name: String,
+    /// Its records that found no room.
+    refused: u64,
 }
 
 impl Workloads {
@@ -29,6 +38,7 @@ impl Workloads {
             resolver: Resolver::asking(host, containers),
             discovery: Discovery::default(),
             host: Arc::clone(&host.daemon),
+            tenants: HashMap::new(),
         }
     }
 
@@ -44,7 +54,41 @@ impl Workloads {
                 is_again: false,
             });
         } else {
+            self.meet(new);
             self.resolve(new);
+        }
+    }
+
+    /// Learns who a tenant is.
+    fn meet(&mut self, new: &NewWorkload) {
+        if self.tenants.contains_key(&new.tenant) {
+            return;
+        }
+        let name = match new.uid {
+            // Root is a tenant in each cgroup.
+            0 | KERNEL => format!("cgroup {}", self.resolver.place(&new.key).1),
+            user => Tenant::User(user).to_string(),
+        };
+        let known = Known { name, refused: 0 };
+        self.tenants.insert(new.tenant, known);
+    }
+
+    /// Says whose records of requests found no room. Each with how many since the start.
+    pub fn refuse_records(&mut self, refused: impl Iterator<Item = (u32, u64)>) {
+        for (tenant, count) in refused {
+            // One from before the daemon's table was read: not told apart.
+            let known = self.tenants.entry(tenant).or_insert_with(|| Known {
+                name: "unknown".to_owned(),
+                refused: 0,
+            });
+            let more = count.saturating_sub(known.refused);
+            known.refused = count;
+            if more != 0 && foreign::refused_times("request_ring", &known.name, more) {
+                tracing::warn!(
+                    "{} makes more requests than are followed in time: {more} messages of them were left out, so that others' are not; a larger --requests-ring has more room",
+                    known.name
+                );
+            }
         }
     }
 
@@ -108,12 +152,9 @@ impl Workloads {
     /// Says who found no room.
     fn refuse(&mut self, new: &NewWorkload) {
         let (comm, cgroup) = self.resolver.place(&new.key);
-        let is_said = match new.uid {
-            // Root is a tenant in each cgroup.
-            0 | KERNEL => foreign::refused("workloads", format_args!("cgroup {cgroup}")),
-            user => foreign::refused("workloads", Tenant::User(user)),
-        };
-        if !is_said {
+        self.meet(new);
+        let tenant = self.tenants.get(&new.tenant);
+        if !tenant.is_some_and(|tenant| foreign::refused("workloads", &tenant.name)) {
             return;
         }
         tracing::warn!(

@@ -35,7 +35,7 @@ use observer_export::self_stats::SetAside;
 
 pub(crate) use aside::Subject;
 pub(crate) use file_id::FileId;
-pub(crate) use refusals::{refusals, refused};
+pub(crate) use refusals::{refusals, refused, refused_times};
 pub(crate) use tenant::Tenant;
 pub(crate) use token::Foreign;
 

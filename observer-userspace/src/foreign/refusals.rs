@@ -29,8 +29,8 @@ struct Refusals(BTreeMap<&'static str, BTreeMap<String, Count>>);
 static ALL: Mutex<Refusals> = Mutex::new(Refusals(BTreeMap::new()));
 
 impl Refusals {
-    /// Counts one; returns whether it should be said.
-    fn add(&mut self, table: &'static str, tenant: String, now: Instant) -> bool {
+    /// Counts so many; returns whether it should be said.
+    fn add(&mut self, table: &'static str, tenant: String, times: u64, now: Instant) -> bool {
         let tenants = self.0.entry(table).or_default();
         let is_known = tenants.contains_key(&tenant);
         let tenant = match is_known || tenants.len() < TENANTS {
@@ -45,7 +45,7 @@ impl Refusals {
                 said: now,
             }
         });
-        count.refused += 1;
+        count.refused += times;
         let is_time = is_new || now.duration_since(count.said) >= QUIET;
         if is_time {
             count.said = now;
@@ -70,9 +70,14 @@ impl Refusals {
 /// Counts that `tenant` found no room in a table; returns whether that should be said in
 /// the log: at first, and then once a minute.
 pub(crate) fn refused(table: &'static str, tenant: impl Display) -> bool {
+    refused_times(table, tenant, 1)
+}
+
+/// The same of several times.
+pub(crate) fn refused_times(table: &'static str, tenant: impl Display, times: u64) -> bool {
     let tenant = one_line(tenant, LONGEST_NAME);
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    all.add(table, tenant, Instant::now())
+    all.add(table, tenant, times, Instant::now())
 }
 
 /// Who was refused how often, since the start.
@@ -90,12 +95,12 @@ mod tests {
     fn refusals_are_told_by_tenant() {
         let mut all = Refusals(BTreeMap::new());
         let now = Instant::now();
-        assert!(all.add("a", "user 7".into(), now));
-        assert!(!all.add("a", "user 7".into(), now));
-        assert!(all.add("b", "user 7".into(), now));
-        assert!(all.add("a", "user 7".into(), now + QUIET));
+        assert!(all.add("a", "user 7".into(), 1, now));
+        assert!(!all.add("a", "user 7".into(), 1, now));
+        assert!(all.add("b", "user 7".into(), 1, now));
+        assert!(all.add("a", "user 7".into(), 1, now + QUIET));
         for user in 0..1000 {
-            all.add("a", format!("user 1{user}"), now);
+            all.add("a", format!("user 1{user}"), 1, now);
         }
         let told = all.told();
         let of = |table, tenant: &str| {

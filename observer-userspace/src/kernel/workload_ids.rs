@@ -81,6 +81,23 @@ impl WorkloadIds {
         self.0.add(ids::CHANGES as usize, 1);
     }
 
+    /// The ring of requests was read: each tenant has its share of it anew.
+    pub fn ring_read(&mut self) {
+        for tenant in 0..ids::MAX_TENANTS {
+            if self.word(ids::RING_BYTES + tenant) != 0 {
+                self.0.set((ids::RING_BYTES + tenant) as usize, 0);
+            }
+        }
+    }
+
+    /// Tenants of whom records found no room in the ring of requests, and how many since
+    /// the start.
+    pub fn ring_refused(&self) -> impl Iterator<Item = (u32, u64)> {
+        let all = 0..ids::MAX_TENANTS;
+        let all = all.map(|tenant| (tenant, self.word(ids::RING_REFUSED + tenant)));
+        all.filter(|(_, refused)| *refused != 0)
+    }
+
     /// Gives a workload's place in the table back.
     pub(super) fn retired(&self, tenant: u32) {
         self.0.add(ids::RETIRED as usize, 1);

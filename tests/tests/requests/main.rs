@@ -5,6 +5,7 @@ mod commands;
 mod db;
 mod dns;
 mod exact;
+mod floods;
 mod hostile;
 mod http;
 mod http2;
