@@ -61,6 +61,8 @@ losses! {
     RequestStateFailed = REQUESTS, "request_state_failed", "The kernel had no memory for a connection's state: its requests are not seen.";
     RequestRingFull = REQUESTS, "request_ring_full", "A piece of a connection was dropped: requests in it may be missing, or be reported without their answer.";
     RequestUnread = REQUESTS, "request_unread", "The bytes of a message could not be read from the process: its request is not known.";
+    TlsUnknown = REQUESTS, "tls_unknown", "A program's TLS library read or wrote plain text on a connection that isn't known, as it is older than the daemon or had found no room: requests in it are not seen.";
+    TlsNoRoom = REQUESTS, "tls_no_room", "A TLS connection or session found its tenant's share of the table taken: its requests are not seen.";
     SpanRateLimited = Part::Spans, "span_rate_limited", "A span was dropped: its workload made more than `--span-rate` a second.";
     SyscallEndMissed = SYSCALLS, "syscall_end_missed", "The kernel did not run the probe at a syscall's end: it was counted when its thread made its next, without duration and whether it failed.";
     TcpRingFull = TCP, "tcp_ring_full", "The record of a connection's end was dropped: it has no span, but is counted.";

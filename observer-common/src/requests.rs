@@ -18,7 +18,9 @@ pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait
 pub use protocol::{Beginning, Protocol, REDIS_SELECT, REDIS_START, SNIFFED, Sniffed};
 pub use share::{beginning, chosen, mixed, request};
 pub use sniff::sniff;
-pub use state::{Connection, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state};
+pub use state::{
+    Connection, SESSIONS, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state,
+};
 
 /// First word of a record.
 #[repr(u32)]

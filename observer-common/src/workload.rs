@@ -264,8 +264,20 @@ pub mod ids {
     /// From here on: records of each tenant that found no room there. The kernel half
     /// adds.
     pub const RING_REFUSED: u32 = RING_BYTES + MAX_TENANTS;
+    /// From here on: TLS sessions of each tenant, see [`requests::SESSIONS`]. The kernel
+    /// half adds and subtracts, the daemon sets it anew when it has looked.
+    ///
+    /// [`requests::SESSIONS`]: crate::requests::SESSIONS
+    pub const TLS_SESSIONS: u32 = RING_REFUSED + MAX_TENANTS;
+    /// From here on: sockets with TLS of each tenant, likewise.
+    pub const TLS_SOCKETS: u32 = TLS_SESSIONS + MAX_TENANTS;
+    /// From here on: TLS sessions and sockets of each tenant that found no room. The
+    /// kernel half adds.
+    pub const TLS_REFUSED: u32 = TLS_SOCKETS + MAX_TENANTS;
+    /// TLS sessions of all tenants; behind it, sockets with TLS.
+    pub const TLS_ALL: u32 = TLS_REFUSED + MAX_TENANTS;
     /// Words in all.
-    pub const WORDS: u32 = RING_REFUSED + MAX_TENANTS;
+    pub const WORDS: u32 = TLS_ALL + 2;
 }
 
 /// The number of a tenant, below [`ids::MAX_TENANTS`]: of whoever can fill the

@@ -201,7 +201,7 @@ fn transferred(
     let scratch = unsafe { &mut *scratch };
     if connection.protocol == protocol_state::TLS_RECORDS {
         connection.protocol = protocol_state::UNDECIDED;
-        tls::begins(scratch, &mut state.tls, connection, sk, kind, way);
+        tls::begins(scratch, slot, &mut state.tls, connection, sk, kind, way);
         return;
     }
     if connection.protocol == protocol_state::IGNORED {
@@ -228,7 +228,7 @@ fn transferred(
     }
     if tls::is_handshake(scratch, captured) {
         // Both ends have agreed to go on so (PostgreSQL's SSLRequest).
-        tls::begins(scratch, &mut state.tls, connection, sk, kind, way);
+        tls::begins(scratch, slot, &mut state.tls, connection, sk, kind, way);
         return;
     }
     let (request, context) = serve::note(connection, slot, state, way, turn);

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
+use observer_common::requests::SESSIONS;
 use observer_common::workload::{WorkloadId, has_share, ids};
 
 use crate::atomic::fetch_add;
@@ -38,6 +39,39 @@ pub fn set(at: u32, value: u64) {
         // SAFETY: a map value; written at once.
         unsafe { word.write_volatile(value) };
     }
+}
+
+/// Charges an entry of a table of TLS (0: sessions, 1: sockets) to the tenant of a
+/// workload: its number and 1; 0, and nothing is charged, if it has had its share.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn shares_take(table: u32, workload: u32) -> u32 {
+    let owner = workload & (ids::MAX_TENANTS - 1);
+    let tenant = word(ids::OWNERS + owner) as u32 & (ids::MAX_TENANTS - 1);
+    let of_tenant = ids::TLS_SESSIONS + (table & 1) * ids::MAX_TENANTS + tenant;
+    let of_all = ids::TLS_ALL + (table & 1);
+    let limit = u64::from(SESSIONS);
+    let free = limit.saturating_sub(add(of_all, 1));
+    if has_share(add(of_tenant, 1), free, limit) {
+        return tenant + 1;
+    }
+    add(of_tenant, u64::MAX);
+    add(of_all, u64::MAX);
+    add(ids::TLS_REFUSED + tenant, 1);
+    0
+}
+
+/// Gives back what was taken for a tenant.
+#[inline(always)]
+pub fn give_back(table: u32, tenant: u16) {
+    let tenant = u32::from(tenant) & (ids::MAX_TENANTS - 1);
+    add(
+        ids::TLS_SESSIONS + table * ids::MAX_TENANTS + tenant,
+        u64::MAX,
+    );
+    add(ids::TLS_ALL + table, u64::MAX);
 }
 
 /// Charges a cell to the tenant of a workload; false, and nothing is charged, if it has

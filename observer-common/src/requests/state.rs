@@ -79,9 +79,14 @@ pub struct Session {
     pub sure: u8,
     /// Times in a row that the thread had just received from another one.
     pub doubts: u8,
-    /// Nothing.
-    pub padding: [u8; 6],
+    /// Whose share of the table it takes, see [`crate::workload::tenant`].
+    pub tenant: u16,
+    /// The process that began it.
+    pub tgid: u32,
 }
+
+/// TLS sessions that are remembered, and as many sockets.
+pub const SESSIONS: u32 = 16384;
 
 /// A session's key.
 #[repr(C)]

@@ -1,8 +1,8 @@
 //! The records of connections, and their ring.
 
-use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::requests::{
@@ -12,9 +12,8 @@ use observer_common::requests::{
 use observer_common::slot::{Slot, ThreadState};
 use observer_common::workload::WorkloadId;
 
-use super::room::has_room;
+use super::room::{fills, has_room};
 use crate::atomic::compare_and_swap;
-use crate::kernel::setting;
 use crate::loss::lost;
 
 /// Bytes of a scratch: twice what is captured, so that the verifier sees that
@@ -52,17 +51,6 @@ static REQUEST_RING: RingBuf<Piece, { REQUEST_RING_BYTES as usize }> = RingBuf::
 #[btf_map]
 static REQUEST_NUMBERS: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Bytes sent by this CPU.
-#[btf_map]
-static REQUEST_SENT: PerCpuArray<u64, 1> = PerCpuArray::new();
-
-/// How many parts of the ring were full when that was asked last.
-#[btf_map]
-static REQUEST_FULL: Array<u64, 1> = Array::new();
-
-/// A part of the ring is asked for after 2^-`PACE` of it.
-const PACE: u32 = 3;
-
 /// When the daemon was woken for a new program.
 #[btf_map]
 static EXECUTED_WOKEN: PerCpuArray<u64, 1> = PerCpuArray::new();
@@ -73,9 +61,6 @@ const EXECUTED_PAUSE: u64 = 20_000_000;
 /// Wake the daemon now / let it sleep.
 const FORCE_WAKEUP: u64 = 2;
 const NO_WAKEUP: u64 = 1;
-/// `BPF_RB_AVAIL_DATA`: how much waits to be read.
-const AVAILABLE_DATA: u64 = 0;
-
 /// The scratch of a program.
 #[inline(always)]
 pub fn scratch(context: u32) -> Option<*mut Scratch> {
@@ -128,57 +113,12 @@ pub fn number() -> u64 {
     0
 }
 
-/// Whether the daemon is to be woken: it reads four times a second, and each
-/// time that another part of the ring is full. Each CPU asks how full the ring
-/// is whenever it has sent an eighth of a part, since asking costs.
-#[inline(always)]
-fn fills(bytes: u64) -> bool {
-    let part = setting!(request_ring_shift);
-    let Some(sent) = REQUEST_SENT.get_ptr_mut(0) else {
-        return true;
-    };
-    // SAFETY: this CPU's map value. Where a program of a TLS library loses its
-    // CPU in between, the ring is asked for a little later.
-    let (before, after) = unsafe {
-        let before = *sent;
-        *sent = before + bytes;
-        (before, before + bytes)
-    };
-    if before >> (part - PACE) == after >> (part - PACE) {
-        return false;
-    }
-    let ring = (&raw const REQUEST_RING).cast_mut().cast();
-    // SAFETY: the ring is a map.
-    let full = unsafe { bpf_ringbuf_query(ring, AVAILABLE_DATA) } >> part;
-    let Some(last) = REQUEST_FULL.get_ptr_mut(0) else {
-        return true;
-    };
-    // SAFETY: a map value. If two CPUs find the same, the daemon is woken twice.
-    unsafe {
-        let known = last.read_volatile();
-        if known != full {
-            last.write_volatile(full);
-        }
-        full > known
-    }
-}
-
-/// Parts of the ring that were full when that was asked last.
-#[inline(always)]
-pub fn parts_filled() -> u64 {
-    match REQUEST_FULL.get_ptr(0) {
-        // SAFETY: a map value.
-        Some(parts) => unsafe { parts.read_volatile() },
-        None => 0,
-    }
-}
-
 /// Sends `bytes` from `from`, which are a workload's, or find room as long as there is
 /// any; false if there is none.
 #[inline(always)]
 unsafe fn send(whose: Option<WorkloadId>, from: *const u8, bytes: u64) -> bool {
     let ring = (&raw const REQUEST_RING).cast_mut().cast();
-    let flags = if fills(bytes) {
+    let flags = if fills(ring, bytes) {
         FORCE_WAKEUP
     } else {
         NO_WAKEUP
@@ -250,8 +190,8 @@ pub fn piece(
         opened.protocol = connection.protocol;
         opened.role = connection.role;
         opened.flags = connection.flags;
-        // SAFETY: initialized map memory of that size.
         let bytes = size_of::<Opened>() as u64;
+        // SAFETY: initialized map memory of that size.
         if !unsafe { send(Some(slot.workload), (&raw const *opened).cast(), bytes) } {
             return;
         }

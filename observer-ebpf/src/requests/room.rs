@@ -1,21 +1,83 @@
-//! Whose records may be in the ring.
+//! How full the ring of records is, and whose records may be in it.
 //!
 //! The daemon reads at its own pace. Who makes more records than it reads fills the ring,
 //! and nobody else would find room. So the upper half of the ring is kept for those who
 //! take little of it: as soon as the lower half is full, a tenant has a sixteenth of the
 //! ring until the daemon has read on.
 
+use core::ffi::c_void;
+
+use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::helpers::generated::bpf_ringbuf_query;
+use aya_ebpf::macros::btf_map;
 use observer_common::workload::{WorkloadId, ids};
 
-use super::record::parts_filled;
 use crate::kernel::setting;
 use crate::shares::{add, word};
+
+/// Bytes sent by this CPU.
+#[btf_map]
+static REQUEST_SENT: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// How many parts of the ring were full when that was asked last.
+#[btf_map]
+static REQUEST_FULL: Array<u64, 1> = Array::new();
+
+/// A part of the ring is asked for after 2^-`PACE` of it.
+const PACE: u32 = 3;
+
+/// `BPF_RB_AVAIL_DATA`: how much waits to be read.
+const AVAILABLE_DATA: u64 = 0;
 
 /// Parts, of four, above which each tenant has its share.
 const FREE_PARTS: u64 = 2;
 
 /// A part, divided by this, is a share: as a shift.
 const SHARE: u32 = 2;
+
+/// Whether the daemon is to be woken by a record of `bytes` in the ring, a map: it reads
+/// four times a second, and each time that another part of the ring is full. Each CPU asks
+/// how full the ring is whenever it has sent an eighth of a part, since asking costs.
+#[inline(always)]
+pub fn fills(ring: *mut c_void, bytes: u64) -> bool {
+    let part = setting!(request_ring_shift);
+    let Some(sent) = REQUEST_SENT.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: this CPU's map value. Where a program of a TLS library loses its
+    // CPU in between, the ring is asked for a little later.
+    let (before, after) = unsafe {
+        let before = *sent;
+        *sent = before + bytes;
+        (before, before + bytes)
+    };
+    if before >> (part - PACE) == after >> (part - PACE) {
+        return false;
+    }
+    // SAFETY: the ring is a map.
+    let full = unsafe { bpf_ringbuf_query(ring, AVAILABLE_DATA) } >> part;
+    let Some(last) = REQUEST_FULL.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: a map value. If two CPUs find the same, the daemon is woken twice.
+    unsafe {
+        let known = last.read_volatile();
+        if known != full {
+            last.write_volatile(full);
+        }
+        full > known
+    }
+}
+
+/// Parts of the ring that were full when that was asked last.
+#[inline(always)]
+fn parts_filled() -> u64 {
+    match REQUEST_FULL.get_ptr(0) {
+        // SAFETY: a map value.
+        Some(parts) => unsafe { parts.read_volatile() },
+        None => 0,
+    }
+}
 
 /// Whether there is room for so many bytes of a workload.
 #[inline(always)]

@@ -171,7 +171,10 @@ pub fn tls_returned(_ctx: RetProbeContext) -> u32 {
             tgid: slot.tgid.into(),
         };
         state.tls.session = 0;
-        let Some(session) = session::session(&key, &mut state.tls) else {
+        let Some(session) = session::session(&key, slot, &mut state.tls) else {
+            if length != 0 && state.tls.way != TlsCall::HANDSHAKE {
+                lost(Loss::TlsUnknown);
+            }
             return 0;
         };
         if length == 0 || state.tls.way == TlsCall::HANDSHAKE {

@@ -132,7 +132,9 @@ impl Agent {
     /// At a tick: the daemon's own figures, with how full `maps` are.
     pub(super) fn own_stats(&mut self, maps: Vec<Fill>) -> SelfStats {
         let cost = self.health.tick(&self.kernel);
-        self.workloads.refuse_records(self.rings.refused());
+        let shares = self.rings.shares();
+        self.workloads.refuse_records(shares.ring_refused());
+        self.workloads.refuse_sessions(shares.tls_refused());
         let losses = self.losses();
         let profiler = self.profiler.as_ref();
         SelfStats {

@@ -118,9 +118,9 @@ impl Rings {
         probes.map(|one| (losses::left_at_end(one.part), one.left))
     }
 
-    /// Tenants whose records found no room, and how many since the start.
-    pub fn refused(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.probes.ids.ring_refused()
+    /// Who found no room in what the kernel half shares.
+    pub fn shares(&self) -> &WorkloadIds {
+        &self.probes.ids
     }
 
     /// Both kinds, to be emptied one in the midst of the other.

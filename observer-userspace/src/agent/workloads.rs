@@ -27,8 +27,20 @@ pub struct Workloads {
 /// A tenant of the kernel half's tables.
 struct Known {
     name: String,
-    /// Its records that found no room.
-    refused: u64,
+    /// Its records of requests that found no room.
+    records: u64,
+    /// Its TLS sessions and sockets that found none.
+    sessions: u64,
+}
+
+impl Known {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            records: 0,
+            sessions: 0,
+        }
+    }
 }
 
 impl Workloads {
@@ -69,20 +81,22 @@ impl Workloads {
             0 | KERNEL => format!("cgroup {}", self.resolver.place(&new.key).1),
             user => Tenant::User(user).to_string(),
         };
-        let known = Known { name, refused: 0 };
-        self.tenants.insert(new.tenant, known);
+        self.tenants.insert(new.tenant, Known::new(name));
+    }
+
+    /// A tenant of whom something found no room.
+    fn tenant(&mut self, tenant: u32) -> &mut Known {
+        let known = self.tenants.entry(tenant);
+        // One from before the daemon read the table: not told apart.
+        known.or_insert_with(|| Known::new("unknown".to_owned()))
     }
 
     /// Says whose records of requests found no room. Each with how many since the start.
     pub fn refuse_records(&mut self, refused: impl Iterator<Item = (u32, u64)>) {
         for (tenant, count) in refused {
-            // One from before the daemon's table was read: not told apart.
-            let known = self.tenants.entry(tenant).or_insert_with(|| Known {
-                name: "unknown".to_owned(),
-                refused: 0,
-            });
-            let more = count.saturating_sub(known.refused);
-            known.refused = count;
+            let known = self.tenant(tenant);
+            let more = count.saturating_sub(known.records);
+            known.records = count;
             if more != 0 && foreign::refused_times("request_ring", &known.name, more) {
                 tracing::warn!(
                     "{} makes more requests than are followed in time: {more} messages of them were left out, so that others' are not; a larger --requests-ring has more room",
@@ -108,6 +122,21 @@ impl Workloads {
                 given: None,
                 is_again: false,
             });
+        }
+    }
+
+    /// Says whose TLS sessions or sockets found no room. Each with how many since the start.
+    pub fn refuse_sessions(&mut self, refused: impl Iterator<Item = (u32, u64)>) {
+        for (tenant, count) in refused {
+            let known = self.tenant(tenant);
+            let more = count.saturating_sub(known.sessions);
+            known.sessions = count;
+            if more != 0 && foreign::refused_times("tls_sessions", &known.name, more) {
+                tracing::warn!(
+                    "{} has more TLS connections than its share of what is remembered: {more} of them are not followed, so that others' are",
+                    known.name
+                );
+            }
         }
     }
 

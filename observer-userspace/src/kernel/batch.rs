@@ -1,16 +1,19 @@
-//! Emptying and filling BPF maps with few system calls
-//! (`BPF_MAP_LOOKUP_AND_DELETE_BATCH` and `BPF_MAP_UPDATE_BATCH`, since Linux
-//! 5.6), which aya doesn't offer.
+//! Reading, emptying and filling BPF maps with few system calls (`BPF_MAP_*_BATCH`, since
+//! Linux 5.6), which aya doesn't offer.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use observer_common::plain::{Plain, zeroed};
 
-/// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` of `enum bpf_cmd`.
+/// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd`.
+const LOOKUP_BATCH: libc::c_long = 24;
+/// `BPF_MAP_LOOKUP_AND_DELETE_BATCH`.
 const LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 /// `BPF_MAP_UPDATE_BATCH`.
 const UPDATE_BATCH: libc::c_long = 26;
+/// `BPF_MAP_DELETE_BATCH`.
+const DELETE_BATCH: libc::c_long = 27;
 /// Entries per call at first; grows when a bucket of the hash has more.
 const CHUNK: usize = 512;
 
@@ -33,7 +36,21 @@ struct Batch {
 ///
 /// # Errors
 /// What `bpf(2)` says; entries handed over until then are out of the map.
-pub fn take_all<K: Plain, V: Plain>(
+pub fn take_all<K: Plain, V: Plain>(map: BorrowedFd<'_>, each: impl FnMut(K, V)) -> io::Result<()> {
+    all(LOOKUP_AND_DELETE_BATCH, map, each)
+}
+
+/// The same, and leaves them there. An entry that comes or goes meanwhile may be among
+/// them or not.
+///
+/// # Errors
+/// What `bpf(2)` says.
+pub fn read_all<K: Plain, V: Plain>(map: BorrowedFd<'_>, each: impl FnMut(K, V)) -> io::Result<()> {
+    all(LOOKUP_BATCH, map, each)
+}
+
+fn all<K: Plain, V: Plain>(
+    command: libc::c_long,
     map: BorrowedFd<'_>,
     mut each: impl FnMut(K, V),
 ) -> io::Result<()> {
@@ -55,14 +72,8 @@ pub fn take_all<K: Plain, V: Plain>(
         // SAFETY: all pointers are to live memory with room for `count` entries
         // of the map's key and value sizes, which the caller's types have.
         // Whatever the kernel puts there are values of plain types.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                LOOKUP_AND_DELETE_BATCH,
-                &raw mut batch,
-                size_of::<Batch>(),
-            )
-        };
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut batch, size_of::<Batch>()) };
         let error = (result < 0).then(io::Error::last_os_error);
         let code = error.as_ref().and_then(io::Error::raw_os_error);
         if code == Some(libc::ENOSPC) {
@@ -84,6 +95,43 @@ pub fn take_all<K: Plain, V: Plain>(
         }
         position = Some(next);
     }
+}
+
+/// Takes those of `keys` that are in it out of `map`.
+///
+/// # Errors
+/// What `bpf(2)` says; some may be out of it then.
+pub fn delete<K: Plain>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    let mut done = 0;
+    while let Some(keys @ [_, ..]) = keys.get(done..) {
+        let mut batch = Batch {
+            keys: keys.as_ptr() as u64,
+            count: keys.len() as u32,
+            map_fd: map.as_raw_fd() as u32,
+            ..Batch::default()
+        };
+        // SAFETY: the pointer is to `count` live keys of the map's size, which the caller's
+        // type has.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                DELETE_BATCH,
+                &raw mut batch,
+                size_of::<Batch>(),
+            )
+        };
+        done += batch.count as usize;
+        if result >= 0 {
+            continue;
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ENOENT) {
+            return Err(error);
+        }
+        // The next one isn't there.
+        done += 1;
+    }
+    Ok(())
 }
 
 /// Sets `keys` to `values` in `map`, whose keys are `K` and values `V`.

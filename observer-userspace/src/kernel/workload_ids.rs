@@ -93,9 +93,42 @@ impl WorkloadIds {
     /// Tenants of whom records found no room in the ring of requests, and how many since
     /// the start.
     pub fn ring_refused(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.tenants(ids::RING_REFUSED)
+    }
+
+    /// TLS sessions, and sockets with TLS, of all tenants.
+    pub fn tls_held(&self) -> [u64; 2] {
+        [ids::TLS_ALL, ids::TLS_ALL + 1].map(|word| self.word(word))
+    }
+
+    /// Says how many sessions, and sockets, each tenant has. What comes or goes at the
+    /// same moment is set right the next time.
+    pub fn tls_hold(&mut self, held: &[HashMap<u32, u64>; 2]) {
+        let tables = [
+            (ids::TLS_SESSIONS, ids::TLS_ALL),
+            (ids::TLS_SOCKETS, ids::TLS_ALL + 1),
+        ];
+        for ((table, all), held) in tables.into_iter().zip(held) {
+            for tenant in 0..ids::MAX_TENANTS {
+                let its = held.get(&tenant).copied().unwrap_or_default();
+                if self.word(table + tenant) != its {
+                    self.0.set((table + tenant) as usize, its);
+                }
+            }
+            self.0.set(all as usize, held.values().sum());
+        }
+    }
+
+    /// Tenants of whom TLS sessions or sockets found no room, and how many since the
+    /// start.
+    pub fn tls_refused(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.tenants(ids::TLS_REFUSED)
+    }
+
+    fn tenants(&self, table: u32) -> impl Iterator<Item = (u32, u64)> {
         let all = 0..ids::MAX_TENANTS;
-        let all = all.map(|tenant| (tenant, self.word(ids::RING_REFUSED + tenant)));
-        all.filter(|(_, refused)| *refused != 0)
+        let all = all.map(move |tenant| (tenant, self.word(table + tenant)));
+        all.filter(|(_, count)| *count != 0)
     }
 
     /// Gives a workload's place in the table back.

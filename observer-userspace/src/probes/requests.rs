@@ -281,6 +281,7 @@ impl Probe for Requests {
             }
         }
         self.metrics.collect(tick.clock, out);
+        self.tls.iter_mut().for_each(tls::Tls::sweep);
         unfollowed::collect(tick, out);
     }
 

@@ -20,6 +20,8 @@ fn main() -> Result<()> {
     println!("{kind}");
     match kind.as_str() {
         "connections" => connections(b"", end)?,
+        // The beginning of a TLS handshake (RFC 8446, 5.1).
+        "handshakes" => connections(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", end)?,
         "heads" => connections(b"GET /half HTTP/1.1\r\nHost: ", end)?,
         "paths" => paths(end)?,
         "questions" => questions(end)?,

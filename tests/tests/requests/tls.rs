@@ -11,7 +11,7 @@ use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, Span, free_por
 use crate::{nothing_lost, turn};
 
 /// A key and a certificate for it that nobody has signed.
-fn certificate(scene: &Scene) -> Result<(PathBuf, PathBuf)> {
+pub fn certificate(scene: &Scene) -> Result<(PathBuf, PathBuf)> {
     let (key, certificate) = (
         scene.folder().join("key.pem"),
         scene.folder().join("cert.pem"),
@@ -31,7 +31,7 @@ fn certificate(scene: &Scene) -> Result<(PathBuf, PathBuf)> {
     Ok((key, certificate))
 }
 
-fn nginx(scene: &mut Scene, options: &str) -> Result<u16> {
+pub fn nginx(scene: &mut Scene, options: &str) -> Result<u16> {
     let (key, certificate) = certificate(scene)?;
     std::fs::write(scene.folder().join("index.html"), "hello\n".repeat(1000))?;
     let port = free_port()?;
@@ -53,7 +53,7 @@ fn curl(scene: &Scene, version: &str, urls: &str) -> Result<()> {
 
 /// Until both ends are seen: uprobes come to libraries that are new to the
 /// daemon a moment after it.
-fn until_seen(daemon: &Daemon, scene: &Scene, port: u16, version: &str) -> Result<()> {
+pub fn until_seen(daemon: &Daemon, scene: &Scene, port: u16, version: &str) -> Result<()> {
     let both = |seen: &Seen| {
         [kind::SERVER, kind::CLIENT]
             .iter()

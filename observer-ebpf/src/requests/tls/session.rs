@@ -4,31 +4,34 @@ use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::requests::{
-    Closed, Connection, Opened, Session, SessionKey, Tag, TlsCall, TlsSocket, direction, flag,
-    protocol_state,
+    Closed, Connection, Opened, SESSIONS, Session, SessionKey, Tag, TlsCall, TlsSocket, direction,
+    flag, protocol_state,
 };
+use observer_common::slot::Slot;
 
 use super::super::connection;
 use super::super::record::{self, Scratch};
 use super::super::socket::{Kind, Socket};
 use crate::kernel::now;
 use crate::loss::lost;
-
-/// Sessions and sockets remembered; then those used longest ago are forgotten,
-/// and are known again when they are used.
-const SESSIONS: usize = 16384;
+use crate::shares::{give_back, shares_take};
 
 /// A handshake's record (RFC 8446, 5.1), of version 3.1 to 3.4: nothing that a
 /// followed protocol could send instead.
 const HANDSHAKE: u8 = 22;
 
-/// Sessions that are tied to a socket.
+/// Sessions that are tied to a socket. (The table never becomes so full that the kernel
+/// forgets those that were used longest ago, but where a count is wrong.)
 #[btf_map]
-static TLS_SESSIONS: LruHashMap<SessionKey, Session, SESSIONS> = LruHashMap::new();
+static TLS_SESSIONS: LruHashMap<SessionKey, Session, { SESSIONS as usize }> = LruHashMap::new();
 
 /// By number: connections that carry TLS.
 #[btf_map]
-static TLS_SOCKETS: LruHashMap<u64, TlsSocket, SESSIONS> = LruHashMap::new();
+static TLS_SOCKETS: LruHashMap<u64, TlsSocket, { SESSIONS as usize }> = LruHashMap::new();
+
+/// See [`shares_take`].
+const OF_SESSIONS: u32 = 0;
+const OF_SOCKETS: u32 = 1;
 
 /// After so many doubts a session belongs to the other socket.
 const MAX_DOUBTS: u8 = 2;
@@ -40,10 +43,11 @@ pub fn is_handshake(scratch: &Scratch, captured: u32) -> bool {
     captured >= 5 && first[0] == HANDSHAKE && first[1] == 3 && matches!(first[2], 1..=4)
 }
 
-/// The socket carries TLS from now on.
+/// The socket carries TLS from now on, to the thread in the slot.
 #[inline(always)]
 pub fn begins(
     scratch: &mut Scratch,
+    slot: &Slot,
     call: &mut TlsCall,
     connection: &mut Connection,
     sk: impl Socket,
@@ -65,13 +69,34 @@ pub fn begins(
     if connection.id == 0 {
         connection.id = record::number();
     }
+    remember(scratch, slot, connection, sk, kind);
+    connection.protocol = protocol_state::TLS_RECORDS;
+    // Its end will be.
+    connection.announced = 1;
+    used(call, connection, sk, kind, way);
+}
+
+/// Keeps what its session begins with.
+#[inline(always)]
+fn remember(
+    scratch: &mut Scratch,
+    slot: &Slot,
+    connection: &Connection,
+    sk: impl Socket,
+    kind: Kind,
+) {
+    let tenant = shares_take(OF_SOCKETS, slot.workload.0);
+    if tenant == 0 {
+        return lost(Loss::TlsNoRoom);
+    }
     let socket = &mut scratch.socket;
     connection::describe(&mut socket.opened, sk, kind);
     socket.session = Session {
         connection: *connection,
         sure: 0,
         doubts: 0,
-        padding: [0; 6],
+        tenant: (tenant - 1) as u16,
+        tgid: slot.tgid,
     };
     let plain = &mut socket.session.connection;
     plain.flags = (plain.flags | flag::TLS) & !flag::TURN;
@@ -79,12 +104,9 @@ pub fn begins(
     plain.tries = 0;
     plain.head = 0;
     if TLS_SOCKETS.insert(connection.id, &*socket, 0).is_err() {
+        give_back(OF_SOCKETS, socket.session.tenant);
         lost(Loss::RequestStateFailed);
     }
-    connection.protocol = protocol_state::TLS_RECORDS;
-    // Its end will be.
-    connection.announced = 1;
-    used(call, connection, sk, kind, way);
 }
 
 /// The thread sent or received records.
@@ -105,8 +127,15 @@ pub fn used(call: &mut TlsCall, connection: &Connection, sk: impl Socket, kind: 
 /// The connection with this number has ended.
 #[inline(always)]
 pub fn forget(connection: u64) {
-    // It may have been forgotten before.
-    let _ = TLS_SOCKETS.remove(connection);
+    let Some(socket) = TLS_SOCKETS.get_ptr(connection) else {
+        return;
+    };
+    // SAFETY: a map value.
+    let tenant = unsafe { (*socket).session.tenant };
+    // Somebody else may be faster.
+    if TLS_SOCKETS.remove(connection).is_ok() {
+        give_back(OF_SOCKETS, tenant);
+    }
 }
 
 /// Who is connected by the socket with this number.
@@ -121,13 +150,21 @@ pub fn opened(connection: u64) -> Option<&'static Opened> {
 /// The library frees a session: another may get its place.
 #[inline(always)]
 pub fn free(key: SessionKey) {
-    // It may have been forgotten before.
-    let _ = TLS_SESSIONS.remove(key);
+    let Some(session) = TLS_SESSIONS.get_ptr(key) else {
+        return;
+    };
+    // SAFETY: a map value.
+    let tenant = unsafe { (*session).tenant };
+    // Somebody else may be faster.
+    if TLS_SESSIONS.remove(key).is_ok() {
+        give_back(OF_SESSIONS, tenant);
+    }
 }
 
-/// The session of a call that ends, tied to its socket if that is known.
+/// The session of a call that the thread in the slot ends, tied to its socket if that is
+/// known.
 #[inline(always)]
-pub fn session(key: &SessionKey, call: &mut TlsCall) -> Option<&'static mut Session> {
+pub fn session(key: &SessionKey, slot: &Slot, call: &mut TlsCall) -> Option<&'static mut Session> {
     let (mut id, sure) = (call.connection, call.connection != 0);
     let known = TLS_SESSIONS.get_ptr_mut(key);
     // A call that sends says nothing about what was received, unless it is what
@@ -156,14 +193,26 @@ pub fn session(key: &SessionKey, call: &mut TlsCall) -> Option<&'static mut Sess
         return None;
     }
     let socket = TLS_SOCKETS.get_ptr_mut(id)?;
+    let tenant = match known {
+        // SAFETY: a map value.
+        Some(session) => u32::from(unsafe { (*session).tenant }) + 1,
+        None => shares_take(OF_SESSIONS, slot.workload.0),
+    };
+    if tenant == 0 {
+        lost(Loss::TlsNoRoom);
+        return None;
+    }
     // SAFETY: a map value.
     let beginning = unsafe { &(*socket).session };
     if TLS_SESSIONS.insert(key, beginning, 0).is_err() {
+        give_back(OF_SESSIONS, (tenant - 1) as u16);
         lost(Loss::RequestStateFailed);
         return None;
     }
     // SAFETY: as above.
     let session = unsafe { &mut *TLS_SESSIONS.get_ptr_mut(key)? };
     session.sure = sure as u8;
+    session.tenant = (tenant - 1) as u16;
+    session.tgid = slot.tgid;
     Some(session)
 }

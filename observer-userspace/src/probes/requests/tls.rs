@@ -17,6 +17,7 @@ mod library;
 mod looks;
 mod place;
 mod processes;
+mod sessions;
 mod system;
 
 use observer_common::names::programs;
@@ -34,6 +35,7 @@ use self::processes::Processes;
 use crate::kernel::{Attach, Kernel, ProgramSpec, descriptors};
 
 pub use self::processes::Figures;
+use self::sessions::Sessions;
 
 /// Files that are attached at once.
 const MAX_FILES: usize = 256;
@@ -102,6 +104,7 @@ pub struct Tls {
     queue: Option<SyncSender<u32>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    sessions: Sessions,
 }
 
 impl Tls {
@@ -126,6 +129,7 @@ impl Tls {
             queue: Some(queue),
             shared,
             thread: Some(thread),
+            sessions: Sessions::take(kernel)?,
         })
     }
 
@@ -134,6 +138,13 @@ impl Tls {
         let sent = self.queue.as_ref().map(|queue| queue.try_send(tgid));
         if let Some(Err(TrySendError::Full(_))) = sent {
             self.shared.missed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// At a tick: forgets what ended without saying so.
+    pub fn sweep(&mut self) {
+        if let Err(error) = self.sessions.sweep_if_due() {
+            tracing::warn!("TLS sessions of processes that ended keep their place: {error:#}");
         }
     }
 
