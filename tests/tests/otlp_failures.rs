@@ -362,25 +362,40 @@ async fn shutdown_without_an_endpoint() -> Result<()> {
     Ok(())
 }
 
-/// Checks that http/protobuf spoken to a gRPC server says so: the most likely
-/// mistake of all.
+/// Checks that http/protobuf spoken to a gRPC server says so, and the other way round: the
+/// most likely mistake of all.
 #[tokio::test]
 async fn wrong_protocol_is_named() -> Result<()> {
+    // An HTTP/2 server's first words: an empty SETTINGS frame.
+    let grpc: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let http = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let asked = reasons(grpc, "http/protobuf").await?;
+    let named = asked.iter().any(|it| it.contains("--otlp-protocol grpc"));
+    assert!(named, "{asked:?}");
+    let asked = reasons(http, "grpc").await?;
+    let named = asked
+        .iter()
+        .any(|it| it.contains("--otlp-protocol http/protobuf"));
+    assert!(named, "{asked:?}");
+    Ok(())
+}
+
+/// Why a server that answers so takes nothing, several times.
+async fn reasons(answer: &'static [u8], protocol: &str) -> Result<Vec<String>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     let server = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let answer = async {
                 stream.read_u8().await?;
-                // An HTTP/2 server's first words: an empty SETTINGS frame.
-                stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+                stream.write_all(answer).await?;
                 stream.read_to_end(&mut Vec::new()).await
             };
             // The client hangs up; how doesn't matter.
             let _ = answer.await;
         }
     });
-    let settings = settings(&endpoint, "http/protobuf")?;
+    let settings = settings(&endpoint, protocol)?;
     let own = settings.signal(Signal::Traces).context("on")?.clone();
     let transport = Transport::new(own.protocol, &own.tls, false)?;
     let client = Client::new(Signal::Traces, own, Arc::new(transport));
@@ -394,7 +409,5 @@ async fn wrong_protocol_is_named() -> Result<()> {
         }
     }
     server.abort();
-    let named = reasons.iter().any(|reason| reason.contains("must be grpc"));
-    assert!(named, "{reasons:?}");
-    Ok(())
+    Ok(reasons)
 }

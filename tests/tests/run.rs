@@ -522,3 +522,50 @@ fn kernel_diagnostics_on_request() -> Result<()> {
     }
     Ok(())
 }
+
+/// Checks that a daemon of which nothing arrived in the time that it was given says so by
+/// its status and a last line, and what the endpoint answers by the log.
+#[test]
+fn nothing_delivered_is_a_failure() -> Result<()> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let server = std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = [0; 65536];
+            if matches!(stream.read(&mut request), Ok(0) | Err(_)) {
+                // Told to end.
+                return;
+            }
+            let body = "tenant 71 is not known\n";
+            let answer = format!(
+                "HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
+    let daemon = Daemon::start(&[
+        "--probes",
+        "sched",
+        "--interval",
+        "1s",
+        "--duration",
+        "3s",
+        "--otlp-endpoint",
+        &endpoint,
+    ])?;
+    let (status, _, stderr) = daemon.finish()?;
+    drop(std::net::TcpStream::connect(
+        endpoint.trim_start_matches("http://"),
+    )?);
+    let _ = server.join();
+    assert_eq!(status, Some(1), "{stderr}");
+    for line in [
+        "nothing arrived at the OTLP endpoint",
+        "tenant 71 is not known",
+    ] {
+        ensure!(stderr.contains(line), "{line} is missing: {stderr}");
+    }
+    Ok(())
+}

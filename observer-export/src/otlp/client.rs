@@ -227,7 +227,7 @@ impl Client {
         }
         let response = match self.transport.connections().request(request).await {
             Ok(response) => response,
-            Err(error) => return disconnected(&error),
+            Err(error) => return disconnected(self.settings.protocol, &error),
         };
         match self.settings.protocol {
             Protocol::Grpc => self.grpc_answer(response).await,
@@ -242,13 +242,7 @@ impl Client {
             Ok(body) => body.to_bytes(),
             Err(_) => Bytes::new(),
         };
-        let protobuf = parts
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.starts_with("application/x-protobuf"));
-        let body = if protobuf { &body[..] } else { &[] };
-        from_http(self.signal, parts.status, &parts.headers, body)
+        from_http(self.signal, parts.status, &parts.headers, &body)
     }
 
     async fn grpc_answer(&self, response: Response<Incoming>) -> Outcome {
@@ -285,8 +279,9 @@ impl Client {
 }
 
 /// No answer at all: always worth another try.
-fn disconnected(error: &hyper_util::client::legacy::Error) -> Outcome {
+fn disconnected(protocol: Protocol, error: &hyper_util::client::legacy::Error) -> Outcome {
     let mut reason = error.to_string();
+    let mut hint = "";
     let mut source = error.source();
     while let Some(cause) = source {
         reason = format!("{reason}: {cause}");
@@ -295,10 +290,16 @@ fn disconnected(error: &hyper_util::client::legacy::Error) -> Outcome {
             .downcast_ref::<hyper::Error>()
             .is_some_and(hyper::Error::is_parse)
         {
-            reason.push_str(" (is it an OTLP/gRPC endpoint? then the protocol must be grpc)");
+            hint = " (is it an OTLP/gRPC endpoint? then it wants --otlp-protocol grpc)";
         }
         source = cause.source();
     }
+    // The other way round: "HTTP/1" taken for the head of an HTTP/2 frame is one of 4 MB
+    // (FRAME_SIZE_ERROR of RFC 9113, section 7, as the crate h2 calls it).
+    if protocol == Protocol::Grpc && reason.ends_with("frame with invalid size") {
+        hint = " (is it an OTLP/HTTP endpoint? then it wants --otlp-protocol http/protobuf)";
+    }
+    reason.push_str(hint);
     Outcome::Retry {
         after: None,
         reason,

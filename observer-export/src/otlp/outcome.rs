@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::header::RETRY_AFTER;
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceResponse;
@@ -14,6 +14,9 @@ use tonic_types::StatusExt;
 
 use super::signal::Signal;
 use observer_signals::outside::one_line;
+
+/// As much of an answer that is no message of OTLP's is passed on to people, in bytes.
+const LONGEST_TEXT: usize = 200;
 
 /// Longest message of an endpoint that is passed on to people, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
@@ -46,6 +49,21 @@ pub enum Outcome {
         /// For people.
         reason: String,
     },
+}
+
+/// The beginning of an answer that is for people, in one line; empty if it isn't text.
+fn text(body: &[u8]) -> String {
+    let beginning = body.get(..LONGEST_TEXT).unwrap_or(body);
+    let text = match str::from_utf8(beginning) {
+        Ok(text) => text,
+        // It may be cut within a character.
+        Err(error) if beginning.len() < body.len() && error.error_len().is_none() => {
+            let whole = beginning.get(..error.valid_up_to()).unwrap_or_default();
+            str::from_utf8(whole).unwrap_or_default()
+        }
+        Err(_) => "",
+    };
+    one_line(text.trim(), LONGEST_TEXT)
 }
 
 /// What an endpoint says for people, as one line.
@@ -96,17 +114,23 @@ pub fn grpc_status_from_http(status: StatusCode) -> Status {
     )
 }
 
-/// An OTLP/HTTP response; `body` is its protobuf body or empty.
+/// An OTLP/HTTP response with its body, whatever that is.
 pub fn from_http(signal: Signal, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Outcome {
+    let content = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let is_protobuf = content.is_some_and(|it| it.starts_with("application/x-protobuf"));
     if status.is_success() {
-        return from_response(signal, body);
+        return from_response(signal, if is_protobuf { body } else { &[] });
     }
     let mut reason = format!("HTTP {status}");
     // The body of a failure is a google.rpc.Status, if it is protobuf at all.
-    if let Ok(detail) = tonic_types::pb::Status::decode(body)
-        && !detail.message.is_empty()
-    {
-        reason = format!("{reason}: {}", said(&detail.message));
+    let detail = match is_protobuf {
+        true => tonic_types::pb::Status::decode(body)
+            .map(|detail| said(&detail.message))
+            .unwrap_or_default(),
+        false => text(body),
+    };
+    if !detail.is_empty() {
+        reason = format!("{reason}: {detail}");
     }
     match status.as_u16() {
         429 | 502 | 503 | 504 => Outcome::Retry {
@@ -208,6 +232,31 @@ mod tests {
             let unsupported = matches!(outcome, Outcome::Unsupported { .. });
             assert_eq!(unsupported, code == 404, "{code}");
         }
+    }
+
+    /// Checks that the beginning of an answer in text is told, in one line, and nothing of
+    /// one that isn't text; and that a page is no partial success.
+    #[test]
+    fn answers_in_text() {
+        let said = |status: u16, body: &[u8]| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            from_http(Signal::Traces, status, &HeaderMap::new(), body)
+        };
+        let reason = |body: &[u8]| match said(400, body) {
+            Outcome::Refused { reason } => reason,
+            other => panic!("{other:?}"),
+        };
+        let told = reason(b"tenant\nis missing\x1b[31m\n");
+        assert!(told.starts_with("HTTP 400 Bad Request: tenant"), "{told}");
+        assert!(
+            told.contains("is missing") && !told.contains(['\n', '\x1b']),
+            "{told}"
+        );
+        let long = reason("é".repeat(5000).as_bytes());
+        assert!(long.len() < 300 && long.contains("éé"), "{long}");
+        assert_eq!(reason(&[0xff, 0xfe, 0]), "HTTP 400 Bad Request");
+        let page = said(200, b"<html>welcome</html>");
+        assert!(matches!(page, Outcome::Sent { rejected: 0, .. }));
     }
 
     /// Checks both forms of Retry-After against RFC 9110's examples.

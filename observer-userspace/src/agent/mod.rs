@@ -144,7 +144,7 @@ impl Agent {
     ///
     /// # Errors
     /// The kernel's ring buffers can't be waited for.
-    pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<()> {
+    pub async fn run(mut self, end: impl Future<Output = ()>) -> Result<Result<()>> {
         self.hear_first().await;
         let start = self.begin();
         let Cadence { first, period } = self.sinks.profiles();
@@ -204,12 +204,11 @@ impl Agent {
         }
         supervisor.stopping();
         watch.ends_within(END_LIMIT);
-        self.end().await;
-        Ok(())
+        Ok(self.end().await)
     }
 
     /// Takes and exports what is left.
-    async fn end(mut self) {
+    async fn end(mut self) -> Result<()> {
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         for probe in &mut self.probes {
             if let Err(error) = probe.end(&mut self.kernel) {
@@ -247,7 +246,7 @@ impl Agent {
         } = self;
         drop((rings, cells, profiler, probes, kernel));
         let left = deadline.saturating_duration_since(Instant::now());
-        sinks.shutdown(left.max(LAST_EXPORT_MINIMUM)).await;
+        sinks.shutdown(left.max(LAST_EXPORT_MINIMUM)).await
     }
 
     /// Takes all records that wait, as far as there is time for it. At the

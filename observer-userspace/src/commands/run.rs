@@ -24,7 +24,12 @@ pub(super) fn execute(config: Config) -> Result<ExitCode, Failure> {
         let families = agent.families().iter().map(|family| family.as_str());
         let families: Vec<&str> = families.collect();
         tracing::info!("observing {}", families.join(", "));
-        agent.run(signals.end(config.duration)).await?;
+        let delivered = agent.run(signals.end(config.duration)).await?;
+        // A daemon that is stopped while its collector is away has done what it could; who
+        // observes for a while wants what was observed.
+        if config.duration.is_some() {
+            delivered?;
+        }
         Ok::<(), Failure>(())
     })?;
     Ok(ExitCode::SUCCESS)

@@ -46,7 +46,7 @@ pub(super) fn execute(mut config: Config, args: &TraceArgs) -> Result<ExitCode, 
                 () = closed.notified() => {}
             }
         };
-        agent.run(end).await?;
+        agent.run(end).await??;
         Ok::<(), Failure>(())
     })?;
     Ok(ExitCode::SUCCESS)

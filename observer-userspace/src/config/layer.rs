@@ -30,7 +30,7 @@ layered! {
         /// Time between two exports or summaries [default: 10s]
         #[arg(long, value_name = "DURATION")]
         pub interval: Option<Period>,
-        /// End after this time [default: run until interrupted]
+        /// End after this time, and with 1 if nothing arrived until then [default: run until interrupted]
         #[arg(long, value_name = "DURATION")]
         pub duration: Option<Period>,
         /// What to observe, separated by commas [default: all of

@@ -162,13 +162,25 @@ impl Sinks {
 
     /// Ends all at the same time, each within `limit`; one that doesn't end is
     /// given up.
-    pub async fn shutdown(self, limit: Duration) {
+    ///
+    /// # Errors
+    /// Nothing of all that one of them took got anywhere.
+    pub async fn shutdown(self, limit: Duration) -> Result<()> {
+        let mut outcome = Ok(());
         let members = self.members.into_iter();
         let mut ending: Vec<(&'static str, Shutdown)> = members
             .map(|member| (member.sink.name(), member.sink.shutdown(limit)))
             .collect();
         let all = poll_fn(|context| {
-            ending.retain_mut(|(_, sink)| sink.as_mut().poll(context).is_pending());
+            ending.retain_mut(|(_, sink)| match sink.as_mut().poll(context) {
+                Poll::Pending => true,
+                Poll::Ready(ended) => {
+                    if outcome.is_ok() {
+                        outcome = ended;
+                    }
+                    false
+                }
+            });
             if ending.is_empty() {
                 Poll::Ready(())
             } else {
@@ -183,6 +195,7 @@ impl Sinks {
                 );
             }
         }
+        outcome
     }
 }
 

@@ -39,8 +39,9 @@ pub struct Wants {
     pub profiles: Option<Cadence>,
 }
 
-/// What [`Sink::shutdown`] returns.
-pub type Shutdown = Pin<Box<dyn Future<Output = ()>>>;
+/// What [`Sink::shutdown`] returns: resolves to what kept all that it took from getting
+/// anywhere, if nothing did.
+pub type Shutdown = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// A way out.
 ///
@@ -96,7 +97,7 @@ pub trait Sink {
     }
 
     /// Hands on what still waits, and resolves when that is done or `limit` is
-    /// over.
+    /// over; to an error if nothing of all that it took got anywhere.
     fn shutdown(self: Box<Self>, limit: Duration) -> Shutdown;
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Cadence, Shutdown, Sink, Wants};
 use crate::config::Config;
@@ -116,7 +116,18 @@ impl Sink for Otlp {
             if let Some(telemetry) = self.telemetry {
                 telemetry.shutdown();
             }
-            self.exporter.shutdown(limit).await;
+            let stats = self.exporter.shutdown(limit).await;
+            let sent: u64 = stats.signals.iter().map(|of| of.sent_requests).sum();
+            let lost: u64 = stats
+                .signals
+                .iter()
+                .map(|of| of.lost.iter().sum::<u64>())
+                .sum();
+            ensure!(
+                sent != 0 || lost == 0,
+                "nothing arrived at the OTLP endpoint: why stands in the log lines above"
+            );
+            Ok(())
         })
     }
 }

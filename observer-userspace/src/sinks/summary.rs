@@ -136,7 +136,11 @@ impl Sink for Summary {
     }
 
     fn shutdown(self: Box<Self>, limit: Duration) -> Shutdown {
-        Box::pin(self.printer.finish(limit))
+        let finish = self.printer.finish(limit);
+        Box::pin(async move {
+            finish.await;
+            Ok(())
+        })
     }
 }
 

@@ -65,7 +65,7 @@ impl Sink for Fake {
     fn shutdown(self: Box<Self>, limit: Duration) -> Shutdown {
         Box::pin(async move {
             tokio::time::sleep(self.ends_in).await;
-            let _ = self.note("end", limit.as_millis() as u64);
+            self.note("end", limit.as_millis() as u64)
         })
     }
 }
@@ -284,7 +284,8 @@ async fn ends_within_the_limit() {
         fake("slow too", Duration::from_millis(90)),
     ]);
     let begin = Instant::now();
-    sinks.shutdown(Duration::from_millis(100)).await;
+    let ended = sinks.shutdown(Duration::from_millis(100)).await;
+    assert!(ended.is_ok());
     assert!(begin.elapsed() < seconds(20), "{:?}", begin.elapsed());
     assert_eq!(
         log.borrow()[..],

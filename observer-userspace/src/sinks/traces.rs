@@ -94,7 +94,11 @@ impl Sink for TracePrinter {
         if let Err(error) = self.printer.print(text) {
             tracing::warn!("the last traces are lost: {error:#}");
         }
-        Box::pin(self.printer.finish(limit))
+        let finish = self.printer.finish(limit);
+        Box::pin(async move {
+            finish.await;
+            Ok(())
+        })
     }
 }
 

@@ -69,7 +69,7 @@ fn beside(flood: impl FnOnce(&mut Scene, &User) -> Result<()>) -> Result<Option<
 fn flood(kind: &'static str) -> impl FnOnce(&mut Scene, &User) -> Result<()> {
     move |attacker, nobody| {
         let mut command: Command = attacker.own("observer-flood")?;
-        attacker.start_as(command.args([kind, "12"]), Some(nobody))?;
+        attacker.start_as(command.args([kind, "8"]), Some(nobody))?;
         Ok(())
     }
 }
