@@ -12,6 +12,7 @@ mod tallies;
 use std::collections::HashMap;
 
 use anyhow::Result;
+use observer_common::histogram::BUCKETS;
 use observer_common::names::maps;
 use observer_common::tally::{CounterCell, HistogramCell, Key};
 use observer_common::workload::WorkloadId;
@@ -63,20 +64,15 @@ impl Cells {
         let mut tallies = Tallies::default();
         self.histograms.for_each(|key, cell| {
             tallies.histogram_cells += 1;
-            let sum = tallies.histograms.entry(key.into());
+            let sum = tallies.histograms.entry(key.into()).or_default();
             // SAFETY: `cell` points into the mapping.
-            unsafe { add_histogram(sum.or_insert_with(settled::empty), cell) };
+            unsafe { add_histogram(sum, cell) };
         });
         self.counters.for_each(|key, cell| {
             tallies.counter_cells += 1;
             // SAFETY: as above.
             let counter = unsafe { counter(cell) };
-            let sum = tallies.counters.entry(key.into()).or_insert(CounterTally {
-                since: u64::MAX,
-                value: 0,
-            });
-            sum.since = sum.since.min(counter.since);
-            sum.value += counter.value;
+            tallies.counters.entry(key.into()).or_default().add(counter);
         });
         self.settled.add_to(&mut tallies);
         tallies
@@ -111,7 +107,7 @@ impl Cells {
     pub fn give_back(&mut self, kernel: &mut Kernel) -> Result<()> {
         let settled = &mut self.settled;
         self.histograms.give_back(kernel, |key, cell| {
-            let mut tally = settled::empty();
+            let mut tally = HistogramTally::default();
             // SAFETY: `cell` points into the mapping.
             unsafe { add_histogram(&mut tally, cell) };
             settled.histogram(key.into(), &tally);
@@ -140,9 +136,11 @@ unsafe fn add_histogram(sum: &mut HistogramTally, cell: *const HistogramCell) {
         sum.sum += (&raw const (*cell).sum).read_volatile();
         sum.zero += (&raw const (*cell).zero).read_volatile();
         let buckets = (&raw const (*cell).buckets).cast::<u64>();
-        for (i, to) in sum.buckets.iter_mut().enumerate() {
-            *to += buckets.add(i).read_volatile();
+        let mut counts = [0; BUCKETS];
+        for (i, to) in counts.iter_mut().enumerate() {
+            *to = buckets.add(i).read_volatile();
         }
+        sum.add_buckets(0, &counts);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use observer_common::histogram::BUCKETS;
 use observer_common::workload::{FOLDED, WorkloadId};
 
 use super::tallies::{CounterTally, HistogramTally, Series, Tallies};
@@ -16,58 +15,22 @@ pub struct Settled {
     ended: Totals,
 }
 
+/// Of one workload, by kind and label, in order: most have a few dozens, of which a table
+/// each would cost more than they do.
 #[derive(Debug, Default)]
 struct Totals {
-    histograms: HashMap<(u8, u64), Trimmed>,
-    counters: HashMap<(u8, u64), CounterTally>,
+    histograms: Vec<((u8, u64), HistogramTally)>,
+    counters: Vec<((u8, u64), CounterTally)>,
 }
 
-/// A [`HistogramTally`] without the empty buckets around the others.
-#[derive(Debug)]
-struct Trimmed {
-    since: u64,
-    sum: u64,
-    zero: u64,
-    first: usize,
-    buckets: Box<[u64]>,
-}
-
-impl Trimmed {
-    fn of(tally: &HistogramTally) -> Self {
-        let used = |bucket: &u64| *bucket != 0;
-        let first = tally.buckets.iter().position(used).unwrap_or(0);
-        let end = tally
-            .buckets
-            .iter()
-            .rposition(used)
-            .map_or(first, |i| i + 1);
-        Self {
-            since: tally.since,
-            sum: tally.sum,
-            zero: tally.zero,
-            first,
-            buckets: tally.buckets.get(first..end).unwrap_or_default().into(),
-        }
-    }
-
-    fn add_to(&self, tally: &mut HistogramTally) {
-        tally.since = tally.since.min(self.since);
-        tally.sum += self.sum;
-        tally.zero += self.zero;
-        for (to, from) in tally.buckets.iter_mut().skip(self.first).zip(&self.buckets) {
-            *to += from;
-        }
-    }
-}
-
-/// Nothing counted yet.
-pub(super) fn empty() -> HistogramTally {
-    HistogramTally {
-        since: u64::MAX,
-        sum: 0,
-        zero: 0,
-        buckets: [0; BUCKETS],
-    }
+/// What a key has in a list in order of keys.
+fn entry<V: Default>(list: &mut Vec<((u8, u64), V)>, key: (u8, u64)) -> Option<&mut V> {
+    let at = list.binary_search_by_key(&key, |(its, _)| *its);
+    let at = at.unwrap_or_else(|at| {
+        list.insert(at, (key, V::default()));
+        at
+    });
+    list.get_mut(at).map(|(_, value)| value)
 }
 
 impl Settled {
@@ -120,26 +83,25 @@ impl Totals {
             workload,
             label,
         };
-        for (key, trimmed) in &self.histograms {
-            let tally = tallies.histograms.entry(series(*key)).or_insert_with(empty);
-            trimmed.add_to(tally);
+        for (key, tally) in &self.histograms {
+            tallies
+                .histograms
+                .entry(series(*key))
+                .or_default()
+                .add(tally);
         }
-        for (key, counter) in &self.counters {
-            let nothing = CounterTally {
-                since: u64::MAX,
-                value: 0,
-            };
-            let tally = tallies.counters.entry(series(*key)).or_insert(nothing);
-            tally.since = tally.since.min(counter.since);
-            tally.value += counter.value;
+        for (key, tally) in &self.counters {
+            tallies
+                .counters
+                .entry(series(*key))
+                .or_default()
+                .add(*tally);
         }
     }
 
     fn add(&mut self, others: Self) {
-        for (key, trimmed) in others.histograms {
-            let mut tally = empty();
-            trimmed.add_to(&mut tally);
-            self.add_histogram(key, &tally);
+        for (key, tally) in &others.histograms {
+            self.add_histogram(*key, tally);
         }
         for (key, tally) in others.counters {
             self.add_counter(key, tally);
@@ -147,30 +109,22 @@ impl Totals {
     }
 
     fn add_histogram(&mut self, key: (u8, u64), tally: &HistogramTally) {
-        let known = self.histograms.get(&key);
-        let trimmed = match known {
-            None => Trimmed::of(tally),
-            Some(known) => {
-                let mut sum = tally.clone();
-                known.add_to(&mut sum);
-                Trimmed::of(&sum)
-            }
-        };
-        self.histograms.insert(key, trimmed);
+        if let Some(sum) = entry(&mut self.histograms, key) {
+            sum.add(tally);
+        }
     }
 
     fn add_counter(&mut self, key: (u8, u64), tally: CounterTally) {
-        let known = self.counters.entry(key).or_insert(CounterTally {
-            since: u64::MAX,
-            value: 0,
-        });
-        known.since = known.since.min(tally.since);
-        known.value += tally.value;
+        if let Some(sum) = entry(&mut self.counters, key) {
+            sum.add(tally);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use observer_common::histogram::{BUCKETS, OFFSET};
+
     use super::*;
 
     fn series(workload: u32, label: u64) -> Series {
@@ -182,11 +136,9 @@ mod tests {
     }
 
     fn tally(since: u64, at: usize, n: u64) -> HistogramTally {
-        let mut tally = empty();
-        tally.since = since;
-        tally.sum = n * 100;
-        tally.zero = 1;
-        tally.buckets[at] = n;
+        let mut tally = HistogramTally::default();
+        (tally.since, tally.sum, tally.zero) = (since, n * 100, 1);
+        tally.add_buckets(at, &[n]);
         tally
     }
 
@@ -206,8 +158,9 @@ mod tests {
         let all = &tallies.histograms[&series(2, 7)];
         assert_eq!((all.since, all.sum, all.zero), (40, 11_600, 4));
         assert_eq!(all.count(), 116 + 4);
+        let all = all.to_histogram();
         let found = [0, 3, BUCKETS - 1].map(|at| all.buckets[at]);
-        assert_eq!(found, [5, 110, 1]);
+        assert_eq!((all.offset, found), (OFFSET, [5, 110, 1]));
         assert_eq!(tallies.counters[&series(2, 8)].value, 2);
         assert!(!tallies.histograms.contains_key(&series(1, 7)));
         settled.forget(WorkloadId(2));
