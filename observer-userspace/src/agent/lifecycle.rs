@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_secs(90);
 pub struct Lifecycle {
     listed: HashMap<WorkloadId, Known>,
     leaving: BTreeMap<WorkloadId, Leaving>,
+    /// Of which figures were exported at the last tick, before they were learnt of.
+    unlearned: HashSet<WorkloadId>,
     /// Sweeps so far.
     sweeps: u64,
 }
@@ -65,11 +67,12 @@ impl Lifecycle {
         if listed.id == OTHER || self.leaving.contains_key(&listed.id) {
             return;
         }
-        let known = self.listed.entry(listed.id).or_insert(Known {
+        let unlearned = &mut self.unlearned;
+        let known = self.listed.entry(listed.id).or_insert_with(|| Known {
             listed,
             counted: 0,
             idle_since: now,
-            exported: false,
+            exported: unlearned.remove(&listed.id),
         });
         // It may have become a program's.
         known.listed = listed;
@@ -78,11 +81,12 @@ impl Lifecycle {
     /// A workload was taken out of the table, though it has threads.
     pub fn unlisted(&mut self, listed: Listed) {
         let known = self.listed.remove(&listed.id);
+        let unlearned = self.unlearned.remove(&listed.id);
         let leaving = Leaving {
             stage: Stage::Unlisted(self.sweeps),
             tenant: Some(listed.tenant),
             late: false,
-            exported: known.is_some_and(|known| known.exported),
+            exported: known.map_or(unlearned, |known| known.exported),
         };
         self.leaving.entry(listed.id).or_insert(leaving);
     }
@@ -132,6 +136,9 @@ impl Lifecycle {
                 known.idle_since = now;
             }
         }
+        // New since the last sweep, and in the batch all the same.
+        let ids = counted.keys().copied();
+        self.unlearned = ids.filter(|id| !self.knows(*id)).collect();
     }
 
     /// A sweep: `held` have threads. Returns those that are to be taken out of the
@@ -285,6 +292,28 @@ mod tests {
         assert_eq!(life.unlist(&held(&[]), false, now + IDLE), []);
         let idle = life.unlist(&held(&[]), false, later + IDLE);
         assert_eq!(idle, [listed(1)]);
+    }
+
+    /// Checks that one whose figures were exported before a sweep saw it isn't taken for
+    /// one that nobody was told of.
+    #[test]
+    fn exported_before_it_was_learnt_of() {
+        let now = Instant::now();
+        let mut life = Lifecycle::default();
+        life.learn(listed(1), now);
+        life.counted(&HashMap::from([(WorkloadId(2), 7)]), now);
+        for id in 2..=3 {
+            life.learn(listed(id), now);
+        }
+        life.counted(&HashMap::from([(WorkloadId(4), 7)]), now);
+        life.unlisted(listed(4));
+        life.learn(listed(5), now);
+        life.unlist(&held(&[]), true, now);
+        life.unlist(&held(&[]), true, now);
+        life.take_away(&held(&[]));
+        life.settle(now);
+        assert_eq!(life.settled().len(), 5);
+        assert_eq!(life.unexported(), [WorkloadId(5)]);
     }
 
     /// Checks that cells of one that nobody knows are given back and are `other`'s.
