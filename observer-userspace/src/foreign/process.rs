@@ -41,6 +41,11 @@ pub(crate) fn comm(pid: u32) -> Option<Vec<u8>> {
     fs::read(path(pid, "comm")).ok()
 }
 
+/// Whether there is such a process, be it that nobody has waited for its end.
+pub(crate) fn is_there(pid: u32) -> bool {
+    fs::exists(path(pid, "comm")).unwrap_or(true)
+}
+
 /// Where it stands in each cgroup hierarchy. What of a cgroup's name isn't UTF-8 is `�`.
 pub(crate) fn cgroup(pid: u32) -> Option<String> {
     Some(lossy(fs::read(path(pid, "cgroup")).ok()?))

@@ -61,6 +61,8 @@ impl Process {
     ///
     /// Of a process that doesn't answer, only what the kernel knows without it.
     pub fn read(tgid: u32) -> Option<Self> {
+        // Most that are short are gone by now: no reader is needed to see that.
+        foreign::process::comm(tgid)?;
         let whole = foreign::ask(Subject::Process(tgid), foreign::SHORTLY, move |foreign| {
             Self::read_whole(foreign, tgid)
         });

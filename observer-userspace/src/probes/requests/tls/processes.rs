@@ -183,6 +183,10 @@ impl Processes {
 
     /// Looks at all code that `pid` has mapped.
     pub fn look(&mut self, pid: u32) {
+        // Most that are short ended before the first look: no reader is needed to see that.
+        if !of_others::is_there(pid) {
+            return;
+        }
         let maps = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
             of_others::maps(foreign, pid, MAX_MAPS).ok()
         });
