@@ -430,8 +430,7 @@ fn otlp_metrics_are_whole() {
     };
     let mut encoder = MetricEncoder::new(Temporality::Cumulative, Vec::new());
     encoder.encode(&batch, |request, _| {
-        let bytes = request.encode_to_vec();
-        let request = ExportMetricsServiceRequest::decode(bytes.as_slice()).expect("a request");
+        let request = ExportMetricsServiceRequest::decode(request).expect("a request");
         for group in request.resource_metrics {
             let resource = group.resource.expect("a resource");
             services.extend(resource.attributes.first().map(text));

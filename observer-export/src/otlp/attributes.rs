@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::resource::v1 as proto;
 
 use super::SCOPE_NAME;
+use super::wire::Wire;
 use observer_signals::{Attribute, Resource, Value};
 
 /// Encodes a value of an attribute.
@@ -47,18 +48,24 @@ pub fn key_values(attributes: &[Attribute]) -> Vec<KeyValue> {
 /// where it doesn't have them itself. `service.*` among them names the daemon,
 /// not the workloads it watches, and is left out.
 pub fn resource(resource: &Resource, extra: &[Attribute]) -> proto::Resource {
+    proto::Resource {
+        attributes: all(resource, extra).map(key_value).collect(),
+        ..Default::default()
+    }
+}
+
+/// Writes the fields of the same.
+pub(super) fn write_resource(out: &mut Wire, resource: &Resource, extra: &[Attribute]) {
+    for attribute in all(resource, extra) {
+        out.attributes(1, std::slice::from_ref(attribute));
+    }
+}
+
+fn all<'a>(resource: &'a Resource, extra: &'a [Attribute]) -> impl Iterator<Item = &'a Attribute> {
     let added = extra
         .iter()
         .filter(|a| !a.key.starts_with("service.") && resource.get(&a.key).is_none());
-    proto::Resource {
-        attributes: resource
-            .attributes
-            .iter()
-            .chain(added)
-            .map(key_value)
-            .collect(),
-        ..Default::default()
-    }
+    resource.attributes.iter().chain(added)
 }
 
 /// The instrumentation scope of all that Observer makes.

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use prost::Message;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -80,7 +79,7 @@ impl Exporter {
         };
         let mut encoder = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         encoder.encode(batch, |message, items| {
-            self.queue(signal, settings, &message, items);
+            queue(&self.shared, signal, pack_encoded(settings, message), items);
         });
     }
 
@@ -92,7 +91,7 @@ impl Exporter {
         let settings = self.ready(signal, 1);
         encoder.encode_ended(ended, time, |message, items| {
             if let Some(settings) = settings {
-                self.queue(signal, settings, &message, items);
+                queue(&self.shared, signal, pack_encoded(settings, message), items);
             }
         });
     }
@@ -112,7 +111,7 @@ impl Exporter {
         let signal = Signal::Profiles;
         if let Some(settings) = self.ready(signal, profile.samples.len() as u64) {
             profiles::encode_all(profile, &self.extra, |message, items| {
-                self.queue(signal, settings, &message, items);
+                queue(&self.shared, signal, pack(settings, &message), items);
             });
         }
     }
@@ -164,10 +163,6 @@ impl Exporter {
             return None;
         }
         Some(settings)
-    }
-
-    fn queue(&self, signal: Signal, settings: &SignalSettings, message: &impl Message, items: u64) {
-        queue(&self.shared, signal, pack(settings, message), items);
     }
 }
 

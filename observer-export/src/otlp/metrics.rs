@@ -1,25 +1,18 @@
 //! Metrics as OTLP metric requests: sums, gauges, exponential histograms.
+//!
+//! Written field by field (see [`super::wire`]): on a host that starts hundreds of
+//! programs a second an export has a hundred thousand points.
 
-use std::sync::Arc;
+mod point;
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use opentelemetry_proto::tonic::metrics::v1::{
-    self as proto, AggregationTemporality, DataPointFlags, Exemplar, ExponentialHistogramDataPoint,
-    NumberDataPoint, exemplar, metric::Data,
-};
-use prost::Message;
-
-use super::attributes::{key_values, resource, scope};
+use super::MAX_REQUEST_BYTES;
+use super::attributes::write_resource;
+use super::group::{self, framed};
 use super::settings::Temporality;
-use super::traces::framed;
-use super::{MAX_REQUEST_BYTES, SCHEMA_URL};
+use super::wire::Wire;
 use crate::delta::Delta;
 use observer_signals::metric::ResourceMetrics;
-use observer_signals::{
-    Attribute, Histogram, Instrument, MetricDef, MetricPoint, PointValue, UnixNanos, metric,
-};
+use observer_signals::{Attribute, Instrument, MetricDef, MetricPoint, UnixNanos, metric};
 
 /// How one metric is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +39,8 @@ pub struct MetricEncoder {
     preference: Temporality,
     extra: Vec<Attribute>,
     delta: Delta,
+    /// Kept from one export to the next: at most three requests' memory.
+    buffers: Buffers,
 }
 
 impl MetricEncoder {
@@ -55,15 +50,16 @@ impl MetricEncoder {
             preference,
             extra,
             delta: Delta::default(),
+            buffers: Buffers {
+                scope: group::encoded_scope(),
+                ..Buffers::default()
+            },
         }
     }
 
-    /// Hands requests and the number of data points in each to `emit`.
-    pub fn encode(
-        &mut self,
-        batch: &metric::MetricBatch,
-        emit: impl FnMut(ExportMetricsServiceRequest, u64),
-    ) {
+    /// Hands encoded `ExportMetricsServiceRequest`s and the number of data points in
+    /// each to `emit`.
+    pub fn encode(&mut self, batch: &metric::MetricBatch, emit: impl FnMut(&[u8], u64)) {
         self.encode_within(batch, MAX_REQUEST_BYTES, emit);
     }
 
@@ -71,11 +67,29 @@ impl MetricEncoder {
         &mut self,
         batch: &metric::MetricBatch,
         limit: usize,
-        emit: impl FnMut(ExportMetricsServiceRequest, u64),
+        emit: impl FnMut(&[u8], u64),
     ) {
-        let mut packer = Packer::new(limit, emit);
+        let mut packer = Packer::new(limit, emit, &mut self.buffers);
         for group in &batch.resources {
-            self.encode_resource(group, batch.time, &mut packer);
+            packer.open_resource(group, &self.extra);
+            // What is never sent as a delta isn't kept.
+            let identity = (self.preference != Temporality::Cumulative)
+                .then(|| Delta::resource_key(&group.resource));
+            for metric in &group.metrics {
+                let sent = temporality(self.preference, metric.def.instrument);
+                packer.open_metric(metric.def, sent);
+                for point in &metric.points {
+                    match identity.filter(|_| sent == Sent::Delta) {
+                        None => packer.add(point, batch.time),
+                        Some(identity) => {
+                            let key = Delta::series_key(identity, metric.def, &point.attributes);
+                            if let Some(delta) = self.delta.step(key, point, batch.time) {
+                                packer.add(&delta, batch.time);
+                            }
+                        }
+                    }
+                }
+            }
         }
         packer.flush();
         self.delta.end_batch(batch.time);
@@ -88,12 +102,14 @@ impl MetricEncoder {
         &mut self,
         ended: &[ResourceMetrics],
         time: UnixNanos,
-        emit: impl FnMut(ExportMetricsServiceRequest, u64),
+        emit: impl FnMut(&[u8], u64),
     ) {
-        let mut packer = Packer::new(MAX_REQUEST_BYTES, emit);
+        let mut packer = Packer::new(MAX_REQUEST_BYTES, emit, &mut self.buffers);
         for group in ended {
-            self.delta.forget(group);
-            packer.open_resource(resource(&group.resource, &self.extra));
+            if self.preference != Temporality::Cumulative {
+                self.delta.forget(group);
+            }
+            packer.open_resource(group, &self.extra);
             for metric in &group.metrics {
                 let sent = temporality(self.preference, metric.def.instrument);
                 if sent == Sent::Delta {
@@ -101,289 +117,175 @@ impl MetricEncoder {
                 }
                 packer.open_metric(metric.def, sent);
                 for point in &metric.points {
-                    packer.push(ended_point(metric.def.instrument, point, time));
+                    packer.add_ended(point, time);
                 }
             }
         }
         packer.flush();
     }
+}
 
-    fn encode_resource<E: FnMut(ExportMetricsServiceRequest, u64)>(
-        &mut self,
-        group: &ResourceMetrics,
-        time: UnixNanos,
-        packer: &mut Packer<E>,
-    ) {
-        let proto_resource = resource(&group.resource, &self.extra);
-        packer.open_resource(proto_resource);
-        let identity = Delta::resource_key(&group.resource);
-        for metric in &group.metrics {
-            let sent = temporality(self.preference, metric.def.instrument);
-            packer.open_metric(metric.def, sent);
-            for point in &metric.points {
-                match sent {
-                    Sent::Cumulative => packer.add(point, time),
-                    Sent::Delta => {
-                        let key = Delta::series_key(identity, metric.def, &point.attributes);
-                        if let Some(delta) = self.delta.step(key, point, time) {
-                            packer.add(&delta, time);
-                        }
-                    }
-                }
-            }
-        }
+/// A request in the making, from the inside out.
+#[derive(Debug, Default)]
+struct Buffers {
+    /// The instrumentation scope, encoded.
+    scope: Vec<u8>,
+    /// The resource that is open, encoded.
+    resource: Wire,
+    /// One data point.
+    point: Wire,
+    /// Those of the metric that is open.
+    points: Wire,
+    /// What stands before them.
+    head: Wire,
+    /// The metrics before it, of this resource.
+    metrics: Wire,
+    /// The resources before that one.
+    request: Wire,
+}
+
+impl Buffers {
+    /// What the request takes, a little overestimated, without the metric that is open.
+    fn size(&self) -> usize {
+        let open = self.resource.bytes.len() + self.metrics.bytes.len() + group::around();
+        self.request.bytes.len() + open + framed(self.points.bytes.len())
     }
 }
 
 /// Fills requests up to a size. Resources and metrics are opened first and
 /// written only when a point follows, so that none is empty.
-struct Packer<E> {
+struct Packer<'a, E> {
     limit: usize,
     emit: E,
-    request: ExportMetricsServiceRequest,
-    size: usize,
-    points: u64,
-    resource: Arc<opentelemetry_proto::tonic::resource::v1::Resource>,
+    to: &'a mut Buffers,
     metric: Option<(&'static MetricDef, Sent)>,
-    resource_is_open: bool,
-    metric_is_open: bool,
+    /// In the request.
+    count: u64,
 }
 
-impl<E: FnMut(ExportMetricsServiceRequest, u64)> Packer<E> {
-    fn new(limit: usize, emit: E) -> Self {
+impl<'a, E: FnMut(&[u8], u64)> Packer<'a, E> {
+    fn new(limit: usize, emit: E, to: &'a mut Buffers) -> Self {
         Self {
             limit,
             emit,
-            request: ExportMetricsServiceRequest::default(),
-            size: 0,
-            points: 0,
-            resource: Arc::default(),
+            to,
             metric: None,
-            resource_is_open: false,
-            metric_is_open: false,
+            count: 0,
         }
     }
 
-    fn open_resource(&mut self, resource: opentelemetry_proto::tonic::resource::v1::Resource) {
-        self.resource = Arc::new(resource);
-        self.resource_is_open = false;
-        self.metric_is_open = false;
+    fn open_resource(&mut self, group: &ResourceMetrics, extra: &[Attribute]) {
+        self.close_resource();
+        self.metric = None;
+        self.to.resource.bytes.clear();
+        write_resource(&mut self.to.resource, &group.resource, extra);
     }
 
     fn open_metric(&mut self, def: &'static MetricDef, sent: Sent) {
+        self.close_metric();
         self.metric = Some((def, sent));
-        self.metric_is_open = false;
-    }
-
-    fn flush(&mut self) {
-        if self.points > 0 {
-            (self.emit)(std::mem::take(&mut self.request), self.points);
-        }
-        (self.size, self.points) = (0, 0);
-        self.resource_is_open = false;
-        self.metric_is_open = false;
     }
 
     fn add(&mut self, point: &MetricPoint, time: UnixNanos) {
         if let Some((def, _)) = self.metric {
-            self.push(encode_point(def.instrument, point, time));
+            self.to.point.bytes.clear();
+            let fits = point::write(&mut self.to.point, def.instrument, point, time);
+            // A maker's mistake, which its tests find, isn't sent under a wrong type.
+            debug_assert!(fits, "a metric's value doesn't fit its instrument");
+            if fits {
+                self.push(def);
+            }
         }
     }
 
-    fn push(&mut self, point: Point) {
-        let Some((def, sent)) = self.metric else {
-            return;
-        };
-        let size = framed(point.len());
-        if self.points > 0 && self.size + size > self.limit {
+    fn add_ended(&mut self, point: &MetricPoint, time: UnixNanos) {
+        if let Some((def, _)) = self.metric {
+            self.to.point.bytes.clear();
+            point::write_ended(&mut self.to.point, def.instrument, point, time);
+            self.push(def);
+        }
+    }
+
+    fn push(&mut self, def: &MetricDef) {
+        let size = framed(self.to.point.bytes.len()) + framed(size_of_head(def));
+        if self.count > 0 && self.to.size() + size > self.limit {
             self.flush();
         }
-        if !self.resource_is_open {
-            let group = proto::ResourceMetrics {
-                resource: Some((*self.resource).clone()),
-                scope_metrics: vec![proto::ScopeMetrics {
-                    scope: Some(scope()),
-                    metrics: Vec::new(),
-                    schema_url: SCHEMA_URL.to_owned(),
-                }],
-                schema_url: SCHEMA_URL.to_owned(),
-            };
-            self.size += framed(group.encoded_len());
-            self.request.resource_metrics.push(group);
-            self.resource_is_open = true;
+        // The list of points is field 1, whatever the instrument.
+        self.to.points.element(1, &self.to.point.bytes);
+        self.count += 1;
+    }
+
+    /// Writes the metric, if it has points.
+    fn close_metric(&mut self) {
+        let to = &mut *self.to;
+        if let Some((def, sent)) = self.metric
+            && !to.points.bytes.is_empty()
+        {
+            let tail = write_head(&mut to.head, def, sent, to.points.bytes.len());
+            let parts = [&to.head.bytes, &to.points.bytes, &tail.bytes];
+            // ScopeMetrics.metrics
+            to.metrics.length(2, parts.iter().map(|p| p.len()).sum());
+            for part in parts {
+                to.metrics.bytes.extend_from_slice(part);
+            }
         }
-        // The scope was put there a few lines above, or in an earlier call.
-        let Some(metrics) = self
-            .request
-            .resource_metrics
-            .last_mut()
-            .and_then(|r| r.scope_metrics.last_mut())
-            .map(|s| &mut s.metrics)
-        else {
-            return;
-        };
-        if !self.metric_is_open {
-            let metric = empty_metric(def, sent);
-            self.size += framed(metric.encoded_len());
-            metrics.push(metric);
-            self.metric_is_open = true;
+        to.points.bytes.clear();
+    }
+
+    /// Writes the resource, if it has metrics.
+    fn close_resource(&mut self) {
+        self.close_metric();
+        let to = &mut *self.to;
+        if !to.metrics.bytes.is_empty() {
+            let (resource, metrics) = (&to.resource.bytes, &to.metrics.bytes);
+            group::write(&mut to.request, resource, &to.scope, metrics);
         }
-        if let Some(data) = metrics.last_mut().and_then(|m| m.data.as_mut()) {
-            point.push_to(data);
-            self.size += size;
-            self.points += 1;
+        to.metrics.bytes.clear();
+    }
+
+    /// Hands on what there is; the resource and the metric stay open.
+    fn flush(&mut self) {
+        self.close_resource();
+        if self.count > 0 {
+            (self.emit)(&self.to.request.bytes, self.count);
         }
+        self.to.request.bytes.clear();
+        self.count = 0;
     }
 }
 
-fn empty_metric(def: &MetricDef, sent: Sent) -> proto::Metric {
+/// Bytes of a metric beside its points, at most.
+fn size_of_head(def: &MetricDef) -> usize {
+    def.name.len() + def.description.len() + def.unit.len() + 32
+}
+
+/// Writes what stands before the points of a metric, which take `points` bytes; returns
+/// what follows them.
+fn write_head(head: &mut Wire, def: &MetricDef, sent: Sent, points: usize) -> Wire {
     let temporality = match sent {
-        Sent::Cumulative => AggregationTemporality::Cumulative,
-        Sent::Delta => AggregationTemporality::Delta,
-    } as i32;
-    let data = match def.instrument {
-        Instrument::Counter | Instrument::UpDownCounter => Data::Sum(proto::Sum {
-            data_points: Vec::new(),
-            aggregation_temporality: temporality,
-            is_monotonic: def.instrument == Instrument::Counter,
-        }),
-        Instrument::Gauge => Data::Gauge(proto::Gauge::default()),
-        Instrument::Histogram => Data::ExponentialHistogram(proto::ExponentialHistogram {
-            data_points: Vec::new(),
-            aggregation_temporality: temporality,
-        }),
+        Sent::Delta => 1,
+        Sent::Cumulative => 2,
     };
-    proto::Metric {
-        name: def.name.to_owned(),
-        description: def.description.to_owned(),
-        unit: def.unit.to_owned(),
-        data: Some(data),
-        ..Default::default()
-    }
-}
-
-enum Point {
-    Number(NumberDataPoint),
-    Histogram(ExponentialHistogramDataPoint),
-}
-
-impl Point {
-    fn len(&self) -> usize {
-        match self {
-            Self::Number(p) => p.encoded_len(),
-            Self::Histogram(p) => p.encoded_len(),
+    let mut tail = Wire::default();
+    let field = match def.instrument {
+        Instrument::Gauge => 5,
+        Instrument::Counter | Instrument::UpDownCounter => {
+            tail.number(2, temporality);
+            tail.number(3, u64::from(def.instrument == Instrument::Counter));
+            7
         }
-    }
-
-    /// A value that doesn't fit the instrument (a maker's mistake, which its
-    /// tests find) isn't sent under a wrong type.
-    fn push_to(self, data: &mut Data) {
-        match (self, data) {
-            (Self::Number(p), Data::Sum(sum)) => sum.data_points.push(p),
-            (Self::Number(p), Data::Gauge(gauge)) => gauge.data_points.push(p),
-            (Self::Histogram(p), Data::ExponentialHistogram(h)) => h.data_points.push(p),
-            _ => debug_assert!(false, "a metric's value doesn't fit its instrument"),
-        }
-    }
-}
-
-fn encode_point(instrument: Instrument, point: &MetricPoint, time: UnixNanos) -> Point {
-    let attributes = key_values(&point.attributes);
-    let start_time_unix_nano = match instrument {
-        Instrument::Gauge => 0,
-        _ => point.start,
-    };
-    let value = match &point.value {
-        PointValue::Int(i) => Number::AsInt(*i),
-        PointValue::Double(d) => Number::AsDouble(*d),
-        PointValue::Histogram(h) => {
-            let mut encoded = encode_histogram(h, attributes, point.start, time);
-            encoded.exemplars = exemplars(point);
-            return Point::Histogram(encoded);
+        Instrument::Histogram => {
+            tail.number(2, temporality);
+            10
         }
     };
-    Point::Number(NumberDataPoint {
-        attributes,
-        start_time_unix_nano,
-        time_unix_nano: time,
-        value: Some(value),
-        exemplars: exemplars(point),
-        ..Default::default()
-    })
-}
-
-/// A point that says that its series has no value any more.
-fn ended_point(instrument: Instrument, point: &MetricPoint, time: UnixNanos) -> Point {
-    let attributes = key_values(&point.attributes);
-    let flags = DataPointFlags::NoRecordedValueMask as u32;
-    match &point.value {
-        PointValue::Histogram(histogram) => Point::Histogram(ExponentialHistogramDataPoint {
-            attributes,
-            start_time_unix_nano: point.start,
-            time_unix_nano: time,
-            scale: histogram.scale,
-            flags,
-            ..Default::default()
-        }),
-        PointValue::Int(_) | PointValue::Double(_) => Point::Number(NumberDataPoint {
-            attributes,
-            start_time_unix_nano: match instrument {
-                Instrument::Gauge => 0,
-                _ => point.start,
-            },
-            time_unix_nano: time,
-            flags,
-            ..Default::default()
-        }),
-    }
-}
-
-fn exemplars(point: &MetricPoint) -> Vec<Exemplar> {
-    let of = point.exemplars.iter();
-    of.map(|exemplar| Exemplar {
-        time_unix_nano: exemplar.time,
-        value: Some(exemplar::Value::AsDouble(exemplar.value)),
-        trace_id: exemplar.trace_id.to_vec(),
-        span_id: exemplar.span_id.to_vec(),
-        ..Default::default()
-    })
-    .collect()
-}
-
-fn encode_histogram(
-    histogram: &Histogram,
-    attributes: Vec<opentelemetry_proto::tonic::common::v1::KeyValue>,
-    start: UnixNanos,
-    time: UnixNanos,
-) -> ExponentialHistogramDataPoint {
-    let mut used = histogram.buckets.as_slice();
-    while let [rest @ .., 0] = used {
-        used = rest;
-    }
-    let mut leading = 0;
-    while let [0, rest @ ..] = used {
-        used = rest;
-        leading += 1;
-    }
-    ExponentialHistogramDataPoint {
-        attributes,
-        start_time_unix_nano: start,
-        time_unix_nano: time,
-        count: histogram.count(),
-        sum: Some(histogram.sum),
-        scale: histogram.scale,
-        zero_count: histogram.zero_count,
-        zero_threshold: histogram.zero_threshold,
-        positive: Some(Buckets {
-            offset: if used.is_empty() {
-                0
-            } else {
-                histogram.offset + leading
-            },
-            bucket_counts: used.to_vec(),
-        }),
-        ..Default::default()
-    }
+    head.bytes.clear();
+    head.blob(1, def.name.as_bytes());
+    head.blob(2, def.description.as_bytes());
+    head.blob(3, def.unit.as_bytes());
+    head.length(field, points + tail.bytes.len());
+    tail
 }
 
 #[cfg(test)]

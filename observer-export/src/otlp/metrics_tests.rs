@@ -1,9 +1,18 @@
 //! Checks metric requests by decoding them again, field by field.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{
+    self as proto, Exemplar, NumberDataPoint, exemplar, metric::Data,
+};
+use prost::Message;
 
 use super::*;
-use observer_signals::{Resource, metric::Metric, metric::MetricBatch};
+use crate::otlp::SCHEMA_URL;
+use observer_signals::{Histogram, PointValue, Resource, metric::Metric, metric::MetricBatch};
 
 static COUNTER: MetricDef = MetricDef {
     name: "c",
@@ -70,6 +79,13 @@ fn batch(time: u64, series: usize, n: u64) -> MetricBatch {
     }
 }
 
+/// A request that is just as prost would have written it.
+fn decoded(bytes: &[u8]) -> ExportMetricsServiceRequest {
+    let request = ExportMetricsServiceRequest::decode(bytes).expect("it was encoded");
+    assert_eq!(request.encode_to_vec(), bytes);
+    request
+}
+
 /// All requests, after a way over the wire.
 fn requests(
     encoder: &mut MetricEncoder,
@@ -77,10 +93,9 @@ fn requests(
     limit: usize,
 ) -> Vec<ExportMetricsServiceRequest> {
     let mut requests = Vec::new();
-    encoder.encode_within(batch, limit, |request, count| {
-        let bytes = request.encode_to_vec();
+    encoder.encode_within(batch, limit, |bytes, count| {
         assert!(bytes.len() <= limit, "{} > {limit}", bytes.len());
-        let decoded = ExportMetricsServiceRequest::decode(&bytes[..]).expect("it was encoded");
+        let decoded = decoded(bytes);
         let points: usize = decoded
             .resource_metrics
             .iter()
@@ -251,5 +266,52 @@ fn exemplars_travel() {
             });
             assert_eq!(h.data_points[0].exemplars, Vec::from_iter(expected));
         }
+    }
+}
+
+/// Checks that series that have ended are flagged so, without a value, under the start and
+/// the attributes that they had, and that what was sent as deltas isn't.
+#[test]
+fn ends() {
+    for (preference, expected) in [
+        (Temporality::Cumulative, ["c", "g", "h", "u"].as_slice()),
+        (Temporality::Delta, &["g", "u"]),
+    ] {
+        let mut encoder = MetricEncoder::new(preference, vec![Attribute::new("extra", 1_i64)]);
+        let batch = batch(100, 2, 3);
+        requests(&mut encoder, &batch, 1 << 20);
+        let mut ended = Vec::new();
+        encoder.encode_ended(&batch.resources, 200, |bytes, count| {
+            ended.push((decoded(bytes), count));
+        });
+        let [(request, count)] = &ended[..] else {
+            panic!("{} requests", ended.len());
+        };
+        assert_eq!(*count, 2 * 2 * expected.len() as u64);
+        let mut names = std::collections::BTreeSet::new();
+        for group in &request.resource_metrics {
+            let resource = group.resource.as_ref().expect("a resource");
+            assert_eq!(resource.attributes.len(), 2);
+            for metric in &group.scope_metrics[0].metrics {
+                names.insert(&metric.name[..]);
+                let start = if metric.name == "g" { 0 } else { 5 };
+                assert_eq!(points_of(metric), [(start, 200, 0); 2], "{}", metric.name);
+                let points: Vec<_> = match metric.data.as_ref().expect("data") {
+                    Data::Sum(proto::Sum { data_points, .. })
+                    | Data::Gauge(proto::Gauge { data_points }) => data_points
+                        .iter()
+                        .map(|p| (p.flags, p.value.is_some(), &p.attributes))
+                        .collect(),
+                    Data::ExponentialHistogram(h) => (h.data_points.iter())
+                        .map(|p| (p.flags, p.sum.is_some(), &p.attributes))
+                        .collect(),
+                    other => panic!("{other:?}"),
+                };
+                for (flags, has_value, attributes) in points {
+                    assert_eq!((flags, has_value, attributes.len()), (1, false, 1));
+                }
+            }
+        }
+        assert_eq!(names, expected.iter().copied().collect());
     }
 }

@@ -5,14 +5,16 @@
 //! never waits, and hands the bytes to a [`queue`] that one task per signal
 //! empties by the OTLP rules ([`outcome`]).
 //!
-//! Messages come from `opentelemetry-proto`; the kernel's histograms, spans
-//! with links to profiles, and profiles can't pass through the SDK. The daemon's
+//! Profiles' messages come from `opentelemetry-proto`; metrics and spans are written
+//! field by field ([`wire`]). The kernel's histograms, spans with links to profiles, and
+//! profiles can't pass through the SDK. The daemon's
 //! own figures do ([`telemetry`]).
 
 pub mod attributes;
 pub mod client;
 pub mod endpoint;
 mod exporter;
+mod group;
 pub mod losses;
 pub mod metrics;
 pub mod outcome;

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::profiles::v1development::{
 use prost::Message;
 
 use super::attributes::{resource, scope};
-use super::traces::framed;
+use super::group::framed;
 use super::{MAX_REQUEST_BYTES, SCHEMA_URL};
 use observer_signals::profile::{Profile, ProfileKind, Sample};
 use observer_signals::{Attribute, Resource};

@@ -6,11 +6,10 @@
 
 use std::sync::Arc;
 
-use prost::Message;
 use rustc_hash::FxHashMap;
 
-use super::SCHEMA_URL;
-use super::attributes::{resource, scope};
+use super::attributes::write_resource;
+use super::group::{self, framed};
 use super::wire::Wire;
 use observer_signals::{Attribute, Resource, Span, SpanKind, SpanStatus};
 
@@ -87,11 +86,12 @@ impl Groups {
         let number = self.groups.len();
         let group = self.groups.entry(Arc::as_ptr(whose) as usize);
         group.or_insert_with(|| {
-            let resource = resource(whose, extra).encode_to_vec();
-            self.size += resource.len() + framed(2 * framed(SCHEMA_URL.len()) + 128);
+            let mut resource = Wire::default();
+            write_resource(&mut resource, whose, extra);
+            self.size += resource.bytes.len() + group::around();
             Group {
                 number,
-                resource,
+                resource: resource.bytes,
                 spans: Wire::default(),
             }
         })
@@ -103,35 +103,15 @@ impl Groups {
         }
         let mut request = Wire::default();
         request.bytes.reserve(self.size);
-        let scope = scope().encode_to_vec();
+        let scope = group::encoded_scope();
         let mut groups: Vec<&Group> = self.groups.values().collect();
         groups.sort_unstable_by_key(|group| group.number);
         for group in groups {
-            // ScopeSpans: scope, spans, schema_url.
-            let mut begin = Wire::default();
-            begin.element(1, &scope);
-            let mut end = Wire::default();
-            end.blob(3, SCHEMA_URL.as_bytes());
-            let length = begin.bytes.len() + group.spans.bytes.len() + end.bytes.len();
-            // ResourceSpans: resource, scope_spans, schema_url, which happens
-            // to have the same number.
-            let mut before = Wire::default();
-            before.element(1, &group.resource);
-            before.length(2, length);
-            request.length(1, before.bytes.len() + length + end.bytes.len());
-            for part in [&before, &begin, &group.spans, &end, &end] {
-                request.bytes.extend_from_slice(&part.bytes);
-            }
+            group::write(&mut request, &group.resource, &scope, &group.spans.bytes);
         }
         emit(&request.bytes, self.count);
         *self = Self::default();
     }
-}
-
-/// An upper bound of what a message of `len` bytes takes within its parents:
-/// tag and length, and the growth of the two enclosing lengths.
-pub(super) fn framed(len: usize) -> usize {
-    len + 8
 }
 
 /// Writes the fields of a `Span`.

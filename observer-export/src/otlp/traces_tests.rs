@@ -3,8 +3,11 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{self as proto, span};
 
+use prost::Message;
+
 use super::*;
-use crate::otlp::attributes::{key_value, key_values};
+use crate::otlp::SCHEMA_URL;
+use crate::otlp::attributes::{key_value, key_values, resource, scope};
 use observer_signals::SpanEvent;
 
 fn spans(count: usize) -> Vec<Span> {

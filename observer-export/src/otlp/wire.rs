@@ -1,8 +1,8 @@
 //! Protobuf's wire format, written straight into a buffer.
 //!
-//! A daemon that exports tens of thousands of spans a second can't afford a
-//! message of allocated strings for each of them, only to walk it twice. Of the
-//! format (protobuf.dev/programming-guides/encoding) this is what spans need.
+//! A daemon that exports tens of thousands of spans a second, or points at a time, can't
+//! afford a message of allocated strings for each of them, only to walk it twice. Of the
+//! format (protobuf.dev/programming-guides/encoding) this is what they need.
 
 use observer_signals::{Attribute, Value};
 
@@ -41,12 +41,44 @@ impl Wire {
         }
     }
 
+    /// A whole number with a sign (`sint32`).
+    pub fn signed(&mut self, field: u32, value: i32) {
+        let zigzag = (value << 1) ^ (value >> 31);
+        self.number(field, u64::from(zigzag as u32));
+    }
+
+    /// A list of whole numbers, packed.
+    pub fn numbers(&mut self, field: u32, values: &[u64]) {
+        if !values.is_empty() {
+            self.message(field, |list| {
+                values.iter().for_each(|value| list.varint(*value));
+            });
+        }
+    }
+
     /// Writes a field of type `fixed64`.
     pub fn fixed64(&mut self, field: u32, value: u64) {
         if value != 0 {
-            self.tag(field, FIXED64);
-            self.bytes.extend_from_slice(&value.to_le_bytes());
+            self.some_fixed64(field, value);
         }
+    }
+
+    /// Likewise, one that may be absent or of a `oneof`: written even if it is zero.
+    pub fn some_fixed64(&mut self, field: u32, value: u64) {
+        self.tag(field, FIXED64);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Writes a field of type `double`.
+    pub fn double(&mut self, field: u32, value: f64) {
+        if value != 0.0 {
+            self.some_double(field, value);
+        }
+    }
+
+    /// See [`Self::some_fixed64`].
+    pub fn some_double(&mut self, field: u32, value: f64) {
+        self.some_fixed64(field, value.to_bits());
     }
 
     /// Writes a field of type `fixed32`.
@@ -122,10 +154,7 @@ impl Wire {
                 // Negative numbers are written as their two's complement.
                 self.varint(*i as u64);
             }
-            Value::Double(d) => {
-                self.tag(4, FIXED64);
-                self.bytes.extend_from_slice(&d.to_le_bytes());
-            }
+            Value::Double(d) => self.some_double(4, *d),
             Value::Strings(list) => self.message(5, |array| {
                 for text in list {
                     array.message(1, |any| any.element(1, text.as_bytes()));
@@ -133,10 +162,7 @@ impl Wire {
             }),
             Value::Doubles(list) => self.message(5, |array| {
                 for number in list {
-                    array.message(1, |any| {
-                        any.tag(4, FIXED64);
-                        any.bytes.extend_from_slice(&number.to_le_bytes());
-                    });
+                    array.message(1, |any| any.some_double(4, *number));
                 }
             }),
         }
