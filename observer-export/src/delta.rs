@@ -201,7 +201,7 @@ mod tests {
 
     fn point(start: u64, value: PointValue) -> MetricPoint {
         MetricPoint {
-            attributes: Vec::new(),
+            attributes: Vec::new().into(),
             start,
             value,
             exemplars: Vec::new(),

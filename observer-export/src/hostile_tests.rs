@@ -232,7 +232,7 @@ static REQUESTS: MetricDef = MetricDef {
 fn summary(name: &str) -> Shown {
     let attributes = vec![Attribute::new("syscall.name", name.to_owned())];
     let point = |attributes: &[Attribute]| MetricPoint {
-        attributes: attributes.to_vec(),
+        attributes: attributes.into(),
         value: PointValue::Double(1.0),
         exemplars: Vec::new(),
         start: 0,
@@ -409,7 +409,7 @@ fn otlp_metrics_are_whole() {
         metrics: vec![Metric {
             def: &REQUESTS,
             points: vec![MetricPoint {
-                attributes: vec![Attribute::new("syscall.name", name.clone())],
+                attributes: [Attribute::new("syscall.name", name.clone())].into(),
                 value: PointValue::Int(1),
                 exemplars: Vec::new(),
                 start: 0,

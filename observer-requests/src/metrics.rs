@@ -31,6 +31,7 @@ use key::{Key, Kind};
 use names::Names;
 use observer_signals::MetricBuilder;
 use observer_signals::WallClock;
+use observer_signals::attribute::SharedAttributes;
 use observer_signals::{Attribute, MetricDef, MetricPoint, PointValue};
 
 /// Series that one workload has of one metric; for the times of
@@ -55,7 +56,7 @@ pub struct Metrics {
 struct Series {
     workload: WorkloadId,
     kind: Kind,
-    attributes: Vec<Attribute>,
+    attributes: SharedAttributes,
     /// Kernel time at which the first one began.
     since: u64,
     durations: Durations,
@@ -221,7 +222,7 @@ impl Metrics {
         self.series.push(Series {
             workload: finished.workload,
             kind,
-            attributes,
+            attributes: attributes.into(),
             since: finished.begun,
             durations: Durations::default(),
             exemplars: Exemplars::default(),

@@ -120,6 +120,9 @@ impl Attribute {
     }
 }
 
+/// How the attributes of points travel: cheap to clone.
+pub type SharedAttributes = Arc<[Attribute]>;
+
 /// Whom a signal is about: an OTLP resource. Shared, because thousands of
 /// points name the same workload.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,25 +1,22 @@
 //! Gathers points by workload and metric.
 
-use observer_common::workload::WorkloadId;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::attribute::SharedResource;
-use crate::metric::ResourceMetrics;
-use crate::{Attribute, Metric, MetricDef, MetricPoint, PointValue, Resource, UnixNanos};
+use observer_common::workload::WorkloadId;
+use rustc_hash::FxHashMap;
 
-/// Metrics of one resource by name.
-type Group = HashMap<&'static str, Metric>;
+use crate::attribute::{SharedAttributes, SharedResource};
+use crate::metric::ResourceMetrics;
+use crate::{Metric, MetricDef, MetricPoint, PointValue, Resource, UnixNanos};
+
+/// Metrics of one resource: a dozen or two.
+type Group = Vec<Metric>;
 
 /// The points of one tick, grouped as OTLP wants them.
 #[derive(Default)]
 pub struct MetricBuilder {
-    /// In order: seconds are added up as floating-point numbers, whose sum
-    /// depends on it. In one order sums of what only grows only grow; in
-    /// another at each tick they'd now and then fall by the last digit, which
-    /// readers of a counter take for a restart.
-    workloads: BTreeMap<WorkloadId, Group>,
+    workloads: FxHashMap<WorkloadId, Group>,
     host: Group,
 }
 
@@ -29,14 +26,14 @@ impl MetricBuilder {
         &mut self,
         workload: WorkloadId,
         def: &'static MetricDef,
-        attributes: Vec<Attribute>,
+        attributes: impl Into<SharedAttributes>,
         start: UnixNanos,
         value: PointValue,
     ) {
         push(
             self.workloads.entry(workload).or_default(),
             def,
-            point(attributes, start, value),
+            point(attributes.into(), start, value),
         );
     }
 
@@ -54,11 +51,11 @@ impl MetricBuilder {
     pub fn host(
         &mut self,
         def: &'static MetricDef,
-        attributes: Vec<Attribute>,
+        attributes: impl Into<SharedAttributes>,
         start: UnixNanos,
         value: PointValue,
     ) {
-        push(&mut self.host, def, point(attributes, start, value));
+        push(&mut self.host, def, point(attributes.into(), start, value));
     }
 
     /// The workloads that have points.
@@ -79,11 +76,17 @@ impl MetricBuilder {
         host: SharedResource,
         mut resource: impl FnMut(WorkloadId) -> SharedResource,
     ) -> Vec<ResourceMetrics> {
-        let mut groups: HashMap<*const Resource, (SharedResource, Group)> = HashMap::new();
+        let mut groups: FxHashMap<*const Resource, (SharedResource, Group)> = FxHashMap::default();
         if !self.host.is_empty() {
             groups.insert(Arc::as_ptr(&host), (host, self.host));
         }
-        for (id, metrics) in self.workloads {
+        // In order: seconds are added up as floating-point numbers, whose sum
+        // depends on it. In one order sums of what only grows only grow; in
+        // another at each tick they'd now and then fall by the last digit, which
+        // readers of a counter take for a restart.
+        let mut workloads: Vec<(WorkloadId, Group)> = self.workloads.into_iter().collect();
+        workloads.sort_unstable_by_key(|(id, _)| *id);
+        for (id, metrics) in workloads {
             let resource = resource(id);
             let (_, group) = match groups.entry(Arc::as_ptr(&resource)) {
                 // The points of one workload differ from each other.
@@ -93,27 +96,21 @@ impl MetricBuilder {
                 }
                 Entry::Occupied(shared) => shared.into_mut(),
             };
-            for (name, metric) in metrics {
-                let shared = group.entry(name).or_insert_with(|| Metric {
-                    def: metric.def,
-                    points: vec![],
-                });
-                for point in metric.points {
-                    add(&mut shared.points, point);
+            for Metric { def, points } in metrics {
+                if let Some(sum) = metric(group, def) {
+                    points.into_iter().for_each(|point| add(sum, point));
                 }
             }
         }
         let mut out: Vec<ResourceMetrics> = groups
             .into_values()
-            .map(|(resource, group)| ResourceMetrics {
-                resource,
-                metrics: sorted(group),
+            .map(|(resource, mut metrics)| {
+                metrics.sort_unstable_by_key(|metric| metric.def.name);
+                ResourceMetrics { resource, metrics }
             })
             .collect();
-        out.sort_by(|a, b| {
-            let name = |r: &ResourceMetrics| r.resource.get_str("service.name").map(str::to_string);
-            name(a).cmp(&name(b))
-        });
+        let name = |r: &ResourceMetrics| r.resource.get_str("service.name").map(str::to_string);
+        out.sort_by_cached_key(name);
         out
     }
 }
@@ -135,7 +132,7 @@ fn add(points: &mut Vec<MetricPoint>, point: MetricPoint) {
     }
 }
 
-fn point(attributes: Vec<Attribute>, start: UnixNanos, value: PointValue) -> MetricPoint {
+fn point(attributes: SharedAttributes, start: UnixNanos, value: PointValue) -> MetricPoint {
     MetricPoint {
         attributes,
         start,
@@ -145,17 +142,23 @@ fn point(attributes: Vec<Attribute>, start: UnixNanos, value: PointValue) -> Met
 }
 
 fn push(metrics: &mut Group, def: &'static MetricDef, point: MetricPoint) {
-    let metric = metrics.entry(def.name).or_insert_with(|| Metric {
-        def,
-        points: Vec::new(),
-    });
-    metric.points.push(point);
+    if let Some(points) = metric(metrics, def) {
+        points.push(point);
+    }
 }
 
-fn sorted(metrics: Group) -> Vec<Metric> {
-    let mut metrics: Vec<Metric> = metrics.into_values().collect();
-    metrics.sort_by_key(|metric| metric.def.name);
-    metrics
+/// The points of a metric, which come one metric after the other.
+fn metric<'a>(metrics: &'a mut Group, def: &'static MetricDef) -> Option<&'a mut Vec<MetricPoint>> {
+    let is_it = |metric: &Metric| std::ptr::eq(metric.def, def);
+    let known = metrics.iter().rposition(is_it);
+    // A constant may be in more than one place.
+    let known = known.or_else(|| metrics.iter().position(|m| m.def.name == def.name));
+    let at = known.unwrap_or(metrics.len());
+    if known.is_none() {
+        let points = Vec::new();
+        metrics.push(Metric { def, points });
+    }
+    metrics.get_mut(at).map(|metric| &mut metric.points)
 }
 
 #[cfg(test)]
@@ -180,7 +183,7 @@ mod tests {
             let mut out = MetricBuilder::default();
             for id in ids {
                 let seconds = PointValue::Double(1.0 / f64::from(id.0));
-                out.workload(id, &SECONDS, vec![], UnixNanos::default(), seconds);
+                out.workload(id, &SECONDS, [], UnixNanos::default(), seconds);
             }
             let groups = out.finish(Arc::new(Resource::default()), |_| Arc::clone(&one));
             groups[0].metrics[0].points[0].value.clone()

@@ -1,7 +1,7 @@
 //! Metrics: a definition (static, documented) and points.
 
-use super::{Attribute, UnixNanos};
-use crate::attribute::SharedResource;
+use super::UnixNanos;
+use crate::attribute::{SharedAttributes, SharedResource};
 
 /// The OpenTelemetry instrument a metric corresponds to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,8 +147,9 @@ pub struct Exemplar {
 /// `start`; exporters turn it into a delta when asked to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricPoint {
-    /// What tells this series from its siblings. Sorted by key by the maker.
-    pub attributes: Vec<Attribute>,
+    /// What tells this series from its siblings. Sorted by key by the maker, and shared:
+    /// thousands of workloads have points of the same attributes.
+    pub attributes: SharedAttributes,
     /// When counting began (unused by gauges).
     pub start: UnixNanos,
     /// Value at the end of the interval.

@@ -46,7 +46,7 @@ fn resource(name: &'static str) -> Arc<Resource> {
 /// A counter of `series` series with value `value`, a gauge and a histogram.
 pub fn metrics(time: u64, series: usize, value: i64) -> MetricBatch {
     let point = |i: usize, value| MetricPoint {
-        attributes: vec![Attribute::new("series", i as i64)],
+        attributes: [Attribute::new("series", i as i64)].into(),
         start: START,
         value,
         exemplars: Vec::new(),

@@ -140,7 +140,7 @@ impl Fixture {
                 points.extend(metric.points.into_iter().map(|p| Point {
                     comm: comm.to_string(),
                     metric: metric.def.name,
-                    attributes: p.attributes,
+                    attributes: p.attributes.to_vec(),
                     value: p.value,
                 }));
             }

@@ -41,7 +41,7 @@ fn batch(time: u64, series: usize, n: u64) -> MetricBatch {
     let points = |value: &dyn Fn(usize) -> PointValue| -> Vec<MetricPoint> {
         (0..series)
             .map(|i| MetricPoint {
-                attributes: vec![Attribute::new("i", i as i64)],
+                attributes: [Attribute::new("i", i as i64)].into(),
                 start: 5,
                 value: value(i),
                 exemplars: Vec::new(),

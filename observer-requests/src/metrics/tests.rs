@@ -216,7 +216,7 @@ fn series_are_labelled() {
         assert_eq!(metric.points.len(), 1, "{}", def.name);
         assert_eq!(count(&metric.points[0]), 2);
         assert_eq!(told(&metric.points[0]), expected, "{}", def.name);
-        for attribute in &metric.points[0].attributes {
+        for attribute in &*metric.points[0].attributes {
             let documented = def.attributes.iter().any(|(key, _)| *key == attribute.key);
             assert!(documented, "{} of {}", attribute.key, def.name);
         }
@@ -319,7 +319,7 @@ fn series_are_bounded() {
     assert_eq!(points.iter().map(count).sum::<u64>(), lookups + 1);
     let overflow = points
         .iter()
-        .find(|point| point.attributes == labels::overflow())
+        .find(|point| point.attributes[..] == labels::overflow())
         .expect("overflow");
     assert_eq!(count(overflow), lookups - u64::from(SERIES));
     let late = |point: &MetricPoint| told(point) == ["dns.question.name=late.example"];
@@ -416,7 +416,10 @@ fn active_requests() {
         }
         let all = collect(&mut metrics);
         let point = &metric(&all, &definitions::HTTP_SERVER_ACTIVE).points[0];
-        assert_eq!(point.attributes, [Attribute::new("url.scheme", "https")]);
+        assert_eq!(
+            point.attributes[..],
+            [Attribute::new("url.scheme", "https")]
+        );
         point.value.clone()
     };
     assert_eq!(told(&[2, 3]), PointValue::Int(5));

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 use observer_common::workload::{OTHER, WorkloadId};
@@ -124,7 +125,7 @@ impl Lifecycle {
 
     /// At a tick: what each workload counted so far, as one number; all of it is
     /// exported.
-    pub fn counted(&mut self, counted: &HashMap<WorkloadId, u64>, now: Instant) {
+    pub fn counted<S: BuildHasher>(&mut self, counted: &HashMap<WorkloadId, u64, S>, now: Instant) {
         for leaving in self.leaving.values_mut() {
             leaving.exported = true;
         }

@@ -1,6 +1,7 @@
 //! Workloads that are over: what the kernel half and the daemon hold of them is
 //! given back, and no figure of theirs is lost or counted twice.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,8 +20,10 @@ use crate::kernel::iter::Iterator;
 use crate::kernel::ring::record;
 use crate::kernel::workload_ids::{Listed, WorkloadIds};
 use crate::probes::Probe;
+use observer_signals::Resource;
 use observer_signals::attribute::SharedResource;
 use observer_signals::metric::{MetricBatch, ResourceMetrics};
+use rustc_hash::FxHashMap;
 
 /// A table that is fuller than this is under pressure.
 const PRESSED: f64 = 0.5;
@@ -41,8 +44,9 @@ pub(super) struct Retirement {
     ids: WorkloadIds,
     lifecycle: Lifecycle,
     grace: Grace,
-    /// Workloads that are over and stand for all that were of the same resource.
-    heirs: HashMap<WorkloadId, Heir>,
+    /// Workloads that are over and stand for all that were of the same resource, by
+    /// where that is in memory: as long as the heir is there, so is its resource.
+    heirs: FxHashMap<*const Resource, Heir>,
     /// The last sweep, how long it took, and how many ids were taken until then.
     swept: Instant,
     took: Duration,
@@ -57,6 +61,7 @@ pub(super) struct Retirement {
 }
 
 struct Heir {
+    id: WorkloadId,
     resource: SharedResource,
     /// When it got figures for the last time.
     since: Instant,
@@ -92,7 +97,7 @@ impl Retirement {
             ids: WorkloadIds::map(kernel)?,
             lifecycle: Lifecycle::default(),
             grace: Grace::default(),
-            heirs: HashMap::new(),
+            heirs: FxHashMap::default(),
             swept: Instant::now(),
             took: Duration::ZERO,
             taken: 0,
@@ -238,7 +243,7 @@ impl Retirement {
 
     /// At a tick, with what was read then.
     pub(super) fn counted(&mut self, tallies: &Tallies, workloads: &Workloads) {
-        let mut counted: HashMap<WorkloadId, u64> = HashMap::new();
+        let mut counted: FxHashMap<WorkloadId, u64> = FxHashMap::default();
         for (series, tally) in &tallies.histograms {
             *counted.entry(series.workload).or_default() += tally.count();
         }
@@ -279,27 +284,28 @@ impl Retirement {
         before: Instant,
     ) {
         for (id, at) in self.lifecycle.settled() {
-            if at >= before || self.heirs.contains_key(&id) {
+            if at >= before {
                 continue;
             }
-            workloads.names().told(id);
             let resource = workloads.resource(id);
-            let mut heirs = self.heirs.iter_mut();
-            let heir = heirs.find(|(_, heir)| Arc::ptr_eq(&heir.resource, &resource));
-            match heir {
-                Some((heir, state)) => {
-                    cells.settled().fold(id, *heir);
-                    keepers.retire(id, Some(*heir));
-                    state.since = at;
+            match self.heirs.entry(Arc::as_ptr(&resource)) {
+                Entry::Occupied(heir) if heir.get().id == id => {}
+                Entry::Occupied(mut heir) => {
+                    let heir = heir.get_mut();
+                    workloads.names().told(id);
+                    cells.settled().fold(id, heir.id);
+                    keepers.retire(id, Some(heir.id));
+                    heir.since = at;
                     self.forget(id, workloads);
                 }
-                None => {
+                Entry::Vacant(none) => {
+                    workloads.names().told(id);
                     keepers.retire(id, Some(id));
-                    let heir = Heir {
+                    none.insert(Heir {
+                        id,
                         resource,
                         since: at,
-                    };
-                    self.heirs.insert(id, heir);
+                    });
                 }
             }
         }
@@ -315,21 +321,17 @@ impl Retirement {
         keepers: &mut Keepers<'_>,
         had_all: impl Fn(Instant) -> bool,
     ) -> Vec<ResourceMetrics> {
-        let is_over = |id: &WorkloadId, heir: &Heir| {
-            had_all(heir.since) && !workloads.is_shared(*id, &heir.resource)
+        let is_over = |_: &*const Resource, heir: &mut Heir| {
+            had_all(heir.since) && !workloads.is_shared(heir.id, &heir.resource)
         };
-        let heirs = self.heirs.iter().filter(|(id, heir)| is_over(id, heir));
-        let over: Vec<(WorkloadId, SharedResource)> = heirs
-            .map(|(id, heir)| (*id, Arc::clone(&heir.resource)))
-            .collect();
-        let mut ended = Vec::new();
-        for (id, resource) in over {
-            let is_its = |group: &mut ResourceMetrics| Arc::ptr_eq(&group.resource, &resource);
-            ended.extend(batch.resources.extract_if(.., is_its));
-            cells.settled().forget(id);
-            keepers.retire(id, None);
-            self.heirs.remove(&id);
-            self.forget(id, workloads);
+        let over: FxHashMap<_, Heir> = self.heirs.extract_if(is_over).collect();
+        let is_over =
+            |group: &mut ResourceMetrics| over.contains_key(&Arc::as_ptr(&group.resource));
+        let ended: Vec<_> = batch.resources.extract_if(.., is_over).collect();
+        for heir in over.into_values() {
+            cells.settled().forget(heir.id);
+            keepers.retire(heir.id, None);
+            self.forget(heir.id, workloads);
         }
         tracing::debug!(
             settled = self.lifecycle.settled().len(),

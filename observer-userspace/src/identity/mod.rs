@@ -15,6 +15,7 @@
 //! - [`host`]: the machine, and the daemon itself
 //! - [`names`]: what is asked of containers; [`calling`]: what becomes of the answer
 //! - [`programs`]: numbers for programs of one name and cgroup
+//! - [`resources`]: each in memory once
 //! - [`workload`]: all of it put together
 //!
 //! [`Resource`]: observer_signals::Resource
@@ -27,6 +28,7 @@ pub(crate) mod mounts;
 mod names;
 pub mod process;
 mod programs;
+mod resources;
 pub(crate) mod workload;
 
 pub use hierarchy::{FoundCgroup, find_cgroup};

@@ -13,6 +13,7 @@ use super::host::Host;
 use super::names::Names;
 use super::process::comm_from_bytes;
 use super::programs::Programs;
+use super::resources::Resources;
 use observer_containers::Containers;
 use observer_identity::ProgramIdentity;
 use observer_signals::attribute::SharedResource;
@@ -30,6 +31,7 @@ pub struct Resolver {
     /// See [`v1_controller`](super::v1_controller).
     pub(super) controller: Option<&'static str>,
     known: HashMap<WorkloadId, Known>,
+    resources: Resources,
     pub(super) programs: Programs,
     /// All processes that are older than the daemon were looked at.
     pub(super) is_settled: bool,
@@ -37,22 +39,11 @@ pub struct Resolver {
     other: SharedResource,
 }
 
-/// A resource, with a number to find it by, and the identity that it is made of.
+/// A resource, and the identity that it is made of.
 #[derive(Debug)]
 struct Known {
-    digest: u64,
     resource: SharedResource,
     identity: Option<Arc<ProgramIdentity>>,
-}
-
-impl Known {
-    fn of(resource: &SharedResource, identity: Option<Arc<ProgramIdentity>>) -> Self {
-        Self {
-            digest: resource.digest(),
-            resource: Arc::clone(resource),
-            identity,
-        }
-    }
 }
 
 /// What is known of a workload that was just resolved.
@@ -74,14 +65,21 @@ impl Resolver {
         let mut other = host.attributes.clone();
         other.push(Attribute::new("service.name", "other"));
         other.push(Attribute::new("otel.metric.overflow", true));
-        let other = Arc::new(Resource { attributes: other });
+        let mut resources = Resources::default();
+        let known = [OTHER, FOLDED].map(|id| {
+            let resource = resources.take(Resource {
+                attributes: other.clone(),
+            });
+            let identity = None;
+            (id, Known { resource, identity })
+        });
+        let other = resources.take(Resource { attributes: other });
         Self {
             host: host.attributes.clone(),
             hierarchies: Hierarchies::open(),
             controller: super::v1_controller(),
-            known: [OTHER, FOLDED]
-                .map(|id| (id, Known::of(&other, None)))
-                .into(),
+            known: known.into(),
+            resources,
             programs: Programs::default(),
             is_settled: false,
             names: Names::default(),
@@ -135,8 +133,11 @@ impl Resolver {
         let of_host = self.host.iter();
         let of_host = of_host.filter(|it| own.iter().all(|own| own.key != it.key));
         let attributes = of_host.cloned().chain(own.iter().cloned()).collect();
-        let resource = self.interned(Resource { attributes });
-        self.known.insert(id, Known::of(&resource, identity));
+        let resource = self.resources.take(Resource { attributes });
+        let before = self.known.insert(id, Known { resource, identity });
+        if let Some(before) = before {
+            self.resources.let_go(&before.resource);
+        }
     }
 
     /// The resource of a workload that was resolved before;
@@ -159,8 +160,9 @@ impl Resolver {
 
     /// Whether others than `id` have this very resource.
     pub fn others_of(&self, id: WorkloadId, resource: &SharedResource) -> bool {
-        let mut known = self.known.iter();
-        known.any(|(other, its)| *other != id && Arc::ptr_eq(&its.resource, resource))
+        let known = self.known.get(&id);
+        let is_its = known.is_some_and(|known| Arc::ptr_eq(&known.resource, resource));
+        self.resources.users(resource) > usize::from(is_its)
     }
 
     /// The resource of all workloads that had no place in the table.
@@ -191,18 +193,11 @@ impl Resolver {
     /// Forgets a workload that is over.
     pub fn forget(&mut self, id: WorkloadId) {
         if id != OTHER && id != FOLDED {
-            self.known.remove(&id);
+            if let Some(known) = self.known.remove(&id) {
+                self.resources.let_go(&known.resource);
+            }
             self.names.forget(id);
         }
-    }
-
-    /// An equal resource that is already known, or this one.
-    fn interned(&self, resource: Resource) -> SharedResource {
-        let digest = resource.digest();
-        let mut alike = self.known.values().filter(|known| known.digest == digest);
-        alike
-            .find(|known| *known.resource == resource)
-            .map_or_else(|| Arc::new(resource), |known| Arc::clone(&known.resource))
     }
 }
 

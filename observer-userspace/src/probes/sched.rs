@@ -1,6 +1,8 @@
 //! Scheduling: run-queue latency, context switches and CPU time by workload;
 //! and the identity of whoever runs, on which all families build.
 
+use std::sync::Arc;
+
 use observer_common::family::{Family, Part};
 use observer_common::names::programs;
 use observer_common::tally::Kind;
@@ -13,6 +15,7 @@ use crate::blindness::{Unit, Witness};
 use crate::kernel::counters::Host;
 use crate::kernel::iter::Iterator;
 use crate::kernel::{Attach, Kernel, ProbeSpec, ProgramSpec};
+use observer_signals::attribute::SharedAttributes;
 use observer_signals::{Attribute, Instrument, MetricDef, PointValue};
 
 /// The fields from which a task's workload is derived.
@@ -241,13 +244,17 @@ impl Probe for Sched {
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        let none = SharedAttributes::default();
+        let [voluntary, involuntary] = ["voluntary", "involuntary"].map(|how| {
+            SharedAttributes::from([Attribute::new("process.context_switch.type", how)])
+        });
         for (series, tally) in &tick.tallies.histograms {
             if series.kind == Kind::RunQueue as u8 {
                 let value = PointValue::Histogram(tally.to_histogram());
                 out.workload(
                     series.workload,
                     &RUN_QUEUE,
-                    vec![],
+                    Arc::clone(&none),
                     tick.clock.wall(tally.since),
                     value,
                 );
@@ -257,14 +264,13 @@ impl Probe for Sched {
             let start = tick.clock.wall(tally.since);
             if series.kind == Kind::CpuTime as u8 {
                 let value = PointValue::Double(tally.value as f64 / 1e9);
-                out.workload(series.workload, &CPU_TIME, vec![], start, value);
+                let attributes = Arc::clone(&none);
+                out.workload(series.workload, &CPU_TIME, attributes, start, value);
             } else if series.kind == Kind::ContextSwitches as u8 {
-                let how = if series.label == 0 {
-                    "voluntary"
-                } else {
-                    "involuntary"
-                };
-                let attributes = vec![Attribute::new("process.context_switch.type", how)];
+                let attributes = Arc::clone(match series.label {
+                    0 => &voluntary,
+                    _ => &involuntary,
+                });
                 let value = PointValue::Int(i64::try_from(tally.value).unwrap_or(i64::MAX));
                 out.workload(series.workload, &CONTEXT_SWITCHES, attributes, start, value);
             }

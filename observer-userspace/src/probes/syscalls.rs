@@ -1,7 +1,7 @@
 //! Syscalls: calls, failures and durations by workload.
 
 use observer_common::workload::WorkloadId;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use observer_common::family::{Family, Part};
 use observer_common::names::programs;
@@ -12,7 +12,9 @@ use super::{MetricBuilder, Probe, Sight, Tick};
 use crate::blindness::{Unit, Witness};
 use crate::kernel::cells::Tallies;
 use crate::kernel::{Attach, ProbeSpec, ProgramSpec, syscall_names, syscalls};
+use observer_signals::attribute::SharedAttributes;
 use observer_signals::{Attribute, Instrument, MetricDef, PointValue};
+use rustc_hash::FxHashMap;
 
 /// The programs that see a call begin, in the order in which they are attached. Without
 /// them calls are counted, but not timed.
@@ -135,11 +137,17 @@ impl Probe for Syscalls {
     }
 
     fn collect(&mut self, tick: &Tick<'_>, out: &mut MetricBuilder) {
+        // Few labels, of thousands of workloads.
+        let mut labels: FxHashMap<u32, SharedAttributes> = FxHashMap::default();
+        let mut shared = |label| {
+            let known = labels.entry(label);
+            Arc::clone(known.or_insert_with(|| attributes(label).into()))
+        };
         for ((workload, label), (calls, since)) in calls(tick.tallies) {
             out.workload(
                 workload,
                 &CALLS,
-                attributes(label),
+                shared(label),
                 tick.clock.wall(since),
                 PointValue::Int(i64::try_from(calls).unwrap_or(i64::MAX)),
             );
@@ -148,31 +156,32 @@ impl Probe for Syscalls {
             if series.kind != Kind::SyscallDuration as u8 {
                 continue;
             }
-            let attributes = attributes(series.label as u32);
             let start = tick.clock.wall(tally.since);
             out.workload(
                 series.workload,
                 &DURATION,
-                attributes,
+                shared(series.label as u32),
                 start,
                 PointValue::Histogram(tally.to_histogram()),
             );
         }
+        let mut failures: FxHashMap<u64, SharedAttributes> = FxHashMap::default();
         for (series, tally) in &tick.tallies.counters {
             if series.kind != Kind::SyscallErrors as u8 {
                 continue;
             }
-            let (label, errno) = split_error_label(series.label);
-            let mut attributes = attributes(label);
-            attributes.insert(
-                0,
-                Attribute::new("error.type", syscall_names::errno_name(errno)),
-            );
+            let attributes = failures.entry(series.label).or_insert_with(|| {
+                let (label, errno) = split_error_label(series.label);
+                let mut attributes = attributes(label);
+                let name = syscall_names::errno_name(errno);
+                attributes.insert(0, Attribute::new("error.type", name));
+                attributes.into()
+            });
             let value = PointValue::Int(i64::try_from(tally.value).unwrap_or(i64::MAX));
             out.workload(
                 series.workload,
                 &ERRORS,
-                attributes,
+                Arc::clone(attributes),
                 tick.clock.wall(tally.since),
                 value,
             );
@@ -181,14 +190,14 @@ impl Probe for Syscalls {
 }
 
 /// By workload and label: calls, timed or not, and since when they are counted.
-fn calls(tallies: &Tallies) -> HashMap<(WorkloadId, u32), (u64, u64)> {
+fn calls(tallies: &Tallies) -> FxHashMap<(WorkloadId, u32), (u64, u64)> {
     let timed = tallies.histograms.iter();
     let timed = timed.filter(|(series, _)| series.kind == Kind::SyscallDuration as u8);
     let timed = timed.map(|(series, tally)| (series, tally.count(), tally.since));
     let untimed = tallies.counters.iter();
     let untimed = untimed.filter(|(series, _)| series.kind == Kind::SyscallUntimed as u8);
     let untimed = untimed.map(|(series, tally)| (series, tally.value, tally.since));
-    let mut calls = HashMap::new();
+    let mut calls = FxHashMap::default();
     for (series, count, since) in timed.chain(untimed) {
         let key = (series.workload, series.label as u32);
         let sum = calls.entry(key).or_insert((0, since));
