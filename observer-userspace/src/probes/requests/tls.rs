@@ -184,8 +184,9 @@ fn work(mut processes: Processes, told: &Receiver<u32>, shared: &Shared) {
         shared.held.store(figures.held, Ordering::Relaxed);
         match told.recv_timeout(looks.idle(Instant::now())) {
             Ok(tgid) => {
-                processes.look_at_program(tgid);
-                looks.executed(tgid, Instant::now());
+                if processes.look_at_program(tgid) {
+                    looks.executed(tgid, Instant::now());
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -195,7 +196,11 @@ fn work(mut processes: Processes, told: &Receiver<u32>, shared: &Shared) {
         }
         while let Some(look) = looks.next(Instant::now()) {
             match look {
-                Look::At(tgid) => processes.look(tgid),
+                Look::At(tgid) => {
+                    if !processes.look(tgid) {
+                        looks.was_gone(tgid);
+                    }
+                }
                 Look::AtAll => processes.scan(stop),
             }
             if stop() {

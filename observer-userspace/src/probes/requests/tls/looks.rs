@@ -78,6 +78,17 @@ impl Looks {
         queue.push_back((began + *delay, tgid));
     }
 
+    /// The process that was to be looked at last had ended: that cost nothing, and it isn't
+    /// looked at again.
+    pub fn was_gone(&mut self, tgid: u32) {
+        self.in_second = self.in_second.saturating_sub(1);
+        for queue in &mut self.waiting {
+            if queue.back().is_some_and(|(_, last)| *last == tgid) {
+                queue.pop_back();
+            }
+        }
+    }
+
     /// How long there is nothing to do.
     pub fn idle(&self, now: Instant) -> Duration {
         let pause = if self.left_out {
@@ -148,6 +159,31 @@ mod tests {
         assert_eq!(now - start, SCAN_PERIOD);
         assert_eq!(looks.next(now), Some(Look::AtAll));
         assert_eq!(looks.next(now), None);
+    }
+
+    /// Checks that programs that have ended when they are looked at, however many, leave
+    /// others their looks.
+    #[test]
+    fn the_gone_take_nobodys_look() {
+        let start = Instant::now();
+        let mut looks = Looks::new(start);
+        for tgid in 0..500 {
+            looks.executed(tgid, start);
+        }
+        looks.executed(1000, start);
+        let now = start + DELAYS[0];
+        let mut seen = 0;
+        while let Some(Look::At(tgid)) = looks.next(now) {
+            seen += 1;
+            if tgid != 1000 {
+                looks.was_gone(tgid);
+            }
+        }
+        assert_eq!(seen, 501);
+        assert_eq!(looks.next(start + DELAYS[1]), Some(Look::At(1000)));
+        assert_eq!(looks.next(start + DELAYS[1]), None);
+        assert_eq!(looks.next(start + SCAN_PAUSE), Some(Look::At(1000)));
+        assert_eq!(looks.next(start + SCAN_PAUSE), None, "none was left out");
     }
 
     /// Checks that of too many programs only so many are looked at each second,

@@ -156,8 +156,17 @@ impl Processes {
         self.mappings.retain(|_, known| believed(known));
     }
 
-    /// Looks at the program that `pid` runs, which is mapped from the beginning.
-    pub fn look_at_program(&mut self, pid: u32) {
+    /// Looks at the program that `pid` runs, which is mapped from the beginning; `false`
+    /// if it ended. Most that are short have by now: no reader is needed to see that.
+    pub fn look_at_program(&mut self, pid: u32) -> bool {
+        let is_there = of_others::is_there(pid);
+        if is_there {
+            self.look_at_its_program(pid);
+        }
+        is_there
+    }
+
+    fn look_at_its_program(&mut self, pid: u32) {
         let subject = Subject::Root(pid);
         let program = foreign::ask(subject, foreign::A_WHILE, move |foreign| {
             let handle = of_others::program(foreign, pid)?;
@@ -181,12 +190,16 @@ impl Processes {
         }
     }
 
-    /// Looks at all code that `pid` has mapped.
-    pub fn look(&mut self, pid: u32) {
-        // Most that are short ended before the first look: no reader is needed to see that.
-        if !of_others::is_there(pid) {
-            return;
+    /// Looks at all code that `pid` has mapped; `false` if it ended.
+    pub fn look(&mut self, pid: u32) -> bool {
+        let is_there = of_others::is_there(pid);
+        if is_there {
+            self.look_at_mappings(pid);
         }
+        is_there
+    }
+
+    fn look_at_mappings(&mut self, pid: u32) {
         let maps = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
             of_others::maps(foreign, pid, MAX_MAPS).ok()
         });
