@@ -211,13 +211,24 @@ impl Lifecycle {
         settled.collect()
     }
 
-    /// Those of them, oldest first, of which nothing was exported yet.
-    pub fn unexported(&self) -> Vec<WorkloadId> {
-        let unexported = self
-            .leaving
-            .iter()
-            .filter(|(_, leaving)| matches!(leaving.stage, Stage::Settled(_)) && !leaving.exported);
-        unexported.map(|(id, _)| *id).collect()
+    /// Those of them, oldest first, of which nothing was exported yet and that are more
+    /// than there is `room` for: of tenants that have more than an equal part of it.
+    pub fn surplus(&self, room: usize) -> Vec<WorkloadId> {
+        let is_waiting =
+            |leaving: &Leaving| matches!(leaving.stage, Stage::Settled(_)) && !leaving.exported;
+        let waiting = || self.leaving.iter().filter(|(_, it)| is_waiting(it));
+        let mut tenants: HashMap<Option<u32>, usize> = HashMap::new();
+        waiting().for_each(|(_, it)| *tenants.entry(it.tenant).or_default() += 1);
+        let too_many = tenants.values().sum::<usize>().saturating_sub(room);
+        let part = room / tenants.len().max(1);
+        let has_more = |(_, it): &(&WorkloadId, &Leaving)| {
+            let its = tenants.entry(it.tenant).or_default();
+            let has_more = *its > part;
+            *its -= usize::from(has_more);
+            has_more
+        };
+        let surplus = waiting().filter(has_more).take(too_many);
+        surplus.map(|(id, _)| *id).collect()
     }
 
     /// Forgets one that is settled.
@@ -314,7 +325,35 @@ mod tests {
         life.take_away(&held(&[]));
         life.settle(now);
         assert_eq!(life.settled().len(), 5);
-        assert_eq!(life.unexported(), [WorkloadId(5)]);
+        assert_eq!(life.surplus(0), [WorkloadId(5)]);
+    }
+
+    /// Checks that where more wait for being exported than there is room for, it is the
+    /// oldest of those who have most, and just as many as are too many.
+    #[test]
+    fn who_has_most_makes_room() {
+        let now = Instant::now();
+        let mut life = Lifecycle::default();
+        for id in 1..=20 {
+            let tenant = if id == 3 || id == 4 { 1 } else { 0 };
+            life.learn(
+                Listed {
+                    tenant,
+                    ..listed(id)
+                },
+                now,
+            );
+        }
+        life.unlist(&held(&[]), true, now);
+        life.unlist(&held(&[]), true, now);
+        life.take_away(&held(&[]));
+        life.settle(now);
+        assert_eq!(life.surplus(20), []);
+        assert_eq!(life.surplus(16), [1, 2, 5, 6].map(WorkloadId));
+        // Each has a half.
+        let few = life.surplus(2);
+        assert_eq!(few.len(), 18);
+        assert!(few.contains(&WorkloadId(3)) && !few.contains(&WorkloadId(4)));
     }
 
     /// Checks that cells of one that nobody knows are given back and are `other`'s.

@@ -258,17 +258,17 @@ impl Retirement {
     }
 
     /// Where more are over than the table holds, and wait for being exported: the
-    /// first of them are `other`, unless something was exported under their name.
+    /// first of who has most are `other`, unless something was exported under their
+    /// name.
     fn fold_surplus(&mut self, cells: &mut Cells, to: &mut Workloads, keepers: &mut Keepers<'_>) {
-        let waiting = self.lifecycle.unexported();
         let room = usize::try_from(self.ids.limit()).unwrap_or(usize::MAX);
-        for id in waiting.iter().take(waiting.len().saturating_sub(room)) {
-            if to.is_shared(*id, &to.resource(*id)) {
+        for id in self.lifecycle.surplus(room) {
+            if to.is_shared(id, &to.resource(id)) {
                 continue;
             }
-            cells.settled().fold(*id, OTHER);
-            keepers.retire(*id, Some(FOLDED));
-            self.forget(*id, to);
+            cells.settled().fold(id, OTHER);
+            keepers.retire(id, Some(FOLDED));
+            self.forget(id, to);
             self.folded += 1;
         }
     }
