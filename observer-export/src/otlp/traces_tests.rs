@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::*;
 use crate::otlp::SCHEMA_URL;
-use crate::otlp::attributes::{key_value, key_values, resource, scope};
+use crate::otlp::attributes::{key_value, key_values, scope};
 use observer_signals::SpanEvent;
 
 fn spans(count: usize) -> Vec<Span> {
