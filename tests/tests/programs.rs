@@ -367,8 +367,11 @@ while True:
     let file = script(&scene, "early", LATE)?;
     let title = format!("gunicorn: master [{name}]");
     scene.start(python()?.arg(&file).arg(&title))?;
-    // The longest time between two looks, and that again.
-    std::thread::sleep(Duration::from_secs(4 + 20));
+    let is_found = |seen: &Seen| calls(seen).contains_key(&*name);
+    daemon.wait_until(is_found, || {
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(())
+    })?;
     let seen = daemon.finish()?;
     let calls = calls(&seen);
     ensure!(calls.get(&*name).copied().unwrap_or(0) > 0, "{calls:?}");
