@@ -125,6 +125,13 @@ impl Delta {
         }
     }
 
+    /// The clock was set back to `time`, right after a batch.
+    pub fn set_back(&mut self, time: UnixNanos) {
+        for previous in self.series.values_mut() {
+            previous.time = time;
+        }
+    }
+
     /// Forgets series that are long gone.
     pub fn end_batch(&mut self, time: UnixNanos) {
         self.series
@@ -147,7 +154,7 @@ fn hash_attributes(attributes: &[Attribute], seed: u64) -> u128 {
 }
 
 /// `now - before`; `None` when `now` can't be a continuation of `before`.
-fn subtract(now: &PointValue, before: &PointValue) -> Option<PointValue> {
+pub(crate) fn subtract(now: &PointValue, before: &PointValue) -> Option<PointValue> {
     match (now, before) {
         (PointValue::Int(n), PointValue::Int(b)) if n >= b => Some(PointValue::Int(n - b)),
         (PointValue::Double(n), PointValue::Double(b)) if n >= b => Some(PointValue::Double(n - b)),

@@ -5,10 +5,13 @@
 
 mod point;
 
+use std::time::Instant;
+
 use super::MAX_REQUEST_BYTES;
 use super::attributes::write_resource;
 use super::group::{self, framed};
 use super::settings::Temporality;
+use super::timeline::{Place, Timeline};
 use super::wire::Wire;
 use crate::delta::Delta;
 use observer_signals::metric::ResourceMetrics;
@@ -39,6 +42,7 @@ pub struct MetricEncoder {
     preference: Temporality,
     extra: Vec<Attribute>,
     delta: Delta,
+    timeline: Timeline,
     /// Kept from one export to the next: at most three requests' memory.
     buffers: Buffers,
 }
@@ -50,6 +54,7 @@ impl MetricEncoder {
             preference,
             extra,
             delta: Delta::default(),
+            timeline: Timeline::default(),
             buffers: Buffers {
                 scope: group::encoded_scope(),
                 ..Buffers::default()
@@ -70,29 +75,40 @@ impl MetricEncoder {
         emit: impl FnMut(&[u8], u64),
     ) {
         let mut packer = Packer::new(limit, emit, &mut self.buffers);
+        let mut place = self.timeline.begin(batch.time, Instant::now());
+        let time = place.time;
+        let sums_have_keys = self.timeline.needs_keys(&place);
         for group in &batch.resources {
             packer.open_resource(group, &self.extra);
-            // What is never sent as a delta isn't kept.
-            let identity = (self.preference != Temporality::Cumulative)
+            // What is neither sent as a delta nor began anew isn't told apart.
+            let identity = (sums_have_keys || self.preference != Temporality::Cumulative)
                 .then(|| Delta::resource_key(&group.resource));
             for metric in &group.metrics {
                 let sent = temporality(self.preference, metric.def.instrument);
                 packer.open_metric(metric.def, sent);
+                let identity = identity.filter(|_| sums_have_keys || sent == Sent::Delta);
                 for point in &metric.points {
-                    match identity.filter(|_| sent == Sent::Delta) {
-                        None => packer.add(point, batch.time),
-                        Some(identity) => {
-                            let key = Delta::series_key(identity, metric.def, &point.attributes);
-                            if let Some(delta) = self.delta.step(key, point, batch.time) {
-                                packer.add(&delta, batch.time);
-                            }
-                        }
+                    let Some(identity) = identity else {
+                        packer.add(point, time);
+                        continue;
+                    };
+                    let key = Delta::series_key(identity, metric.def, &point.attributes);
+                    if sent == Sent::Cumulative {
+                        let instrument = metric.def.instrument;
+                        let point = self.timeline.place(key, instrument, point, &mut place);
+                        packer.add(&point, time);
+                    } else if let Some(mut delta) = self.delta.step(key, point, time) {
+                        delta.start = self.timeline.start(delta.start, time);
+                        packer.add(&delta, time);
                     }
                 }
             }
         }
         packer.flush();
-        self.delta.end_batch(batch.time);
+        self.delta.end_batch(time);
+        if let Some(began) = self.timeline.end(place) {
+            self.delta.set_back(began);
+        }
     }
 
     /// Says that these series have ended: points without a value, flagged so
@@ -105,7 +121,10 @@ impl MetricEncoder {
         emit: impl FnMut(&[u8], u64),
     ) {
         let mut packer = Packer::new(MAX_REQUEST_BYTES, emit, &mut self.buffers);
+        let place = Place { time, ends: None };
+        let sums_have_keys = self.timeline.needs_keys(&place);
         for group in ended {
+            let identity = sums_have_keys.then(|| Delta::resource_key(&group.resource));
             if self.preference != Temporality::Cumulative {
                 self.delta.forget(group);
             }
@@ -117,7 +136,12 @@ impl MetricEncoder {
                 }
                 packer.open_metric(metric.def, sent);
                 for point in &metric.points {
-                    packer.add_ended(point, time);
+                    let start = self.timeline.start(point.start, time);
+                    packer.add_ended(point, start, time);
+                    if let Some(identity) = identity {
+                        let key = Delta::series_key(identity, metric.def, &point.attributes);
+                        self.timeline.forget(key);
+                    }
                 }
             }
         }
@@ -198,10 +222,10 @@ impl<'a, E: FnMut(&[u8], u64)> Packer<'a, E> {
         }
     }
 
-    fn add_ended(&mut self, point: &MetricPoint, time: UnixNanos) {
+    fn add_ended(&mut self, point: &MetricPoint, start: UnixNanos, time: UnixNanos) {
         if let Some((def, _)) = self.metric {
             self.to.point.bytes.clear();
-            point::write_ended(&mut self.to.point, def.instrument, point, time);
+            point::write_ended(&mut self.to.point, def.instrument, point, start, time);
             self.push(def);
         }
     }

@@ -315,3 +315,53 @@ fn ends() {
         assert_eq!(names, expected.iter().copied().collect());
     }
 }
+
+/// Checks that where the clock was set back, twice, no point begins after it ends, a
+/// series' points follow each other, and what its sums and deltas add up to is told once;
+/// and that levels are told as they are.
+#[test]
+fn clock_set_back() {
+    const DAY: u64 = 86_400_000_000_000;
+    const SECOND: u64 = 1_000_000_000;
+    let told = [
+        (DAY, 1),
+        (DAY + 10 * SECOND, 3),
+        // Two hours back.
+        (DAY - 7200 * SECOND, 6),
+        (DAY - 7190 * SECOND, 10),
+        (DAY - 9000 * SECOND, 11),
+        (DAY - 8990 * SECOND, 15),
+    ];
+    for preference in [Temporality::Cumulative, Temporality::Delta] {
+        let mut encoder = MetricEncoder::new(preference, Vec::new());
+        for name in ["c", "h", "u"] {
+            encoder.delta = Delta::default();
+            encoder.timeline = Timeline::default();
+            // By start: the last time and value.
+            let mut series = BTreeMap::<u64, (u64, u64)>::new();
+            let mut sum = 0;
+            for (time, n) in told {
+                let requests = requests(&mut encoder, &batch(time, 1, n), 1 << 20);
+                let (start, end, value) = points_of(find(&requests, name))[0];
+                assert!(start <= end, "{name}: {start} to {end}");
+                if let Some((before, _)) = series.insert(start, (end, value)) {
+                    assert!(before < end, "{name}: {before}, then {end}");
+                }
+                sum += value;
+                if name == "u" {
+                    assert_eq!(value, n);
+                }
+            }
+            // A histogram of n has n zeroes, n and twice n.
+            let all = if name == "h" { 15 * 4 } else { 15 };
+            let last: u64 = series.values().map(|(_, value)| *value).sum();
+            match (name, preference) {
+                ("u", _) => {}
+                (_, Temporality::Cumulative) => {
+                    assert_eq!((last, series.len()), (all, 3), "{name}");
+                }
+                _ => assert_eq!(sum, all, "{name}"),
+            }
+        }
+    }
+}

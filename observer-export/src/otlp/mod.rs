@@ -25,6 +25,7 @@ mod sender;
 pub mod settings;
 pub mod signal;
 pub mod telemetry;
+mod timeline;
 pub mod tls;
 pub mod traces;
 pub mod variables;

@@ -208,23 +208,76 @@ impl HttpClient for QueueClient {
         } else {
             body
         };
-        let points = count_points(&ExportMetricsServiceRequest::decode(&body[..])?);
-        self.0.export(&body, points);
+        let mut request = ExportMetricsServiceRequest::decode(&body[..])?;
+        let (points, changed) = order_times(&mut request);
+        match changed {
+            true => self.0.export(&request.encode_to_vec(), points),
+            false => self.0.export(&body, points),
+        }
         Ok(Response::new(Bytes::new()))
     }
 }
 
-fn count_points(request: &ExportMetricsServiceRequest) -> u64 {
-    let metrics = request
-        .resource_metrics
-        .iter()
-        .flat_map(|r| &r.scope_metrics)
-        .flat_map(|s| &s.metrics);
-    metrics
-        .map(|metric| match &metric.data {
-            Some(Data::Sum(sum)) => sum.data_points.len() as u64,
-            Some(Data::Gauge(gauge)) => gauge.data_points.len() as u64,
-            _ => 0,
-        })
-        .sum()
+/// Counts points. Of those that begin after they end, since the clock was set back, when
+/// they began isn't known (OpenTelemetry data model, "Cumulative streams: handling unknown
+/// start time"); returns whether there is one, too.
+fn order_times(request: &mut ExportMetricsServiceRequest) -> (u64, bool) {
+    let (mut count, mut changed) = (0, false);
+    let scopes = request.resource_metrics.iter_mut();
+    let scopes = scopes.flat_map(|resource| &mut resource.scope_metrics);
+    for metric in scopes.flat_map(|scope| &mut scope.metrics) {
+        let points = match &mut metric.data {
+            Some(Data::Sum(sum)) => &mut sum.data_points,
+            Some(Data::Gauge(gauge)) => &mut gauge.data_points,
+            _ => continue,
+        };
+        count += points.len() as u64;
+        for point in points {
+            if point.start_time_unix_nano > point.time_unix_nano {
+                point.start_time_unix_nano = 0;
+                changed = true;
+            }
+        }
+    }
+    (count, changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::metrics::v1::{
+        Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    };
+
+    use super::*;
+
+    /// Checks that a point that would begin after it ends has no beginning, and others
+    /// stay as they are.
+    #[test]
+    fn times_are_ordered() {
+        let point = |start, time| NumberDataPoint {
+            start_time_unix_nano: start,
+            time_unix_nano: time,
+            ..Default::default()
+        };
+        let request = |points: &[(u64, u64)]| ExportMetricsServiceRequest {
+            resource_metrics: vec![ResourceMetrics {
+                scope_metrics: vec![ScopeMetrics {
+                    metrics: vec![Metric {
+                        data: Some(Data::Sum(Sum {
+                            data_points: points.iter().map(|(s, t)| point(*s, *t)).collect(),
+                            ..Default::default()
+                        })),
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+        };
+        let mut right = request(&[(5, 10), (10, 10)]);
+        assert_eq!(order_times(&mut right), (2, false));
+        let mut wrong = request(&[(5, 10), (11, 10)]);
+        assert_eq!(order_times(&mut wrong), (2, true));
+        assert_eq!(wrong, request(&[(5, 10), (0, 10)]));
+    }
 }

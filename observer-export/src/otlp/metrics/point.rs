@@ -21,14 +21,14 @@ pub(super) fn write(
             write_histogram(out, histogram, point, time);
         }
         PointValue::Int(value) if !is_histogram => {
-            times(out, instrument, point, time);
+            times(out, instrument, point.start, time);
             // Of a `oneof`: also if it is zero. `sfixed64` is its two's complement.
             out.some_fixed64(6, *value as u64);
             exemplars(out, 5, point);
             out.attributes(7, &point.attributes);
         }
         PointValue::Double(value) if !is_histogram => {
-            times(out, instrument, point, time);
+            times(out, instrument, point.start, time);
             out.some_double(4, *value);
             exemplars(out, 5, point);
             out.attributes(7, &point.attributes);
@@ -43,25 +43,26 @@ pub(super) fn write_ended(
     out: &mut Wire,
     instrument: Instrument,
     point: &MetricPoint,
+    start: UnixNanos,
     time: UnixNanos,
 ) {
     if let PointValue::Histogram(histogram) = &point.value {
         out.attributes(1, &point.attributes);
-        out.fixed64(2, point.start);
+        out.fixed64(2, start);
         out.fixed64(3, time);
         out.signed(6, histogram.scale);
         out.number(10, NO_RECORDED_VALUE);
     } else {
-        times(out, instrument, point, time);
+        times(out, instrument, start, time);
         out.attributes(7, &point.attributes);
         out.number(8, NO_RECORDED_VALUE);
     }
 }
 
 /// Start and time of a `NumberDataPoint`.
-fn times(out: &mut Wire, instrument: Instrument, point: &MetricPoint, time: UnixNanos) {
+fn times(out: &mut Wire, instrument: Instrument, start: UnixNanos, time: UnixNanos) {
     if instrument != Instrument::Gauge {
-        out.fixed64(2, point.start);
+        out.fixed64(2, start);
     }
     out.fixed64(3, time);
 }
