@@ -65,11 +65,13 @@ fn beside(flood: impl FnOnce(&mut Scene, &User) -> Result<()>) -> Result<Option<
     Ok(Some(seen))
 }
 
-/// Starts the flood of a kind, for so long as the rest takes.
-fn flood(kind: &'static str) -> impl FnOnce(&mut Scene, &User) -> Result<()> {
+/// Starts floods of these kinds, for so long as the rest takes.
+fn floods(kinds: &'static [&str]) -> impl FnOnce(&mut Scene, &User) -> Result<()> {
     move |attacker, nobody| {
-        let mut command: Command = attacker.own("observer-flood")?;
-        attacker.start_as(command.args([kind, "8"]), Some(nobody))?;
+        for kind in kinds {
+            let mut command: Command = attacker.own("observer-flood")?;
+            attacker.start_as(command.args([kind, "12"]), Some(nobody))?;
+        }
         Ok(())
     }
 }
@@ -95,23 +97,11 @@ fn observe(victim: &Scene, attacker: &Scene) -> Result<Daemon> {
     )
 }
 
-/// Checks a service beside 12,000 connections on which nothing is said.
-#[test]
-fn connections() -> Result<()> {
-    beside(flood("connections")).map(drop)
-}
-
-/// Checks a service beside connections on which requests begin and don't go on.
-#[test]
-fn half_heads() -> Result<()> {
-    beside(flood("heads")).map(drop)
-}
-
 /// Checks a service beside a server of which each request is another operation, and that
 /// what is left out, as the daemon can't keep up, is the server's user's.
 #[test]
 fn paths() -> Result<()> {
-    let Some(seen) = beside(flood("paths"))? else {
+    let Some(seen) = beside(floods(&["paths"]))? else {
         return Ok(());
     };
     theirs(&seen, "request_ring").map(drop)
@@ -243,14 +233,25 @@ fn beside_tls(flood: impl FnOnce(&mut Scene, &User) -> Result<()>) -> Result<Opt
     Ok(Some(seen))
 }
 
-/// Checks a service beside somebody who asks for ever other names.
+/// Checks a service beside 12,000 connections on which nothing is said, as many on which
+/// TLS or a request begins and doesn't go on, a server of which each request is another
+/// operation, somebody who asks for ever other names, and threads that wait in ever other
+/// callers, all at once.
 #[test]
-fn questions() -> Result<()> {
-    beside(flood("questions")).map(drop)
-}
-
-/// Checks a service beside threads that wait in ever other callers.
-#[test]
-fn stacks() -> Result<()> {
-    beside(flood("stacks")).map(drop)
+fn all_at_once() -> Result<()> {
+    const KINDS: &[&str] = &[
+        "connections",
+        "handshakes",
+        "heads",
+        "paths",
+        "questions",
+        "stacks",
+    ];
+    let Some(seen) = beside(floods(KINDS))? else {
+        return Ok(());
+    };
+    for table in ["request_ring", "tls_sessions"] {
+        theirs(&seen, table)?;
+    }
+    Ok(())
 }
