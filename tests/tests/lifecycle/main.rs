@@ -1,22 +1,22 @@
 //! Workloads come and go: names stay right and nothing is lost, however many there
 //! are.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod books;
+mod storm;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use observer_export::otlp::Signal;
+use anyhow::{Result, ensure};
 use observer_testkit::collector::{Collector, text};
 use observer_testkit::requests::Scene;
 use observer_testkit::tool::Tool;
 use observer_testkit::{in_time, observer_bin, workload};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::{DataPointFlags, NumberDataPoint, number_data_point};
-use prost::Message;
+
+use books::Books;
 
 /// Short programs, each of a name of its own: more than the table holds.
 const SHORT: u64 = 600;
@@ -30,86 +30,6 @@ const CALLS: u64 = 3;
 /// Each test fills the table of all daemons.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// A series of `getppid` calls: who, and from when on.
-type Series = (String, u64);
-
-/// What a collector that adds up sees of `getppid`.
-#[derive(Debug, Default)]
-struct Books {
-    calls: BTreeMap<Series, u64>,
-    /// The last start of those that ended.
-    ended: BTreeMap<String, u64>,
-}
-
-impl Books {
-    /// Reads all that was exported, in its order.
-    fn of(collector: &Collector) -> Result<Self> {
-        let mut books = Self::default();
-        for request in collector.receiver().taken(Signal::Metrics) {
-            let request = ExportMetricsServiceRequest::decode(&request.message[..])?;
-            for group in request.resource_metrics {
-                let attributes = group.resource.map(|r| r.attributes).unwrap_or_default();
-                let whose = ["observer.workload.comm", "service.name"];
-                let whose = whose.iter().find_map(|key| text(&attributes, key));
-                let whose = whose.context("a resource without a name")?.to_owned();
-                let metrics = group.scope_metrics.into_iter().flat_map(|s| s.metrics);
-                for metric in metrics.filter(|m| m.name == "observer.syscall.calls") {
-                    let Some(Data::Sum(sum)) = metric.data else {
-                        continue;
-                    };
-                    for point in &sum.data_points {
-                        if text(&point.attributes, "syscall.name") == Some("getppid") {
-                            books.enter(&whose, point)?;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(books)
-    }
-
-    fn enter(&mut self, whose: &str, point: &NumberDataPoint) -> Result<()> {
-        let start = point.start_time_unix_nano;
-        let key = (whose.to_owned(), start);
-        if point.flags & DataPointFlags::NoRecordedValueMask as u32 != 0 {
-            ensure!(
-                point.value.is_none(),
-                "{whose}: a value that isn't recorded"
-            );
-            ensure!(
-                self.calls.contains_key(&key),
-                "{whose}: the end of a series that never was"
-            );
-            let twice = self.ended.insert(whose.to_owned(), start);
-            ensure!(twice != Some(start), "{whose} ended twice");
-            return Ok(());
-        }
-        ensure!(
-            self.ended.get(whose) != Some(&start),
-            "{whose} goes on after its end"
-        );
-        let Some(number_data_point::Value::AsInt(calls)) = point.value else {
-            anyhow::bail!("{whose}: {:?}", point.value);
-        };
-        let last = self.calls.entry(key).or_default();
-        let calls = u64::try_from(calls)?;
-        ensure!(calls >= *last, "{whose} fell from {last} to {calls}");
-        *last = calls;
-        Ok(())
-    }
-
-    /// Calls of all series together.
-    fn sum(&self) -> u64 {
-        self.calls.values().sum()
-    }
-
-    /// Calls of one.
-    fn of_one(&self, name: &str) -> u64 {
-        let its = self.calls.iter().filter(|((whose, _), _)| whose == name);
-        its.map(|(_, calls)| calls).sum()
-    }
-}
-
 fn sh(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script]);
@@ -120,11 +40,11 @@ fn step(program: &Path, name: &str, calls: u64) -> String {
     format!("'{}' {name} getppid={calls}", program.display())
 }
 
-/// Starts a daemon that watches `scene` and exports system calls each second.
+/// Starts a daemon that watches `scene` and exports each second.
 fn watch(scene: &Scene, collector: &Collector, arguments: &[&str]) -> Result<Tool> {
     let mut daemon = Tool::start(
         Command::new(observer_bin())
-            .args(["run", "--probes", "syscalls", "--interval", "1s"])
+            .args(["run", "--interval", "1s"])
             .args(["--budget", "off"])
             .args(arguments)
             .args(["--otlp-endpoint", &collector.endpoint()])
@@ -140,7 +60,7 @@ fn watch(scene: &Scene, collector: &Collector, arguments: &[&str]) -> Result<Too
 fn all_calls(collector: &Collector, made: u64, daemon: &Tool) -> Result<Books> {
     let begin = Instant::now();
     loop {
-        let books = Books::of(collector)?;
+        let books = Books::of(collector, "getppid")?;
         // Shells ask who started them, too.
         let made = made + books.of_one("sh");
         ensure!(books.sum() <= made, "{} calls of {made}", books.sum());
@@ -167,7 +87,7 @@ fn floods_cost_who_floods() -> Result<()> {
     let program = workload::program()?;
     let id = std::process::id();
     let (scene, collector) = (Scene::new()?, Collector::start()?);
-    let daemon = watch(&scene, &collector, &[])?;
+    let daemon = watch(&scene, &collector, &["--probes", "syscalls"])?;
     let names = format!("{} flood-{id} rename=3000", program.display());
     let mut flood = Command::new("setpriv");
     flood.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -218,7 +138,8 @@ fn workloads_come_and_go() -> Result<()> {
     let id = std::process::id();
     let scene = Scene::new()?;
     let collector = Collector::start()?;
-    let daemon = watch(&scene, &collector, &["--table-workloads", TABLE])?;
+    let arguments = ["--probes", "syscalls", "--table-workloads", TABLE];
+    let daemon = watch(&scene, &collector, &arguments)?;
 
     // Twice as many calls at its end as at its beginning.
     let steady = format!(
@@ -255,7 +176,7 @@ fn workloads_come_and_go() -> Result<()> {
     let named = names.into_iter().filter(short).count();
     let begin = Instant::now();
     loop {
-        let ended = Books::of(&collector)?.ended;
+        let ended = Books::of(&collector, "getppid")?.ended;
         let ended = ended.keys().filter(short).count();
         // Those of the last moments may stay, as the table has room again.
         if ended * 2 > named {
