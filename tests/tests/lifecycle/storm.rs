@@ -15,10 +15,10 @@ use observer_testkit::collector::Collector;
 use observer_testkit::memory::resident;
 use observer_testkit::requests::Scene;
 use observer_testkit::tool::Tool;
-use observer_testkit::{in_time, workload};
+use observer_testkit::workload;
 
 use super::books::Books;
-use super::{ALONE, all_calls, watch};
+use super::{ALONE, watch};
 
 /// Programs that are started each second.
 const RATE: u64 = 200;
@@ -86,25 +86,6 @@ impl Memory {
     }
 }
 
-/// Waits until the books hold as many calls as the programs made.
-fn all_of_them(collector: &Collector, made: u64, daemon: &Tool) -> Result<Books> {
-    let begin = Instant::now();
-    loop {
-        let books = Books::of(collector, CALL)?;
-        ensure!(books.sum() <= made, "{} calls of {made}", books.sum());
-        if books.sum() == made {
-            return Ok(books);
-        }
-        in_time!(
-            begin.elapsed() < Duration::from_secs(60),
-            "{} calls of {made}:\n{}",
-            books.sum(),
-            daemon.printed()?
-        );
-        std::thread::sleep(Duration::from_secs(1));
-    }
-}
-
 fn storm(arguments: &[&str]) -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (program, id) = (workload::program()?, std::process::id());
@@ -160,19 +141,30 @@ fn storm(arguments: &[&str]) -> Result<()> {
     ensure!(late == LATE, "the programs were over too soon");
 
     let services = 2000 + (0..LATE).map(|n| 500 + n).sum::<u64>();
-    let books = all_calls(&collector, services, &daemon)?;
+    // Its last word has the last figures of all.
+    let said = daemon.end()?;
+    let books = Books::of(&collector, "getppid")?;
+    ensure!(
+        books.sum() == services,
+        "{} calls of {services}: {said}",
+        books.sum()
+    );
     let steady = books.of_one(&format!("steady-{id}"));
     ensure!(steady == 2000, "the steady service: {steady} calls");
     for n in 0..LATE {
         let calls = books.of_one(&format!("late-{n}-{id}"));
         ensure!(
             calls == 500 + n,
-            "late service {n}: {calls} calls, {} as `other`: {}",
-            books.of_one("other"),
-            daemon.printed()?
+            "late service {n}: {calls} calls, {} as `other`: {said}",
+            books.of_one("other")
         );
     }
-    let books = all_of_them(&collector, number * CALLS, &daemon)?;
+    let (books, made) = (Books::of(&collector, CALL)?, number * CALLS);
+    ensure!(
+        books.sum() == made,
+        "{} calls of {made}: {said}",
+        books.sum()
+    );
     for ((name, _), calls) in &books.calls {
         let is_one = name.starts_with("storm-") && *calls <= CALLS || name == "other";
         ensure!(is_one, "{calls} calls of {name}");
@@ -196,7 +188,6 @@ fn storm(arguments: &[&str]) -> Result<()> {
         memory.within(0.75, 1.0)
     );
     ensure!(grew < limit, "the daemon grew by {grew:.1} MB");
-    daemon.end()?;
     Ok(())
 }
 
