@@ -128,9 +128,13 @@ offsets! {
     pt_regs_cx: "pt_regs" . "cx", 8;
     // The syscall under way, negative without one.
     pt_regs_syscall: "pt_regs" . "orig_ax" | "syscallno", 4;
-    // The first two arguments of a syscall.
+    // Arguments of a syscall.
     pt_regs_first: "pt_regs" . "di" | "orig_x0", 8;
     pt_regs_second: "pt_regs" . "si" | "regs[1]", 8;
+    pt_regs_third: "pt_regs" . "dx" | "regs[2]", 8;
+    pt_regs_fourth: "pt_regs" . "r10" | "regs[3]", 8;
+    pt_regs_fifth: "pt_regs" . "r8" | "regs[4]", 8;
+    pt_regs_sixth: "pt_regs" . "r9" | "regs[5]", 8;
     // Of a function that a program calls: arguments by number, and its result
     // (System V ABI, AMD64 supplement, 3.2.3; Procedure Call Standard for the Arm
     // 64-bit Architecture, 6.8).

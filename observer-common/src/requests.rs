@@ -99,6 +99,12 @@ pub mod context {
     pub const CONNECTED: u8 = 4;
     /// The thread has just answered it (or received more of it) on its own connection.
     pub const OWN: u8 = 5;
+    /// The thread waited for events, and one came: the request, or more of it. Since
+    /// then it has received nothing else, and none of its timers can have fired.
+    pub const ALONE: u8 = 6;
+    /// The same where several came, of which this is one: what the thread does until it
+    /// takes the next of them is for this one. Behind the last it may be for each.
+    pub const AMONG: u8 = 7;
 }
 
 /// Default bytes that are captured of a message's first piece.
@@ -107,6 +113,9 @@ pub const CAPTURE: u32 = 512;
 pub const REQUEST_RING_BYTES: u32 = 2 << 20;
 /// Bytes that are captured of a message at most, while its head isn't complete.
 pub const CAPTURE_MAX: u32 = 4096;
+/// Bytes that are captured of the end of an answer that is longer, where the end
+/// says how it went ([`Protocol::told_at_end`]).
+pub const CAPTURE_TAIL: u32 = 256;
 
 /// A connection was recognised; precedes its first [`Piece`].
 #[repr(C)]
@@ -179,6 +188,9 @@ pub struct Piece {
     pub retransmits: u32,
     /// Bytes that follow.
     pub captured: u16,
+    /// How many of them, the last ones, are the last ones of all: between the
+    /// others and these are bytes that weren't captured. 0 = none.
+    pub tail: u16,
     /// One of [`direction`].
     pub direction: u8,
     /// [`flag`]s.
@@ -189,8 +201,14 @@ pub struct Piece {
     pub protocol: u8,
     /// See [`Opened::role`].
     pub role: u8,
+    /// Received: which of the thread's waits for events brought it; 0 = none that is
+    /// known. Sent: the same of what the thread received last.
+    pub wait: u8,
+    /// Received: which wait brought the request before, if the thread took another
+    /// event after that which isn't told of; 0 = none.
+    pub passed: u8,
     /// Nothing.
-    pub padding: [u8; 5],
+    pub padding: u8,
     /// What the thread's time went into so far.
     pub clock: ThreadClock,
 }
@@ -207,6 +225,10 @@ pub struct Closed {
     pub connection: u64,
     /// Kernel time.
     pub at: u64,
+    /// The state in which it was before (`TCP_…`); 0 = not known.
+    pub was: u32,
+    /// Nothing.
+    pub padding: u32,
 }
 
 /// A process began a program: it may bring a TLS library that isn't known yet.

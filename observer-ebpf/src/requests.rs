@@ -15,6 +15,7 @@ mod serve;
 mod share;
 mod sniff;
 mod socket;
+mod tail;
 mod tls;
 
 use aya_ebpf::btf_maps::Array;
@@ -40,7 +41,7 @@ use crate::slot::slot;
 use crate::thread::current_thread;
 
 pub use self::clock::{goes_off, is_back};
-pub use self::serve::hand_over;
+pub use self::serve::{hand_over, waited};
 
 /// `MSG_PEEK` of include/linux/socket.h: the bytes will be read again.
 const MSG_PEEK: u32 = 2;
@@ -186,10 +187,10 @@ fn transferred(
     let source = Source::of(slot, state, task);
     let turn = turned(connection, way);
     let context = u32::from(way);
+    let datagram = matches!(kind, Kind::Udp);
     if connection.protocol == protocol_state::UNDECIDED {
         // A TLS library's calls tell that there may be a record of TLS.
         let due = turn || state.tls.session != 0;
-        let datagram = matches!(kind, Kind::Udp);
         if !due || !recognise(context, connection, &source, datagram, way, length) {
             return;
         }
@@ -211,7 +212,7 @@ fn transferred(
         way,
         turn,
         length,
-        datagram: matches!(kind, Kind::Udp),
+        datagram,
     };
     let seed = |connection: &Connection| share::seed(sk, kind, connection, way, length);
     if !share::follows(connection, slot, &source, &next, seed) {
@@ -231,16 +232,16 @@ fn transferred(
         tls::begins(scratch, slot, &mut state.tls, connection, sk, kind, way);
         return;
     }
-    let (request, context) = serve::note(connection, slot, state, way, turn);
+    let tail = tail::capture(context, connection, &source, way, length, captured);
     let transfer = Transfer {
         length,
-        captured,
+        captured: captured + tail,
+        tail,
         way,
         began: began(slot, now),
         now,
         retransmits: retransmits(connection, sk, kind, way),
-        request,
-        context,
+        served: serve::note(connection, slot, state, way, turn, now),
     };
     record::piece(scratch, connection, slot, state, &transfer);
 }
@@ -282,10 +283,10 @@ pub fn requests_state(ctx: BtfTracePointContext) -> i32 {
                 // One that is shut down may still be answered.
                 let shut_down = slot().is_some_and(|slot| slot.syscall == setting!(shutdown));
                 if !shut_down {
-                    ends(sk);
+                    ends(sk, was);
                 }
             }
-            (_, tcp_state::CLOSE) => ends(sk),
+            (_, tcp_state::CLOSE) => ends(sk, was),
             _ => {}
         }
         0
@@ -294,8 +295,8 @@ pub fn requests_state(ctx: BtfTracePointContext) -> i32 {
 
 /// A connection ends.
 #[inline(always)]
-fn ends(sk: Trusted) {
-    let Some(connection) = connection::ends(sk) else {
+fn ends(sk: Trusted, was: u8) {
+    let Some(connection) = connection::ends(sk, was) else {
         return;
     };
     if connection.protocol == protocol_state::TLS_RECORDS {

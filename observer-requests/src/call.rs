@@ -20,12 +20,28 @@ pub enum Call {
     Dns(Dns),
 }
 
+impl Call {
+    /// Its client closed the connection before the answer was over.
+    pub(crate) fn given_up(&mut self) {
+        let failure = match self {
+            Self::Http(call) => &mut call.failure,
+            Self::Rpc(call) => &mut call.failure,
+            Self::Db(call) => &mut call.failure,
+            Self::Dns(call) => &mut call.failure,
+        };
+        if *failure == Some(Failure::Closed) {
+            *failure = Some(Failure::Cancelled);
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// The connection ended first.
     Closed,
-    /// The request was given up by the client (HTTP/2's RST_STREAM with CANCEL).
+    /// The request was given up by the client (HTTP/2's RST_STREAM with CANCEL; to
+    /// a server also a connection that its client closed first).
     Cancelled,
     /// The stream was reset with this error code (RFC 9113, 7).
     Reset(u32),
@@ -76,9 +92,14 @@ pub enum Method {
 pub struct HttpHead {
     /// The method.
     pub method: Method,
+    /// The method as it was sent, if it is [`Method::Other`] and was seen.
+    pub original: Option<Arc<str>>,
     /// The target as it was sent (`/a?b=c`, `*`, `http://…`), cut at 2 KiB; empty
-    /// if it wasn't seen. Contains secrets: see `redact`.
+    /// if it wasn't seen. Bytes that are no UTF-8 are escaped (`%E9`). Contains
+    /// secrets: see `redact`.
     pub target: String,
+    /// Whether the target was longer than what is kept or was captured.
+    pub cut: bool,
     /// `Host` or `:authority`.
     pub host: Option<Arc<str>>,
     /// `User-Agent`.
@@ -208,6 +229,8 @@ pub struct Db {
     pub cache: Option<Cache>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
+    /// Whether its end wasn't seen, nor, therefore, whether it failed.
+    pub unseen: bool,
 }
 
 impl Db {
@@ -221,6 +244,7 @@ impl Db {
             rows: None,
             cache: None,
             failure: None,
+            unseen: false,
         }
     }
 }

@@ -54,15 +54,16 @@ pub enum Parent {
     Remote,
     /// The span of the connection's other end, on the same host.
     OtherEnd,
-    /// The request that the thread served, and the only one.
+    /// The request that the thread served, and the only one that it could be.
     Thread,
-    /// The request that the thread had turned to last, of several that were
-    /// open: most probably.
-    Inferred,
-    /// The request of the thread that handed over to this one.
+    /// A request that another thread had received: the thread answered it, or it
+    /// was the only one that the process had.
     HandedOver,
     /// It may have one, but several requests could be it: none is named.
     Ambiguous,
+    /// It may have one, since its process serves requests, but which one its
+    /// thread works for can't be seen: none is named.
+    Unknown,
 }
 
 /// A request that is over.

@@ -22,6 +22,8 @@ pub struct Open<Q> {
     pub answered: Option<u64>,
     /// The system's own code of what went wrong.
     pub error: Option<String>,
+    /// Whether the end of its answer wasn't seen, nor what it says.
+    pub unseen: bool,
     /// What the protocol knows of it.
     pub question: Q,
 }
@@ -98,6 +100,7 @@ impl<Q> Flow<Q> {
             exchange,
             answered: None,
             error: None,
+            unseen: false,
             question,
         });
     }
@@ -154,9 +157,23 @@ pub trait OrderedProtocol: Default + Send {
     /// A chunk of an answer is over.
     fn paused(&mut self, _flow: &mut Flow<Self::Question>, _out: &mut Events) {}
 
+    /// The last bytes of a chunk of answers, where sight of the messages is lost:
+    /// if they say how the answer ended that all wait for, it is over. Says whether
+    /// the next chunk begins a message.
+    fn last_bytes(
+        &mut self,
+        _flow: &mut Flow<Self::Question>,
+        _last: &[u8],
+        _out: &mut Events,
+    ) -> bool {
+        false
+    }
+
     /// The end of the answers wasn't seen, but the next question: all is over.
     fn settle(&mut self, flow: &mut Flow<Self::Question>, out: &mut Events) {
-        while let Some(open) = flow.queue.pop_front() {
+        while let Some(mut open) = flow.queue.pop_front() {
+            // What an answer begins with says how it went.
+            open.unseen = open.answered.is_none();
             self.end(open, flow.answered_at, None, out);
         }
         flow.untold = 0;
@@ -197,8 +214,10 @@ pub trait OrderedProtocol: Default + Send {
             Some(_) => open.answered,
             None => Some(open.answered.unwrap_or(at)),
         };
+        let unseen = open.unseen && failure.is_none();
         let call = Call::Db(Db {
             failure,
+            unseen,
             ..self.call(open)
         });
         out.events.push(Event::Ended(Ended {
@@ -299,6 +318,11 @@ impl<P: OrderedProtocol> Parser for Ordered<P> {
             && let Some(first) = flow.queue.front_mut()
         {
             first.answered.get_or_insert(chunk.ended);
+            let whole = chunk.data.len() as u64 == chunk.length;
+            let last = if whole { chunk.data } else { chunk.tail };
+            if protocol.last_bytes(flow, last, out) {
+                flow.answers.find();
+            }
         }
     }
 

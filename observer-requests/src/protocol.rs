@@ -7,8 +7,10 @@ use super::Call;
 pub struct Chunk<'a> {
     /// Its first bytes, as many as were captured.
     pub data: &'a [u8],
-    /// Bytes in all: `data.len()` or more.
+    /// Bytes in all: `data.len()` and `tail.len()` or more.
     pub length: u64,
+    /// Its last bytes, where they were captured and those before them weren't.
+    pub tail: &'a [u8],
     /// Kernel time (ns) when the call began.
     pub began: u64,
     /// Kernel time (ns) when the bytes were there or gone.
@@ -80,6 +82,8 @@ pub struct Events {
     /// The connection speaks something else from here on (an upgrade, TLS, a
     /// replication stream): no more chunks, please.
     pub finished: bool,
+    /// With `finished`: and nobody follows what it speaks then.
+    pub left: bool,
 }
 
 /// A protocol on one connection, seen from either of its ends.

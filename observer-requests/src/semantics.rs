@@ -94,13 +94,17 @@ pub fn transport(transport: Transport) -> &'static str {
     }
 }
 
+/// The value of `observer.outcome` where the end of an answer wasn't seen: whether it
+/// failed isn't known.
+pub const OUTCOME_UNKNOWN: &str = "unknown";
+
 /// The value of `observer.parent`: how sure the parent is, where it isn't.
 fn parent(parent: Parent) -> Option<&'static str> {
     match parent {
         Parent::Root | Parent::Remote | Parent::OtherEnd | Parent::Thread => None,
-        Parent::Inferred => Some("inferred"),
         Parent::HandedOver => Some("handed_over"),
         Parent::Ambiguous => Some("ambiguous"),
+        Parent::Unknown => Some("unknown"),
     }
 }
 

@@ -23,6 +23,7 @@
 //! unless its caller said not to keep it or nothing is to be kept: then those
 //! of its spans that still wait here, and all that come, are kept.
 
+mod among;
 mod begin;
 mod connections;
 mod ends;
@@ -44,6 +45,7 @@ mod tail;
 mod tests;
 mod threads;
 mod traces;
+mod whose;
 mod wire;
 
 use observer_common::requests::{Closed, Opened, Piece, Protocol, direction, role, transport};
@@ -151,7 +153,7 @@ impl Tracer {
                 self.order.push(at, connection, number, kind, bytes)
             }
             Some(wire::Record::Closed(Closed { connection, at, .. })) => {
-                self.order.push(at, connection, 0, Kind::Closed, &[])
+                self.order.push(at, connection, 0, Kind::Closed, bytes)
             }
             Some(wire::Record::Other) => true,
             None => {

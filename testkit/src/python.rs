@@ -1,4 +1,4 @@
-//! Python programs for tests: decoders that aren't ours.
+//! Python programs for tests: decoders that aren't ours, and a web framework.
 //!
 //! They live in a virtual environment under the target folder, made once.
 
@@ -9,7 +9,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// Pinned, because a test should fail for our mistakes only.
-const PACKAGES: [&str; 2] = ["opentelemetry-proto==1.45.2", "rotel==0.0.1a15"];
+const PACKAGES: [&str; 3] = [
+    "opentelemetry-proto==1.45.2",
+    "rotel==0.0.1a15",
+    "aiohttp==3.14.5",
+];
 
 /// The folder of a virtual environment that has the packages.
 ///
@@ -47,7 +51,7 @@ pub fn environment() -> Result<PathBuf> {
                     "--disable-pip-version-check",
                 ])
                 .args(PACKAGES),
-            "pip could not install opentelemetry-proto and rotel: is there a way to a Python \
+            "pip could not install opentelemetry-proto, rotel and aiohttp: is there a way to a Python \
              package index (PIP_INDEX_URL)?",
         )?;
         std::fs::write(ready, wanted)?;

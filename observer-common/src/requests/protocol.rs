@@ -41,6 +41,7 @@ macro_rules! protocols {
             only_clients: $only_clients:literal,
             whole_connections: $whole:literal,
             parts: $parts:literal,
+            told_at_end: $told:literal,
         }
     )+) => {
         /// Application protocols that are recognised. 0 is none.
@@ -134,6 +135,12 @@ macro_rules! protocols {
                 false $(|| ($whole && number == $number))+
             }
 
+            /// Whether the last bytes of an answer say how it went.
+            #[inline(always)]
+            pub const fn told_at_end(number: u8) -> bool {
+                false $(|| ($told && number == $number))+
+            }
+
             /// Whether a message on a stream may be written in parts that each
             /// look like a beginning.
             #[inline(always)]
@@ -185,6 +192,7 @@ protocols! {
         only_clients: false,
         whole_connections: false,
         parts: false,
+        told_at_end: false,
     }
     /// HTTP/2 (RFC 9113), and gRPC on it.
     Http2 = 2 {
@@ -198,6 +206,7 @@ protocols! {
         only_clients: false,
         whole_connections: true,
         parts: false,
+        told_at_end: false,
     }
     /// PostgreSQL's frontend/backend protocol, version 3.
     Postgres = 3 {
@@ -211,6 +220,7 @@ protocols! {
         only_clients: false,
         whole_connections: false,
         parts: false,
+        told_at_end: true,
     }
     /// Redis, RESP2 and RESP3.
     Redis = 4 {
@@ -224,6 +234,7 @@ protocols! {
         only_clients: false,
         whole_connections: false,
         parts: false,
+        told_at_end: false,
     }
     /// MySQL's client/server protocol.
     MySql = 6 {
@@ -237,6 +248,7 @@ protocols! {
         only_clients: false,
         whole_connections: false,
         parts: false,
+        told_at_end: true,
     }
     /// Memcached's text, meta and binary protocols.
     Memcached = 7 {
@@ -250,6 +262,7 @@ protocols! {
         only_clients: false,
         whole_connections: false,
         parts: false,
+        told_at_end: false,
     }
     /// DNS over UDP or TCP (RFC 1035).
     Dns = 5 {
@@ -263,6 +276,7 @@ protocols! {
         only_clients: true,
         whole_connections: false,
         parts: true,
+        told_at_end: false,
     }
 }
 

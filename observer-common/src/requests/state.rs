@@ -34,7 +34,8 @@ pub struct Connection {
     pub tries: u8,
     /// 1 = the daemon was told of it.
     pub announced: u8,
-    /// 1 = `request` is from its making; ends with its first message.
+    /// A [`super::context`] = `request` is from its making, and how it is known; ends
+    /// with its first message. 0 = it isn't.
     pub connected: u8,
     /// 1 = the daemon was told of its end.
     pub closed: u8,
@@ -154,8 +155,19 @@ pub struct Serving {
     pub offer: u64,
     /// Beginning of the syscall to which `messages` belongs.
     pub messages_call: u64,
+    /// Beginning of the syscall in which it received something last.
+    pub received_call: u64,
+    /// Kernel time when its last wait for events ended; 0 = none did.
+    pub back: u64,
+    /// Kernel time before which none of the timers is due that it knew when it went
+    /// to wait for events.
+    pub timers: u64,
     /// Messages of a sendmmsg or recvmmsg that were seen.
-    pub messages: u32,
+    pub messages: u16,
+    /// Which wait for events it was, never 0.
+    pub wait: u8,
+    /// The same of the wait that brought what it received last; 0 = none that is known.
+    pub brought_by: u8,
     /// Since it isn't on a CPU: what it waits for, a [`super::Component`];
     /// [`Serving::ON_CPU`] while it is; [`Serving::STREAM`] if that isn't known.
     pub component: u8,
@@ -163,8 +175,17 @@ pub struct Serving {
     pub context: u8,
     /// 1 = it has begun to answer.
     pub answered: u8,
+    /// [`super::context::ALONE`] or [`super::context::AMONG`] of the next that it
+    /// receives, if that is an event for which it waited; 0 = it isn't.
+    pub coming: u8,
+    /// See [`super::Piece::passed`].
+    pub passed: u8,
+    /// The same of what it receives next.
+    pub passes: u8,
+    /// Which wait brings that, if one does.
+    pub brings: u8,
     /// Nothing.
-    pub padding: u8,
+    pub padding: [u8; 5],
 }
 
 impl Serving {

@@ -69,6 +69,7 @@ fn ends(slot: &mut Slot, registers: *const u8, result: i64) {
     let ended = if syscall < CLONED { now() } else { 0 };
     offcpu::syscall_ends(slot);
     requests::returned(result);
+    requests::waited(slot, result);
     slot.syscall = NO_SYSCALL;
     if syscall < CLONED {
         syscalls::timed(slot, syscall, ended);
@@ -86,6 +87,7 @@ fn ends(slot: &mut Slot, registers: *const u8, result: i64) {
 fn ends_uncounted(slot: &mut Slot, result: i64) {
     offcpu::syscall_ends(slot);
     requests::returned(result);
+    requests::waited(slot, result);
     slot.syscall = NO_SYSCALL;
 }
 

@@ -189,7 +189,7 @@ pub extern "C" fn requests_copy(context: u32, shape: u32, address: u64, bytes: u
 
 /// Copies from the process to `at`.
 #[inline(always)]
-fn user(scratch: &mut Scratch, at: u32, from: u64, bytes: u32) -> u32 {
+pub fn user(scratch: &mut Scratch, at: u32, from: u64, bytes: u32) -> u32 {
     let bytes = bytes & (2 * CAPTURE_MAX - 1);
     if bytes > CAPTURE_MAX {
         return 0;
@@ -310,7 +310,7 @@ const PLACE: u32 = 8;
 
 /// The lesser of both, in a way that lets the verifier see its bound.
 #[inline(always)]
-fn least(a: u32, b: u32) -> u32 {
+pub fn least(a: u32, b: u32) -> u32 {
     let mut least = if a < b { a } else { b };
     // SAFETY: an operation on a register, which the compiler can't leave out.
     unsafe {

@@ -46,9 +46,10 @@ pub fn describe(opened: &mut Opened, sk: impl Socket, kind: Kind) {
     }
 }
 
-/// Tells of a connection's end, once; returns it if it just ended.
+/// Tells of a connection's end, once, which leaves the state `was` (`TCP_…`);
+/// returns it if it just ended.
 #[inline(always)]
-pub fn ends(sk: Trusted) -> Option<&'static Connection> {
+pub fn ends(sk: Trusted, was: u8) -> Option<&'static Connection> {
     let connection = sk.state(false)?;
     if connection.announced == 0 || connection.closed != 0 {
         return None;
@@ -59,20 +60,24 @@ pub fn ends(sk: Trusted) -> Option<&'static Connection> {
         error: field!(sk, sock_err, u32),
         connection: connection.id,
         at: now(),
+        was: was.into(),
+        padding: 0,
     });
     Some(connection)
 }
 
-/// A socket connects for a request, or for nobody's (0).
+/// A socket connects for a request, as a [`context`] says, or for nobody's (0).
+///
+/// [`context`]: observer_common::requests::context
 #[inline(always)]
-pub fn begin(sk: Trusted, request: u64) {
+pub fn begin(sk: Trusted, request: u64, how: u8) {
     // One that connects again begins anew.
     let Some(connection) = sk.state(request != 0) else {
         return;
     };
     *connection = Connection {
         request,
-        connected: (request != 0) as u8,
+        connected: how,
         ..Connection::NEW
     };
 }

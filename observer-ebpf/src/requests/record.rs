@@ -140,6 +140,8 @@ pub struct Transfer {
     pub length: u32,
     /// Bytes in the scratch.
     pub captured: u32,
+    /// Those of them that are the last ones of all.
+    pub tail: u32,
     /// One of [`observer_common::requests::direction`].
     pub way: u8,
     /// Kernel time when its call began.
@@ -148,10 +150,8 @@ pub struct Transfer {
     pub now: u64,
     /// Segments sent again so far.
     pub retransmits: u32,
-    /// Request that the thread serves.
-    pub request: u64,
-    /// How that is known.
-    pub context: u8,
+    /// Request that the thread serves, and how that is known.
+    pub served: (u64, u8),
 }
 
 /// Copies a clock by words: the compiler's own way would be a call that goes
@@ -204,21 +204,24 @@ pub fn piece(
     head.connection = connection.id;
     head.began = transfer.began;
     head.ended = transfer.now;
-    head.request = transfer.request;
+    head.request = transfer.served.0;
     head.tid = slot.tid;
     head.workload = slot.workload;
     head.length = transfer.length;
     head.number = connection.number;
     head.retransmits = transfer.retransmits;
     head.captured = captured as u16;
+    head.tail = transfer.tail as u16;
     head.direction = transfer.way;
     head.flags = connection.flags;
     if captured < transfer.length && connection.head != 0 {
         head.flags |= flag::CUT;
     }
-    head.context = transfer.context;
+    head.context = transfer.served.1;
     head.protocol = connection.protocol;
     head.role = connection.role;
+    head.wait = state.serving.brought_by;
+    head.passed = state.serving.passed;
     copy_clock(&mut head.clock, &state.serving.clock);
     connection.number = connection.number.wrapping_add(1);
     connection.flags &= !(flag::SKIPPED | flag::BLIND);

@@ -32,8 +32,8 @@ pub struct Look {
 /// Which spans are shown.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Of this service (or process) only.
-    pub service: Option<String>,
+    /// Of these services (or processes) only; of all if there are none.
+    pub service: Vec<String>,
     /// Only those that took so long or longer, in nanoseconds.
     pub slower_than: u64,
 }
@@ -44,7 +44,8 @@ impl Wanted {
         let named = |name: &String| {
             span.resource.get_str("service.name") == Some(name) || label(&span.resource) == *name
         };
-        self.service.as_ref().is_none_or(named) && duration(span) >= self.slower_than
+        let wanted = self.service.is_empty() || self.service.iter().any(named);
+        wanted && duration(span) >= self.slower_than
     }
 }
 

@@ -240,7 +240,7 @@ fn traces_are_bounded() {
 #[test]
 fn wanted() {
     let wanted = |service: Option<&str>, ms| Wanted {
-        service: service.map(str::to_owned),
+        service: service.map(str::to_owned).into_iter().collect(),
         slower_than: ms * MS,
     };
     let span = &trace()[4];

@@ -115,6 +115,7 @@ fn unanswered() {
             length: bytes.len() as u64,
             began: at,
             ended: at,
+            tail: &[],
         };
         dns.requested(&chunk, at, &mut events);
     }

@@ -226,6 +226,7 @@ impl Answers {
             open.end(ended, out);
             open.abandon(out);
             out.finished = true;
+            out.left = true;
             return false;
         }
         self.state = match framing {

@@ -1,5 +1,6 @@
 //! Heads of requests and answers (RFC 9112, 2 to 6; RFC 9110).
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
@@ -11,6 +12,8 @@ use crate::trace_context;
 
 /// Longest head that is kept while it comes in several chunks.
 pub(super) const MAX_HEAD: usize = 4096;
+/// Longest name of a method that isn't RFC 9110's.
+pub(crate) const MAX_METHOD: usize = 24;
 /// Header fields of one head; with more it isn't understood.
 const MAX_FIELDS: usize = 128;
 
@@ -28,7 +31,9 @@ pub(super) enum Parsed<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestHead<'a> {
     pub method: Method,
-    pub target: &'a str,
+    /// As it was sent.
+    pub name: &'a str,
+    pub target: Cow<'a, str>,
     pub version: HttpVersion,
     pub host: Option<&'a [u8]>,
     pub user_agent: Option<&'a [u8]>,
@@ -110,6 +115,76 @@ fn config() -> ParserConfig {
 
 /// A request's head at the beginning of `data`.
 pub(super) fn request(data: &[u8]) -> Parsed<RequestHead<'_>> {
+    match text_request(data) {
+        Parsed::Invalid => raw_request(data),
+        parsed => parsed,
+    }
+}
+
+/// One with a target of raw bytes that are no UTF-8 (RFC 9112, 3.2 wants them
+/// escaped; servers take them).
+fn raw_request(data: &[u8]) -> Parsed<RequestHead<'_>> {
+    let mut words = data.splitn(3, |byte| *byte == b' ');
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Parsed::Invalid;
+    };
+    let raw = !target.is_ascii() && !target.iter().any(u8::is_ascii_control);
+    if !raw || begins_request(data).is_none() {
+        return Parsed::Invalid;
+    }
+    let Some(rest) = words.next() else {
+        return Parsed::Partial;
+    };
+    // Of the same length, for what follows to stay where it is.
+    let stands_in = vec![b'x'; target.len()];
+    let copy = [method, b" ", &stands_in, b" ", rest].concat();
+    let (framing, context, version, length) = match text_request(&copy) {
+        Parsed::Whole(head, length) => (head.framing, head.context, head.version, length),
+        Parsed::Partial => return Parsed::Partial,
+        Parsed::Invalid => return Parsed::Invalid,
+    };
+    let name = std::str::from_utf8(method).unwrap_or_default();
+    let fields = rest.split(|byte| *byte == b'\n');
+    let field = |wanted: &[u8]| {
+        let mut values = fields.clone().filter_map(|line| {
+            let (name, value) = line.split_at_checked(wanted.len())?;
+            let named = name.eq_ignore_ascii_case(wanted);
+            named.then(|| value.strip_prefix(b":"))?
+        });
+        values.next().map(<[u8]>::trim_ascii)
+    };
+    let head = RequestHead {
+        method: self::method(name),
+        name,
+        target: Cow::Owned(escaped(target)),
+        version,
+        host: field(b"host"),
+        user_agent: field(b"user-agent"),
+        framing,
+        context,
+    };
+    Parsed::Whole(head, length)
+}
+
+/// A target with all that isn't ASCII escaped (RFC 3986, 2.1).
+pub(super) fn escaped(target: &[u8]) -> String {
+    let mut text = String::with_capacity(target.len());
+    for byte in target {
+        if byte.is_ascii() {
+            text.push(char::from(*byte));
+        } else {
+            text.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(digit.into(), 16).unwrap_or_default();
+                text.push(digit.to_ascii_uppercase());
+            }
+        }
+    }
+    text
+}
+
+/// A request's head whose target is a text.
+fn text_request(data: &[u8]) -> Parsed<RequestHead<'_>> {
     let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let length = match config().parse_request_with_uninit_headers(&mut parsed, data, &mut fields) {
@@ -133,7 +208,8 @@ pub(super) fn request(data: &[u8]) -> Parsed<RequestHead<'_>> {
     }
     let head = RequestHead {
         method: parsed.method.map_or(Method::Other, method),
-        target: parsed.path.unwrap_or_default(),
+        name: parsed.method.unwrap_or_default(),
+        target: parsed.path.unwrap_or_default().into(),
         version: version(parsed.version),
         host,
         user_agent,
@@ -190,11 +266,24 @@ pub(super) fn has_end(data: &[u8], from: usize) -> bool {
     })
 }
 
-/// The method of a request that `data` begins with, if it is a known one.
+/// The method of a request that `data` begins with: one of RFC 9110's, or another
+/// one before what looks like a target.
 pub(super) fn begins_request(data: &[u8]) -> Option<Method> {
-    let end = data.iter().take(8).position(|byte| *byte == b' ')?;
-    let name = std::str::from_utf8(data.get(..end)?).ok()?;
-    Some(method(name)).filter(|method| *method != Method::Other)
+    let end = data
+        .iter()
+        .take(MAX_METHOD + 1)
+        .position(|byte| *byte == b' ')?;
+    let (name, target) = data.split_at_checked(end)?;
+    let other = || {
+        let usual = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'-';
+        let target = target.trim_ascii_start();
+        let begins = target.starts_with(b"/") || target.starts_with(b"http");
+        name.len() > 2 && name.iter().all(usual) && begins
+    };
+    match method(std::str::from_utf8(name).ok()?) {
+        Method::Other => other().then_some(Method::Other),
+        known => Some(known),
+    }
 }
 
 /// Whether `data` is the beginning of an answer, as far as it goes.

@@ -26,7 +26,7 @@ use self::questions::Questions;
 use super::input::Input;
 use super::protocol::{Chunk, Events, Parser};
 
-pub(crate) use self::head::method;
+pub(crate) use self::head::{MAX_METHOD, method};
 
 /// HTTP/1.x on one connection.
 #[derive(Debug, Default)]

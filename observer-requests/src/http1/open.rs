@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 
-use super::head::RequestHead;
+use super::head::{MAX_METHOD, RequestHead, escaped};
 use super::known;
 use crate::call::{Call, Http, HttpHead, Method};
 use crate::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
@@ -127,10 +127,12 @@ impl Queue {
         let Some(open) = open.find(|open| open.exchange == exchange) else {
             return;
         };
-        let target = cut(head.target, MAX_TARGET);
+        let target = cut(&head.target, MAX_TARGET);
         open.texts = target.len();
         open.http.head = Arc::new(HttpHead {
             method: head.method,
+            original: original(head.method, head.name),
+            cut: target.len() < head.target.len(),
             target: target.into(),
             host: again(&mut self.host, head.host, &mut open.texts),
             user_agent: again(&mut self.user_agent, head.user_agent, &mut open.texts),
@@ -152,13 +154,15 @@ impl Queue {
     }
 
     /// Notes a first line that goes beyond what was captured.
-    pub fn fill_line(&mut self, exchange: Exchange, method: Method, target: &[u8]) {
+    pub fn fill_line(&mut self, exchange: Exchange, method: Method, name: &[u8], target: &[u8]) {
         if let Some(open) = self.find(exchange) {
-            let target = cut(&String::from_utf8_lossy(target), MAX_TARGET).to_owned();
+            let target = cut(&escaped(target), MAX_TARGET).to_owned();
             let texts = target.len();
             open.texts = texts;
             open.http.head = Arc::new(HttpHead {
                 method,
+                original: original(method, std::str::from_utf8(name).unwrap_or_default()),
+                cut: true,
                 target,
                 ..HttpHead::default()
             });
@@ -201,6 +205,12 @@ impl Queue {
             out.abandoned += 1;
         }
     }
+}
+
+/// What is told of a method that has no name of its own.
+fn original(method: Method, name: &str) -> Option<Arc<str>> {
+    let other = method == Method::Other && !name.is_empty();
+    other.then(|| cut(name, MAX_METHOD).into())
 }
 
 /// The same string as before, where it is the same; if not, adds to `texts`.

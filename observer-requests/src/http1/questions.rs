@@ -3,6 +3,7 @@
 use super::body::{Body, Framing, Taken};
 use super::head::{self, MAX_HEAD, Parsed};
 use super::open::Queue;
+use crate::call::Method;
 use crate::input::Input;
 use crate::protocol::{Events, Exchange};
 
@@ -59,7 +60,9 @@ impl Questions {
             // A server that has answered may not want the rest, so that it never
             // comes (RFC 9110, 10.1.1).
             State::Body(exchange, _) => {
-                if open.contains(*exchange) || head::begins_request(input.data).is_none() {
+                // A method that isn't RFC 9110's may be the rest of a body as well.
+                let begins = head::begins_request(input.data);
+                if open.contains(*exchange) || begins.is_none_or(|m| m == Method::Other) {
                     return true;
                 }
             }
@@ -243,7 +246,9 @@ fn fill_partly(data: &[u8], exchange: Exchange, open: &mut Queue, out: &mut Even
         open.fill(exchange, &head, &[], out);
     } else if let Some(method) = head::begins_request(data) {
         // Its first line goes beyond what was captured.
-        let target = data.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        open.fill_line(exchange, method, target);
+        let mut words = data.split(|byte| *byte == b' ');
+        let name = words.next().unwrap_or_default();
+        let target = words.next().unwrap_or_default();
+        open.fill_line(exchange, method, name, target);
     }
 }

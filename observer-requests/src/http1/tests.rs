@@ -301,3 +301,70 @@ fn contradicting_lengths() {
     assert_eq!(talk.ended[2].at, 60);
     clean(&talk);
 }
+
+/// Checks methods that RFC 9110 doesn't have, as the first one of a connection and
+/// behind a body; and that what only looks like one isn't.
+#[test]
+fn other_methods() {
+    let mut talk = talk();
+    talk.ask("ABC");
+    talk.ask("lower / HTTP/1.1\r\n\r\n");
+    assert_eq!(talk.begun, []);
+    for method in ["PROPFIND", "PURGE", "M-SEARCH", "BAN"] {
+        talk.ask(format!(
+            "{method} /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nxy"
+        ));
+        talk.answer("HTTP/1.1 207 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+    talk.ask("GET /a HTTP/1.1\r\n\r\n");
+    talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let http = talk.http();
+    let names: Vec<_> = http.iter().map(|http| http.original.as_deref()).collect();
+    let expected = [
+        Some("PROPFIND"),
+        Some("PURGE"),
+        Some("M-SEARCH"),
+        Some("BAN"),
+        None,
+    ];
+    assert_eq!(names, expected);
+    assert!(http[..4].iter().all(|http| http.method == Method::Other));
+    assert_eq!(talk.failed, 0);
+}
+
+/// Checks targets of bytes that are no UTF-8, whole and in parts, and that what the
+/// rest of the head says is believed.
+#[test]
+fn raw_targets() {
+    let head = b"GET /caf\xe9?\xff=1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\nUser-Agent: me\r\n\r\n";
+    for split in 5..head.len() {
+        let mut talk = talk();
+        talk.ask(&head[..split]);
+        talk.ask([&head[split..], b"abc"].concat());
+        talk.answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+        talk.ask("GET /next HTTP/1.1\r\n\r\n");
+        talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let http = talk.http();
+        assert_eq!(http[0].target, "/caf%E9?%FF=1", "{split}");
+        assert_eq!(http[0].host.as_deref(), Some("a.example"));
+        assert_eq!(http[0].user_agent.as_deref(), Some("me"));
+        assert_eq!((http[0].status, http[0].request_size), (Some(404), Some(3)));
+        assert_eq!(http[1].target, "/next");
+        assert_eq!((talk.failed, talk.abandoned), (0, 0));
+    }
+}
+
+/// Checks that a target that is longer than what is kept says that it is cut.
+#[test]
+fn cut_targets() {
+    for (length, cut) in [(2048, false), (2049, true), (4090, true)] {
+        let mut talk = talk();
+        let target = format!("/{}", "x".repeat(length - 1));
+        let head = format!("GET {target} HTTP/1.1\r\n\r\n");
+        let seen = head.len().min(4096);
+        talk.ask_hiding(&head.as_bytes()[..seen], (head.len() - seen) as u64);
+        talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let http = talk.http();
+        assert_eq!((http[0].target.len(), http[0].cut), (length.min(2048), cut));
+    }
+}

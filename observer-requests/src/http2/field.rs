@@ -4,11 +4,12 @@ use std::sync::{Arc, LazyLock};
 
 use super::string::{Broken, Text};
 use crate::call::Method;
+use crate::text::cut;
 use crate::trace_context::{self, Part};
 use crate::{grpc, http1};
 
 /// Longest path that is kept.
-const MAX_PATH: usize = 2048;
+pub(super) const MAX_PATH: usize = 2048;
 /// Longest other text that is kept.
 const MAX_TEXT: usize = 512;
 /// Longest name that matters.
@@ -159,7 +160,13 @@ impl Reader {
         let text = self.scratch.as_slice();
         let value = match name {
             Name::Method => {
-                Value::Method(std::str::from_utf8(text).map_or(Method::Other, http1::method))
+                let name = std::str::from_utf8(text).unwrap_or_default();
+                match http1::method(name) {
+                    Method::Other if !name.is_empty() => {
+                        Value::Text(cut(name, http1::MAX_METHOD).into())
+                    }
+                    method => Value::Method(method),
+                }
             }
             Name::Path => Value::Text(String::from_utf8_lossy(text).into()),
             Name::Authority | Name::Host => again(&mut self.host, text),

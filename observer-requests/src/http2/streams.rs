@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::field::{Field, Name, Value};
+use super::field::{Field, MAX_PATH, Name, Value};
 use crate::call::{Call, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
 use crate::grpc;
 use crate::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
@@ -21,6 +21,7 @@ pub(super) struct Stream {
     /// When its answer began.
     pub answered: Option<u64>,
     method: Option<Method>,
+    original: Option<Arc<str>>,
     path: Option<Arc<str>>,
     host: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
@@ -126,6 +127,7 @@ impl Streams {
             return;
         };
         stream.method = head.method;
+        stream.original = head.original;
         stream.path = head.path;
         stream.host = head.authority.or(head.host);
         stream.user_agent = head.user_agent;
@@ -226,6 +228,11 @@ impl Streams {
         Call::Http(Http {
             head: Arc::new(HttpHead {
                 method: stream.method.unwrap_or(Method::Other),
+                original: stream.original,
+                cut: stream
+                    .path
+                    .as_ref()
+                    .is_some_and(|path| path.len() >= MAX_PATH),
                 target: stream.path.as_deref().unwrap_or_default().to_owned(),
                 host: stream.host,
                 user_agent: stream.user_agent,
@@ -248,6 +255,7 @@ pub(super) struct RequestHead {
     pub trailers: bool,
     any: bool,
     method: Option<Method>,
+    original: Option<Arc<str>>,
     path: Option<Arc<str>>,
     authority: Option<Arc<str>>,
     host: Option<Arc<str>>,
@@ -265,6 +273,10 @@ impl RequestHead {
         let first = !std::mem::replace(&mut self.any, true);
         match (field.name, &field.value) {
             (Name::Method, Value::Method(method)) => self.method = Some(*method),
+            (Name::Method, Value::Text(name)) => {
+                self.method = Some(Method::Other);
+                self.original = Some(name.clone());
+            }
             (Name::Path, _) => self.path = text(),
             (Name::Authority, _) => self.authority = text(),
             (Name::Method | Name::Status | Name::Pseudo | Name::Unknown, _) => {}

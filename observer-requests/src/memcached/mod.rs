@@ -226,6 +226,7 @@ impl OrderedProtocol for MemcachedProtocol {
             Kind::Quits => return,
             Kind::Streams => {
                 out.finished = true;
+                out.left = true;
                 return;
             }
             _ => {}
@@ -293,6 +294,7 @@ impl OrderedProtocol for MemcachedProtocol {
             if open.result.is_none() && open.hits > 0 && open.hits >= open.keys {
                 open.result = Some(CacheResult::Hit);
             }
+            open.unseen = open.answered.is_none();
             self.end(open, flow.answered_at, None, out);
         }
     }

@@ -52,6 +52,10 @@ const CACHE_RESULT: Label = (
     "observer.cache.result",
     "`hit`, `miss`, `partial` (some of several keys), `stored`, `not_stored`, `exists`: of a cache's operations on keys",
 );
+const OUTCOME: Label = (
+    "observer.outcome",
+    "`unknown` where the end of the answer was not seen, nor, therefore, whether it failed",
+);
 const DNS_NAME: Label = ("dns.question.name", "the name that was asked for");
 const PROTOCOL: Label = ("network.protocol.name", "`dns` where it is that");
 const OVERFLOW: Label = (
@@ -77,6 +81,7 @@ const DB_SERVER_LABELS: &[Label] = &[
     DB_NAMESPACE,
     DB_STATUS,
     CACHE_RESULT,
+    OUTCOME,
     ERROR,
     OVERFLOW,
 ];
@@ -88,6 +93,7 @@ const DB_CLIENT_LABELS: &[Label] = &[
     DB_NAMESPACE,
     DB_STATUS,
     CACHE_RESULT,
+    OUTCOME,
     SERVER,
     PORT,
     ERROR,

@@ -111,6 +111,7 @@ pub fn key(
             few: few
                 | (call.system as u64) << 24
                 | call.cache.map_or(0, |cache| cache.result as u64 + 1) << 32
+                | u64::from(call.unseen) << 40
                 | failure(call.failure) << 48,
             what: names.statement(call, room)?.into(),
             whom: match finished.role {

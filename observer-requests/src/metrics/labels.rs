@@ -51,6 +51,9 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
             if let Some(cache) = call.cache {
                 labels.add("observer.cache.result", cache.result.name());
             }
+            if call.unseen {
+                labels.add("observer.outcome", semantics::OUTCOME_UNKNOWN);
+            }
             if finished.role == Role::Client {
                 labels.server(None, finished, redact);
             }

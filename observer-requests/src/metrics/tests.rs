@@ -113,6 +113,7 @@ fn series_are_labelled() {
         rows: None,
         cache: None,
         failure: None,
+        unseen: false,
     });
     let dns = Call::Dns(Dns {
         name: "example.com".to_owned(),
@@ -281,6 +282,7 @@ fn same_texts_are_one_series() {
             rows: None,
             cache: None,
             failure: None,
+            unseen: false,
         });
         metrics.observe(&finished(Role::Client, db));
     }

@@ -210,6 +210,35 @@ impl MySqlProtocol {
         }
     }
 
+    /// The last bytes of a chunk of which the rest wasn't seen: if they are the
+    /// packet that ends a result, the answer is over. Says whether it is.
+    pub(super) fn ended(&mut self, flow: &mut Flow, last: &[u8], out: &mut Events) -> bool {
+        let [ask] = flow.queue.make_contiguous() else {
+            return false;
+        };
+        let Some(end) = last_packet(last) else {
+            return false;
+        };
+        // Columns have an end, too, unless it was done away with.
+        let agreed = self.agreed.unwrap_or_default();
+        let columns = matches!(self.stage, Stage::Columns(_))
+            && agreed & capability::DEPRECATE_EOF == 0
+            && !matches!(end, End::Error(_));
+        if columns || matches!(self.stage, Stage::Definitions(..)) {
+            return false;
+        }
+        // How many there were isn't known.
+        ask.rows = None;
+        match end {
+            End::Error(code) => self.over(flow, Some(code.to_string()), out),
+            // And of the next one nobody knows where it begins.
+            End::Result(status) if status & status::MORE_RESULTS != 0 => return false,
+            End::Result(status) => self.result_over(flow, status, out),
+        }
+        self.continued = false;
+        true
+    }
+
     /// The first one's answer is over.
     fn over(&mut self, flow: &mut Flow, error: Option<String>, out: &mut Events) {
         self.stage = Stage::First;
@@ -222,6 +251,44 @@ impl MySqlProtocol {
         open.error = error;
         self.end(open, flow.answered_at, None, out);
     }
+}
+
+/// What ends a result.
+enum End {
+    /// An error packet with this code.
+    Error(u16),
+    /// An EOF packet, or an OK packet instead, with these status flags.
+    Result(u16),
+}
+
+/// Longest OK packet that is taken for one.
+const LONGEST_OK: usize = 64;
+
+/// The packet that ends a result, if `last` ends with it.
+fn last_packet(last: &[u8]) -> Option<End> {
+    (0..last.len()).rev().find_map(|at| {
+        let packet = last.get(at..)?;
+        let (head, payload) = packet.split_at_checked(4)?;
+        let [low, middle, high, _] = *head else {
+            return None;
+        };
+        let length = u32::from_le_bytes([low, middle, high, 0]);
+        if length as usize != payload.len() {
+            return None;
+        }
+        match payload {
+            // With an SQLSTATE. (Code 65535 tells of progress.)
+            [0xff, low, high, b'#', ..] if payload.len() > 8 => {
+                let code = u16::from_le_bytes([*low, *high]);
+                (code != u16::MAX).then_some(End::Error(code))
+            }
+            [0xfe, _, _, low, high] => Some(End::Result(u16::from_le_bytes([*low, *high]))),
+            [0xfe, ..] if (7..LONGEST_OK).contains(&payload.len()) => {
+                Some(End::Result(ok(payload).1))
+            }
+            _ => None,
+        }
+    })
 }
 
 /// Rows that were changed, and the status: of an OK packet.

@@ -158,6 +158,7 @@ impl MySqlProtocol {
             | command::REGISTER_SLAVE
             | command::CLONE => {
                 out.finished = true;
+                out.left = true;
                 return;
             }
             _ => {}
@@ -196,7 +197,9 @@ impl MySqlProtocol {
                 self.agreed = Some(agreed);
                 self.namespace = database.map(Arc::from);
                 self.phase = Phase::Authentication;
-                out.finished |= agreed & (capability::COMPRESS | capability::ZSTD) != 0;
+                // Of what is compressed nothing is read.
+                out.left = agreed & (capability::COMPRESS | capability::ZSTD) != 0;
+                out.finished |= out.left;
             }
             Some(Login::Tls) => out.finished = true,
             None => {
@@ -275,6 +278,10 @@ impl OrderedProtocol for MySqlProtocol {
         }
     }
 
+    fn last_bytes(&mut self, flow: &mut Flow, last: &[u8], out: &mut Events) -> bool {
+        self.ended(flow, last, out)
+    }
+
     fn settle(&mut self, flow: &mut Flow, out: &mut Events) {
         self.stage = Stage::First;
         self.continued = false;
@@ -284,6 +291,8 @@ impl OrderedProtocol for MySqlProtocol {
         while let Some(mut open) = flow.queue.pop_front() {
             // What was seen of the rows isn't how many there were.
             open.rows = None;
+            // Nor whether an error came behind them.
+            open.unseen = true;
             self.end(open, flow.answered_at, None, out);
         }
     }

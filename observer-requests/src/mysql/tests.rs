@@ -104,6 +104,42 @@ const COMPRESS: u32 = 1 << 5;
 const DEPRECATE_EOF: u32 = 1 << 24;
 const ATTRIBUTES: u32 = 1 << 27;
 
+/// Checks that the last bytes of a result say how it went, if they were captured;
+/// that a further result goes on, and that nothing is claimed of what wasn't seen.
+#[test]
+fn last_bytes() {
+    const FIRST_AND_LAST: u8 = 1 | 4 | 16;
+    let begin = || [packet(1, &[1]), packet(2, b"\x03def column"), eof(3, 0)].concat();
+    let row = || packet(4, &[b'x'; 9_000]);
+    let error = || packet(5, b"\xff\xb1\x07#70100interrupted");
+    let ok_end = || packet(5, &[0xfe, 0, 0, 2, 0, 0, 0]);
+    let outcome = conversation(&[
+        query("select a from a"),
+        (FIRST_AND_LAST, [begin(), row(), error()].concat()),
+        query("select b from b"),
+        (FIRST_AND_LAST, [begin(), row(), eof(5, 2)].concat()),
+        query("select c from c"),
+        (FIRST_AND_LAST, [begin(), row(), ok_end()].concat()),
+        query("call d()"),
+        (FIRST_AND_LAST, [begin(), row(), eof(5, 8)].concat()),
+        (FIRST_AND_LAST, [begin(), row(), error()].concat()),
+        query("select e from e"),
+        (5, [begin(), row(), error()].concat()),
+        query("select f from f"),
+        (1, ok(1, 3, 2)),
+    ]);
+    let expected = [
+        "SELECT a !1969: select a from a",
+        "SELECT b: select b from b",
+        "SELECT c: select c from c",
+        "CALL d !1969: call d()",
+        "SELECT e ?: select e from e",
+        "SELECT f =3: select f from f",
+    ];
+    assert_eq!(lines(&outcome), expected);
+    assert_eq!(outcome.failed, 0);
+}
+
 /// Checks the login: the database, TLS, compression.
 #[test]
 fn logins() {
@@ -283,7 +319,10 @@ fn ends_out_of_sight() {
         query("select b from u"),
         (1, ok(1, 0, 2)),
     ]);
-    let expected = ["SELECT t: select a from t", "SELECT u =0: select b from u"];
+    let expected = [
+        "SELECT t ?: select a from t",
+        "SELECT u =0: select b from u",
+    ];
     assert_eq!(lines(&outcome), expected);
     assert_eq!(outcome.ended[0].at, 3_500);
 }

@@ -1,7 +1,8 @@
 //! What the server says, and the end of exchanges.
 
-use super::messages::{complete, sqlstate};
+use super::messages::{backend, complete, sqlstate};
 use super::{Flow, Kind, PostgresProtocol, Question};
+use crate::frames::Head;
 use crate::ordered::{Open, OrderedProtocol as _};
 use crate::protocol::Events;
 use crate::sql;
@@ -36,7 +37,10 @@ impl PostgresProtocol {
             b'Z' if self.starting => self.starting = false,
             b'Z' => self.ready(flow, out),
             // A replica's stream.
-            b'W' => out.finished = true,
+            b'W' => {
+                out.finished = true;
+                out.left = true;
+            }
             _ => {}
         }
     }
@@ -82,6 +86,49 @@ impl PostgresProtocol {
         }
     }
 
+    /// The last bytes of a chunk of which the rest wasn't seen: if they end with
+    /// ReadyForQuery, what stands before it says how the one group of questions
+    /// that it ends went. (Servers send what went wrong at once, and that they are
+    /// ready afterwards.) Says whether it was so.
+    pub(super) fn ended(&mut self, flow: &mut Flow, last: &[u8], out: &mut Events) -> bool {
+        let ends = |ask: &&Open<Question>| matches!(ask.kind, Kind::Simple | Kind::Sync);
+        // Of several nobody knows which one it is.
+        if flow.queue.iter().filter(ends).count() != 1 || self.starting {
+            return false;
+        }
+        let before = std::mem::take(&mut self.result);
+        let end = match last.split_last_chunk() {
+            Some((result, ready)) if is_ready(ready) && result.is_empty() => before,
+            Some((result, ready)) if is_ready(ready) => end_of(result),
+            _ => {
+                self.result = end_of(last);
+                return false;
+            }
+        };
+        let Some((kind, body)) = end else {
+            return false;
+        };
+        let body = &*body;
+        let undone = |ask: &&mut Open<Question>| ask.exchange.is_some() && !ask.done;
+        let several = flow.queue.iter_mut().filter(undone).count() > 1;
+        for ask in flow.queue.iter_mut().filter(undone) {
+            match kind {
+                // Which of them failed isn't known.
+                b'E' if several => ask.unseen = true,
+                b'E' => ask.state = Some(sqlstate(body).unwrap_or(*b"XX000")),
+                _ => {
+                    let one = |statement: &sql::Statement| statement.asked.batch.is_none();
+                    let one = ask.statement.as_deref().is_none_or(one);
+                    let rows = || complete(body).1;
+                    ask.rows = if one && !several { rows() } else { None };
+                }
+            }
+            ask.done = true;
+        }
+        self.ready(flow, out);
+        true
+    }
+
     /// Ends what has no end of its own; and what wasn't seen whole, which may
     /// have none.
     pub(super) fn settle_flushed(&mut self, flow: &mut Flow, out: &mut Events) {
@@ -94,6 +141,41 @@ impl PostgresProtocol {
             self.end(ask, flow.answered_at, None, out);
         }
     }
+}
+
+/// Whether this is ReadyForQuery.
+fn is_ready(message: &[u8; 6]) -> bool {
+    matches!(message, [b'Z', 0, 0, 0, 5, b'I' | b'T' | b'E'])
+}
+
+/// The message that ends a result, if `last` ends with it: its type and what follows
+/// its length.
+fn end_of(last: &[u8]) -> Option<(u8, Box<[u8]>)> {
+    // From the last place that it can be at: messages from there on make up all.
+    (0..last.len()).rev().find_map(|at| {
+        let mut rest = last.get(at..)?;
+        let (kind, body) = message_at(&mut rest)?;
+        if !matches!(kind, b'C' | b'E' | b'I' | b's') {
+            return None;
+        }
+        while !rest.is_empty() {
+            let (between, _) = message_at(&mut rest)?;
+            // These come whenever they want.
+            matches!(between, b'N' | b'A' | b'S').then_some(())?;
+        }
+        Some((kind, body.into()))
+    })
+}
+
+/// Takes the whole message that `bytes` begins with.
+fn message_at<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let Head::Message { length, .. } = backend(bytes, false) else {
+        return None;
+    };
+    let (message, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+    *bytes = rest;
+    let (kind, body) = message.split_first()?;
+    Some((*kind, body.get(4..)?))
 }
 
 /// An error: what was asked up to the next Sync isn't done.

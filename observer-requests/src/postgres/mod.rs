@@ -74,6 +74,9 @@ pub struct PostgresProtocol {
     /// Answers of one byte that are due, to SSLRequest and GSSENCRequest.
     bytes: u32,
     group: Option<Group>,
+    /// What ended a result in a chunk of which only the last bytes were seen, and no
+    /// ReadyForQuery was yet: type and body.
+    result: Option<(u8, Box<[u8]>)>,
     namespace: Option<Arc<str>>,
     prepared: Prepared,
     /// The statement without a name, and what its portal was made of.
@@ -234,6 +237,7 @@ impl PostgresProtocol {
                 self.starting = true;
                 self.namespace = session.database.map(Arc::from);
                 out.finished |= session.replication;
+                out.left |= session.replication;
             }
             Startup::Cancel => out.finished = true,
             Startup::Wrong => {
@@ -295,6 +299,7 @@ impl OrderedProtocol for PostgresProtocol {
     }
 
     fn turned(&mut self, flow: &mut Flow, out: &mut Events) {
+        self.result = None;
         self.settle_flushed(flow, out);
     }
 
@@ -309,9 +314,15 @@ impl OrderedProtocol for PostgresProtocol {
         }
     }
 
+    fn last_bytes(&mut self, flow: &mut Flow, last: &[u8], out: &mut Events) -> bool {
+        self.ended(flow, last, out)
+    }
+
     fn settle(&mut self, flow: &mut Flow, out: &mut Events) {
         self.starting = false;
-        while let Some(open) = flow.queue.pop_front() {
+        while let Some(mut open) = flow.queue.pop_front() {
+            // Rows may have come, and an error behind them.
+            open.unseen = !open.done;
             self.end(open, flow.answered_at, None, out);
         }
     }

@@ -205,15 +205,78 @@ fn ends_out_of_sight() {
         (0, query("select g from h")),
     ]);
     let expected = [
-        "SELECT b: select a from b",
+        "SELECT b ?: select a from b",
         "SELECT d =1: select c from d",
-        "SELECT f: select e from f",
+        "SELECT f ?: select e from f",
         "SELECT h Closed: select g from h",
     ];
     assert_eq!(lines(&outcome), expected);
     assert_eq!(outcome.ended[0].at, 4_500);
     assert_eq!(outcome.ended[0].answered, Some(2_500));
     assert_eq!(outcome.ended[2].at, 8_500);
+}
+
+/// Checks that the last bytes of a result say how it went, if they were captured,
+/// whatever comes between its end and the server being ready; and that nothing is
+/// claimed where they weren't, or where several could have failed.
+#[test]
+fn last_bytes() {
+    const FIRST_AND_LAST: u8 = 1 | 4 | 16;
+    let query = |text: &str| message(b'Q', &[text.as_bytes(), b"\0"].concat());
+    let rows = |end: &[Vec<u8>]| [message(b'D', &[1; 9_000]), end.concat()].concat();
+    let error = || message(b'E', b"SERROR\0VERROR\0C57014\0Mcanceled\0\0");
+    let notice = || message(b'N', b"SNOTICE\0C00000\0\0");
+    let outcome = conversation(&[
+        (0, query("select 1 from a")),
+        (FIRST_AND_LAST, rows(&[error(), ready()])),
+        (0, query("select 2 from b")),
+        (FIRST_AND_LAST, rows(&[])),
+        (
+            FIRST_AND_LAST,
+            rows(&[done("SELECT 70"), notice(), ready()]),
+        ),
+        (0, query("select 3 from c")),
+        (5, rows(&[error(), ready()])),
+        (0, query("select 4 from d; select 5 from d")),
+        (FIRST_AND_LAST, rows(&[done("SELECT 9"), ready()])),
+        (
+            0,
+            [
+                message(b'P', b"\0select 6 from e\0\0\0"),
+                message(b'B', b"\0\0\0\0\0\0\0\0"),
+                message(b'E', b"\0\0\0\0\0"),
+                message(b'S', b""),
+            ]
+            .concat(),
+        ),
+        (FIRST_AND_LAST, rows(&[error(), ready()])),
+        // What went wrong comes at once, and that the server is ready afterwards.
+        (0, query("select 8 from g")),
+        (FIRST_AND_LAST, rows(&[error()])),
+        (1, ready()),
+        (0, query("select 9 from h")),
+        (FIRST_AND_LAST, rows(&[error()])),
+        (FIRST_AND_LAST, rows(&[])),
+        (1, ready()),
+        // Found again.
+        (0, query("select 7 from f")),
+        (1, [done("SELECT 1"), ready()].concat()),
+    ]);
+    let expected = [
+        "SELECT a !57014: select ? from a",
+        "SELECT b =70: select ? from b",
+        "SELECT c ?: select ? from c",
+        "BATCH SELECT d: select ? from d; select ? from d",
+        "SELECT e !57014: select ? from e",
+        "SELECT g !57014: select ? from g",
+        "SELECT h ?: select ? from h",
+        "SELECT f =1: select ? from f",
+    ];
+    assert_eq!(lines(&outcome), expected);
+    let ends: Vec<_> = outcome.ended.iter().map(|ended| ended.at).collect();
+    let expected = [2_500, 5_500, 7_500, 9_500, 11_500, 14_500, 18_500, 20_500];
+    assert_eq!(ends, expected);
+    assert_eq!(outcome.failed, 0);
 }
 
 /// Checks that a text that is cut loses its end and nothing else, and that the

@@ -263,7 +263,8 @@ impl OrderedProtocol for RedisProtocol {
         if let Some(first) = flow.queue.front_mut() {
             first.error = self.error.take();
         }
-        while let Some(open) = flow.queue.pop_front() {
+        while let Some(mut open) = flow.queue.pop_front() {
+            open.unseen = open.answered.is_none();
             self.end(open, flow.answered_at, None, out);
         }
         flow.untold = 0;

@@ -41,6 +41,9 @@ pub(super) fn describe(
             out.put("observer.cache.misses", cache.misses);
         }
     }
+    if call.unseen {
+        out.put("observer.outcome", super::OUTCOME_UNKNOWN);
+    }
     // A batch of one is none.
     out.put_some("db.operation.batch.size", call.batch.filter(|n| *n > 1));
     let server = super::served_by(&finished.endpoints, finished.role);

@@ -33,7 +33,7 @@ pub enum Error<'a> {
 /// - Databases: whatever they call an error.
 /// - DNS: for clients every code but NOERROR; for servers SERVFAIL, because
 ///   a name that doesn't exist was answered well.
-/// - All: no answer.
+/// - All: no answer; but for a server whose client left before it came.
 pub fn find(call: &Call, role: Role) -> Option<Error<'_>> {
     match call {
         Call::Http(call) => match (call.status, call.failure) {
@@ -49,6 +49,7 @@ pub fn find(call: &Call, role: Role) -> Option<Error<'_>> {
         },
         Call::Db(call) => match (&call.error, call.failure) {
             (Some(code), _) => Some(Error::Code(code)),
+            (None, Some(Failure::Cancelled)) => None,
             (None, failure) => failure.map(Error::Failure),
         },
         Call::Dns(Dns { code, failure, .. }) => match (code, failure) {

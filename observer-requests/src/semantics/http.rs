@@ -21,6 +21,13 @@ pub(super) fn describe(
     let target = Target::split(&call.target);
     let scheme = super::scheme(endpoints.tls);
     out.put("http.request.method", super::method(call.method));
+    if let Some(original) = &call.original {
+        let original = Redacted::code(original.to_string());
+        out.put("http.request.method_original", original);
+    }
+    if call.cut {
+        out.put("observer.url.cut", true);
+    }
     out.put_some("http.response.status_code", call.status);
     out.put_some("http.request.body.size", call.request_size);
     out.put_some("http.response.body.size", call.response_size);

@@ -212,6 +212,7 @@ fn rpc_database_dns() {
         rows: Some(3),
         cache: None,
         failure: None,
+        unseen: false,
     };
     let span = make(&finished(Role::Client, Call::Db(call)));
     assert_eq!(span.name, "SELECT users");
@@ -296,6 +297,7 @@ fn errors() {
             rows: None,
             cache: None,
             failure: None,
+            unseen: false,
         })
     };
     let table = [
@@ -461,6 +463,7 @@ fn secrets_stay() {
         rows: None,
         cache: None,
         failure: None,
+        unseen: false,
     }));
     calls.push(Call::Dns(Dns {
         name: "hunter2.example".to_owned(),

@@ -28,6 +28,7 @@ pub fn scrub(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
         hint: false,
         list: List::default(),
         setting: Setting::Begins,
+        for_statement: false,
     };
     while scrubber.at < text.len() && scrubber.out.len() < MAX_TEXT {
         if scrubber.step().is_none() {
@@ -69,6 +70,8 @@ struct Scrubber<'a> {
     hint: bool,
     list: List,
     setting: Setting,
+    /// Whether behind MariaDB's SET STATEMENT, whose FOR begins another one.
+    for_statement: bool,
 }
 
 /// Whether names are values, as in `SET name = value`.
@@ -249,6 +252,14 @@ impl<'a> Scrubber<'a> {
         self.setting = match self.setting {
             Setting::Begins if is(&[b"set"]) => Setting::Name,
             Setting::Begins => Setting::No,
+            Setting::Name | Setting::Value if self.for_statement && is(&[b"for"]) => {
+                self.for_statement = false;
+                Setting::Begins
+            }
+            Setting::Name if self.mysql && is(&[b"statement"]) => {
+                self.for_statement = true;
+                Setting::Name
+            }
             Setting::Name if is(&[b"to"]) => Setting::Value,
             Setting::Value if !is(&[b"on", b"off", b"default"]) => return self.value(),
             setting => setting,

@@ -263,3 +263,22 @@ fn prepared_are_bounded() {
     prepared.remove(0);
     assert_eq!(prepared.get(0), None);
 }
+
+/// Checks MariaDB's settings for one statement: the statement is what is done, and
+/// the settings' values are no more told than others.
+#[test]
+fn set_statement() {
+    for (text, summary, scrubbed) in [
+        (
+            "SET STATEMENT max_statement_time=2, x=hush FOR select a from t where b = 'hush'",
+            "SELECT t",
+            "SET STATEMENT max_statement_time=?, ?=? FOR select a from t where b = ?",
+        ),
+        ("set statement a=hush", "SET", "set statement a=?"),
+        ("set a=hush for b", "SET", "set a=? ? ?"),
+    ] {
+        let found = describe(text, Dialect::MySql);
+        assert_eq!(&*found.summary, summary, "{text}");
+        assert_eq!(&*found.text, scrubbed, "{text}");
+    }
+}

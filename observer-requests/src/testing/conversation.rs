@@ -9,7 +9,8 @@ use crate::protocol::{Chunk, Ended, Event, Events, MAX_OPEN, Parser};
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     /// 1: from the side that answers. 2: pieces before it were lost.
-    /// 4 and 8: which part of it was captured, see [`Piece::captured`].
+    /// 4 and 8: which part of it was captured, see [`Piece::captured`]. 16: and the
+    /// last bytes.
     pub flags: u8,
     /// All of it.
     pub bytes: &'a [u8],
@@ -25,6 +26,16 @@ impl Piece<'_> {
             _ => 0,
         };
         most.min(self.bytes.len())
+    }
+
+    /// The last bytes, if they were captured and aren't among the first.
+    pub fn tail(&self) -> &[u8] {
+        const TAIL: usize = 256;
+        let from = self.captured().max(self.bytes.len().saturating_sub(TAIL));
+        if self.flags & 16 == 0 {
+            return &[];
+        }
+        self.bytes.get(from..).unwrap_or_default()
     }
 }
 
@@ -75,6 +86,7 @@ pub fn play(parser: &mut dyn Parser, pieces: &[Piece<'_>]) -> Outcome {
                 let chunk = Chunk {
                     data: &piece.bytes[..piece.captured()],
                     length: piece.bytes.len() as u64,
+                    tail: piece.tail(),
                     began: now,
                     ended: now + 500,
                 };

@@ -55,9 +55,13 @@ impl Checked {
     }
 }
 
+/// Bytes of a chunk's end that are captured.
+const LAST: usize = 256;
+
 /// Reads `input` as chunks and feeds them to `parser`. Each has a byte that says
 /// what it is (0: from the side that asks, 1: from the side that answers, 2: some
-/// were lost; with 0x80 bytes are hidden behind it), two bytes of its length,
+/// were lost; with 0x80 bytes are hidden behind it, or with 0x40 as well before its
+/// last ones), two bytes of its length,
 /// one of what is hidden (a power of two and a half), and its bytes.
 ///
 /// # Panics
@@ -75,11 +79,17 @@ pub fn feed(parser: &mut dyn Parser, mut input: &[u8]) {
             0 => 0,
             _ => u64::from(hidden & 15) << (hidden >> 4),
         };
+        let length = data.len() as u64 + hidden;
+        let (data, tail) = match what & 0xc0 {
+            0xc0 => data.split_at(data.len() - data.len().min(LAST)),
+            _ => (data, data.get(data.len()..).unwrap_or_default()),
+        };
         let chunk = Chunk {
             data,
-            length: data.len() as u64 + hidden,
+            length,
             began: now + 1,
             ended: now + 2,
+            tail,
         };
         now += 2;
         match what & 3 {

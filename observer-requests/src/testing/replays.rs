@@ -32,6 +32,9 @@ pub fn lines(outcome: &Outcome) -> Vec<String> {
         if let Some(namespace) = &db.namespace {
             line += &format!(" @{namespace}");
         }
+        if db.unseen {
+            line += " ?";
+        }
         if let Some(error) = &db.error {
             line += &format!(" !{error}");
         }

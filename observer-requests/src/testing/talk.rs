@@ -57,6 +57,7 @@ impl<P: Parser> Talk<P> {
         Chunk {
             data,
             length: data.len() as u64 + hidden,
+            tail: &[],
             began: self.now - STEP / 2,
             ended: self.now,
         }

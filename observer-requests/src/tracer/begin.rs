@@ -1,7 +1,7 @@
 //! The beginning of an exchange: which trace it belongs to, and whose child it
 //! is.
 
-use observer_common::requests::{Piece, context};
+use observer_common::requests::Piece;
 use observer_common::workload::WorkloadId;
 
 use super::Tracer;
@@ -9,21 +9,11 @@ use super::connections::Slot;
 use super::open::{Ids, Open};
 use super::sampling::Decision;
 use super::slab::Key;
+use super::whose::MadeFor;
 use crate::{Exchange, Parent, RemoteContext, Role};
 
 /// Exchanges that may be open on all connections together.
 const MAX_OPEN: usize = 1 << 18;
-
-/// For whom a thread makes a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MadeFor {
-    /// For this request.
-    One(Key, Parent),
-    /// For one of several.
-    Several,
-    /// For none.
-    Nobody,
-}
 
 impl Tracer {
     /// An exchange begins with a piece.
@@ -67,13 +57,17 @@ impl Tracer {
             waited_for: Vec::new(),
             made_for: Key::NONE,
             paired: false,
+            followed: false,
             asked_by: Key::NONE,
             request: 0,
             next_of_number: Key::NONE,
             pending: Key::NONE,
         });
         match role {
-            Role::Server => self.begin_server(key, piece, other, caller),
+            Role::Server => {
+                self.begin_server(key, piece, other, caller);
+                self.comes_among(key, slot, piece);
+            }
             Role::Client => self.begin_client(key, piece, other, caller),
         }
         if let Some(connection) = self.connections.get_mut(slot) {
@@ -104,10 +98,16 @@ impl Tracer {
         };
         exchange.request = piece.request;
         let at = exchange.begun;
+        // Those that it is pipelined behind.
+        let before = match self.connections.get(exchange.connection) {
+            Some(connection) if connection.protocol().in_order() => connection.open.len(),
+            _ => 0,
+        };
         self.numbers.begin(piece.request, key, &mut self.exchanges);
-        self.threads.begun(piece.tgid);
+        self.threads.begun(piece.tid, piece.tgid, at);
         let thread = self.threads.get(piece.tid, piece.tgid, at);
-        let alone = !thread.serves(&self.exchanges);
+        let others = thread.others(Key::NONE, false, &self.exchanges);
+        let alone = others == 0;
         thread.sole = if alone { key } else { Key::NONE };
         thread.received += 1;
         thread.receives = true;
@@ -117,6 +117,9 @@ impl Tracer {
             self.release.push(pending);
         }
 
+        if others > before {
+            self.threads.switched(piece.tgid, at);
+        }
         let asked_by = self.asked_by(other, at);
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.asked_by = asked_by;
@@ -236,6 +239,7 @@ impl Tracer {
             return;
         };
         let (span, workload, at) = (exchange.span.span, exchange.workload, exchange.begun);
+        let slot = exchange.connection;
         let made_for = self.made_for(piece);
         let mut pending = Key::NONE;
         let mut by = Key::NONE;
@@ -246,13 +250,23 @@ impl Tracer {
                 Some(request) => request.span.child(span, how),
                 None => self.root(span, workload, at),
             },
-            (MadeFor::Several, None) => Ids {
-                how: Parent::Ambiguous,
-                ..self.root(span, workload, at)
-            },
+            (MadeFor::Several | MadeFor::Among, None) => {
+                if made_for == MadeFor::Among {
+                    pending = self.hold_among(key, slot, piece);
+                }
+                Ids {
+                    how: Parent::Ambiguous,
+                    ..self.root(span, workload, at)
+                }
+            }
             (MadeFor::Nobody, None) => {
                 pending = self.hold(key, piece);
-                self.root(span, workload, at)
+                let mut ids = self.root(span, workload, at);
+                // Of one that waits it may still become known.
+                if pending == Key::NONE && self.threads.serves(piece.tgid) {
+                    ids.how = Parent::Unknown;
+                }
+                ids
             }
         };
         if let MadeFor::One(request, _) = made_for {
@@ -303,80 +317,6 @@ impl Tracer {
             })
         });
         found.unwrap_or(Key::NONE)
-    }
-
-    /// For whom the thread of a piece works.
-    fn made_for(&mut self, piece: &Piece) -> MadeFor {
-        if piece.request == 0 {
-            return MadeFor::Nobody;
-        }
-        let Some((key, several)) = self.numbers.first(piece.request) else {
-            // It is over: what comes after the answer isn't part of it.
-            return MadeFor::Nobody;
-        };
-        let Some(request) = self.exchanges.get(key) else {
-            return MadeFor::Nobody;
-        };
-        let (tid, tgid) = (request.tid, request.tgid);
-        let received_here = (tid, tgid) == (piece.tid, piece.tgid);
-        // Pipelined behind it, if its connection goes one by one.
-        let behind = match self.connections.get(request.connection) {
-            Some(connection) if connection.protocol().in_order() => connection.open.len() - 1,
-            _ if several => return MadeFor::Several,
-            _ => 0,
-        };
-        let at = piece.began;
-        let exchanges = &self.exchanges;
-        let thread = self.threads.get(piece.tid, piece.tgid, at);
-        let others = thread.others(key, received_here, exchanges);
-        let others = others.saturating_sub(if received_here { behind } else { 0 });
-        let plain = if received_here {
-            Parent::Thread
-        } else {
-            Parent::HandedOver
-        };
-        let how = match piece.context {
-            context::CONNECTED => Parent::Thread,
-            context::HANDED_OVER => plain,
-            _ if others == 0 => plain,
-            context::RECEIVED | context::OWN => Parent::Inferred,
-            _ => {
-                thread.sole = Key::NONE;
-                return MadeFor::Several;
-            }
-        };
-        if thread.sole != key {
-            thread.sole = Key::NONE;
-        }
-        if !received_here {
-            thread.take_over(key, exchanges);
-            if let Some(receiver) = self.threads.known(tid, tgid) {
-                receiver.sole = Key::NONE;
-            }
-        }
-        MadeFor::One(key, how)
-    }
-
-    /// Lets a call for nobody wait for what its thread may answer; the group
-    /// that it waits in, if it does.
-    fn hold(&mut self, key: Key, piece: &Piece) -> Key {
-        // A thread that has nothing to do with requests of others has none to
-        // wait for.
-        if !self.threads.serves(piece.tgid) || !self.pending.has_room() {
-            return Key::NONE;
-        }
-        let thread = self.threads.get(piece.tid, piece.tgid, piece.began);
-        if thread.receives || thread.serves(&self.exchanges) {
-            return Key::NONE;
-        }
-        if !self.pending.waits(thread.pending) {
-            thread.pending = self.pending.begin(piece.began);
-        }
-        if self.pending.add(thread.pending, key) {
-            thread.pending
-        } else {
-            Key::NONE
-        }
     }
 
     /// A head tells of its caller after its first piece.

@@ -30,6 +30,8 @@ pub struct Connection {
     pub open: VecDeque<(Exchange, Key)>,
     /// Where its other end is, if that is on this host.
     pub other: Option<Slot>,
+    /// Whether its other end closed it, which is on this host.
+    pub left: bool,
     /// Segments sent again so far.
     pub retransmits: u32,
     /// What calls on it are called where they are waited for.
@@ -267,6 +269,7 @@ impl Connections {
             parser: Some(parser),
             open: VecDeque::new(),
             other: None,
+            left: false,
             retransmits: 0,
             called: None,
             pair: None,

@@ -21,6 +21,8 @@ pub struct Losses {
     /// Requests whose end wasn't seen: left behind by their parser, or open on
     /// a connection that was forgotten, or too many.
     pub abandoned: u64,
+    /// Connections that went on in something that isn't followed.
+    pub left: u64,
     /// Server requests whose clock didn't fit their duration.
     pub clocks: u64,
     /// Spans that weren't kept since too many traces began.

@@ -15,7 +15,7 @@ use super::sampling::Decision;
 use super::slab::Key;
 use crate::semantics::is_error;
 use crate::semantics::time::component_of;
-use crate::{Call, Ended, Finished, Role};
+use crate::{Call, Ended, Finished, Method, Role};
 
 /// Most that a clock may differ from its request's duration: a part of it, or
 /// so many nanoseconds, in which the thread is in the two calls' own code.
@@ -108,7 +108,8 @@ impl Tracer {
     /// The route of an HTTP request.
     fn route_of(&mut self, workload: WorkloadId, call: &Call) -> Option<Arc<str>> {
         match call {
-            Call::Http(http) if http.target.is_empty() => None,
+            // Of a tunnel the target is where it goes.
+            Call::Http(http) if http.target.is_empty() || http.method == Method::Connect => None,
             Call::Http(http) => Some(match http.status {
                 Some(404) => self.routes.route_not_found(workload, &http.target),
                 _ => self.routes.route(workload, &http.target),

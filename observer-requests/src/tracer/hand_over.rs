@@ -10,6 +10,28 @@ use super::slab::Key;
 use crate::Parent;
 
 impl Tracer {
+    /// Lets a call for nobody wait for what its thread may answer; the group
+    /// that it waits in, if it does.
+    pub(super) fn hold(&mut self, key: Key, piece: &Piece) -> Key {
+        // A thread that has nothing to do with requests of others has none to
+        // wait for.
+        if !self.threads.serves(piece.tgid) || !self.pending.has_room() {
+            return Key::NONE;
+        }
+        let thread = self.threads.get(piece.tid, piece.tgid, piece.began);
+        if thread.receives || thread.serves(&self.exchanges) {
+            return Key::NONE;
+        }
+        if !self.pending.waits(thread.pending) {
+            thread.pending = self.pending.begin(piece.began);
+        }
+        if self.pending.add(thread.pending, key) {
+            thread.pending
+        } else {
+            Key::NONE
+        }
+    }
+
     /// A thread answers a request: it serves that one, and served it before if
     /// nothing else is known.
     pub(super) fn answering(&mut self, slot: Slot, piece: &Piece, out: &mut Output) {
@@ -29,13 +51,17 @@ impl Tracer {
             ids: request.span,
             begun: request.begun,
             pending: request.pending,
+            how: Parent::HandedOver,
         };
         let own = (tid, tgid) == (piece.tid, piece.tgid);
+        self.threads.takes_part(piece.tid, piece.tgid);
         let thread = self.threads.get(piece.tid, piece.tgid, piece.ended);
         let group = std::mem::replace(&mut thread.pending, Key::NONE);
         if thread.sole != key {
             thread.sole = Key::NONE;
         }
+        // It serves others beside that one.
+        let switches = !own && thread.received > 0;
         if !own {
             if certain {
                 thread.take_over(key, &self.exchanges);
@@ -43,6 +69,9 @@ impl Tracer {
             if let Some(receiver) = self.threads.known(tid, tgid) {
                 receiver.sole = Key::NONE;
             }
+        }
+        if switches && tgid == piece.tgid {
+            self.threads.switched(tgid, piece.ended);
         }
         if group == Key::NONE {
             return;
@@ -66,7 +95,7 @@ impl Tracer {
             let over = waited.over.iter();
             let over = over.map(|over| (&over.ids, over.finished.begun));
             let calls = open.chain(over);
-            let calls = calls.filter(|(ids, at)| ids.how == Parent::Root && *at >= request.begun);
+            let calls = calls.filter(|(ids, at)| waits(ids) && *at >= request.begun);
             joined.extend(calls.map(|(ids, _)| ids.trace));
             joined.sort_unstable();
         }
@@ -74,10 +103,13 @@ impl Tracer {
         let join = |ids: &mut Ids| {
             let found = joined.binary_search(&ids.trace).is_ok();
             let Some(request) = made_for.filter(|_| found) else {
+                if ids.how == Parent::Root {
+                    ids.how = Parent::Unknown;
+                }
                 return false;
             };
-            if ids.how == Parent::Root {
-                *ids = request.ids.child(ids.span, Parent::HandedOver);
+            if waits(ids) {
+                *ids = request.ids.child(ids.span, request.how);
             } else {
                 ids.trace = request.ids.trace;
                 ids.decision = request.ids.decision;
@@ -121,10 +153,17 @@ impl Tracer {
     }
 }
 
+/// Whether this is a call that waits for whom it was made, and not what came of one.
+fn waits(ids: &Ids) -> bool {
+    matches!(ids.how, Parent::Root | Parent::Ambiguous)
+}
+
 /// The request that a group of calls was made for.
 pub(super) struct MadeFor {
-    ids: Ids,
-    begun: u64,
+    pub ids: Ids,
+    pub begun: u64,
     /// The group that it waits in.
-    pending: Key,
+    pub pending: Key,
+    /// How that is known.
+    pub how: Parent,
 }

@@ -39,6 +39,9 @@ pub struct Open {
     pub made_for: Key,
     /// Whether the server's view was joined with it, or mustn't be (a client's).
     pub paired: bool,
+    /// Whether its thread took the next of several events after it, so that what it did
+    /// in between was for this one (a server's).
+    pub followed: bool,
     /// The client's view of it (a server's).
     pub asked_by: Key,
     /// The kernel half's number of it (a server's), 0 if none.

@@ -75,7 +75,8 @@ impl Tracer {
             return;
         };
         if waiting.kind == Kind::Closed {
-            self.closed(waiting.connection, waiting.at, out);
+            let by_peer = wire::closed_by_peer(order.bytes(&waiting));
+            self.closed(waiting.connection, waiting.at, by_peer, out);
             return;
         }
         let slot = self.connections.slot(waiting.connection);
@@ -136,7 +137,7 @@ impl Tracer {
     }
 
     fn piece(&mut self, slot: Option<Slot>, at: u64, bytes: &[u8], out: &mut Output) {
-        let Some((piece, data)) = wire::piece(bytes) else {
+        let Some((piece, data, tail)) = wire::piece(bytes) else {
             return;
         };
         let Some(slot) = slot.or_else(|| self.guessed(&piece)) else {
@@ -145,6 +146,7 @@ impl Tracer {
         self.connections.touch(slot, at);
         if piece.flags & flag::SKIPPED != 0 {
             self.skipped(slot, piece.flags & flag::BLIND != 0, out);
+            self.threads.unfollowed(piece.tgid, piece.ended);
         }
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
@@ -159,6 +161,9 @@ impl Tracer {
         if role == Role::Server && sent {
             self.answering(slot, &piece, out);
         }
+        if !sent {
+            self.takes_next(slot, &piece, out);
+        }
         let parser = self.connections.get_mut(slot);
         let Some(parser) = parser.and_then(|connection| connection.parser.as_mut()) else {
             return;
@@ -166,6 +171,7 @@ impl Tracer {
         let chunk = Chunk {
             data,
             length: u64::from(piece.length),
+            tail,
             began: piece.began,
             ended: piece.ended,
         };
@@ -177,14 +183,30 @@ impl Tracer {
         self.happened(slot, Some(&piece), out);
     }
 
-    fn closed(&mut self, number: u64, at: u64, out: &mut Output) {
+    fn closed(&mut self, number: u64, at: u64, by_peer: bool, out: &mut Output) {
         let Some(slot) = self.connections.slot(number) else {
             return;
         };
-        let connection = self.connections.get_mut(slot);
-        if let Some(parser) = connection.and_then(|connection| connection.parser.as_mut()) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        // Its client went before the answer came.
+        let by_peer = by_peer || connection.left;
+        let gave_up = by_peer && connection.role == Role::Server;
+        let other = connection.other.filter(|_| !by_peer);
+        if let Some(parser) = connection.parser.as_mut() {
             parser.closed(at, &mut self.events);
+            if gave_up {
+                for event in &mut self.events.events {
+                    if let Event::Ended(ended) = event {
+                        ended.call.given_up();
+                    }
+                }
+            }
             self.happened(slot, None, out);
+        }
+        if let Some(other) = other.and_then(|other| self.connections.get_mut(other)) {
+            other.left = true;
         }
         self.forget(slot);
     }
@@ -220,6 +242,7 @@ impl Tracer {
         self.losses.failed += std::mem::take(&mut self.events.failed);
         let abandoned = std::mem::take(&mut self.events.abandoned);
         let finished = std::mem::take(&mut self.events.finished);
+        self.losses.left += u64::from(std::mem::take(&mut self.events.left));
         if (abandoned > 0 || finished)
             && let Some(connection) = self.connections.get_mut(slot)
         {

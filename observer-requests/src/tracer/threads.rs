@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::connections::Slot;
 use super::open::Open;
 use super::slab::{Key, Slab};
 
@@ -19,12 +20,32 @@ pub struct Thread {
     pub sole: Key,
     /// Calls that it made for nobody that is known: see [`super::pending`].
     pub pending: Key,
+    /// What it received last, if that was one of several events.
+    pub among: Option<Among>,
     /// Up to here its clock's network part is attributed to calls.
     pub waited_until: u64,
     /// Open requests that others received and handed over to it, and some that
     /// are over.
     taken: Vec<Key>,
     last: u64,
+}
+
+/// A request that came to a loop as one of several events. What the loop does until it
+/// takes the next one is for this request; behind the last it may be for any.
+#[derive(Clone, Copy, Debug)]
+pub struct Among {
+    /// The request.
+    pub request: Key,
+    /// Its connection.
+    pub connection: Slot,
+    /// Which wait brought it.
+    pub wait: u8,
+    /// Calls since then.
+    pub pending: Key,
+    /// The connection of the latest of them.
+    pub called: Option<Slot>,
+    /// How many there were.
+    pub calls: u32,
 }
 
 /// Requests that a thread may have taken over at once, as far as it is told.
@@ -44,6 +65,7 @@ impl Thread {
             receives: false,
             sole: Key::NONE,
             pending: Key::NONE,
+            among: None,
             waited_until: 0,
             taken: Vec::new(),
             last: 0,
@@ -77,12 +99,49 @@ impl Thread {
     }
 }
 
+/// A process that received requests.
+#[derive(Debug, Default)]
+struct Process {
+    /// Its open requests.
+    open: u32,
+    /// Whether a thread of it turned to a request while another one, of another
+    /// connection, was open: an event loop, or one of a scheduler's threads. What
+    /// such a thread does after that may be for any of them.
+    switches: bool,
+    /// The thread that received its first request.
+    first: u32,
+    /// Requests that this one received, up to [`Process::SURE`]; and
+    /// [`Process::SEVERAL`] as soon as another one receives, calls or answers.
+    alone: u32,
+    /// Requests in a row of which each made one call at once, up to
+    /// [`Process::REGULAR`].
+    regular: u32,
+    /// Until then (kernel time) it may serve requests that aren't followed.
+    unfollowed_until: u64,
+    last: u64,
+}
+
+impl Process {
+    /// So many requests of one thread say that no other one takes part.
+    const SURE: u32 = 4;
+    /// So many that made one call at once say that a call is for the latest, where
+    /// that was the only one since, though others may have left something for later.
+    const REGULAR: u32 = 8;
+    /// See [`Process::alone`].
+    const SEVERAL: u32 = u32::MAX;
+}
+
+/// So long (ns) requests that aren't followed may be open.
+const UNFOLLOWED: u64 = 10_000_000_000;
+
 /// All threads, and the processes that have requests open.
 #[derive(Debug, Default)]
 pub struct Threads {
     threads: FxHashMap<u32, Thread>,
-    /// Open requests by process; some have none any more.
-    processes: FxHashMap<u32, u32>,
+    /// Those that have requests open, or had.
+    processes: FxHashMap<u32, Process>,
+    /// Whether any has an [`Among`].
+    pub any_among: bool,
     swept: u64,
 }
 
@@ -110,12 +169,83 @@ impl Threads {
         (thread.tgid == tgid).then_some(thread)
     }
 
-    /// A request was received: the process has one more open.
-    pub fn begun(&mut self, tgid: u32) {
+    fn process(&mut self, tgid: u32, at: u64) -> &mut Process {
         if self.processes.len() >= MAX_THREADS && !self.processes.contains_key(&tgid) {
-            self.processes.retain(|_, open| *open > 0);
+            self.processes.retain(|_, process| process.open > 0);
         }
-        *self.processes.entry(tgid).or_default() += 1;
+        let process = self.processes.entry(tgid).or_default();
+        process.last = at;
+        process
+    }
+
+    /// A request was received by this thread: the process has one more open.
+    pub fn begun(&mut self, tid: u32, tgid: u32, at: u64) {
+        let process = self.process(tgid, at);
+        process.open += 1;
+        if process.first == 0 {
+            process.first = tid;
+        }
+        if process.first != tid {
+            process.alone = Process::SEVERAL;
+        } else if process.alone < Process::SURE {
+            process.alone += 1;
+        }
+    }
+
+    /// A thread calls, or answers.
+    pub fn takes_part(&mut self, tid: u32, tgid: u32) {
+        if let Some(process) = self.processes.get_mut(&tgid)
+            && process.first != tid
+        {
+            process.alone = Process::SEVERAL;
+        }
+    }
+
+    /// A request of a loop made so many calls at once. Whether it was one, and so
+    /// was that of each lately.
+    pub fn called(&mut self, tgid: u32, calls: u32) -> bool {
+        let Some(process) = self.processes.get_mut(&tgid) else {
+            return false;
+        };
+        let before = process.regular;
+        process.regular = match calls {
+            1 => Process::REGULAR.min(before + 1),
+            _ => 0,
+        };
+        calls == 1 && before == Process::REGULAR
+    }
+
+    /// Whether one thread does all that a process does, as far as was seen, and for
+    /// long enough: none hands work to it while it runs.
+    pub fn is_loop(&self, tgid: u32) -> bool {
+        let process = self.processes.get(&tgid);
+        process.is_some_and(|process| process.alone == Process::SURE)
+    }
+
+    /// A thread of a process turned from one open request to another.
+    pub fn switched(&mut self, tgid: u32, at: u64) {
+        self.process(tgid, at).switches = true;
+    }
+
+    /// A process received requests that weren't followed.
+    pub fn unfollowed(&mut self, tgid: u32, at: u64) {
+        self.process(tgid, at).unfollowed_until = at.saturating_add(UNFOLLOWED);
+    }
+
+    /// Whether each thread of a process serves one request after the other, as far
+    /// as was seen.
+    pub fn one_by_one(&self, tgid: u32) -> bool {
+        !self
+            .processes
+            .get(&tgid)
+            .is_some_and(|process| process.switches)
+    }
+
+    /// Whether a process has no more than so many requests open at this time.
+    pub fn serves_at_most(&self, tgid: u32, requests: u32, at: u64) -> bool {
+        self.processes
+            .get(&tgid)
+            .is_none_or(|process| process.open <= requests && process.unfollowed_until < at)
     }
 
     /// A request is over, which this thread had received.
@@ -123,14 +253,16 @@ impl Threads {
         if let Some(thread) = self.known(tid, tgid) {
             thread.received = thread.received.saturating_sub(1);
         }
-        if let Some(open) = self.processes.get_mut(&tgid) {
-            *open = open.saturating_sub(1);
+        if let Some(process) = self.processes.get_mut(&tgid) {
+            process.open = process.open.saturating_sub(1);
         }
     }
 
     /// Whether a process has requests open.
     pub fn serves(&self, tgid: u32) -> bool {
-        self.processes.get(&tgid).is_some_and(|open| *open > 0)
+        self.processes
+            .get(&tgid)
+            .is_some_and(|process| process.open > 0)
     }
 
     /// Forgets, now and then, those that did nothing for long.
@@ -139,7 +271,8 @@ impl Threads {
             return;
         }
         self.swept = now;
-        self.processes.retain(|_, open| *open > 0);
+        self.processes
+            .retain(|_, process| process.open > 0 || now.saturating_sub(process.last) < IDLE);
         self.threads
             .retain(|_, thread| thread.received > 0 || now.saturating_sub(thread.last) < IDLE);
     }

@@ -2,6 +2,7 @@
 
 use observer_common::plain::prefix;
 use observer_common::requests::{Closed, Opened, Piece, Tag};
+use observer_common::tcp::state;
 
 /// A record.
 #[derive(Debug)]
@@ -32,10 +33,28 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
     }
 }
 
-/// The piece at the beginning of `bytes`, and what was captured of it.
-pub fn piece(bytes: &[u8]) -> Option<(Piece, &[u8])> {
+/// The piece at the beginning of `bytes`, what was captured of its beginning, and
+/// of its end if that was captured apart.
+pub fn piece(bytes: &[u8]) -> Option<(Piece, &[u8], &[u8])> {
     let (piece, data) = prefix::<Piece>(bytes)?;
     // No more than the call's bytes, whatever the record says.
     let captured = usize::from(piece.captured).min(piece.length as usize);
-    Some((piece, data.get(..captured).unwrap_or(data)))
+    let data = data.get(..captured).unwrap_or(data);
+    if data.len() == piece.length as usize {
+        return Some((piece, data, &[]));
+    }
+    let first = data.len().saturating_sub(piece.tail.into());
+    let (data, tail) = data.split_at_checked(first).unwrap_or((data, &[]));
+    Some((piece, data, tail))
+}
+
+/// `EPIPE` and `ECONNRESET` (include/uapi/asm-generic/errno-base.h and errno.h).
+const BY_PEER: [u32; 2] = [32, 104];
+
+/// Whether a connection's other end had closed it first, as its [`Closed`] in
+/// `bytes` says.
+pub fn closed_by_peer(bytes: &[u8]) -> bool {
+    let closed = [state::CLOSE_WAIT, state::LAST_ACK].map(u32::from);
+    prefix::<Closed>(bytes)
+        .is_some_and(|(record, _)| closed.contains(&record.was) || BY_PEER.contains(&record.error))
 }

@@ -101,9 +101,9 @@ pub(super) struct TraceArgs {
     /// Read options from this TOML file [env: OBSERVER_CONFIG]; flags win over it
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Only this service's spans
+    /// Only this service's spans; can be repeated
     #[arg(long, value_name = "NAME")]
-    pub(super) service: Option<String>,
+    pub(super) service: Vec<String>,
     /// Only spans that took so long or longer, like 50ms
     #[arg(long, value_name = "DURATION")]
     pub(super) slower_than: Option<Threshold>,
@@ -185,14 +185,14 @@ mod tests {
         let check = "observer check --json --probes requests --requests-by-descriptor true";
         assert!(Cli::try_parse_from(check.split_whitespace()).is_ok());
 
-        let trace = "observer trace --service shop --slower-than 50ms -v --duration 5s --pid 1 \
+        let trace = "observer trace --service shop --service cart --slower-than 50ms -v --duration 5s --pid 1 \
             --comm a --cgroup /x";
         let cli = Cli::try_parse_from(trace.split_whitespace()).expect("the contract");
         let Command::Trace(args) = cli.command else {
             panic!("not trace");
         };
         assert!(args.waterfall);
-        assert_eq!(args.service.as_deref(), Some("shop"));
+        assert_eq!(args.service, ["shop", "cart"]);
         assert_eq!(args.slower_than.map(|t| t.0.as_millis()), Some(50));
         assert_eq!(args.layer(LogLayer::default()).duration, args.duration);
     }

@@ -92,6 +92,13 @@ pub const REQUEST_ABANDONED: Cause = Cause {
 };
 
 /// See [`observer_requests::tracer::Losses`].
+pub const REQUEST_LEFT: Cause = Cause {
+    part: Part::Family(Family::Requests).as_str(),
+    name: "request_left",
+    meaning: "Connections that went on in something that is not followed: behind CONNECT or an upgrade (WebSocket, h2c), in MySQL's compressed protocol, in a replica's stream. What they carried then is in no metric.",
+};
+
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_CLOCK: Cause = Cause {
     part: Part::Family(Family::Requests).as_str(),
     name: "request_clock",
@@ -193,7 +200,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 27] = [
+pub const ALL: [Cause; 28] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -205,6 +212,7 @@ pub const ALL: [Cause; 27] = [
     REQUEST_EVICTED,
     REQUEST_UNPARSED,
     REQUEST_ABANDONED,
+    REQUEST_LEFT,
     REQUEST_CLOCK,
     REQUEST_LIMITED,
     REQUEST_UNBUFFERED,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -57,7 +57,13 @@ impl Scene {
     /// Starts nginx with `http` inside of its `http` block; `main` stands
     /// outside.
     pub fn nginx(&mut self, main: &str, http: &str, port: u16) -> Result<u32> {
-        let path = self.folder().display().to_string();
+        let folder = self.folder().to_path_buf();
+        self.nginx_in(&folder, main, http, port)
+    }
+
+    /// The same with a folder for its files, where there are several.
+    pub fn nginx_in(&mut self, folder: &Path, main: &str, http: &str, port: u16) -> Result<u32> {
+        let path = folder.display().to_string();
         let settings = format!(
             "daemon off; user root; pid {path}/pid; error_log {path}/errors; {main}
              events {{ worker_connections 12000; }}
@@ -69,11 +75,11 @@ impl Scene {
                {http}
              }}"
         );
-        let file = self.folder().join("nginx.conf");
+        let file = folder.join("nginx.conf");
         fs::write(&file, settings)?;
         let mut nginx = program("nginx", "nginx-light")?;
         nginx.arg("-c").arg(&file);
-        nginx.arg("-e").arg(self.folder().join("errors"));
+        nginx.arg("-e").arg(folder.join("errors"));
         let pid = self.start(&mut nginx)?;
         self.wait_until("nginx", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
         Ok(pid)
@@ -164,7 +170,7 @@ impl Scene {
     }
 
     /// Starts `observer-server`; its port. See [`read_log`].
-    pub fn observer_server(&mut self, disk: Option<&std::path::Path>) -> Result<u16> {
+    pub fn observer_server(&mut self, disk: Option<&Path>) -> Result<u16> {
         let mut server = Command::new(own("observer-server")?);
         server.arg(self.log()).args(disk);
         self.start_with_port(&mut server)

@@ -61,6 +61,8 @@ pub fn begins(
             error: 0,
             connection: connection.id,
             at: now(),
+            was: 0,
+            padding: 0,
         });
         connection.announced = 0;
         connection.number = 0;

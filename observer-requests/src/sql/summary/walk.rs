@@ -96,6 +96,14 @@ impl<'a> Walk<'a> {
         let Some(word) = self.plain(self.at) else {
             return;
         };
+        // MariaDB: settings for one statement, which follows.
+        if word.eq_ignore_ascii_case("SET")
+            && self.is(self.at + 1, &["STATEMENT"])
+            && let Some(at) = (self.at + 2..self.tokens.len()).find(|at| self.is(*at, &["FOR"]))
+        {
+            self.at = at + 1;
+            return self.first();
+        }
         if word.eq_ignore_ascii_case("WITH") {
             self.at += 1;
             return;

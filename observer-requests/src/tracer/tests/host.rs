@@ -1,5 +1,6 @@
 //! A host whose programs talk HTTP/1 with each other.
 
+use observer_common::tcp::state::{CLOSE_WAIT, ESTABLISHED};
 use observer_common::workload::WorkloadId;
 use std::collections::HashMap;
 
@@ -42,6 +43,8 @@ pub struct Host {
     requests: u64,
     numbers: HashMap<u64, u32>,
     clocks: HashMap<u32, (u64, ThreadClock)>,
+    /// How the next requests come, and by which wait: see [`Piece::wait`].
+    pub comes: (u8, u8),
     /// What a thread's next time goes into.
     pub component: HashMap<u32, usize>,
 }
@@ -82,6 +85,7 @@ impl Host {
             requests: 0,
             numbers: HashMap::new(),
             clocks: HashMap::new(),
+            comes: (context::RECEIVED, 0),
             component: HashMap::new(),
         }
     }
@@ -208,6 +212,7 @@ impl Host {
             ended: self.now,
             request,
             context: reason,
+            wait: self.comes.1,
             direction: direction::SENT,
             role: role::CLIENT,
             ..Piece::default()
@@ -224,7 +229,8 @@ impl Host {
             began: self.now - STEP / 2,
             ended: self.now,
             request: self.requests,
-            context: context::OWN,
+            context: self.comes.0,
+            wait: self.comes.1,
             direction: direction::RECEIVED,
             role: role::SERVER,
             ..Piece::default()
@@ -257,6 +263,7 @@ impl Host {
             connection,
             began: self.now - STEP / 2,
             ended: self.now,
+            wait: self.comes.1,
             direction: direction::RECEIVED,
             role: role::CLIENT,
             ..Piece::default()
@@ -273,8 +280,14 @@ impl Host {
     }
 
     pub fn close(&mut self, connection: u64) {
+        self.close_after(connection, false);
+    }
+
+    /// The same, where the other end may have closed it before.
+    pub fn close_after(&mut self, connection: u64, by_peer: bool) {
         let closed = Closed {
             tag: Tag::Closed as u32,
+            was: if by_peer { CLOSE_WAIT } else { ESTABLISHED }.into(),
             connection,
             at: self.step(),
             ..Closed::default()

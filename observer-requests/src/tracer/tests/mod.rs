@@ -3,6 +3,7 @@
 
 mod bounds;
 mod host;
+mod loops;
 mod order;
 mod protocols;
 mod speed;

@@ -149,3 +149,42 @@ fn lookups_without_answers() {
     assert_eq!(host.tracer.connections.len(), 0);
     assert_eq!(host.tracer.losses(), Default::default());
 }
+
+/// Checks that a server's request whose client closed first was given up, by what the
+/// socket says and by which end on this host closed first; and that one whose server
+/// closed first failed, at both ends.
+#[test]
+fn given_up() {
+    let failure = |finished: &crate::Finished| match &finished.call {
+        Call::Http(http) => (finished.role, http.failure),
+        _ => panic!("HTTP"),
+    };
+    let (client, server) = (thread(1, 1), thread(2, 2));
+    let closed = Some(Failure::Closed);
+    for (client_first, expected) in [(true, Some(Failure::Cancelled)), (false, closed)] {
+        let mut host = Host::new();
+        let link = host.connect(client, server, 80);
+        host.ask(link.client, client, 0, NONE, GET);
+        host.receive(link.server, server, GET);
+        let ends = if client_first {
+            [link.client, link.server]
+        } else {
+            [link.server, link.client]
+        };
+        for end in ends {
+            host.close(end);
+        }
+        host.flush();
+        let mut failures: Vec<_> = host.finished.iter().map(failure).collect();
+        failures.sort_by_key(|(role, _)| *role);
+        assert_eq!(failures, [(Role::Server, expected), (Role::Client, closed)]);
+    }
+    for (by_peer, expected) in [(true, Some(Failure::Cancelled)), (false, closed)] {
+        let mut host = Host::new();
+        let inbound = host.accept(server);
+        host.receive(inbound, server, GET);
+        host.close_after(inbound, by_peer);
+        host.flush();
+        assert_eq!(failure(&host.finished[0]), (Role::Server, expected));
+    }
+}

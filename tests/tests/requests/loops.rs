@@ -1,0 +1,184 @@
+//! Whose child a call is that an event loop makes with several requests under way: the
+//! right one's or, said so, nobody's. Each request has a path of its own, which the
+//! call repeats.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use observer_testkit::chain::source;
+use observer_testkit::packages::program;
+use observer_testkit::python;
+use observer_testkit::requests::{Attributed, Daemon, Scene, free_port, kind};
+
+use crate::{nothing_lost, turn};
+
+/// Requests of each case.
+const REQUESTS: usize = 1000;
+
+/// What became of the calls.
+#[derive(Debug, Default)]
+struct Joined {
+    right: usize,
+    wrong: usize,
+    ambiguous: usize,
+    unknown: usize,
+}
+
+impl Joined {
+    fn calls(&self) -> usize {
+        self.right + self.wrong + self.ambiguous + self.unknown
+    }
+
+    fn share(&self) -> f64 {
+        self.right as f64 / self.calls().max(1) as f64
+    }
+}
+
+/// A server that answers whatever it is asked.
+fn downstream(scene: &mut Scene) -> Result<u16> {
+    let port = free_port()?;
+    let http = format!("server {{ listen 127.0.0.1:{port}; location / {{ return 204; }} }}");
+    scene.nginx("worker_processes 1;", &http, port)?;
+    Ok(port)
+}
+
+/// Asks `start`'s server, which asks the one behind, so many at a time for paths below
+/// `/way/`; what became of the server's calls.
+fn joined(
+    start: impl FnOnce(&mut Scene, u16) -> Result<u16>,
+    way: &str,
+    at_a_time: usize,
+) -> Result<Joined> {
+    let mut scene = Scene::new()?;
+    let behind = downstream(&mut scene)?;
+    let port = start(&mut scene, behind)?;
+    let daemon = Daemon::start(&scene)?;
+    let path = format!("/{way}/{{}}");
+    let (at_a_time, requests) = (at_a_time.to_string(), REQUESTS.to_string());
+    let arguments = [
+        "--connections",
+        &at_a_time,
+        "--requests",
+        &requests,
+        "--path",
+        &path,
+    ];
+    scene.load(port, &arguments)?;
+    let seen = daemon.finish()?;
+    nothing_lost(&seen)?;
+    let by_id = seen.by_id();
+    let mut joined = Joined::default();
+    for call in seen.of(kind::CLIENT, behind) {
+        let parent = by_id.get(call.parent.as_slice());
+        match (parent, call.text("observer.parent")) {
+            (Some(parent), _) if parent.path() == call.path() => joined.right += 1,
+            (Some(parent), _) => {
+                if joined.wrong < 3 {
+                    eprintln!("wrong: {parent:?}\n{call:?}");
+                }
+                joined.wrong += 1;
+            }
+            (None, "ambiguous") => joined.ambiguous += 1,
+            (None, "unknown") => joined.unknown += 1,
+            (None, said) => anyhow::bail!("no parent, and said is {said:?}: {call:?}"),
+        }
+    }
+    let served = seen.of(kind::SERVER, port).len();
+    ensure!(served == REQUESTS, "{served} requests seen of {REQUESTS}");
+    eprintln!("/{way}, {at_a_time} at a time: {joined:?}");
+    ensure!(joined.wrong == 0, "/{way}: {joined:?}");
+    let expected = if way == "twice" {
+        2 * REQUESTS
+    } else {
+        REQUESTS
+    };
+    ensure!(
+        joined.calls() == expected,
+        "/{way}: {joined:?} of {expected}"
+    );
+    Ok(joined)
+}
+
+fn node(scene: &mut Scene, behind: u16, sockets: usize) -> Result<u16> {
+    let mut node = program("node", "nodejs")?;
+    node.arg(source("loop.js"));
+    node.args([behind.to_string(), sockets.to_string()]);
+    scene.start_with_port(&mut node)
+}
+
+fn aiohttp(scene: &mut Scene, behind: u16, sockets: usize) -> Result<u16> {
+    let mut python = Command::new(python::environment()?.join("bin/python"));
+    python.arg(source("loop.py"));
+    python.args([behind.to_string(), sockets.to_string()]);
+    scene.start_with_port(&mut python)
+}
+
+/// Checks node: calls at once, in the loop's next phase, after a while, after a file
+/// was read, and over connections for which they wait.
+#[test]
+fn node_loops() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    let now = joined(|scene, behind| node(scene, behind, 0), "now", 20)?;
+    ensure!(now.share() > 0.5, "{now:?}");
+    let few = joined(|scene, behind| node(scene, behind, 0), "now", 1)?;
+    ensure!(few.right == REQUESTS, "{few:?}");
+    joined(|scene, behind| node(scene, behind, 3), "now", 20)?;
+    for way in ["soon", "later", "file", "twice"] {
+        joined(|scene, behind| node(scene, behind, 0), way, 20)?;
+        joined(|scene, behind| node(scene, behind, 3), way, 20)?;
+    }
+    Ok(())
+}
+
+/// Checks aiohttp: calls at once, after a while, and over connections for which they
+/// wait.
+#[test]
+fn aiohttp_loops() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    for way in ["now", "later"] {
+        joined(|scene, behind| aiohttp(scene, behind, 100), way, 20)?;
+        joined(|scene, behind| aiohttp(scene, behind, 3), way, 20)?;
+    }
+    let few = joined(|scene, behind| aiohttp(scene, behind, 100), "now", 1)?;
+    ensure!(few.right == REQUESTS, "{few:?}");
+    Ok(())
+}
+
+/// nginx before the server behind: `/now` at once, over kept connections or a new one for each
+/// request; `/later` when a timer says so.
+fn proxy(scene: &mut Scene, behind: u16, kept: bool) -> Result<u16> {
+    let port = free_port()?;
+    let keeps = if kept {
+        "proxy_http_version 1.1; proxy_set_header Connection '';"
+    } else {
+        ""
+    };
+    let keepalive = if kept { "keepalive 32;" } else { "" };
+    let http = format!(
+        "limit_req_zone $server_port zone=all:1m rate=500r/s;
+         upstream behind {{ server 127.0.0.1:{behind}; {keepalive} }}
+         server {{ listen 127.0.0.1:{port}; {keeps}
+           proxy_set_header Host 127.0.0.1:{behind};
+           location /now {{ proxy_pass http://behind; }}
+           location /later {{ limit_req zone=all burst=1000; proxy_pass http://behind; }} }}"
+    );
+    let folder = scene.folder().join("front");
+    std::fs::create_dir(&folder).context("a folder for the proxy")?;
+    scene.nginx_in(&folder, "worker_processes 1;", &http, port)?;
+    Ok(port)
+}
+
+/// Checks nginx: calls over kept connections and over new ones, at once and when a
+/// timer says so.
+#[test]
+fn nginx_loops() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    for kept in [true, false] {
+        joined(|scene, behind| proxy(scene, behind, kept), "later", 20)?;
+        let now = joined(|scene, behind| proxy(scene, behind, kept), "now", 20)?;
+        ensure!(now.share() > 0.5, "{now:?}");
+        let few = joined(|scene, behind| proxy(scene, behind, kept), "now", 1)?;
+        ensure!(few.right == REQUESTS, "{few:?}");
+    }
+    Ok(())
+}
