@@ -348,7 +348,8 @@ impl Agent {
         self.workloads.catch_up(out.workloads(), &mut self.kernel);
         self.hold_back(&mut out, may_wait);
         let workloads = &mut self.workloads;
-        let resources = out.finish(workloads.host(), |id| workloads.resource(id));
+        let mut resources = out.finish(workloads.host(), |id| workloads.resource(id));
+        self.workloads.begin_other(&mut resources, self.started);
         MetricBatch { time, resources }
     }
 

@@ -11,10 +11,11 @@ use super::looks::Look;
 use super::programs::Discovery;
 use crate::foreign::{self, Tenant};
 use crate::identity::{Host, Resolver};
-use crate::kernel::Kernel;
 use crate::kernel::workload_ids::Listed;
-use observer_signals::Resource;
+use crate::kernel::{Kernel, clock};
 use observer_signals::attribute::SharedResource;
+use observer_signals::metric::ResourceMetrics;
+use observer_signals::{Resource, WallClock};
 
 /// Resolves workloads when the kernel announces them.
 pub struct Workloads {
@@ -22,6 +23,8 @@ pub struct Workloads {
     discovery: Discovery,
     host: SharedResource,
     tenants: HashMap<u32, Known>,
+    /// Kernel time (ns) of the beginning.
+    began: u64,
 }
 
 /// A tenant of the kernel half's tables.
@@ -51,6 +54,7 @@ impl Workloads {
             discovery: Discovery::default(),
             host: Arc::clone(&host.daemon),
             tenants: HashMap::new(),
+            began: clock::monotonic(),
         }
     }
 
@@ -205,6 +209,20 @@ impl Workloads {
         self.resolver
             .get(id)
             .unwrap_or_else(|| self.resolver.other())
+    }
+
+    /// Has all series of `other` begin with the daemon. Who becomes `other` may have begun
+    /// before the rest of it: its series would begin earlier than was said, be another one
+    /// to who reads it, and count twice.
+    pub fn begin_other(&self, resources: &mut [ResourceMetrics], clock: WallClock) {
+        let (other, start) = (self.resolver.other(), clock.wall(self.began));
+        let others = resources.iter_mut();
+        let others = others.filter(|group| Arc::ptr_eq(&group.resource, &other));
+        for metric in others.flat_map(|group| &mut group.metrics) {
+            for point in metric.points.iter_mut().filter(|point| point.start != 0) {
+                point.start = start;
+            }
+        }
     }
 
     /// Whether others than `id` are of this resource.

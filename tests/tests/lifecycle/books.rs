@@ -73,6 +73,12 @@ impl Books {
         let Some(number_data_point::Value::AsInt(calls)) = point.value else {
             anyhow::bail!("{whose}: {:?}", point.value);
         };
+        // It has room for whoever comes, and never begins anew.
+        let is_other = |(name, since): &Series| name == "other" && *since != start;
+        ensure!(
+            whose != "other" || !self.calls.keys().any(is_other),
+            "`other` begins at {start}, too"
+        );
         let last = self.calls.entry(key).or_default();
         let calls = u64::try_from(calls)?;
         ensure!(calls >= *last, "{whose} fell from {last} to {calls}");
