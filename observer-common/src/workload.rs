@@ -258,7 +258,7 @@ pub mod ids {
     /// From here on: cells of counters, likewise.
     pub const COUNTERS: u32 = HISTOGRAMS + MAX_TENANTS;
     /// From here on: bytes of each tenant in the ring of requests, counted where the ring
-    /// is half full, since the daemon last read it. The kernel half adds, the daemon
+    /// is half full, until the daemon has read on. The kernel half adds, the daemon
     /// sets it to zero.
     pub const RING_BYTES: u32 = COUNTERS + MAX_TENANTS;
     /// From here on: records of each tenant that found no room there. The kernel half

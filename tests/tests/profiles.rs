@@ -71,7 +71,8 @@ async fn short_program_reaches_the_receiver() -> Result<()> {
     assert!(status.success());
 
     let requests = receiver.taken(Signal::Profiles);
-    assert!(!requests.is_empty(), "at least the last interval");
+    // The names of the last interval may take only so long.
+    in_time!(!requests.is_empty(), "at least the last interval");
     let mut samples = 0;
     let mut named = 0;
     let mut chained = 0;

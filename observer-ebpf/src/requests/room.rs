@@ -2,8 +2,8 @@
 //!
 //! The daemon reads at its own pace. Who makes more records than it reads fills the ring,
 //! and nobody else would find room. So the upper half of the ring is kept for those who
-//! take little of it: as soon as the lower half is full, a tenant has a sixteenth of the
-//! ring until the daemon has read on.
+//! take little of it: as soon as the lower half is full, a tenant has a quarter of the ring
+//! until the daemon has read on.
 
 use core::ffi::c_void;
 
@@ -31,9 +31,6 @@ const AVAILABLE_DATA: u64 = 0;
 
 /// Parts, of four, above which each tenant has its share.
 const FREE_PARTS: u64 = 2;
-
-/// A part, divided by this, is a share: as a shift.
-const SHARE: u32 = 2;
 
 /// Whether the daemon is to be woken by a record of `bytes` in the ring, a map: it reads
 /// four times a second, and each time that another part of the ring is full. Each CPU asks
@@ -93,7 +90,7 @@ pub fn has_room(workload: WorkloadId, bytes: u64) -> bool {
 extern "C" fn requests_has_share(workload: u32, bytes: u64) -> u32 {
     let owner = workload & (ids::MAX_TENANTS - 1);
     let tenant = word(ids::OWNERS + owner) as u32 & (ids::MAX_TENANTS - 1);
-    let share = 1 << ((setting!(request_ring_shift) & 63) - SHARE);
+    let share = 1 << (setting!(request_ring_shift) & 63);
     if add(ids::RING_BYTES + tenant, bytes) < share {
         return 1;
     }

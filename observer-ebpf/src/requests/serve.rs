@@ -211,7 +211,7 @@ const MILLISECOND: u64 = 1_000_000;
 /// 1024, no mask, and the size of one (`uv__io_poll`, src/unix/linux.c).
 #[inline(always)]
 fn is_libuv(regs: *const u8) -> bool {
-    read!(regs, pt_regs_third, u32) == 1024
+    read!(regs, pt_regs_third, u64) as u32 == 1024
         && read!(regs, pt_regs_fifth, u64) == 0
         && read!(regs, pt_regs_sixth, u64) == 8
 }
@@ -239,7 +239,7 @@ pub extern "C" fn requests_waited(events: u32) -> u32 {
     let wait = if unknown {
         LONGEST + 1
     } else {
-        read!(regs, pt_regs_fourth, u32)
+        read!(regs, pt_regs_fourth, u64) as u32
     };
     if wait == 0 && events == 0 {
         return 0;

@@ -2,10 +2,9 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use observer_common::family::Part;
+use observer_common::family::{Family, Part};
 use observer_common::names::maps;
 use observer_common::workload::NewWorkload;
 
@@ -31,12 +30,11 @@ pub struct ProbeRings {
     rings: Vec<ProbeRing>,
     /// Whose share of them is how large.
     ids: WorkloadIds,
-    /// When everybody had their share anew.
-    shared: Instant,
 }
 
-/// After so long everybody has their share of a ring anew.
-const SHARE_PERIOD: Duration = Duration::from_millis(50);
+/// Where a ring isn't so full any more, everybody has their share of it anew: that the
+/// kernel half counts only above it (`requests/room`).
+const FREE: f64 = 0.5;
 
 /// The ring buffer of a probe.
 struct ProbeRing {
@@ -71,7 +69,6 @@ impl Rings {
             probes: ProbeRings {
                 rings,
                 ids: WorkloadIds::map(kernel)?,
-                shared: Instant::now(),
             },
         })
     }
@@ -156,9 +153,10 @@ impl ProbeRings {
                 most = most.max(found);
             }
         }
-        if self.shared.elapsed() >= SHARE_PERIOD {
+        let mut requests = self.rings.iter();
+        let requests = requests.find(|one| one.part == Part::Family(Family::Requests));
+        if requests.is_some_and(|one| one.ring.fill() < FREE) {
             self.ids.ring_read();
-            self.shared = Instant::now();
         }
         most
     }
