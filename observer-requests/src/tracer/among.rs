@@ -66,14 +66,7 @@ impl Tracer {
         if !self.pending.has_room() {
             return Key::NONE;
         }
-        if !self.pending.waits(among.pending) {
-            among.pending = self.pending.begin(piece.began);
-        }
-        if self.pending.add(among.pending, key) {
-            among.pending
-        } else {
-            Key::NONE
-        }
+        self.pending.join(&mut among.pending, key, piece.began)
     }
 
     /// A thread received something on a connection: if that is the next of the events

@@ -22,14 +22,7 @@ impl Tracer {
         if thread.receives || thread.serves(&self.exchanges) {
             return Key::NONE;
         }
-        if !self.pending.waits(thread.pending) {
-            thread.pending = self.pending.begin(piece.began);
-        }
-        if self.pending.add(thread.pending, key) {
-            thread.pending
-        } else {
-            Key::NONE
-        }
+        self.pending.join(&mut thread.pending, key, piece.began)
     }
 
     /// A thread answers a request: it serves that one, and served it before if

@@ -60,10 +60,22 @@ impl Pending {
     }
 
     /// A new group.
-    pub fn begin(&mut self, at: u64) -> Key {
+    fn begin(&mut self, at: u64) -> Key {
         let key = self.groups.insert(Group::default());
         self.made.push_back((at, key));
         key
+    }
+
+    /// Adds an exchange to a group, or, if that waits no more, to a new one, which takes its
+    /// place; the group, if there was room in it.
+    pub fn join(&mut self, group: &mut Key, exchange: Key, at: u64) -> Key {
+        if !self.waits(*group) {
+            *group = self.begin(at);
+        }
+        match self.add(*group, exchange) {
+            true => *group,
+            false => Key::NONE,
+        }
     }
 
     /// An exchange begins that belongs to a group; false if it waits no more,

@@ -97,15 +97,28 @@ impl Workloads {
 
     /// Says whose records of requests found no room. Each with how many since the start.
     pub fn refuse_records(&mut self, refused: impl Iterator<Item = (u32, u64)>) {
+        self.refuse_more("request_ring", |known| &mut known.records, refused, |name, more| {
+            tracing::warn!(
+                "{name} makes more requests than are followed in time: {more} messages of them were left out, so that others' are not; a larger --requests-ring has more room"
+            );
+        });
+    }
+
+    /// Counts, by what was `told` of each tenant before, what found no room in a table since
+    /// then, and has it said where it is time for that.
+    fn refuse_more(
+        &mut self,
+        table: &'static str,
+        told: impl Fn(&mut Known) -> &mut u64,
+        refused: impl Iterator<Item = (u32, u64)>,
+        say: impl Fn(&str, u64),
+    ) {
         for (tenant, count) in refused {
             let known = self.tenant(tenant);
-            let more = count.saturating_sub(known.records);
-            known.records = count;
-            if more != 0 && foreign::refused_times("request_ring", &known.name, more) {
-                tracing::warn!(
-                    "{} makes more requests than are followed in time: {more} messages of them were left out, so that others' are not; a larger --requests-ring has more room",
-                    known.name
-                );
+            let before = std::mem::replace(told(known), count);
+            let more = count.saturating_sub(before);
+            if more != 0 && foreign::refused_times(table, &known.name, more) {
+                say(&known.name, more);
             }
         }
     }
@@ -131,17 +144,11 @@ impl Workloads {
 
     /// Says whose TLS sessions or sockets found no room. Each with how many since the start.
     pub fn refuse_sessions(&mut self, refused: impl Iterator<Item = (u32, u64)>) {
-        for (tenant, count) in refused {
-            let known = self.tenant(tenant);
-            let more = count.saturating_sub(known.sessions);
-            known.sessions = count;
-            if more != 0 && foreign::refused_times("tls_sessions", &known.name, more) {
-                tracing::warn!(
-                    "{} has more TLS connections than its share of what is remembered: {more} of them are not followed, so that others' are",
-                    known.name
-                );
-            }
-        }
+        self.refuse_more("tls_sessions", |known| &mut known.sessions, refused, |name, more| {
+            tracing::warn!(
+                "{name} has more TLS connections than its share of what is remembered: {more} of them are not followed, so that others' are"
+            );
+        });
     }
 
     /// Processes that were not looked at, since too many were new.

@@ -31,6 +31,20 @@ struct Batch {
     flags: u64,
 }
 
+/// Makes the system call.
+///
+/// # Safety
+/// What the batch points to must be live, and as large as it says.
+unsafe fn call(command: libc::c_long, batch: &mut Batch) -> io::Result<()> {
+    let batch = &raw mut *batch;
+    // SAFETY: the caller's promise; the batch is as long as it is said to be.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, batch, size_of::<Batch>()) };
+    match result {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Takes all entries out of the hash `map` (not a per-CPU one) whose keys are
 /// `K` and values `V`, and hands each to `each`.
 ///
@@ -72,9 +86,7 @@ fn all<K: Plain, V: Plain>(
         // SAFETY: all pointers are to live memory with room for `count` entries
         // of the map's key and value sizes, which the caller's types have.
         // Whatever the kernel puts there are values of plain types.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut batch, size_of::<Batch>()) };
-        let error = (result < 0).then(io::Error::last_os_error);
+        let error = unsafe { call(command, &mut batch) }.err();
         let code = error.as_ref().and_then(io::Error::raw_os_error);
         if code == Some(libc::ENOSPC) {
             // One bucket holds more than fits; nothing of it was taken.
@@ -112,24 +124,13 @@ pub fn delete<K: Plain>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
         };
         // SAFETY: the pointer is to `count` live keys of the map's size, which the caller's
         // type has.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                DELETE_BATCH,
-                &raw mut batch,
-                size_of::<Batch>(),
-            )
-        };
+        let result = unsafe { call(DELETE_BATCH, &mut batch) };
         done += batch.count as usize;
-        if result >= 0 {
-            continue;
+        match result {
+            // The next one isn't there.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => done += 1,
+            other => other?,
         }
-        let error = io::Error::last_os_error();
-        if error.raw_os_error() != Some(libc::ENOENT) {
-            return Err(error);
-        }
-        // The next one isn't there.
-        done += 1;
     }
     Ok(())
 }
@@ -153,17 +154,7 @@ pub fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V])
         };
         // SAFETY: both pointers are to `count` live entries of the map's key
         // and value sizes, which the caller's types have.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                UPDATE_BATCH,
-                &raw mut batch,
-                size_of::<Batch>(),
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        unsafe { call(UPDATE_BATCH, &mut batch) }?;
         done += batch.count.max(1) as usize;
     }
     Ok(())
