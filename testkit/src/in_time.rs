@@ -4,7 +4,8 @@
 //! by two clocks, stacks that are complete once a table was built. A test that
 //! fails at one says so by [`in_time!`](crate::in_time). `cargo xtask test`
 //! tries it again if others, measurably, took CPU time away meanwhile: the
-//! host, other processes, a cgroup's limit. Everything else that fails, a figure
+//! host, other processes, a cgroup's limit; and once if they took less than shows.
+//! Everything else that fails, a figure
 //! that is missing or wrong above all, has failed.
 
 /// What a failure of this kind begins with; `cargo xtask test` looks for it.

@@ -92,8 +92,9 @@ fn server_durations() -> Result<()> {
     Ok(())
 }
 
-/// Checks that the client's spans last as long as curl says, without the time
-/// that it took to connect.
+/// Checks that each of the client's spans lasts at least as long as the server slept and
+/// at most as long as curl says, without the time that it took to connect, and that at the
+/// median it is what curl says.
 #[test]
 fn client_durations() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };
@@ -117,16 +118,20 @@ fn client_durations() -> Result<()> {
         }
     }
     let seen = daemon.finish()?;
-    let spans = seen.of(kind::CLIENT, port);
+    let mut spans = seen.of(kind::CLIENT, port);
     assert_eq!(spans.len(), 100);
+    // One after the other, so that they are in curl's order.
+    spans.sort_by_key(|span| span.start);
     let seconds: Vec<f64> = spans.iter().map(|span| span.seconds()).collect();
-    for share in [0.5, 0.99] {
-        close(
-            &format!("curl at {share}"),
-            quantile(seconds.clone(), share),
-            quantile(times.clone(), share),
+    // curl tells microseconds. What it does before it asks and after it was answered, or
+    // loses the CPU for, is in its time and not in ours: at the tail that may be much.
+    for (n, (span, curl)) in seconds.iter().zip(&times).enumerate() {
+        ensure!(
+            (0.005..curl + 2e-6).contains(span),
+            "request {n}: {span} s, of {curl} s that curl says"
         );
     }
+    close("curl at 0.5", quantile(seconds, 0.5), quantile(times, 0.5));
     Ok(())
 }
 

@@ -7,7 +7,8 @@
 //!
 //! A failure is a failure. Only a test that says that it needs CPU in time, while
 //! others measurably took the CPU away, is tried again, up to three times, each after
-//! the machine had some quiet, and shown with all outputs; if it never holds, it is
+//! the machine had some quiet, and shown with all outputs (once, if what was taken is
+//! too little to show); if it never holds, it is
 //! neither passed nor failed but had *too little CPU*. It counts as skipped, as it says nothing about the code; but nor
 //! may a run that tested less be green, so the whole fails, unless the machine
 //! was made slow by an option of ours.

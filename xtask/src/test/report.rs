@@ -49,7 +49,7 @@ impl Report {
         }
         match test.verdict {
             Verdict::Passed => self.passed += 1,
-            Verdict::Failed(_) | Verdict::OutOfTime(_) => self.failed.push(test),
+            Verdict::Failed(_) | Verdict::OutOfTime(_) | Verdict::Late => self.failed.push(test),
             Verdict::Skipped(_) | Verdict::TooLittleCpu => self.skipped.push(test),
         }
     }
@@ -181,6 +181,15 @@ mod tests {
         assert!(text.contains("cpu late: passed at try 2 only"));
         assert!(text.contains("cpu left out: skipped: needs it"));
         assert!(text.ends_with("\n2 passed, 0 failed, 1 skipped"), "{text}");
+
+        let mut late = Report::default();
+        late.add_tries(vec![
+            test("late", Verdict::Late),
+            test("late", Verdict::Passed),
+        ]);
+        assert!(late.is_good(false) && late.text().contains("cpu late: passed at try 2 only"));
+        late.add_tries(vec![test("slow", Verdict::Late); 2]);
+        assert!(!late.is_good(true), "late twice is a failure");
 
         report.add_tries(vec![test("starved", Verdict::TooLittleCpu); 3]);
         assert!(!report.is_good(false) && report.is_good(true));

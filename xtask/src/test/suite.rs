@@ -25,7 +25,7 @@ pub struct Suite<'a> {
     /// The machine was made slow.
     slow: bool,
     report: Report,
-    /// What had too little CPU at its first try.
+    /// What was late or had too little CPU at its first try.
     again: Vec<(Binary, Test)>,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Suite<'a> {
             if test.verdict.is_red() {
                 println!("{}", test.output);
             }
-            if matches!(test.verdict, Verdict::TooLittleCpu) {
+            if matches!(test.verdict, Verdict::TooLittleCpu | Verdict::Late) {
                 self.again.push((binary.clone(), test));
             } else {
                 self.report.add(test);
@@ -140,9 +140,10 @@ impl<'a> Suite<'a> {
         let ended = self.runner.run(&mut command, limit)?;
         let taken = accounts.taken();
         let (verdict, needs_cpu) = verdict::of(&ended, limit);
-        // Only who says that it needs CPU in time, and didn't get it.
+        // Only who says that it needs CPU in time.
         let verdict = match verdict {
             Verdict::Failed(_) if needs_cpu && taken.much() => Verdict::TooLittleCpu,
+            Verdict::Failed(_) if needs_cpu => Verdict::Late,
             other => other,
         };
         Ok(test(&binary.name, name, verdict, taken, ended))
@@ -156,14 +157,13 @@ impl<'a> Suite<'a> {
         for (binary, first) in std::mem::take(&mut self.again) {
             let mut tries = vec![first];
             while let Some(last) = tries.last()
-                && matches!(last.verdict, Verdict::TooLittleCpu)
-                && tries.len() < TRIES
+                && verdict::may_try_again(tries.iter().map(|test| &test.verdict), TRIES)
             {
                 // A machine that was made slow never becomes quiet.
                 if !self.slow {
                     taken::wait_until_quiet();
                 }
-                println!("\nagain, for want of CPU: {} {}", last.binary, last.name);
+                println!("\nagain, {}: {} {}", last.verdict, last.binary, last.name);
                 let test = self.one(&binary, &last.name.clone())?;
                 println!("test {} ... {}", test.name, test.verdict);
                 tries.push(test);

@@ -25,6 +25,10 @@ pub enum Verdict {
     OutOfTime(Duration),
     /// It says that it needs CPU in time, and others had taken it away.
     TooLittleCpu,
+    /// It says that it needs CPU in time, and little was taken that shows: a stroke of a
+    /// millisecond at the wrong moment doesn't, as the accounts count in hundredths of a
+    /// second. Once; a second time it is a failure.
+    Late,
     /// It was left out, for this reason.
     Skipped(String),
 }
@@ -43,6 +47,7 @@ impl std::fmt::Display for Verdict {
             Self::Failed(how) => write!(f, "FAILED: {how}"),
             Self::OutOfTime(limit) => write!(f, "FAILED: killed after {} s", limit.as_secs()),
             Self::TooLittleCpu => f.write_str("too little CPU"),
+            Self::Late => f.write_str("late, with little CPU taken that shows"),
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
         }
     }
@@ -61,6 +66,19 @@ pub fn of(ended: &Ended, limit: Duration) -> (Verdict, bool) {
     }
     let needs_cpu = ended.output.lines().any(|line| line.starts_with(NEEDS_CPU));
     (Verdict::Failed(status.to_string()), needs_cpu)
+}
+
+/// May a test be tried again that had these verdicts, of at most `most`? Who had too
+/// little CPU may, and who was late once: what is late again without being robbed is a
+/// failure.
+pub fn may_try_again<'a>(tries: impl Iterator<Item = &'a Verdict>, most: usize) -> bool {
+    let (mut all, mut late, mut last) = (0, 0, None);
+    for verdict in tries {
+        all += 1;
+        late += usize::from(*verdict == Verdict::Late);
+        last = Some(verdict);
+    }
+    all < most && late < 2 && matches!(last, Some(Verdict::TooLittleCpu | Verdict::Late))
 }
 
 /// Counts of libtest's summaries.
@@ -124,6 +142,19 @@ mod tests {
         let skipped = Verdict::Skipped("needs root".into());
         assert_eq!(of(Some(0), "\nskipped: needs root\n").0, skipped);
         assert_eq!(of(None, &marked), (Verdict::OutOfTime(limit), false));
+    }
+
+    /// Checks who is tried again: the robbed, up to a number, the late, once, and nobody
+    /// else.
+    #[test]
+    fn tries() {
+        use Verdict::{Failed, Late, Passed, TooLittleCpu};
+        let may = |tries: &[Verdict]| may_try_again(tries.iter(), 4);
+        assert!(may(&[Late]) && may(&[TooLittleCpu]) && may(&[TooLittleCpu, Late]));
+        assert!(may(&[Late, TooLittleCpu, TooLittleCpu]));
+        assert!(!may(&[Late, Late]) && !may(&[Late, TooLittleCpu, Late]));
+        assert!(!may(&[TooLittleCpu, TooLittleCpu, Late, TooLittleCpu]));
+        assert!(!may(&[Failed("a figure".into())]) && !may(&[Late, Passed]) && !may(&[]));
     }
 
     /// Checks that the kit says the words that are looked for here.
