@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use observer_common::family::Family;
 use observer_common::loss::Loss;
+use observer_common::names::maps;
 
 use super::Agent;
 use super::budget::Budget;
@@ -12,6 +13,7 @@ use super::limiter::SpanLimiter;
 use super::profiler::Profiler;
 use crate::foreign;
 use crate::kernel::Kernel;
+use crate::kernel::cells::Tallies;
 use crate::kernel::stats::{Estimate, MIN_WINDOW, Missed};
 use crate::logging;
 use crate::probes::losses::{
@@ -130,7 +132,7 @@ impl Health {
 
 impl Agent {
     /// At a tick: the daemon's own figures, with how full `maps` are.
-    pub(super) fn own_stats(&mut self, maps: Vec<Fill>) -> SelfStats {
+    pub(super) fn own_stats(&mut self, tallies: &Tallies) -> SelfStats {
         let cost = self.health.tick(&self.kernel);
         let shares = self.rings.shares();
         self.workloads.refuse_records(shares.ring_refused());
@@ -139,7 +141,7 @@ impl Agent {
         let profiler = self.profiler.as_ref();
         SelfStats {
             rings: self.rings.fills(),
-            maps,
+            maps: self.fills(tallies),
             losses,
             seeing: self.self_check.families(),
             refused: foreign::refusals(),
@@ -152,6 +154,20 @@ impl Agent {
             governing: self.budget.as_ref().map(Budget::status),
             ..cost
         }
+    }
+
+    /// How full the tables are that all families share.
+    fn fills(&self, tallies: &Tallies) -> Vec<Fill> {
+        let live = usize::try_from(self.retirement.live()).unwrap_or(usize::MAX);
+        vec![
+            fill(maps::HISTOGRAMS, tallies.histogram_cells, self.tables.cells),
+            fill(
+                maps::COUNTERS,
+                tallies.counter_cells,
+                self.tables.cells.saturating_mul(2),
+            ),
+            fill(maps::WORKLOADS, live, self.tables.workloads),
+        ]
     }
 
     /// Everything that was ever lost between the kernel and the sinks.
@@ -223,6 +239,13 @@ fn unwinding(stats: &UnwindStats) -> Unwinding {
         built: read(&stats.built),
         failed: read(&stats.failed),
         evicted: read(&stats.evicted),
+    }
+}
+
+fn fill(name: &str, used: usize, of: u32) -> Fill {
+    Fill {
+        name: name.to_string(),
+        ratio: used as f64 / f64::from(of.max(1)),
     }
 }
 

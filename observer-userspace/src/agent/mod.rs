@@ -31,17 +31,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use observer_common::family::Family;
-use observer_common::names::maps;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 use crate::config::Tables;
 use crate::kernel::cells::{Cells, Tallies};
 use crate::kernel::programs::Teller;
 use crate::kernel::{Kernel, clock};
+use crate::memory;
 use crate::probes::{MetricBuilder, Probe, SpanCollector, Tick};
 use crate::sinks::{Cadence, Recipients, Sinks};
 use crate::supervisor::Supervisor;
-use observer_export::self_stats::Fill;
 use observer_signals::RequestLink;
 use observer_signals::metric::MetricBatch;
 use observer_signals::profile::Profile;
@@ -83,6 +82,9 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is left of that for exporting, however long the rest took.
 const LAST_EXPORT_MINIMUM: Duration = Duration::from_millis(500);
+
+/// From so many points on a tick's figures are some megabytes.
+const MANY_POINTS: usize = 10_000;
 
 /// The running daemon.
 pub struct Agent {
@@ -368,21 +370,9 @@ impl Agent {
         let mut batch = self.batch(&tallies, last.is_none());
         self.retirement.counted(&tallies, &self.workloads);
         self.end_series(&mut batch);
-        let fills = vec![
-            fill(maps::HISTOGRAMS, tallies.histogram_cells, self.tables.cells),
-            fill(
-                maps::COUNTERS,
-                tallies.counter_cells,
-                self.tables.cells.saturating_mul(2),
-            ),
-            fill(
-                maps::WORKLOADS,
-                usize::try_from(self.retirement.live()).unwrap_or(usize::MAX),
-                self.tables.workloads,
-            ),
-        ];
-        let own = self.own_stats(fills);
+        let own = self.own_stats(&tallies);
         self.sinks.metrics(&batch, &own, to);
+        give_back(batch);
         tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
     }
 }
@@ -392,9 +382,13 @@ fn request_link(probes: &[Box<dyn Probe>], request: u64) -> Option<RequestLink> 
     probes.iter().find_map(|probe| probe.request_link(request))
 }
 
-fn fill(name: &str, used: usize, of: u32) -> Fill {
-    Fill {
-        name: name.to_string(),
-        ratio: used as f64 / f64::from(of.max(1)),
+/// Frees a batch, and gives what it had back to the system if that was much: where names
+/// come and go by the hundreds, a batch is as large as all that is kept between two.
+fn give_back(batch: MetricBatch) {
+    let metrics = batch.resources.iter().flat_map(|of| &of.metrics);
+    let points: usize = metrics.map(|metric| metric.points.len()).sum();
+    drop(batch);
+    if points >= MANY_POINTS {
+        memory::give_back();
     }
 }
