@@ -46,8 +46,9 @@ pub struct SampleKey {
     pub state: u8,
     /// What unwinding the user part came to: a [`crate::unwind::Outcome`].
     pub outcome: u8,
-    /// Nothing.
-    pub padding: u8,
+    /// For [`kind::OFF_CPU`]: 1 if the thread served a request when it went to wait, also
+    /// one that `request` doesn't name.
+    pub in_request: u8,
     /// For [`kind::OFF_CPU`]: the syscall in which the thread waits, as a
     /// [`crate::syscalls::label`], or [`crate::slot::NO_SYSCALL`].
     pub syscall: u32,

@@ -85,7 +85,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
         kind: kind::ON_CPU,
         state: 0,
         outcome: stack.outcome as u8,
-        padding: 0,
+        in_request: 0,
         syscall: NO_SYSCALL,
         request,
     };

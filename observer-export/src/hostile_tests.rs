@@ -259,6 +259,7 @@ fn summary(name: &str) -> Shown {
         metrics: &metrics,
         hottest: &hottest.best(),
         waits: &[],
+        idle: false,
         own: OwnCost {
             blind: vec![name.to_owned()],
             lost: vec![(name.to_owned(), 1)],

@@ -157,6 +157,16 @@ impl Interner {
         function.map_or("", |f| self.profile.text(f.name))
     }
 
+    /// The names of a frame's functions, those that were inlined first; `""` where there
+    /// is none.
+    pub fn names_of(&self, frame: &Frame) -> impl Iterator<Item = &str> + Clone {
+        let lines = frame.lines.iter();
+        lines.map(|line| {
+            let function = self.profile.function_table.get(line.function as usize);
+            function.map_or("", |f| self.profile.text(f.name))
+        })
+    }
+
     /// The id of a mapping.
     pub fn mapping(&mut self, mapping: Mapping) -> MappingId {
         let table = &mut self.profile.mapping_table;

@@ -5,8 +5,12 @@
 pub enum Reason {
     /// A disk, or a file system that waits for one.
     Disk,
-    /// A lock: futex, file lock, semaphore, or one of the kernel's own.
+    /// A lock that somebody holds: mutex, file lock, System V semaphore, or one of the
+    /// kernel's own.
     Lock,
+    /// Another thread's word: condition variable, semaphore, join. Mostly a thread of a pool
+    /// that has nothing to do.
+    Parked,
     /// A socket: data, room to send, a connection.
     Socket,
     /// A message of another thread or process: pipe, FIFO, eventfd, queue.
@@ -33,9 +37,10 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Disk,
         Self::Lock,
+        Self::Parked,
         Self::Socket,
         Self::Pipe,
         Self::Poll,
@@ -54,6 +59,7 @@ impl Reason {
         match self {
             Self::Disk => "disk",
             Self::Lock => "lock",
+            Self::Parked => "parked",
             Self::Socket => "socket",
             Self::Pipe => "pipe",
             Self::Poll => "poll",
@@ -73,6 +79,7 @@ impl Reason {
         match self {
             Self::Disk => "[disk]",
             Self::Lock => "[lock]",
+            Self::Parked => "[parked]",
             Self::Socket => "[socket]",
             Self::Pipe => "[pipe]",
             Self::Poll => "[poll]",
@@ -87,8 +94,8 @@ impl Reason {
         }
     }
 
-    /// Whether work is held up. The rest is mostly waiting for work: for time,
-    /// a message, a child.
+    /// Whether this holds work up, whoever waits. The rest is mostly waiting for work: for
+    /// time, a message, a child.
     pub const fn holds_up(self) -> bool {
         matches!(
             self,
@@ -132,6 +139,16 @@ pub struct Waited {
     pub reason: Reason,
     /// State that the kernel gave the thread.
     pub state: ThreadState,
+    /// Whether it served a request meanwhile.
+    pub in_request: bool,
+}
+
+impl Waited {
+    /// Whether something was held up: by what never is idleness ([`Reason::holds_up`]), or
+    /// a request, whatever it waited for.
+    pub const fn holds_up(self) -> bool {
+        self.reason.holds_up() || (self.in_request && !matches!(self.reason, Reason::Stopped))
+    }
 }
 
 #[cfg(test)]

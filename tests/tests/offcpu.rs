@@ -288,7 +288,9 @@ fn every_wait_has_its_time_and_reason() {
     let recorder = Recorder::start(Recorder::of_this_process(Duration::ZERO), None);
     let threads = [
         (Reason::Sleep, measured(|| std::thread::sleep(WAIT))),
-        (Reason::Lock, measured(wait_for_lock)),
+        // Stacks aren't walked here, and only the program's functions would tell that it's a
+        // lock (see the tests of delays).
+        (Reason::Parked, measured(wait_for_lock)),
         (
             Reason::Lock,
             measured(|| semaphore::wait(WAIT).expect("a semaphore")),

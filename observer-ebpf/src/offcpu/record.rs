@@ -42,7 +42,7 @@ pub fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, s
         kind: kind::OFF_CPU,
         state: state.off.state as u8,
         outcome: Outcome::NotWalked as u8,
-        padding: 0,
+        in_request: (state.request != 0) as u8,
         syscall: if syscall < CLONED {
             syscall
         } else {
@@ -80,6 +80,7 @@ pub fn syscall_of(task: *const u8, known: u32) -> u32 {
 pub fn as_queued(key: &mut SampleKey) {
     key.kind = kind::RUN_QUEUE;
     key.state = 0;
+    key.in_request = 0;
     key.syscall = NO_SYSCALL;
 }
 

@@ -29,6 +29,7 @@ use view::View;
 pub use view::label;
 
 /// What one summary is made of.
+#[derive(Default)]
 pub struct Interval<'a> {
     /// Local time of its end, as it is to be printed.
     pub clock: &'a str,
@@ -42,6 +43,8 @@ pub struct Interval<'a> {
     pub hottest: &'a [(String, Vec<(String, f64)>)],
     /// What threads waited for, in the last profile.
     pub waits: &'a [Waits],
+    /// Are workloads shown that only waited for work?
+    pub idle: bool,
     /// What Observer itself cost.
     pub own: OwnCost,
     /// Columns of the terminal.

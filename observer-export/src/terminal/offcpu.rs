@@ -1,4 +1,5 @@
-//! Time off CPU by workload: what holds work up, and what is waited for.
+//! Time off CPU by workload: what threads were delayed by, and, if it is asked for, what idle
+//! ones waited for.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +13,47 @@ use observer_signals::wait::Reason;
 /// Reasons shown of each workload.
 const REASONS: usize = 5;
 
+/// Less than this of a thread's time isn't shown: it would be 0.0 %.
+const SHOWN: f64 = 0.0005;
+
+/// A reason, and whether it delayed anything (see [`observer_signals::wait::Waited`]).
+type Part = (Reason, bool);
+
 /// What the threads of a workload waited for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waits {
     /// Name of the workload.
     pub workload: String,
-    /// By reason: how many threads, on average.
-    pub threads: Vec<(Reason, f64)>,
+    /// By reason, and whether something was delayed: how many threads, on average. What
+    /// delays goes first.
+    pub threads: Vec<(Part, f64)>,
 }
 
 impl Waits {
-    /// Threads that were held up.
-    fn held_up(&self) -> f64 {
-        let held_up = self.threads.iter().filter(|(reason, _)| reason.holds_up());
+    /// Threads that were delayed, or those that were idle.
+    fn sum(&self, delayed: bool) -> f64 {
+        let parts = self.threads.iter().filter(|((_, is), _)| *is == delayed);
         // Not `sum`: that of nothing is -0.
-        held_up.fold(0.0, |sum, (_, threads)| sum + threads)
+        parts.fold(0.0, |sum, (_, threads)| sum + threads)
+    }
+
+    /// The reasons as they are shown, delays or idle waits.
+    fn reasons(&self, delayed: bool) -> String {
+        let parts = self.threads.iter();
+        let parts = parts.filter(|((_, is), threads)| *is == delayed && *threads >= SHOWN);
+        let parts: Vec<String> = parts
+            .take(REASONS)
+            .map(|((reason, _), threads)| format!("{} {}", reason.as_str(), percent(*threads)))
+            .collect();
+        parts.join(", ")
     }
 }
 
 /// What the workloads of off-CPU profiles waited for.
 #[derive(Clone, Debug, Default)]
 pub struct WaitTimes {
-    /// Nanoseconds by workload and reason.
-    by_workload: BTreeMap<String, BTreeMap<Reason, u64>>,
+    /// Nanoseconds by workload, reason and whether something was delayed.
+    by_workload: BTreeMap<String, BTreeMap<Part, u64>>,
     /// Nanoseconds that the profiles cover.
     covered: u64,
 }
@@ -45,58 +64,71 @@ impl WaitTimes {
         for sample in &profile.samples {
             let resource = profile.resources.get(sample.resource as usize);
             if let (Some(resource), Some(wait)) = (resource, sample.wait) {
-                let reasons = self.by_workload.entry(label(resource)).or_default();
-                *reasons.entry(wait.reason).or_default() += sample.value;
+                let parts = self.by_workload.entry(label(resource)).or_default();
+                *parts.entry((wait.reason, wait.holds_up())).or_default() += sample.value;
             }
         }
         self.covered += profile.duration;
     }
 
-    /// What each workload waited for: first what was held up most.
+    /// What each workload waited for: first what was delayed most.
     pub fn by_workload(&self) -> Vec<Waits> {
         let covered = self.covered.max(1) as f64;
         let workloads = self.by_workload.iter();
         let mut waits: Vec<Waits> = workloads
-            .map(|(workload, reasons)| {
-                let threads = |(reason, ns): (&Reason, &u64)| (*reason, *ns as f64 / covered);
-                let mut threads: Vec<(Reason, f64)> = reasons.iter().map(threads).collect();
+            .map(|(workload, parts)| {
+                let threads = |(part, ns): (&Part, &u64)| (*part, *ns as f64 / covered);
+                let mut threads: Vec<(Part, f64)> = parts.iter().map(threads).collect();
                 threads.sort_by(|a, b| b.1.total_cmp(&a.1));
-                // What holds up goes first.
-                threads.sort_by_key(|(reason, _)| !reason.holds_up());
+                threads.sort_by_key(|((_, delayed), _)| !delayed);
                 Waits {
                     workload: workload.clone(),
                     threads,
                 }
             })
             .collect();
-        waits.sort_by(|a, b| b.held_up().total_cmp(&a.held_up()));
+        waits.sort_by(|a, b| b.sum(false).total_cmp(&a.sum(false)));
+        waits.sort_by(|a, b| b.sum(true).total_cmp(&a.sum(true)));
         waits
     }
 }
 
-/// The section; `None` when nothing waited.
+/// The section; `None` when nothing is known of waits.
 pub fn section(interval: &Interval<'_>) -> Option<Shown> {
     if interval.waits.is_empty() {
         return None;
     }
-    let rows: Vec<Vec<String>> = interval
-        .waits
-        .iter()
-        .take(ROWS)
+    let is_shown = |waits: &&Waits| interval.idle || waits.sum(true) >= SHOWN;
+    let shown = interval.waits.iter().filter(is_shown).take(ROWS);
+    let rows: Vec<Vec<String>> = shown
         .map(|waits| {
-            let reasons: Vec<String> = waits
-                .threads
-                .iter()
-                .filter(|(_, threads)| *threads >= 0.0005)
-                .take(REASONS)
-                .map(|(reason, threads)| format!("{} {}", reason.as_str(), percent(*threads)))
-                .collect();
-            let held_up = percent(waits.held_up());
-            vec![waits.workload.clone(), held_up, reasons.join(", ")]
+            let mut by = waits.reasons(true);
+            let idle = waits.reasons(false);
+            if interval.idle && !idle.is_empty() {
+                let between = if by.is_empty() { "" } else { "; " };
+                by = format!("{by}{between}idle: {idle}");
+            }
+            vec![waits.workload.clone(), percent(waits.sum(true)), by]
         })
         .collect();
-    let headings = ["OFF CPU", "held up", "waits, of one thread's time"];
-    Some(table(&headings, rows, true, interval))
+    let headings = ["OFF CPU", "delayed", "by what, in % of one thread's time"];
+    let nobody = rows.is_empty();
+    let mut out = table(&headings, rows, true, interval);
+    let idle = interval.waits.iter().map(|waits| waits.sum(false));
+    let idle = idle.fold(0.0, |sum, threads| sum + threads);
+    if !interval.idle && idle >= SHOWN {
+        let nobody = if nobody {
+            "no thread was delayed; "
+        } else {
+            ""
+        };
+        let idle = percent(idle);
+        out.push(format!(
+            "{nobody}idle threads are left out: {idle} (--idle shows them)"
+        ));
+        out.end_line();
+    }
+    Some(out)
 }
 
 #[cfg(test)]
@@ -108,15 +140,15 @@ mod tests {
     use observer_signals::wait::{ThreadState, Waited};
     use observer_signals::{Attribute, Resource};
 
-    /// Checks that shares are of the interval, that what holds work up goes
-    /// first, and that samples without a reason are left out.
+    /// Checks that shares are of the interval, that what delays goes first, whatever a
+    /// request waits for with it, and that samples without a reason are left out.
     #[test]
     fn by_workload_and_reason() {
         let mut i = Interner::new(Profile {
             duration: 1000,
             ..Profile::default()
         });
-        let mut add = |name: &'static str, reason: Option<Reason>, value| {
+        let mut add = |name: &'static str, reason: Option<(Reason, bool)>, value| {
             let attributes = vec![Attribute::new("service.name", name)];
             let resource = i.resource(&SharedResource::new(Resource { attributes }));
             let state = ThreadState::Interruptible;
@@ -127,16 +159,23 @@ mod tests {
                 thread: 0,
                 process: 0,
                 resource,
-                wait: reason.map(|reason| Waited { reason, state }),
+                wait: reason.map(|(reason, in_request)| Waited {
+                    reason,
+                    state,
+                    in_request,
+                }),
                 value,
                 link: None,
                 route: 0,
             });
         };
-        add("idle", Some(Reason::Poll), 2000);
-        add("busy", Some(Reason::Sleep), 300);
-        add("busy", Some(Reason::Disk), 100);
-        add("busy", Some(Reason::Lock), 200);
+        add("idle", Some((Reason::Poll, false)), 1900);
+        add("idle", Some((Reason::Parked, false)), 100);
+        add("busy", Some((Reason::Sleep, false)), 300);
+        add("busy", Some((Reason::Disk, false)), 100);
+        add("busy", Some((Reason::Lock, false)), 200);
+        add("busy", Some((Reason::Socket, true)), 150);
+        add("busy", Some((Reason::Socket, false)), 700);
         add("busy", None, 5000);
         let profile = i.finish();
         let mut times = WaitTimes::default();
@@ -144,18 +183,61 @@ mod tests {
         let waits = times.by_workload();
         assert_eq!(waits[0].workload, "busy");
         let expected = [
-            (Reason::Lock, 0.2),
-            (Reason::Disk, 0.1),
-            (Reason::Sleep, 0.3),
+            ((Reason::Lock, true), 0.2),
+            ((Reason::Socket, true), 0.15),
+            ((Reason::Disk, true), 0.1),
+            ((Reason::Socket, false), 0.7),
+            ((Reason::Sleep, false), 0.3),
         ];
         assert_eq!(waits[0].threads, expected);
-        assert_eq!(waits[1].threads, [(Reason::Poll, 2.0)]);
+        let expected = [((Reason::Poll, false), 1.9), ((Reason::Parked, false), 0.1)];
+        assert_eq!(waits[1].threads, expected);
         assert_eq!(waits.len(), 2);
         times.add(&profile);
         assert_eq!(
             times.by_workload(),
             waits,
             "twice as much of twice the time"
+        );
+    }
+
+    /// Checks that idle workloads are left out, and how much they are is said; that they
+    /// are there if they are wanted; and the words where nobody is delayed.
+    #[test]
+    fn idle_workloads_are_left_out() {
+        let pool = Waits {
+            workload: "pool".into(),
+            threads: vec![((Reason::Parked, false), 8.0), ((Reason::Poll, false), 1.0)],
+        };
+        let convoy = Waits {
+            workload: "convoy".into(),
+            threads: vec![((Reason::Lock, true), 2.5), ((Reason::Sleep, false), 1.0)],
+        };
+        let text = |waits: &[Waits], idle| {
+            let interval = Interval {
+                waits,
+                idle,
+                width: 100,
+                ..Interval::default()
+            };
+            section(&interval).expect("a section").as_str().to_owned()
+        };
+        let both = [convoy, pool.clone()];
+        let shown = text(&both, false);
+        assert!(
+            shown.contains("convoy        250 %  lock 250 %\n"),
+            "{shown}"
+        );
+        assert!(!shown.contains("pool"), "{shown}");
+        assert!(shown.contains("left out: 1000 % (--idle"), "{shown}");
+        let shown = text(&both, true);
+        assert!(shown.contains("lock 250 %; idle: sleep 100 %"), "{shown}");
+        assert!(shown.contains("idle: parked 800 %, poll 100 %"), "{shown}");
+        assert!(!shown.contains("left out"), "{shown}");
+        let shown = text(std::slice::from_ref(&pool), false);
+        assert!(
+            shown.contains("no thread was delayed; idle threads are"),
+            "{shown}"
         );
     }
 }

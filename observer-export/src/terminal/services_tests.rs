@@ -130,6 +130,7 @@ fn render(width: usize, colours: bool) -> String {
         metrics: &metrics,
         hottest: &[],
         waits: &[],
+        idle: false,
         own: OwnCost::default(),
         width,
         colours,

@@ -118,6 +118,9 @@ layered! {
         /// Print a summary each interval [default: only without an OTLP endpoint]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         pub summary: Option<bool>,
+        /// Show in the summary what idle threads wait for, too [default: only delays]
+        #[arg(long = "idle", id = "summary-idle", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        pub idle: Option<bool>,
     }
 
     /// Which spans to make.

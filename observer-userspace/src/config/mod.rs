@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use observer_common::family::Family;
 
-use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer, SinkLayer};
+use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
 use layered::Layered as _;
 pub use requests::Requests;
 pub use tables::Tables;
@@ -72,7 +72,7 @@ pub struct Config {
     /// Where to send OTLP.
     pub otlp: Otlp,
     /// Ways out beside OTLP.
-    pub sinks: SinkLayer,
+    pub sinks: Sinks,
     /// Which spans to make.
     pub spans: Spans,
     /// What to see of requests, and what to tell of them.
@@ -106,6 +106,15 @@ pub struct Otlp {
     pub flags: OtlpLayer,
     /// From the file: the environment wins over it.
     pub file: OtlpLayer,
+}
+
+/// Ways out beside OTLP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sinks {
+    /// Whether the summary is printed; `None`: if there is no other way out.
+    pub summary: Option<bool>,
+    /// Whether it shows idle threads.
+    pub idle: bool,
 }
 
 /// Which spans to make.
@@ -229,7 +238,10 @@ impl Config {
             filter: all.filter.into(),
             containers: containers::resolve(all.containers, node)?,
             otlp,
-            sinks: all.sinks,
+            sinks: Sinks {
+                summary: all.sinks.summary,
+                idle: all.sinks.idle.unwrap_or(false),
+            },
             spans: Spans {
                 tcp: all.spans.tcp.unwrap_or(true),
                 block: all.spans.block.unwrap_or(true),

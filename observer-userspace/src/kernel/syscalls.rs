@@ -249,6 +249,11 @@ pub fn reason(label: u32) -> Option<Reason> {
     known(label)?.waits_for?.reason()
 }
 
+/// Whether the call with this label waits in a futex.
+pub fn is_futex(label: u32) -> bool {
+    known(label).is_some_and(|call| call.name.starts_with("futex"))
+}
+
 /// This machine's table, as [`observer_common::config::Config::syscalls`] has it.
 pub(super) fn classes() -> [u8; SYSCALLS] {
     std::array::from_fn(|number| {

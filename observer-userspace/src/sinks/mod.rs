@@ -112,7 +112,8 @@ pub fn configured(config: &Config, host: &Host) -> Result<Sinks> {
     }
     let others = !sinks.is_empty();
     if prints_summary(config, others) {
-        sinks.push(Box::new(Summary::start(host, config.interval, others)?));
+        let summary = Summary::start(host, config.interval, others, config.sinks.idle)?;
+        sinks.push(Box::new(summary));
     }
     Ok(Sinks::new(sinks, config.interval))
 }

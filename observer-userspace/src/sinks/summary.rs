@@ -34,6 +34,8 @@ const TERMINAL_WIDTH: usize = 100;
 pub(super) struct Summary {
     printer: Printer,
     host: String,
+    /// Are idle threads shown?
+    idle: bool,
     wants: Wants,
     metrics: Delta,
     own: OwnDelta,
@@ -43,16 +45,17 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// One summary each `interval`; beside other sinks of the same figures as
-    /// they get, alone the first comes early.
+    /// One summary each `interval`, with `idle` threads or without; beside other sinks of
+    /// the same figures as they get, alone the first comes early.
     ///
     /// # Errors
     /// The thread that prints can't be started.
-    pub(super) fn start(host: &Host, interval: Duration, others: bool) -> Result<Self> {
+    pub(super) fn start(host: &Host, interval: Duration, others: bool, idle: bool) -> Result<Self> {
         let name = host.daemon.get_str("host.name");
         Ok(Self {
             printer: Printer::start(|| {})?,
             host: name.unwrap_or("this host").to_owned(),
+            idle,
             wants: wants(interval, others),
             metrics: Delta::default(),
             own: OwnDelta::default(),
@@ -119,6 +122,7 @@ impl Sink for Summary {
             metrics: &metrics,
             hottest: &self.hottest.show().best(),
             waits: &self.waits.show().by_workload(),
+            idle: self.idle,
             own: self.own.next(own),
             width,
             colours: is_terminal && colours_wanted(),

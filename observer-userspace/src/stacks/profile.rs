@@ -59,12 +59,15 @@ pub(super) fn build(
     for (sample, locations) in raw.samples.iter().zip(locations) {
         interner.outcome(sample.outcome, sample.value);
         let mut frames = kernel_frames(&mut interner, &kernel, sample, names.kernel);
+        let user = locations.iter();
+        let user: Vec<Frame> = user
+            .map(|location| user_frame(&mut interner, location, names.jit))
+            .collect();
         let wait = sample.wait.map(|wait| {
             let mapping = interner.mapping(kernel.clone());
-            put_reason(&mut interner, mapping, wait, &mut frames)
+            put_reason(&mut interner, mapping, wait, &mut frames, &user)
         });
-        let user = locations.iter();
-        frames.extend(user.map(|location| user_frame(&mut interner, location, names.jit)));
+        frames.extend(user);
         share.all += frames.len() as u64 * sample.value;
         let named = frames.iter().filter(|f| !f.lines.is_empty()).count();
         share.named += named as u64 * sample.value;
@@ -145,16 +148,18 @@ fn intern_lines(interner: &mut Interner, lines: Option<&Lines>) -> Vec<Line> {
 }
 
 /// Puts a frame that says why the thread waited on top of its kernel frames,
-/// in the place of those that only switch threads.
+/// in the place of those that only switch threads. `user` are the frames behind them.
 fn put_reason(
     interner: &mut Interner,
     mapping: MappingId,
     wait: Wait,
     kernel: &mut Vec<Frame>,
+    user: &[Frame],
 ) -> Waited {
     let names = kernel.iter().map(|frame| interner.name_of(frame));
     let switching = names.clone().take_while(|name| is_switch(name)).count();
-    let waited = explain(wait, names.skip(switching));
+    let functions = user.iter().flat_map(|frame| interner.names_of(frame));
+    let waited = explain(wait, names.skip(switching), functions);
     kernel.drain(..switching);
     let name = interner.string(waited.reason.frame());
     let function = interner.function(Function {

@@ -74,6 +74,8 @@ pub enum Wait {
         state: u8,
         /// See `observer_common::cpu::SampleKey::syscall`.
         syscall: u32,
+        /// See `observer_common::cpu::SampleKey::in_request`.
+        in_request: bool,
     },
     /// It could have run, but had no CPU.
     RunQueue,

@@ -31,6 +31,8 @@ pub(super) struct RecordOptions {
     pub(super) filters: Filters,
     /// Which time the outputs show.
     pub(super) kind: RecordType,
+    /// Whether waits that delay nothing are shown.
+    pub(super) idle: bool,
     /// From which length on time off CPU counts.
     pub(super) off_cpu_threshold: Duration,
     /// Where the result goes.
@@ -86,16 +88,15 @@ impl RecordOptions {
             }
         }
         let filter = &config.filter;
+        let everybody = command.is_empty()
+            && filter.pids.is_empty()
+            && filter.comms.is_empty()
+            && filter.cgroups.is_empty();
+        let requests = requests(record);
         let access = match record.output_mode {
             Some(mode) => Access::Mode(mode.0),
             // It tells of everybody's programs.
-            None if command.is_empty()
-                && filter.pids.is_empty()
-                && filter.comms.is_empty()
-                && filter.cgroups.is_empty() =>
-            {
-                Access::Owner
-            }
+            None if everybody => Access::Owner,
             None => Access::Usual,
         };
         Ok(Self {
@@ -109,11 +110,12 @@ impl RecordOptions {
                 cgroups: cgroup_filters(&filter.cgroups)?,
             },
             kind,
+            idle: record.idle.unwrap_or(!everybody || requests.is_some()),
             off_cpu_threshold: record.off_cpu_threshold.unwrap_or_default().0,
             outputs,
             off_cpu_outputs,
             command,
-            requests: requests(record),
+            requests,
             following: config.requests.clone(),
             table_bytes: config.tables.unwind_bytes,
         })

@@ -1,5 +1,10 @@
 //! What a recording comes to.
 
+use std::collections::BTreeMap;
+
+use observer_signals::profile::Profile;
+use observer_signals::wait::Reason;
+
 use crate::stacks::Symbolized;
 
 /// What was recorded, with names.
@@ -8,4 +13,32 @@ pub(super) struct Recorded {
     pub(super) shown: Symbolized,
     /// Time off CPU, where it is written beside them.
     pub(super) off_cpu: Option<Symbolized>,
+    /// Time off CPU that neither has.
+    pub(super) left_out: LeftOut,
+}
+
+/// Nanoseconds in which threads were idle, by reason.
+pub(super) type LeftOut = BTreeMap<Reason, u64>;
+
+impl Recorded {
+    /// Takes waits in which nothing was delayed out of what is shown.
+    pub(super) fn leave_idle_out(&mut self) {
+        self.left_out = leave_idle_out(&mut self.shown.profile);
+        if let Some(beside) = &mut self.off_cpu {
+            // The same time, where both have it.
+            self.left_out = leave_idle_out(&mut beside.profile);
+        }
+    }
+}
+
+fn leave_idle_out(profile: &mut Profile) -> LeftOut {
+    let mut left_out = LeftOut::new();
+    profile.samples.retain(|sample| match sample.wait {
+        Some(wait) if !wait.holds_up() => {
+            *left_out.entry(wait.reason).or_default() += sample.value;
+            false
+        }
+        _ => true,
+    });
+    left_out
 }

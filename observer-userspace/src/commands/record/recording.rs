@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::child::Running;
 use super::options::{DEFAULT_DURATION, RecordOptions};
 use super::progress::progress_bar;
-use super::recorded::Recorded;
+use super::recorded::{LeftOut, Recorded};
 use super::request_feed::RequestFeed;
 use super::selection::Selection;
 use super::targets::{all_ended, program, running};
@@ -235,10 +235,15 @@ impl Recording {
             let named = self.stacks.symbolize(raw).blocking_recv();
             named.context("the symbolizer's thread ended unexpectedly")
         };
-        Ok(Recorded {
+        let mut recorded = Recorded {
             shown: name(shown)?,
             off_cpu: beside.map(name).transpose()?,
-        })
+            left_out: LeftOut::default(),
+        };
+        if !options.idle {
+            recorded.leave_idle_out();
+        }
+        Ok(recorded)
     }
 
     /// Which requests were selected, if the recording is about some only.

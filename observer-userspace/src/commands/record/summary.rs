@@ -84,6 +84,14 @@ fn summary(
         out.extend(reasons(profile));
         out.extend(outcomes(profile));
     }
+    if !recorded.left_out.is_empty() {
+        let all: u64 = recorded.left_out.values().sum();
+        out.push(format!(
+            "idle time is left out: {:.2} s ({}); --idle shows it",
+            all as f64 / 1e9,
+            by_reason(&recorded.left_out)
+        ));
+    }
     out.extend(lost(recorded, losses));
     if total == 0 {
         let did = match profile.kind {
@@ -161,13 +169,18 @@ fn reasons(profile: &Profile) -> Option<String> {
     if sums.is_empty() {
         return None;
     }
-    let mut sums: Vec<(Reason, u64)> = sums.into_iter().collect();
-    sums.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
+    Some(format!("off CPU: {}", by_reason(&sums)))
+}
+
+/// Nanoseconds by reason, most first.
+fn by_reason(sums: &BTreeMap<Reason, u64>) -> String {
+    let mut sums: Vec<_> = sums.iter().collect();
+    sums.sort_by_key(|(_, ns)| std::cmp::Reverse(**ns));
     let shown: Vec<String> = sums
         .iter()
-        .map(|(reason, ns)| format!("{} {:.2} s", reason.as_str(), *ns as f64 / 1e9))
+        .map(|(reason, ns)| format!("{} {:.2} s", reason.as_str(), **ns as f64 / 1e9))
         .collect();
-    Some(format!("off CPU: {}", shown.join(", ")))
+    shown.join(", ")
 }
 
 /// How many stacks are whole, and what the others lack.

@@ -37,6 +37,11 @@ layered! {
         /// `x.off-cpu.svg`
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         pub off_cpu: Option<bool>,
+        /// Show time off CPU in which nothing was delayed, too: threads of pools, event loops and
+        /// timers that wait for work [default: true if one is asked about by --pid, --comm,
+        /// --cgroup, a route or a command, false for the whole host]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        pub idle: Option<bool>,
         /// Leave shorter times off CPU out [default: 0, so that nothing is missing]
         #[arg(long, value_name = "DURATION")]
         pub off_cpu_threshold: Option<Threshold>,

@@ -172,6 +172,7 @@ fn wait(key: &SampleKey) -> Option<Wait> {
         kind::OFF_CPU => Some(Wait::Blocked {
             state: key.state,
             syscall: key.syscall,
+            in_request: key.in_request != 0,
         }),
         kind::RUN_QUEUE => Some(Wait::RunQueue),
         _ => None,

@@ -80,6 +80,7 @@ fn a_sample_is_whole() {
         outcome: Outcome::Truncated as u8,
         state: 2,
         syscall: 9,
+        in_request: 1,
         request: 11,
         ..off_cpu(1)
     };
@@ -99,6 +100,7 @@ fn a_sample_is_whole() {
     let blocked = Wait::Blocked {
         state: 2,
         syscall: 9,
+        in_request: true,
     };
     assert_eq!(sample.wait, Some(blocked));
     assert_eq!(sample.request, 11);

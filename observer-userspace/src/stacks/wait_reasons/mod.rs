@@ -1,13 +1,15 @@
 //! What a thread waited for, told from the kernel functions in which it did.
 //!
 //! The function nearest to the wait that is known decides. Where the kernel
-//! hides its functions' names, the syscall does.
+//! hides its functions' names, the syscall does. In a futex, it's the program's functions
+//! ([`user_functions`]): only they tell a lock from having nothing to do.
 //!
 //! A stack that the kernel walks for somebody else leaves out its scheduler's
 //! functions, and those of its own locks are among them. What is left is how
 //! they wait: out of reach of signals, and not for I/O.
 
 mod kernel_functions;
+mod user_functions;
 
 use observer_common::cpu::IN_IOWAIT;
 use observer_common::slot::NO_SYSCALL;
@@ -34,15 +36,26 @@ const TASK_UNINTERRUPTIBLE: u8 = 2;
 const TASK_STOPPED: u8 = 4;
 const TASK_TRACED: u8 = 8;
 
-/// How a thread was off CPU; `kernel` are the names of its kernel functions,
-/// leaf first.
-pub(super) fn explain<'a>(wait: Wait, kernel: impl Iterator<Item = &'a str> + Clone) -> Waited {
-    let Wait::Blocked { state, syscall } = wait else {
+/// How a thread was off CPU; `kernel` and `user` are the names of its functions, leaf
+/// first.
+pub(super) fn explain<'a>(
+    wait: Wait,
+    kernel: impl Iterator<Item = &'a str> + Clone,
+    user: impl Iterator<Item = &'a str> + Clone,
+) -> Waited {
+    let Wait::Blocked {
+        state,
+        syscall,
+        in_request,
+    } = wait
+    else {
         return Waited {
             reason: Reason::RunQueue,
             state: ThreadState::Runnable,
+            in_request: false,
         };
     };
+    let in_futex = is_futex(syscall, kernel.clone());
     let is_named = kernel.clone().next().is_some();
     let locked = state & TASK_UNINTERRUPTIBLE != 0 && state & IN_IOWAIT == 0;
     let reason =
@@ -56,6 +69,7 @@ pub(super) fn explain<'a>(wait: Wait, kernel: impl Iterator<Item = &'a str> + Cl
                 Some(
                     Reason::Socket | Reason::Pipe | Reason::Poll | Reason::Signal | Reason::Tty,
                 ) if locked => Reason::Lock,
+                Some(Reason::Lock) if in_futex => user_functions::in_futex(user),
                 Some(reason) => reason,
                 None if state & IN_IOWAIT != 0 => Reason::Disk,
                 None if locked && is_named && syscall != NO_SYSCALL => Reason::Lock,
@@ -71,7 +85,20 @@ pub(super) fn explain<'a>(wait: Wait, kernel: impl Iterator<Item = &'a str> + Cl
     } else {
         ThreadState::Interruptible
     };
-    Waited { reason, state }
+    Waited {
+        reason,
+        state,
+        in_request,
+    }
+}
+
+/// Whether the wait is a futex's, and not for one of the kernel's own locks.
+fn is_futex<'a>(syscall: u32, mut kernel: impl Iterator<Item = &'a str> + Clone) -> bool {
+    let known = |name: &&str| FUNCTIONS.iter().any(|(start, _)| name.starts_with(start));
+    match kernel.find(known) {
+        Some(name) => name.contains("futex"),
+        None => of_syscall(syscall).is_some() && syscalls::is_futex(syscall),
+    }
 }
 
 fn of_functions<'a>(mut kernel: impl Iterator<Item = &'a str>) -> Option<Reason> {
@@ -111,7 +138,13 @@ mod tests {
 
     fn reason(state: u8, syscall: i64, kernel: &[&str]) -> Reason {
         let syscall = u32::try_from(syscall).unwrap_or(NO_SYSCALL);
-        explain(Wait::Blocked { state, syscall }, kernel.iter().copied()).reason
+        let wait = Wait::Blocked {
+            state,
+            syscall,
+            in_request: false,
+        };
+        let user = ["pthread_mutex_lock", "main"].into_iter();
+        explain(wait, kernel.iter().copied(), user).reason
     }
 
     /// Checks whole stacks of the kernel's (6.18, x86_64; an older name where
@@ -212,9 +245,32 @@ mod tests {
         assert_eq!(reason(1, libc::SYS_read, &[]), Reason::Other);
         assert_eq!(reason(2 | IN_IOWAIT, libc::SYS_read, &[]), Reason::Disk);
         assert_eq!(reason(4, -1, &["schedule"]), Reason::Stopped);
-        let waited = explain(Wait::RunQueue, ["futex_wait"].into_iter());
+        let nowhere = std::iter::empty();
+        let waited = explain(Wait::RunQueue, ["futex_wait"].into_iter(), nowhere);
         assert_eq!(waited.reason, Reason::RunQueue);
         assert_eq!(waited.state, ThreadState::Runnable);
+    }
+
+    /// Checks that a program's functions decide in a futex and nowhere else, and that who
+    /// serves a request is said to.
+    #[test]
+    fn functions_of_programs() {
+        let of = |kernel: &str, user: &'static str| {
+            let wait = Wait::Blocked {
+                state: 1,
+                syscall: u32::try_from(libc::SYS_futex).expect("a number"),
+                in_request: true,
+            };
+            explain(wait, kernel.split(' '), user.split(' '))
+        };
+        let waited = of("futex_wait do_futex", "pthread_cond_wait worker");
+        assert_eq!((waited.reason, waited.in_request), (Reason::Parked, true));
+        assert!(waited.holds_up());
+        assert_eq!(of("futex_wait", "pthread_mutex_lock").reason, Reason::Lock);
+        assert_eq!(of("", "pthread_cond_wait").reason, Reason::Parked);
+        // A lock of the kernel's, under whatever call.
+        let waited = of("__mutex_lock mutex_lock futex_wait", "pthread_cond_wait");
+        assert_eq!(waited.reason, Reason::Lock);
     }
 
     /// Checks that no rule is hidden behind one before it.
