@@ -94,8 +94,9 @@ impl Histogram {
         (f64::from(index + 1) * base_log2).exp2()
     }
 
-    /// The value at quantile `q` (0..=1): the geometric middle of the bucket
-    /// that holds it. `None` when empty.
+    /// The value at quantile `q` (0..=1), interpolated within the bucket that holds it: its
+    /// values are taken to lie evenly on the bucket's logarithmic scale, one alone in its
+    /// middle. `None` when empty.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
         if count == 0 {
@@ -107,15 +108,22 @@ impl Histogram {
         if rank <= seen {
             return Some(self.zero_threshold);
         }
-        let half_bucket = (-f64::from(self.scale)).exp2() / 2.0;
+        let bucket = (-f64::from(self.scale)).exp2();
         for (i, n) in self.buckets.iter().enumerate() {
-            seen += n;
-            if rank <= seen {
+            if rank <= seen + n {
+                let within = ((rank - seen) as f64 - 0.5) / *n as f64;
                 let upper = self.upper_bound(self.offset + i as i32);
-                return Some(upper / half_bucket.exp2());
+                return Some(upper / (bucket * (1.0 - within)).exp2());
             }
+            seen += n;
         }
         None
+    }
+
+    /// The mean of all values; `None` when empty.
+    pub fn mean(&self) -> Option<f64> {
+        let count = self.count();
+        (count > 0).then(|| self.sum / count as f64)
     }
 }
 
@@ -244,5 +252,29 @@ mod tests {
         let top = h.quantile(1.0).unwrap_or_default();
         assert!(top > 16.0 && top < 19.1, "{top}");
         assert_eq!(Histogram::default().quantile(0.5), None);
+        assert_eq!(Histogram::default().mean(), None);
+        // Values evenly on the scale: each quantile lies where it was put.
+        let base = 0.25_f64;
+        let values: Vec<f64> = (0..400)
+            .map(|n| (base * (f64::from(n) + 0.5) / 100.0).exp2())
+            .collect();
+        let mut h = histogram(0, &[100, 100, 100, 100]);
+        h.sum = values.iter().sum();
+        for q in [0.01, 0.25, 0.5, 0.9, 0.99, 1.0] {
+            let (found, rank) = (
+                h.quantile(q).unwrap_or_default(),
+                (q * 400.0).ceil() as usize,
+            );
+            let expected = values[rank - 1];
+            assert!(
+                (found / expected - 1.0).abs() < 1e-9,
+                "{q}: {found}, not {expected}"
+            );
+        }
+        let mean = h.mean().unwrap_or_default();
+        assert!(
+            (mean - values.iter().sum::<f64>() / 400.0).abs() < 1e-9,
+            "{mean}"
+        );
     }
 }

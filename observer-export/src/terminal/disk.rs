@@ -1,8 +1,11 @@
-//! Disks: operations and latencies by device and operation.
+//! Disks: operations and latencies by device and operation, and who made them: by bytes, and
+//! by the time that the device worked for them. Not by their number: who makes nine commits
+//! a second isn't in the way of anybody as who copies a file is.
 
 use std::collections::BTreeMap;
 
-use super::format::{bytes, count, quantile};
+use super::format::{bytes, count, percent, quantile};
+use super::ranking::Ranking;
 use super::table::table;
 use super::view::{View, attribute, label, number};
 use super::{Interval, ROWS, Shown};
@@ -13,7 +16,8 @@ struct Row {
     queue: Histogram,
     device: Histogram,
     total: Histogram,
-    by_workload: BTreeMap<String, f64>,
+    /// Seconds that the device worked for each.
+    device_time: Ranking,
 }
 
 /// The section; `None` without operations.
@@ -30,11 +34,11 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
         let row = rows.entry(key).or_default();
         match attribute(point, "observer.disk.operation.part") {
             "queue" => row.queue.merge(histogram),
-            "device" => row.device.merge(histogram),
-            _ => {
-                row.total.merge(histogram);
-                *row.by_workload.entry(label(resource)).or_default() += histogram.count() as f64;
+            "device" => {
+                row.device.merge(histogram);
+                row.device_time.add(label(resource), histogram.sum);
             }
+            _ => row.total.merge(histogram),
         }
     }
     let mut rows: Vec<_> = rows
@@ -57,7 +61,6 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
                 attribute(p, "system.device") == *device
                     && attribute(p, "observer.disk.operation.name") == *operation
             });
-            let busiest = row.by_workload.iter().max_by(|a, b| a.1.total_cmp(b.1));
             vec![
                 format!("{device} {operation}"),
                 count(row.total.count() as f64 / interval.seconds),
@@ -68,11 +71,10 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
                 quantile(row.device.quantile(0.99)),
                 count(errors),
                 count(in_flight(view, device)),
-                busiest.map_or_else(String::new, |(workload, _)| workload.clone()),
             ]
         })
         .collect();
-    Some(table(
+    let mut out = table(
         &[
             "DISKS",
             "ops/s",
@@ -83,12 +85,32 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
             "p99",
             "errors",
             "in flight",
-            "most by",
         ],
         cells,
-        true,
+        false,
         interval,
-    ))
+    );
+    for ((device, operation), row) in rows.iter().take(ROWS) {
+        let mut moved = Ranking::default();
+        for (resource, point) in view.points("system.disk.io") {
+            if attribute(point, "system.device") == *device
+                && attribute(point, "disk.io.direction") == *operation
+            {
+                moved.add(label(resource), number(point));
+            }
+        }
+        let moved = moved.text(|n| format!("{}/s", bytes(n / interval.seconds)));
+        let worked = row.device_time.text(|n| percent(n / interval.seconds));
+        let parts = [("bytes", moved), ("device time", worked)];
+        let parts = parts.iter().filter(|(_, who)| !who.is_empty());
+        let parts: Vec<String> = parts.map(|(what, who)| format!("{what}: {who}")).collect();
+        if !parts.is_empty() {
+            let line = format!("  {device} {operation} by {}", parts.join("; "));
+            out.push(Shown::from(line).cut(interval.width));
+            out.end_line();
+        }
+    }
+    Some(out)
 }
 
 fn in_flight(view: &View<'_>, device: &str) -> f64 {
@@ -97,4 +119,105 @@ fn in_flight(view: &View<'_>, device: &str) -> f64 {
         .filter(|(_, p)| attribute(p, "system.device") == device)
         .map(|(_, p)| number(p))
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observer_signals::attribute::{SharedAttributes, SharedResource};
+    use observer_signals::metric::{Metric, ResourceMetrics};
+    use observer_signals::{Attribute, Instrument, MetricDef, MetricPoint, Resource};
+
+    static DURATION: MetricDef = definition("observer.disk.operation.duration");
+    static MOVED: MetricDef = definition("system.disk.io");
+
+    const fn definition(name: &'static str) -> MetricDef {
+        MetricDef {
+            name,
+            unit: "",
+            instrument: Instrument::Counter,
+            description: "",
+            attributes: &[],
+        }
+    }
+
+    /// What a workload wrote: operations of so many seconds each, and bytes.
+    fn writer(name: &'static str, operations: u64, each: f64, moved: i64) -> ResourceMetrics {
+        let point = |attributes: &[(&'static str, &'static str)], value| MetricPoint {
+            attributes: SharedAttributes::from(
+                attributes
+                    .iter()
+                    .map(|(key, value)| Attribute::new(*key, *value))
+                    .collect::<Vec<_>>(),
+            ),
+            start: 0,
+            value,
+            exemplars: Vec::new(),
+        };
+        let device = ("system.device", "sda");
+        let timed = |part| {
+            let histogram = Histogram {
+                scale: 2,
+                offset: -20,
+                buckets: vec![operations],
+                sum: each * operations as f64,
+                ..Histogram::default()
+            };
+            let attributes = [
+                device,
+                ("observer.disk.operation.name", "write"),
+                ("observer.disk.operation.part", part),
+            ];
+            point(&attributes, PointValue::Histogram(histogram))
+        };
+        let attributes = vec![Attribute::new("service.name", name)];
+        ResourceMetrics {
+            resource: SharedResource::new(Resource { attributes }),
+            metrics: vec![
+                Metric {
+                    def: &DURATION,
+                    points: vec![timed("total"), timed("device"), timed("queue")],
+                },
+                Metric {
+                    def: &MOVED,
+                    points: vec![point(
+                        &[device, ("disk.io.direction", "write")],
+                        PointValue::Int(moved),
+                    )],
+                },
+            ],
+        }
+    }
+
+    /// Checks that who moves most bytes is named first, and who has the device work most,
+    /// with rates of their own, however many operations others make; on a narrow terminal,
+    /// too.
+    #[test]
+    fn the_culprit_is_named() {
+        let metrics = [
+            writer("postgres", 90, 0.001, 90 * 8192),
+            writer("dd", 8, 0.05, 800 << 20),
+            writer("slow", 1, 5.0, 4096),
+        ];
+        let shown = |width| {
+            let interval = Interval {
+                seconds: 10.0,
+                metrics: &metrics,
+                width,
+                ..Interval::default()
+            };
+            let shown = section(&View::new(&metrics), &interval).expect("a section");
+            shown.as_str().to_owned()
+        };
+        let expected = "  sda write by bytes: dd 80 MiB/s, postgres 72 KiB/s, slow 410 B/s; \
+                        device time: slow 50 %, dd 4.0 %, postgres 0.9 %\n";
+        assert!(shown(160).ends_with(expected), "{}", shown(160));
+        let narrow = shown(80);
+        let last = narrow.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("  sda write by bytes: dd 80 MiB/s"),
+            "{last}"
+        );
+        assert_eq!(last.chars().count(), 80, "{last}");
+    }
 }

@@ -10,6 +10,7 @@ mod disk;
 pub(super) mod format;
 mod offcpu;
 mod own;
+mod ranking;
 mod services;
 pub(super) mod shown;
 mod syscalls;

@@ -40,6 +40,9 @@ const DETAILS: usize = 3;
 /// From this width on, names have more room and times get a bar.
 const WIDE: usize = 110;
 
+/// From this width on, there is a column for the mean.
+const MEAN: usize = 100;
+
 /// Cells of the bar.
 const BAR: usize = 16;
 
@@ -78,16 +81,14 @@ impl Row {
 
     fn line(&self, name: &str, parts: Vec<Shown>, interval: &Interval<'_>) -> Line {
         let requests = self.duration.count() as f64;
-        Line {
-            cells: vec![
-                cut(name, if interval.width < WIDE { 20 } else { 28 }),
-                count(requests / interval.seconds),
-                percent(self.errors as f64 / requests.max(1.0)),
-                quantile(self.duration.quantile(0.5)),
-                quantile(self.duration.quantile(0.99)),
-            ],
-            parts,
-        }
+        let mut cells = vec![
+            cut(name, if interval.width < WIDE { 20 } else { 28 }),
+            count(requests / interval.seconds),
+            percent(self.errors as f64 / requests.max(1.0)),
+        ];
+        cells.extend((interval.width >= MEAN).then(|| quantile(self.duration.mean())));
+        cells.extend([0.5, 0.99].map(|q| quantile(self.duration.quantile(q))));
+        Line { cells, parts }
     }
 }
 
@@ -141,6 +142,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
             .partial_cmp(&busy(a))
             .unwrap_or(std::cmp::Ordering::Equal)
     });
+    let headings = headings(interval);
     let mut lines = Vec::new();
     for (name, service) in services.iter().take(ROWS) {
         if service.all.duration.count() > 0 {
@@ -155,7 +157,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
             }
         } else {
             let mut cells = vec![name.clone()];
-            cells.resize(HEADINGS.len() - 1, String::new());
+            cells.resize(headings.len() - 1, String::new());
             lines.push(Line {
                 cells,
                 parts: Vec::new(),
@@ -165,23 +167,21 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
             lines.push(row.line(&format!("  → {other}"), operations(row), interval));
         }
     }
-    let room = room(&lines, interval);
+    let room = room(&headings, &lines, interval);
     let cells: Vec<_> = lines.into_iter().map(|line| line.finish(room)).collect();
-    Some(table(&HEADINGS, cells, true, interval))
+    Some(table(&headings, cells, true, interval))
 }
 
-const HEADINGS: [&str; 6] = [
-    "REQUESTS",
-    "req/s",
-    "errors",
-    "p50",
-    "p99",
-    "where the time goes",
-];
+fn headings(interval: &Interval<'_>) -> Vec<&'static str> {
+    let mut headings = vec!["REQUESTS", "req/s", "errors"];
+    headings.extend((interval.width >= MEAN).then_some("mean"));
+    headings.extend(["p50", "p99", "where the time goes"]);
+    headings
+}
 
 /// What the other columns leave for the last one.
-fn room(lines: &[Line], interval: &Interval<'_>) -> usize {
-    let used = HEADINGS.iter().enumerate().take(HEADINGS.len() - 1);
+fn room(headings: &[&str], lines: &[Line], interval: &Interval<'_>) -> usize {
+    let used = headings.iter().enumerate().take(headings.len() - 1);
     let used = used.map(|(column, heading)| {
         let cells = lines.iter().filter_map(|line| line.cells.get(column));
         let cells = cells.map(|cell| visible(cell));

@@ -24,7 +24,7 @@ static DB_SERVER: MetricDef = def("observer.db.server.operation.duration");
 static DNS: MetricDef = def("dns.lookup.duration");
 static TIMES: MetricDef = def(TIME);
 
-/// `n` values in the bucket of 2^`power` seconds.
+/// `n` values in the bucket of 2^`power` seconds, in its middle.
 fn point(attributes: &[(&'static str, &'static str)], n: u64, power: i32) -> MetricPoint {
     let attributes = attributes.iter().map(|(k, v)| Attribute::new(*k, *v));
     MetricPoint {
@@ -34,7 +34,7 @@ fn point(attributes: &[(&'static str, &'static str)], n: u64, power: i32) -> Met
             scale: 2,
             offset: 4 * power,
             buckets: vec![n],
-            sum: n as f64 * f64::from(power).exp2(),
+            sum: n as f64 * (f64::from(power) + 0.125).exp2(),
             ..Histogram::default()
         }),
         exemplars: Vec::new(),
@@ -144,33 +144,33 @@ fn render(width: usize, colours: bool) -> String {
 fn at_80_columns() {
     let expected = "\
 REQUESTS              req/s  errors      p50      p99  where the time goes
-shop-frontend-with-…    600   1.7 %  1.06 ms   273 ms  network 73 %, cpu 22 %
-  GET /users/{id}       100    10 %  4.26 ms   273 ms  network 80 %, cpu 15 %
-  GET /                 500   0.0 %  1.06 ms  1.06 ms  cpu 90 %, lock 10 %
-  → postgresql          100   0.0 %  2.13 ms  2.13 ms  SELECT users 100 %
-  → http pay.example      1   0.0 %   136 ms   136 ms  GET 100 %
-  → redis               400   0.0 %  66.6 µs  66.6 µs  GET 100 %
-postgres                100   0.0 %  2.13 ms  2.13 ms
+shop-frontend-with-…    600   1.7 %  1.08 ms   268 ms  network 73 %, cpu 22 %
+  GET /users/{id}       100    10 %   4.3 ms   292 ms  network 80 %, cpu 15 %
+  GET /                 500   0.0 %  1.06 ms  1.16 ms  cpu 90 %, lock 10 %
+  → postgresql          100   0.0 %  2.13 ms  2.32 ms  SELECT users 100 %
+  → http pay.example      1   0.0 %   135 ms   147 ms  GET 100 %
+  → redis               400   0.0 %  66.6 µs  72.5 µs  GET 100 %
+postgres                100   0.0 %  2.13 ms  2.32 ms
 psql
-  → dns                 0.2   0.0 %  4.26 ms  4.26 ms  db 100 %
+  → dns                 0.2   0.0 %  4.08 ms  4.45 ms  db 100 %
 ";
     assert_eq!(render(80, false), expected);
 }
 
-/// Checks the whole section on a wide terminal.
+/// Checks the whole section on a wide terminal, with the mean.
 #[test]
 fn at_120_columns() {
     let expected = "\
-REQUESTS                      req/s  errors      p50      p99  where the time goes
-shop-frontend-with-a-long-n…    600   1.7 %  1.06 ms   273 ms  network 73 %, cpu 22 %, run queue 4.5 %, lock 0.9 %
-  GET /users/{id}               100    10 %  4.26 ms   273 ms  network 80 %, cpu 15 %, run queue 5.0 %
-  GET /                         500   0.0 %  1.06 ms  1.06 ms  cpu 90 %, lock 10 %
-  → postgresql                  100   0.0 %  2.13 ms  2.13 ms  SELECT users 100 %
-  → http pay.example              1   0.0 %   136 ms   136 ms  GET 100 %
-  → redis                       400   0.0 %  66.6 µs  66.6 µs  GET 100 %
-postgres                        100   0.0 %  2.13 ms  2.13 ms
+REQUESTS                      req/s  errors     mean      p50      p99  where the time goes
+shop-frontend-with-a-long-n…    600   1.7 %  6.07 ms  1.08 ms   268 ms  network 73 %, cpu 22 %, run queue 4.5 %
+  GET /users/{id}               100    10 %  31.1 ms   4.3 ms   292 ms  network 80 %, cpu 15 %, run queue 5.0 %
+  GET /                         500   0.0 %  1.06 ms  1.06 ms  1.16 ms  cpu 90 %, lock 10 %
+  → postgresql                  100   0.0 %  2.13 ms  2.13 ms  2.32 ms  SELECT users 100 %
+  → http pay.example              1   0.0 %   136 ms   135 ms   147 ms  GET 100 %
+  → redis                       400   0.0 %  66.6 µs  66.6 µs  72.5 µs  GET 100 %
+postgres                        100   0.0 %  2.13 ms  2.13 ms  2.32 ms
 psql
-  → dns                         0.2   0.0 %  4.26 ms  4.26 ms  db 100 %
+  → dns                         0.2   0.0 %  4.26 ms  4.08 ms  4.45 ms  db 100 %
 ";
     assert_eq!(render(120, false), expected);
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{bytes, count, heading, quantile};
-use super::view::{View, attribute, number};
+use super::format::{bytes, count, heading, percent, quantile};
+use super::ranking::Ranking;
+use super::view::{View, attribute, label, number};
 use super::{Interval, Shown};
 
 /// The section; `None` without traffic.
@@ -60,6 +61,25 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
         quantile(rtt.quantile(0.99)),
     ));
     out.end_line();
+    for (what, metric) in [
+        ("retransmitted by", "observer.tcp.retransmits"),
+        ("resets by", "observer.tcp.resets"),
+        ("failed connections by", "observer.tcp.connections.failed"),
+    ] {
+        let mut whose = Ranking::default();
+        for (resource, point) in view.points(metric) {
+            whose.add(label(resource), number(point));
+        }
+        let all = sum(metric);
+        let text = whose.text(|n| {
+            let (rate, share) = (count(n / interval.seconds), percent(n / all));
+            format!("{} ({rate}/s, {share})", count(n))
+        });
+        if !text.is_empty() {
+            out.push(Shown::from(format!("     {what} {text}")).cut(interval.width));
+            out.end_line();
+        }
+    }
     Some(out)
 }
 
