@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message as _;
 use quick_xml::events::Event;
 
-use super::terminal::{self, HottestFunctions, Interval, OwnCost, Shown};
+use super::terminal::{self, HottestFunctions, Interval, Lost, OwnCost, Shown};
 use super::trace_lines::{Look, line, waterfall};
 use super::{flamegraph, folded, pprof};
 use crate::otlp::metrics::MetricEncoder;
@@ -260,9 +260,14 @@ fn summary(name: &str) -> Shown {
         hottest: &hottest.best(),
         waits: &[],
         idle: false,
+        profiles_late: false,
         own: OwnCost {
             blind: vec![name.to_owned()],
-            lost: vec![(name.to_owned(), 1)],
+            lost: vec![Lost {
+                cause: name.to_owned(),
+                count: 1,
+                meaning: "",
+            }],
             ..OwnCost::default()
         },
         width: 160,

@@ -44,6 +44,8 @@ pub struct ProbeLoss {
     pub probe: String,
     /// The drop reason's one name.
     pub cause: String,
+    /// What exactly was lost, in a sentence.
+    pub meaning: &'static str,
     /// How many since start.
     pub count: u64,
     /// Exported, but not worth a person's attention.

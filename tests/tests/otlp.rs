@@ -306,6 +306,7 @@ async fn own_telemetry() -> Result<()> {
             losses: vec![ProbeLoss {
                 probe: "tcp".into(),
                 cause: "ring_full".into(),
+                meaning: "No room.",
                 count: 3,
                 quiet: false,
             }],

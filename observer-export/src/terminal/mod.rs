@@ -23,7 +23,7 @@ use observer_signals::metric::ResourceMetrics;
 use observer_signals::{Profile, UnixNanos};
 
 pub use offcpu::{WaitTimes, Waits};
-pub use own::OwnCost;
+pub use own::{Lost, OwnCost};
 pub use services::colour;
 pub use shown::Shown;
 use view::View;
@@ -42,8 +42,10 @@ pub struct Interval<'a> {
     pub metrics: &'a [ResourceMetrics],
     /// Hottest functions by workload label.
     pub hottest: &'a [(String, Vec<(String, f64)>)],
-    /// What threads waited for, in the last profile.
+    /// What threads waited for.
     pub waits: &'a [Waits],
+    /// No profile of the interval came: hottest functions and waits aren't known.
+    pub profiles_late: bool,
     /// Are workloads shown that only waited for work?
     pub idle: bool,
     /// What Observer itself cost.
@@ -87,6 +89,12 @@ pub fn render(interval: &Interval<'_>) -> Shown {
         out.push(section);
     }
     out.end_line();
+    if interval.profiles_late {
+        out.push(
+            "no stacks came in time: hottest functions and times off CPU are in the next summary",
+        );
+        out.end_line();
+    }
     out.push(own::line(interval));
     out
 }

@@ -1,4 +1,4 @@
-//! What Observer itself cost, in one line.
+//! What Observer itself cost, in one line, and what it lost, in a sentence each.
 
 use super::format::{bytes, count, percent};
 use super::{Interval, Shown};
@@ -13,26 +13,35 @@ pub struct OwnCost {
     pub bpf_seconds: f64,
     /// Resident memory in bytes.
     pub rss: u64,
-    /// What was lost, by cause; empty when nothing was.
-    pub lost: Vec<(String, u64)>,
+    /// What was lost; empty when nothing was.
+    pub lost: Vec<Lost>,
     /// What families don't see though it happens.
     pub blind: Vec<String>,
     /// What the governor did, if any step is taken.
     pub governed: Option<BudgetStatus>,
 }
 
-/// Cost, losses and the governor in one line.
+/// Something that was lost in an interval.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// Its name in metrics.
+    pub cause: String,
+    /// How often.
+    pub count: u64,
+    /// What exactly is lost each time, in a sentence.
+    pub meaning: &'static str,
+}
+
+/// Losses that get a sentence; of the others only the names are told.
+const SENTENCES: usize = 4;
+
+/// Cost in one line, then what isn't right: losses, blindness, the governor.
 pub fn line(interval: &Interval<'_>) -> Shown {
     let own = &interval.own;
     let lost = if own.lost.is_empty() {
-        "nothing lost".to_string()
+        "nothing lost"
     } else {
-        let causes: Vec<String> = own
-            .lost
-            .iter()
-            .map(|(cause, n)| format!("{} {cause}", count(*n as f64)))
-            .collect();
-        format!("LOST: {}", causes.join(", "))
+        "not all is seen:"
     };
     let mut out = Shown::from(format!(
         "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}",
@@ -41,12 +50,38 @@ pub fn line(interval: &Interval<'_>) -> Shown {
         bytes(own.rss as f64),
     ));
     out.end_line();
+    for line in losses(&own.lost) {
+        out.push(line);
+        out.end_line();
+    }
     let blind = own.blind.iter().map(|text| format!("BLIND: {text}"));
     for line in blind.chain(own.governed.as_ref().map(governed)) {
         out.push(line);
         out.end_line();
     }
     out
+}
+
+/// A line for each loss, most first, and one for those that are more than have room.
+fn losses(lost: &[Lost]) -> Vec<String> {
+    let mut lost: Vec<&Lost> = lost.iter().collect();
+    lost.sort_by_key(|loss| std::cmp::Reverse(loss.count));
+    let (told, rest) = lost.split_at(lost.len().min(SENTENCES));
+    let told = told.iter().map(
+        |Lost {
+             cause,
+             count: n,
+             meaning,
+         }| { format!("LOST {} {cause}: {meaning}", count(*n as f64)) },
+    );
+    let mut lines: Vec<String> = told.collect();
+    if !rest.is_empty() {
+        let rest = rest
+            .iter()
+            .map(|loss| format!("{} {}", count(loss.count as f64), loss.cause));
+        lines.push(format!("LOST {}", rest.collect::<Vec<_>>().join(", ")));
+    }
+    lines
 }
 
 /// One more line: what is done less, and why.
@@ -62,4 +97,50 @@ fn governed(status: &BudgetStatus) -> String {
         percent(status.bpf + status.daemon),
         status.less,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that losses are told with their sentence, most first, and the fifth and later
+    /// ones by name only; and what is said where there are none.
+    #[test]
+    fn losses_are_sentences() {
+        let text = |lost: &[(&str, u64)]| {
+            let lost = lost.iter().map(|(cause, count)| Lost {
+                cause: (*cause).to_owned(),
+                count: *count,
+                meaning: "So it is.",
+            });
+            let interval = Interval {
+                seconds: 1.0,
+                own: OwnCost {
+                    lost: lost.collect(),
+                    ..OwnCost::default()
+                },
+                ..Interval::default()
+            };
+            line(&interval).as_str().to_owned()
+        };
+        let none = text(&[]);
+        assert!(
+            none.ends_with("nothing lost\n") && none.lines().count() == 1,
+            "{none}"
+        );
+        let some = text(&[
+            ("a", 1),
+            ("b", 5000),
+            ("c", 2),
+            ("d", 3),
+            ("e", 1),
+            ("f", 1),
+        ]);
+        let lines: Vec<&str> = some.lines().collect();
+        assert!(lines[0].ends_with("not all is seen:"), "{some}");
+        assert_eq!(lines[1], "LOST 5k b: So it is.");
+        assert_eq!(lines[4], "LOST 1 a: So it is.");
+        assert_eq!(lines[5], "LOST 1 e, 1 f");
+        assert_eq!(lines.len(), 6);
+    }
 }

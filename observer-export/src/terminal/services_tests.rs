@@ -131,6 +131,7 @@ fn render(width: usize, colours: bool) -> String {
         hottest: &[],
         waits: &[],
         idle: false,
+        profiles_late: false,
         own: OwnCost::default(),
         width,
         colours,

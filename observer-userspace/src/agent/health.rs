@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use observer_common::family::Family;
 use observer_common::loss::Loss;
 use observer_common::names::maps;
 
@@ -180,7 +179,7 @@ impl Agent {
         let mut losses = kernel_losses(&mut self.kernel, &self.limiter);
         losses.extend(self.health.missed(missed, &losses));
         let profiler = self.profiler.iter().flat_map(Profiler::losses);
-        losses.extend(profiler.map(|(cause, count)| loss(Family::Cpu.as_str(), cause, count)));
+        losses.extend(profiler.map(|(cause, count)| of(cause, count)));
         let probes = self.probes.iter().flat_map(|probe| probe.losses());
         let probes = probes.chain(self.rings.losses());
         losses.extend(probes.map(|(cause, count)| of(cause, count)));
@@ -196,15 +195,12 @@ impl Agent {
 }
 
 fn of(cause: Cause, count: u64) -> ProbeLoss {
-    loss(cause.part, cause.name, count)
-}
-
-fn loss(probe: &str, cause: &'static str, count: u64) -> ProbeLoss {
     ProbeLoss {
-        probe: probe.to_owned(),
-        cause: cause.to_owned(),
+        probe: cause.part.to_owned(),
+        cause: cause.name.to_owned(),
+        meaning: cause.meaning,
         count,
-        quiet: QUIET.contains(&cause),
+        quiet: QUIET.contains(&cause.name),
     }
 }
 
@@ -220,7 +216,12 @@ fn kernel_losses(kernel: &mut Kernel, limiter: &SpanLimiter) -> Vec<ProbeLoss> {
                 } else {
                     0
                 };
-                loss(cause.part().as_str(), cause.name(), count + here)
+                let cause = Cause {
+                    part: cause.part().as_str(),
+                    name: cause.name(),
+                    meaning: cause.meaning(),
+                };
+                of(cause, count + here)
             })
             .collect(),
         Err(error) => {
@@ -263,7 +264,12 @@ mod tests {
                 syscall_ends,
                 others: 9,
             };
-            let [syscalls, others] = health.missed(missed, &[loss("syscalls", MADE_UP, made_up)]);
+            let made_up = ProbeLoss {
+                cause: MADE_UP.to_owned(),
+                count: made_up,
+                ..ProbeLoss::default()
+            };
+            let [syscalls, others] = health.missed(missed, &[made_up]);
             assert_eq!((&*others.cause, others.count), ("program_missed", 9));
             assert_eq!(syscalls.cause, "syscall_missed");
             syscalls.count

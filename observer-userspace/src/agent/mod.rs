@@ -187,7 +187,7 @@ impl Agent {
                 ready = self.rings.ready() => {
                     ready?;
                     watch.begins(Doing::Draining);
-                    self.drain(None);
+                    self.drain_some();
                     self.sweep_if_due();
                 }
                 () = programs::due(self.workloads.due()) => {
@@ -196,12 +196,12 @@ impl Agent {
                 }
                 _ = drains.tick() => {
                     watch.begins(Doing::Draining);
-                    self.drain(None);
+                    self.drain_some();
                     self.health.end_window(&self.kernel);
                     self.sweep_if_due();
                 }
                 // After whatever else is due, exporting too.
-                () = tokio::task::yield_now(), if self.behind => self.drain(None),
+                () = tokio::task::yield_now(), if self.behind => self.drain_some(),
             }
         }
         supervisor.stopping();
@@ -221,12 +221,12 @@ impl Agent {
         // Samples end before they are told of for the last time, so that the last
         // figures are about all of them.
         let drained_by = Instant::now() + LAST_DRAIN_LIMIT;
-        self.drain(Some(drained_by));
+        self.drain(drained_by, false);
         if let Some(profiler) = &mut self.profiler {
             profiler.stop();
         }
         self.end_profile();
-        self.tick(Recipients::All, Some(drained_by));
+        // With its names before the last figures: a summary shows them together.
         let names_due = tokio::time::Instant::now() + LAST_PROFILE_LIMIT;
         while self.profiler.as_ref().is_some_and(Profiler::is_waiting) {
             let last = profiler::finished(&mut self.profiler);
@@ -236,6 +236,7 @@ impl Agent {
             };
             self.export(profile);
         }
+        self.tick(Recipients::All, Some(drained_by));
         // Detached here: the kernel half is gone before the network is asked.
         let Self {
             kernel,
@@ -251,12 +252,16 @@ impl Agent {
         sinks.shutdown(left.max(LAST_EXPORT_MINIMUM)).await
     }
 
+    /// Takes records that wait, for a moment.
+    fn drain_some(&mut self) {
+        self.drain(Instant::now() + DRAIN_LIMIT, false);
+    }
+
     /// Takes all records that wait, as far as there is time for it. At the
-    /// daemon's end, `last` is when that is over: what waits then is counted.
-    fn drain(&mut self, last: Option<Instant>) {
+    /// daemon's end, `last`, what waits then is counted.
+    fn drain(&mut self, until: Instant, last: bool) {
         let mut spans = Vec::new();
         let mut kept: Vec<Span> = Vec::new();
-        let until = last.unwrap_or_else(|| Instant::now() + DRAIN_LIMIT);
         loop {
             let (announced, rings) = self.rings.parts();
             let found = announced.drain(DRAIN_BATCH, &mut self.workloads);
@@ -279,11 +284,11 @@ impl Agent {
             let found = found + rings.drain(DRAIN_BATCH, &mut self.probes, &mut out);
             self.behind = found >= DRAIN_BATCH;
             let out_of_time = Instant::now() >= until;
-            if last.is_some() && self.behind && out_of_time {
+            if last && self.behind && out_of_time {
                 rings.count_left();
             }
             for probe in &mut self.probes {
-                probe.drained(last.is_some(), &mut out);
+                probe.drained(last, &mut out);
             }
             spans.append(&mut out.spans);
             kept.append(&mut out.kept);
@@ -355,13 +360,14 @@ impl Agent {
         MetricBatch { time, resources }
     }
 
-    /// Ends an interval: reads everything and hands it on. `last`: see
-    /// [`Self::drain`].
+    /// Ends an interval: reads everything and hands it on. `last` is until when records
+    /// are taken at the daemon's end.
     fn tick(&mut self, to: Recipients, last: Option<Instant>) {
         let began = Instant::now();
         self.clock = clock::measure();
         self.before_tick();
-        self.drain(last);
+        let until = last.unwrap_or_else(|| Instant::now() + DRAIN_LIMIT);
+        self.drain(until, last.is_some());
         self.inherit();
         let mut tallies = self.cells.read();
         if last.is_none() && self.self_check.is_near() {

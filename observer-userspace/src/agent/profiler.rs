@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 
 use crate::kernel::{Kernel, unwind};
 use crate::probes::cpu::Sampler;
-use crate::probes::losses::{MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLOW};
+use crate::probes::losses::{Cause, MAPPING_LIST_FULL, STACK_UNKNOWN, SYMBOLIZER_TOO_SLOW};
 use crate::probes::offcpu::Blocked;
 use crate::probes::profiled::{Ledger, Profile as Ended, Profiled};
 use crate::probes::request_links::Resolve;
 use crate::stacks::mappings::MappingLosses;
 use crate::stacks::{RawProfile, Stacks, SymbolOptions, Symbolized, UnwindOptions, UnwindStats};
+use observer_common::family::Family;
 use observer_export::self_stats::ProfileOutcomes;
 use observer_signals::Profile;
 use observer_signals::attribute::SharedResource;
@@ -192,13 +193,21 @@ impl Profiler {
     }
 
     /// Losses of the symbolizer's own since the start: cause and count.
-    pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let mappings = self.losses.causes().map(|(cause, _, count)| (cause, count));
+    pub fn losses(&self) -> impl Iterator<Item = (Cause, u64)> {
+        let part = Family::Cpu.as_str();
+        let mappings = self.losses.causes().map(|(name, meaning, count)| {
+            let cause = Cause {
+                part,
+                name,
+                meaning,
+            };
+            (cause, count)
+        });
         mappings.into_iter().chain([
-            (SYMBOLIZER_TOO_SLOW.name, self.unnamed),
-            (STACK_UNKNOWN.name, self.sampler.unknown_stacks()),
+            (SYMBOLIZER_TOO_SLOW, self.unnamed),
+            (STACK_UNKNOWN, self.sampler.unknown_stacks()),
             (
-                MAPPING_LIST_FULL.name,
+                MAPPING_LIST_FULL,
                 self.unwinding.no_room.load(Ordering::Relaxed),
             ),
         ])

@@ -209,7 +209,7 @@ impl Agent {
         if let Some(teller) = &mut self.teller {
             teller.hear();
         }
-        self.drain(None);
+        self.drain_some();
         let (resolver, discovery) = self.workloads.parts();
         discovery.look(resolver);
         self.tell();

@@ -12,7 +12,7 @@ use crate::identity::Host;
 use crate::logging::colours_wanted;
 use observer_export::delta::Delta;
 use observer_export::self_stats::SelfStats;
-use observer_export::terminal::{self, HottestFunctions, OwnCost, WaitTimes};
+use observer_export::terminal::{self, HottestFunctions, Lost, OwnCost, WaitTimes};
 use observer_signals::metric::{MetricBatch, ResourceMetrics};
 use observer_signals::profile::ProfileKind;
 use observer_signals::{Profile, UnixNanos};
@@ -115,13 +115,17 @@ impl Sink for Summary {
             WIDTH
         };
         let metrics = self.metrics.added(batch);
+        // One kind may have nothing to tell of: an idle host has no samples.
+        let none = !self.hottest.is_new && !self.waits.is_new;
+        let late = none && (self.hottest.is_late() || self.waits.is_late());
         let mut text = terminal::render(&terminal::Interval {
             clock: &terminal::local_time(batch.time),
             host: &self.host,
             seconds: seconds.as_secs_f64().max(1e-3),
             metrics: &metrics,
-            hottest: &self.hottest.show().best(),
-            waits: &self.waits.show().by_workload(),
+            hottest: &self.hottest.take().best(),
+            waits: &self.waits.take().by_workload(),
+            profiles_late: late,
             idle: self.idle,
             own: self.own.next(own),
             width,
@@ -148,25 +152,32 @@ impl Sink for Summary {
     }
 }
 
-/// What profiles since the last summary say; that of the last one until there is
-/// a newer one.
+/// What profiles since the last summary say.
 #[derive(Default)]
 struct Recent<T> {
     gathered: T,
-    shown: bool,
+    /// Something was gathered since the last look.
+    is_new: bool,
+    /// Something ever was.
+    is_kept: bool,
 }
 
 impl<T: Default> Recent<T> {
-    fn show(&mut self) -> &T {
-        self.shown = true;
-        &self.gathered
+    /// Takes it.
+    fn take(&mut self) -> T {
+        self.is_new = false;
+        std::mem::take(&mut self.gathered)
     }
 
+    /// To add to it.
     fn next(&mut self) -> &mut T {
-        if std::mem::take(&mut self.shown) {
-            self.gathered = T::default();
-        }
+        (self.is_new, self.is_kept) = (true, true);
         &mut self.gathered
+    }
+
+    /// Whether nothing came, though it usually does.
+    fn is_late(&self) -> bool {
+        self.is_kept && !self.is_new
     }
 }
 
@@ -193,7 +204,11 @@ impl OwnDelta {
             let key = (loss.probe.clone(), loss.cause.clone());
             let before = self.losses.insert(key, loss.count).unwrap_or(0);
             if loss.count > before && !loss.quiet {
-                lost.push((loss.cause.clone(), loss.count - before));
+                lost.push(Lost {
+                    cause: loss.cause.clone(),
+                    count: loss.count - before,
+                    meaning: loss.meaning,
+                });
             }
         }
         OwnCost {
@@ -240,6 +255,7 @@ mod tests {
         let loss = |cause: &str, count, quiet| ProbeLoss {
             probe: "tcp".to_owned(),
             cause: cause.to_owned(),
+            meaning: "",
             count,
             quiet,
         };
@@ -257,22 +273,28 @@ mod tests {
         delta.begin(&own(3.0, 0.5, 0));
         let first = delta.next(&own(3.5, 0.75, 2));
         assert_eq!((first.cpu_seconds, first.bpf_seconds), (0.5, 0.25));
-        assert_eq!(first.lost, [("ring_full".to_owned(), 2)]);
+        let lost = first
+            .lost
+            .iter()
+            .map(|lost| (lost.cause.as_str(), lost.count));
+        assert_eq!(lost.collect::<Vec<_>>(), [("ring_full", 2)]);
         let second = delta.next(&own(3.5, 1.0, 2));
         assert_eq!((second.cpu_seconds, second.bpf_seconds), (0.0, 0.25));
         assert!(second.lost.is_empty() && second.rss == 7);
     }
 
-    /// Checks that profiles add up until they are shown, and that the last ones
-    /// stay until there are newer ones.
+    /// Checks that profiles add up until they are shown, that nothing is shown twice, and
+    /// that it is known when none came that usually does.
     #[test]
     fn recent_profiles() {
         let mut recent = Recent::<Vec<u32>>::default();
+        assert!(!recent.is_late() && recent.take().is_empty());
         recent.next().push(1);
         recent.next().push(2);
-        assert_eq!(recent.show(), &[1, 2]);
-        assert_eq!(recent.show(), &[1, 2]);
+        assert!(!recent.is_late());
+        assert_eq!(recent.take(), [1, 2]);
+        assert!(recent.is_late() && recent.take().is_empty());
         recent.next().push(3);
-        assert_eq!(recent.show(), &[3]);
+        assert_eq!(recent.take(), [3]);
     }
 }
