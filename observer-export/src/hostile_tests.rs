@@ -229,7 +229,7 @@ static REQUESTS: MetricDef = MetricDef {
 };
 
 /// The summary of an interval in which only `name` did something.
-fn summary(name: &str) -> Shown {
+fn summary(name: &str, width: usize) -> Shown {
     let attributes = vec![Attribute::new("syscall.name", name.to_owned())];
     let point = |attributes: &[Attribute]| MetricPoint {
         attributes: attributes.into(),
@@ -270,7 +270,7 @@ fn summary(name: &str) -> Shown {
             }],
             ..OwnCost::default()
         },
-        width: 160,
+        width,
         colours: true,
     })
 }
@@ -284,10 +284,15 @@ fn terminals_obey_nothing() {
         colours: true,
         clock: |_| "12:00:00".to_owned(),
     };
-    let usual = on_terminal(summary("usual").as_str()).lines().count();
-    assert!(on_terminal(summary("usual").as_str()).contains("usual 50 %"));
+    // Text that is longer than a line goes on in the next; here all lines have room.
+    let wide = 1 << 20;
+    let usual = on_terminal(summary("usual", wide).as_str()).lines().count();
+    assert!(on_terminal(summary("usual", 160).as_str()).contains("usual 50 %"));
     for name in names(1) {
-        let shown = on_terminal(summary(&name).as_str());
+        let narrow = on_terminal(summary(&name, 160).as_str());
+        let widest = narrow.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(160), "{name:?}\n{narrow}");
+        let shown = on_terminal(summary(&name, wide).as_str());
         assert_eq!(shown.lines().count(), usual, "{name:?}\n{shown}");
         let shown = on_terminal(line(&span(&name), &look).as_str());
         assert_eq!(shown.lines().count(), 1, "{name:?}");

@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{bytes, count, percent, quantile};
+use super::format::{bytes, count, percent, quantile, wrapped};
 use super::ranking::Ranking;
 use super::table::table;
 use super::view::{View, attribute, label, number};
 use super::{Interval, ROWS, Shown};
 use observer_signals::{Histogram, PointValue};
+
+/// From this width on there is room for how much is in flight.
+const WIDE: usize = 96;
 
 #[derive(Default)]
 struct Row {
@@ -61,7 +64,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
                 attribute(p, "system.device") == *device
                     && attribute(p, "observer.disk.operation.name") == *operation
             });
-            vec![
+            let mut cells = vec![
                 format!("{device} {operation}"),
                 count(row.total.count() as f64 / interval.seconds),
                 bytes(moved / interval.seconds),
@@ -70,26 +73,15 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
                 quantile(row.device.quantile(0.5)),
                 quantile(row.device.quantile(0.99)),
                 count(errors),
-                count(in_flight(view, device)),
-            ]
+            ];
+            cells.extend((interval.width >= WIDE).then(|| count(in_flight(view, device))));
+            cells
         })
         .collect();
-    let mut out = table(
-        &[
-            "DISKS",
-            "ops/s",
-            "bytes/s",
-            "queue p50",
-            "p99",
-            "device p50",
-            "p99",
-            "errors",
-            "in flight",
-        ],
-        cells,
-        false,
-        interval,
-    );
+    let mut headings = vec!["DISKS", "ops/s", "bytes/s", "queue p50", "p99"];
+    headings.extend(["device p50", "p99", "errors"]);
+    headings.extend((interval.width >= WIDE).then_some("in flight"));
+    let mut out = table(&headings, cells, false, interval);
     for ((device, operation), row) in rows.iter().take(ROWS) {
         let mut moved = Ranking::default();
         for (resource, point) in view.points("system.disk.io") {
@@ -106,8 +98,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
         let parts: Vec<String> = parts.map(|(what, who)| format!("{what}: {who}")).collect();
         if !parts.is_empty() {
             let line = format!("  {device} {operation} by {}", parts.join("; "));
-            out.push(Shown::from(line).cut(interval.width));
-            out.end_line();
+            out.push(wrapped(line, interval.width));
         }
     }
     Some(out)
@@ -212,12 +203,23 @@ mod tests {
         let expected = "  sda write by bytes: dd 80 MiB/s, postgres 72 KiB/s, slow 410 B/s; \
                         device time: slow 50 %, dd 4.0 %, postgres 0.9 %\n";
         assert!(shown(160).ends_with(expected), "{}", shown(160));
+        for width in [80, 100, 120, 200] {
+            let shown = shown(width);
+            let widest = shown.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{shown}");
+            let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(
+                words.contains("slow 50 %, dd 4.0 %, postgres 0.9 %"),
+                "{shown}"
+            );
+        }
         let narrow = shown(80);
-        let last = narrow.lines().last().unwrap_or_default();
+        let lines: Vec<&str> = narrow.lines().skip(2).collect();
+        assert_eq!(lines.len(), 2, "{narrow}");
         assert!(
-            last.starts_with("  sda write by bytes: dd 80 MiB/s"),
-            "{last}"
+            lines[0].starts_with("  sda write by bytes: dd 80 MiB/s"),
+            "{narrow}"
         );
-        assert_eq!(last.chars().count(), 80, "{last}");
+        assert!(lines[1].ends_with("postgres 0.9 %"), "{narrow}");
     }
 }

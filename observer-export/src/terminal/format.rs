@@ -1,5 +1,6 @@
 //! Numbers as people read them: three digits and a unit.
 
+use super::shown::visible;
 use super::{Interval, Shown};
 
 /// The SGR number of bold text.
@@ -88,9 +89,48 @@ pub fn paint(text: impl Into<Shown>, colour: u8, colours: bool) -> Shown {
     text.into().painted(colour, colours)
 }
 
+/// Blanks before what goes on in the next line.
+const INDENT: usize = 7;
+
+/// Text in lines of at most `width` characters, broken at blanks; what goes on is indented.
+/// A longer word is cut.
+pub fn wrapped(text: impl Into<Shown>, width: usize) -> Shown {
+    let text = text.into();
+    let mut out = Shown::default();
+    let begin = text.as_str().chars().take_while(|c| *c == ' ').count();
+    let (mut line, mut is_empty) = (" ".repeat(begin), true);
+    for word in text.as_str().split(' ').filter(|word| !word.is_empty()) {
+        if !is_empty && visible(&line) + 1 + visible(word) > width {
+            out.push(Shown::from(std::mem::take(&mut line)).cut(width));
+            out.end_line();
+            (line, is_empty) = (" ".repeat(INDENT), true);
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    out.push(Shown::from(line).cut(width));
+    out.end_line();
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Checks that no line is longer than there is room, that all words are there, in their
+    /// order, and that a word without room is cut.
+    #[test]
+    fn lines_are_broken() {
+        let text = "  sent 4.57 MiB/s; retransmitted 12 (timeout 12)";
+        let shown = wrapped(text, 24);
+        let expected = "  sent 4.57 MiB/s;\n       retransmitted 12\n       (timeout 12)\n";
+        assert_eq!(shown.as_str(), expected);
+        assert_eq!(wrapped(text, 80).as_str(), format!("{text}\n"));
+        assert_eq!(wrapped("a bbbbbbbbbb", 9).as_str(), "a\n       b…\n");
+    }
 
     /// Checks numbers at the edges between units.
     #[test]

@@ -72,6 +72,7 @@ pub fn render(interval: &Interval<'_>) -> Shown {
         format::seconds(interval.seconds),
         view.workloads()
     );
+    let title = Shown::from(title).cut(interval.width);
     let mut out = format::heading(title, interval);
     out.end_line();
     for section in [

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::format::percent;
+use super::format::{percent, wrapped};
 use super::table::table;
 use super::view::label;
 use super::{Interval, ROWS, Shown};
@@ -123,10 +123,8 @@ pub fn section(interval: &Interval<'_>) -> Option<Shown> {
             ""
         };
         let idle = percent(idle);
-        out.push(format!(
-            "{nobody}idle threads are left out: {idle} (--idle shows them)"
-        ));
-        out.end_line();
+        let line = format!("{nobody}idle threads are left out: {idle} (--idle shows them)");
+        out.push(wrapped(line, interval.width));
     }
     Some(out)
 }

@@ -1,6 +1,6 @@
 //! What Observer itself cost, in one line, and what it lost, in a sentence each.
 
-use super::format::{bytes, count, percent};
+use super::format::{bytes, count, percent, wrapped};
 use super::{Interval, Shown};
 use observer_signals::BudgetStatus;
 
@@ -43,21 +43,18 @@ pub fn line(interval: &Interval<'_>) -> Shown {
     } else {
         "not all is seen:"
     };
-    let mut out = Shown::from(format!(
+    let first = format!(
         "observer itself: daemon {} of a core, kernel half {}, {} resident, {lost}",
         percent(own.cpu_seconds / interval.seconds),
         percent(own.bpf_seconds / interval.seconds),
         bytes(own.rss as f64),
-    ));
-    out.end_line();
-    for line in losses(&own.lost) {
-        out.push(line);
-        out.end_line();
-    }
+    );
     let blind = own.blind.iter().map(|text| format!("BLIND: {text}"));
-    for line in blind.chain(own.governed.as_ref().map(governed)) {
-        out.push(line);
-        out.end_line();
+    let governed = own.governed.as_ref().map(governed);
+    let lines = [first].into_iter().chain(losses(&own.lost));
+    let mut out = Shown::default();
+    for line in lines.chain(blind).chain(governed) {
+        out.push(wrapped(line, interval.width));
     }
     out
 }
@@ -115,6 +112,7 @@ mod tests {
             });
             let interval = Interval {
                 seconds: 1.0,
+                width: 100,
                 own: OwnCost {
                     lost: lost.collect(),
                     ..OwnCost::default()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{bytes, count, heading, percent, quantile};
+use super::format::{bytes, count, heading, percent, quantile, wrapped};
 use super::ranking::Ranking;
 use super::view::{View, attribute, label, number};
 use super::{Interval, Shown};
@@ -34,7 +34,9 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     let rtt = view.histogram("observer.tcp.rtt", |_, _| true);
     let states = by(view, "observer.tcp.connections", "network.connection.state");
     let mut out = heading("TCP", interval);
-    out.push(format!(
+    out.end_line();
+    let mut tell = |line: String| out.push(wrapped(line, interval.width));
+    tell(format!(
         "  connections: {} opened, {} accepted, {} failed{}; now {}",
         count(opened),
         count(accepted),
@@ -42,9 +44,8 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
         listed(&failed),
         listed(&states).trim_matches([' ', '(', ')']),
     ));
-    out.end_line();
-    out.push(format!(
-        "     sent {}/s, received {}/s; retransmitted segments {}{}; resets {} sent, {} received",
+    tell(format!(
+        "  sent {}/s, received {}/s; retransmitted segments {}{}; resets {} sent, {} received",
         bytes(sent / interval.seconds),
         bytes(received / interval.seconds),
         count(resent),
@@ -52,15 +53,13 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
         count(directed("observer.tcp.resets", "transmit")),
         count(directed("observer.tcp.resets", "receive")),
     ));
-    out.end_line();
-    out.push(format!(
-        "     handshake p50 {}, p99 {}; round trip p50 {}, p99 {}",
+    tell(format!(
+        "  handshake p50 {}, p99 {}; round trip p50 {}, p99 {}",
         quantile(connect.quantile(0.5)),
         quantile(connect.quantile(0.99)),
         quantile(rtt.quantile(0.5)),
         quantile(rtt.quantile(0.99)),
     ));
-    out.end_line();
     for (what, metric) in [
         ("retransmitted by", "observer.tcp.retransmits"),
         ("resets by", "observer.tcp.resets"),
@@ -76,8 +75,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
             format!("{} ({rate}/s, {share})", count(n))
         });
         if !text.is_empty() {
-            out.push(Shown::from(format!("     {what} {text}")).cut(interval.width));
-            out.end_line();
+            tell(format!("  {what} {text}"));
         }
     }
     Some(out)
@@ -105,4 +103,83 @@ fn listed(sums: &BTreeMap<&str, f64>) -> String {
         .map(|(name, n)| format!("{name} {}", count(**n)))
         .collect();
     format!(" ({})", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observer_signals::attribute::SharedResource;
+    use observer_signals::metric::{Metric, ResourceMetrics};
+    use observer_signals::{Attribute, Instrument, MetricDef, MetricPoint, PointValue, Resource};
+
+    static RETRANSMITS: MetricDef = counter("observer.tcp.retransmits");
+    static FAILED: MetricDef = counter("observer.tcp.connections.failed");
+
+    const fn counter(name: &'static str) -> MetricDef {
+        MetricDef {
+            name,
+            unit: "",
+            instrument: Instrument::Counter,
+            description: "",
+            attributes: &[],
+        }
+    }
+
+    fn service(
+        name: &'static str,
+        points: &[(&'static MetricDef, (&'static str, &'static str), i64)],
+    ) -> ResourceMetrics {
+        let metrics = points.iter().map(|(def, (key, value), n)| Metric {
+            def,
+            points: vec![MetricPoint {
+                attributes: [Attribute::new(*key, *value)].into_iter().collect(),
+                start: 0,
+                value: PointValue::Int(*n),
+                exemplars: Vec::new(),
+            }],
+        });
+        ResourceMetrics {
+            resource: SharedResource::new(Resource {
+                attributes: vec![Attribute::new("service.name", name)],
+            }),
+            metrics: metrics.collect(),
+        }
+    }
+
+    /// Checks that those are named whose segments were sent again and whose connections
+    /// failed, by rate and share, on terminals of all widths.
+    #[test]
+    fn sufferers_are_named() {
+        let timeout = ("network.tcp.retransmit.type", "timeout");
+        let refused = ("error.type", "ECONNREFUSED");
+        let metrics = [
+            service("far", &[(&RETRANSMITS, timeout, 60), (&FAILED, refused, 1)]),
+            service("near", &[(&RETRANSMITS, timeout, 20)]),
+            service("well", &[(&RETRANSMITS, timeout, 0)]),
+        ];
+        for width in [80, 100, 120, 200] {
+            let interval = Interval {
+                seconds: 10.0,
+                metrics: &metrics,
+                width,
+                ..Interval::default()
+            };
+            let shown = section(&View::new(&metrics), &interval).expect("a section");
+            let shown = shown.as_str();
+            let widest = shown.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{shown}");
+            let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+            for expected in [
+                "retransmitted segments 80 (timeout 80)",
+                "retransmitted by far 60 (6/s, 75 %), near 20 (2/s, 25 %)",
+                "failed connections by far 1 (0.1/s, 100 %)",
+            ] {
+                assert!(words.contains(expected), "{expected}: {shown}");
+            }
+            assert!(
+                !words.contains("well") && !words.contains("resets by"),
+                "{shown}"
+            );
+        }
+    }
 }
