@@ -254,3 +254,35 @@ fn interrupt_ends_early() {
     let stacks = std::fs::read_to_string(out).expect("written");
     assert!(stacks.contains("interrupted;"), "{stacks}");
 }
+
+/// Checks that a recording of nobody leaves the file that was there as it was, says of whom
+/// there was nothing, and fails; and that a command's own status is kept.
+#[test]
+fn nothing_is_not_written() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("kept.folded");
+    std::fs::write(&out, "kept 1\n").expect("written");
+    let record = |arguments: &[&str]| {
+        let mut command = Command::new(observer_bin());
+        command.args(["record", "-o"]).arg(&out).args(arguments);
+        let output = command.output().expect("observer runs");
+        (output.status.code(), text(&output.stderr))
+    };
+    let nobody = format!("nobody-{}", std::process::id() % 10_000);
+    let (status, said) = record(&["--duration", "300ms", "--comm", &nobody]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("nothing of --comm {nobody} used a CPU")),
+        "{said}"
+    );
+    assert!(said.contains("nothing is written"), "{said}");
+    let kept = std::fs::read_to_string(&out).expect("there");
+    assert_eq!(kept, "kept 1\n");
+    let (status, said) = record(&["--type", "wall", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(status, Some(7), "{said}");
+    let written = std::fs::read_to_string(&out).expect("there");
+    assert_ne!(written, "kept 1\n", "{said}");
+}

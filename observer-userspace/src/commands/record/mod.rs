@@ -70,19 +70,22 @@ fn run(mut options: RecordOptions) -> anyhow::Result<u8> {
     if let Some(requests) = requests.filter(|requests| requests.matched() == 0) {
         anyhow::bail!(requests.nothing());
     }
-    for output in &options.outputs {
-        output.write(&result.shown.profile, options.access)?;
-    }
-    if let Some(off_cpu) = &result.off_cpu {
-        for output in &options.off_cpu_outputs {
-            output.write(&off_cpu.profile, options.access)?;
+    if !result.is_empty() {
+        for output in &options.outputs {
+            output.write(&result.shown.profile, options.access)?;
+        }
+        if let Some(off_cpu) = &result.off_cpu {
+            for output in &options.off_cpu_outputs {
+                output.write(&off_cpu.profile, options.access)?;
+            }
         }
     }
     let losses = recording.losses()?;
     let requests = recording.selection();
     summary::print(&options, &result, requests, &losses);
     Ok(match (end, child) {
-        (_, None) => 0,
+        // Whatever lay there is worth more than a picture of nothing.
+        (_, None) => u8::from(result.is_empty()),
         (End::Command(status), _) => status,
         (End::Interrupted, Some(child)) => child.status().unwrap_or(INTERRUPTED),
         // The time was over before the command: its status is still wanted.

@@ -21,6 +21,12 @@ pub(super) struct Recorded {
 pub(super) type LeftOut = BTreeMap<Reason, u64>;
 
 impl Recorded {
+    /// Is there nothing to show?
+    pub(super) fn is_empty(&self) -> bool {
+        let beside = self.off_cpu.iter().map(|beside| beside.profile.total());
+        self.shown.profile.total() == 0 && beside.sum::<u64>() == 0
+    }
+
     /// Takes waits in which nothing was delayed out of what is shown.
     pub(super) fn leave_idle_out(&mut self) {
         self.left_out = leave_idle_out(&mut self.shown.profile);

@@ -94,12 +94,11 @@ fn summary(
     }
     out.extend(lost(recorded, losses));
     if total == 0 {
-        let did = match profile.kind {
-            ProfileKind::OnCpu => "used a CPU",
-            ProfileKind::OffCpu => "was off CPU",
-            ProfileKind::Wall => "was there",
-        };
-        out.push(format!("no samples: nothing that was to be recorded {did}"));
+        out.push(nothing(options, profile.kind));
+    }
+    if recorded.is_empty() {
+        out.push("nothing is written: files that were there are as they were".to_owned());
+        return out;
     }
     for output in options.outputs.iter().chain(&options.off_cpu_outputs) {
         if let Output::File(path, _) = output {
@@ -107,6 +106,28 @@ fn summary(
         }
     }
     out
+}
+
+/// Says that there is nothing, and of whom.
+fn nothing(options: &RecordOptions, kind: ProfileKind) -> String {
+    let did = match kind {
+        ProfileKind::OnCpu => "used a CPU",
+        ProfileKind::OffCpu if options.idle => "was off CPU",
+        ProfileKind::OffCpu => "was delayed",
+        ProfileKind::Wall => "was there",
+    };
+    let filters = &options.filters;
+    let mut whom: Vec<String> = Vec::new();
+    if options.command.is_empty() {
+        whom.extend(filters.pids.iter().map(|pid| format!("--pid {pid}")));
+        whom.extend(filters.comms.iter().map(|comm| format!("--comm {comm}")));
+        let cgroups = filters.cgroups.len();
+        whom.extend((cgroups > 0).then(|| format!("{cgroups} × --cgroup")));
+    }
+    if whom.is_empty() {
+        return format!("no samples: nothing that was to be recorded {did}");
+    }
+    format!("no samples: nothing of {} {did}", whom.join(", "))
 }
 
 /// What was lost, by cause.
