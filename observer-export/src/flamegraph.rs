@@ -11,6 +11,7 @@ use observer_common::unwind::Outcome;
 
 use super::folded::{annotation, clean, collapse};
 use super::terminal::format::seconds;
+use super::terminal::shown::cut;
 use observer_signals::Profile;
 use observer_signals::profile::ProfileKind;
 
@@ -193,9 +194,13 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
+/// Longest title that has room.
+const TITLE: usize = 110;
+
+/// What, whom, where and when.
 fn title(profile: &Profile) -> String {
     let seconds = profile.duration as f64 / 1e9;
-    match profile.kind {
+    let title = match profile.kind {
         ProfileKind::OnCpu => {
             let hertz = 1e9 / profile.period.max(1) as f64;
             let total = profile.total();
@@ -203,7 +208,11 @@ fn title(profile: &Profile) -> String {
         }
         ProfileKind::OffCpu => format!("Off CPU, {seconds:.1} s"),
         ProfileKind::Wall => format!("Wall clock, {seconds:.1} s"),
+    };
+    if profile.about.is_empty() {
+        return title;
     }
+    cut(&format!("{title} · {}", clean(&profile.about)), TITLE)
 }
 
 /// What the colours mean, below the title.
@@ -254,6 +263,29 @@ mod tests {
             outcomes: outcomes.to_vec(),
             ..Profile::default()
         })
+    }
+
+    /// Checks that a title says what, whom, where and when, and has room.
+    #[test]
+    fn titles() {
+        let of = |about: &str| {
+            title(&Profile {
+                kind: ProfileKind::OffCpu,
+                duration: 2_000_000_000,
+                about: about.to_owned(),
+                ..Profile::default()
+            })
+        };
+        assert_eq!(of(""), "Off CPU, 2.0 s");
+        assert_eq!(
+            of("--comm x · here, now"),
+            "Off CPU, 2.0 s · --comm x · here, now"
+        );
+        let long = of(&"x".repeat(1000));
+        assert!(
+            long.chars().count() == TITLE && long.ends_with('…'),
+            "{long}"
+        );
     }
 
     /// Checks what the foot says of samples and of time.

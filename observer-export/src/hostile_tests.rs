@@ -143,6 +143,7 @@ fn resource(name: &str) -> Arc<Resource> {
 /// A profile whose functions, files, processes, threads and services are called so.
 fn profile(names: &[String]) -> Profile {
     let mut i = Interner::new(Profile {
+        about: names.first().cloned().unwrap_or_default(),
         period: 10_101_010,
         duration: 1_000_000_000,
         ..Profile::default()

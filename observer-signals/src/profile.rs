@@ -146,6 +146,8 @@ pub struct Sample {
 pub struct Profile {
     /// What was counted.
     pub kind: ProfileKind,
+    /// Whom it is about, where and since when, for a picture's title; may be empty.
+    pub about: String,
     /// Begin of the interval.
     pub start: UnixNanos,
     /// Its length in nanoseconds.

@@ -137,6 +137,7 @@ pub fn profile() -> Profile {
     };
     let arguments = ["app", "--port", "80"].map(str::to_owned);
     Profile {
+        about: String::new(),
         commands: [(100, Arc::from(arguments))].into(),
         kind: ProfileKind::OnCpu,
         start: START,

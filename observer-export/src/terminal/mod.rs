@@ -144,14 +144,28 @@ pub fn width() -> Option<usize> {
 
 /// Local wall-clock time as `HH:MM:SS`.
 pub fn local_time(time: UnixNanos) -> String {
+    let tm = local(time);
+    tm.map_or_else(String::new, |tm| clock(&tm))
+}
+
+/// The same with its date: `2026-11-30 17:50:01`.
+pub fn local_date_time(time: UnixNanos) -> String {
+    local(time).map_or_else(String::new, |tm| {
+        let (year, month) = (tm.tm_year + 1900, tm.tm_mon + 1);
+        format!("{year}-{month:02}-{:02} {}", tm.tm_mday, clock(&tm))
+    })
+}
+
+fn clock(tm: &libc::tm) -> String {
+    format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec)
+}
+
+fn local(time: UnixNanos) -> Option<libc::tm> {
     let seconds = (time / 1_000_000_000).cast_signed();
     // SAFETY: a zeroed `tm` is valid, localtime_r fills it or returns null.
-    let tm = unsafe {
+    unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
-        if libc::localtime_r(&raw const seconds, &raw mut tm).is_null() {
-            return String::new();
-        }
-        tm
-    };
-    format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec)
+        let filled = !libc::localtime_r(&raw const seconds, &raw mut tm).is_null();
+        filled.then_some(tm)
+    }
 }

@@ -9,7 +9,7 @@ use super::request_filter::RequestFilter;
 use crate::agent::options::cgroup_filters;
 use crate::config::layer::RecordLayer;
 use crate::config::values::RecordType;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Filter};
 use crate::kernel::Filters;
 use observer_export::new_file::Access;
 use observer_export::profile_file::Output;
@@ -29,6 +29,8 @@ pub(super) struct RecordOptions {
     pub(super) frequency: u32,
     /// Whom; everybody when empty and there is no command.
     pub(super) filters: Filters,
+    /// Whom, as it was said.
+    pub(super) whom: String,
     /// Which time the outputs show.
     pub(super) kind: RecordType,
     /// Whether waits that delay nothing are shown.
@@ -101,6 +103,7 @@ impl RecordOptions {
         };
         Ok(Self {
             access,
+            whom: whom(filter, requests.as_ref(), &command),
             duration: record.duration.map(|period| period.0),
             frequency: record.frequency.map_or(DEFAULT_FREQUENCY, |f| f.0),
             filters: Filters {
@@ -130,6 +133,24 @@ impl RecordOptions {
     pub(super) fn wants_off_cpu(&self) -> bool {
         self.kind != RecordType::OnCpu || !self.off_cpu_outputs.is_empty()
     }
+}
+
+/// Whom a recording is about, as it was said.
+fn whom(filter: &Filter, requests: Option<&RequestFilter>, command: &[OsString]) -> String {
+    let mut whom: Vec<String> = Vec::new();
+    if !command.is_empty() {
+        let words = command.iter().map(|word| word.to_string_lossy());
+        whom.push(words.collect::<Vec<_>>().join(" "));
+    }
+    whom.extend(filter.pids.iter().map(|pid| format!("--pid {pid}")));
+    whom.extend(filter.comms.iter().map(|comm| format!("--comm {comm}")));
+    let cgroups = filter.cgroups.iter().map(|path| path.display());
+    whom.extend(cgroups.map(|path| format!("--cgroup {path}")));
+    if whom.is_empty() {
+        whom.push("all processes".to_owned());
+    }
+    whom.extend(requests.map(ToString::to_string));
+    whom.join(" ")
 }
 
 /// Which requests the recording is about; `None`: it is about everything.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use observer_signals::profile::Profile;
 use observer_signals::wait::Reason;
 
+use super::options::RecordOptions;
 use crate::stacks::Symbolized;
+use observer_export::terminal::local_date_time;
 
 /// What was recorded, with names.
 pub(super) struct Recorded {
@@ -25,6 +27,19 @@ impl Recorded {
     pub(super) fn is_empty(&self) -> bool {
         let beside = self.off_cpu.iter().map(|beside| beside.profile.total());
         self.shown.profile.total() == 0 && beside.sum::<u64>() == 0
+    }
+
+    /// Has profiles say whom they are about, on which host, since when.
+    pub(super) fn tell_about(&mut self, options: &RecordOptions) {
+        let uname = nix::sys::utsname::uname();
+        let host = uname
+            .as_ref()
+            .map_or("".into(), |name| name.nodename().to_string_lossy());
+        let beside = self.off_cpu.iter_mut().map(|beside| &mut beside.profile);
+        for profile in [&mut self.shown.profile].into_iter().chain(beside) {
+            let since = local_date_time(profile.start);
+            profile.about = format!("{} · {host}, {since}", options.whom);
+        }
     }
 
     /// Takes waits in which nothing was delayed out of what is shown.

@@ -243,6 +243,7 @@ impl Recording {
         if !options.idle {
             recorded.leave_idle_out();
         }
+        recorded.tell_about(options);
         Ok(recorded)
     }
 

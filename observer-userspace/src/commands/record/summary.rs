@@ -116,18 +116,7 @@ fn nothing(options: &RecordOptions, kind: ProfileKind) -> String {
         ProfileKind::OffCpu => "was delayed",
         ProfileKind::Wall => "was there",
     };
-    let filters = &options.filters;
-    let mut whom: Vec<String> = Vec::new();
-    if options.command.is_empty() {
-        whom.extend(filters.pids.iter().map(|pid| format!("--pid {pid}")));
-        whom.extend(filters.comms.iter().map(|comm| format!("--comm {comm}")));
-        let cgroups = filters.cgroups.len();
-        whom.extend((cgroups > 0).then(|| format!("{cgroups} × --cgroup")));
-    }
-    if whom.is_empty() {
-        return format!("no samples: nothing that was to be recorded {did}");
-    }
-    format!("no samples: nothing of {} {did}", whom.join(", "))
+    format!("no samples: nothing of {} {did}", options.whom)
 }
 
 /// What was lost, by cause.
