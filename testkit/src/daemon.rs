@@ -1,5 +1,6 @@
 //! The daemon under measurement: its start, its use of CPU and memory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -128,6 +129,51 @@ pub fn programs(pid: u32) -> Vec<Program> {
     all
 }
 
+/// What a process may hold in the kernel, each by its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InKernel {
+    /// A program.
+    Program,
+    /// A map.
+    Map,
+    /// A program's being attached.
+    Link,
+}
+
+impl InKernel {
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Program, "prog_id:"),
+        (Self::Map, "map_id:"),
+        (Self::Link, "link_id:"),
+    ];
+
+    /// Whether the kernel has one of this number (`enum bpf_cmd`, include/uapi/linux/bpf.h).
+    pub fn is_there(self, id: u64) -> bool {
+        let command = match self {
+            Self::Program => BPF_PROG_GET_FD_BY_ID,
+            Self::Map => 14,
+            Self::Link => 30,
+        };
+        by_id(command, id).is_ok()
+    }
+}
+
+/// Programs, maps and links that a process holds, each with its number.
+pub fn in_kernel(pid: u32) -> BTreeSet<(InKernel, u64)> {
+    let folder = Path::new("/proc").join(pid.to_string()).join("fdinfo");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let mut held = BTreeSet::new();
+    for text in texts {
+        for (kind, name) in InKernel::ALL {
+            let number = text.lines().find_map(|line| line.strip_prefix(name));
+            let number = number.and_then(|number| number.trim().parse().ok());
+            held.extend(number.map(|id| (kind, id)));
+        }
+    }
+    held
+}
+
 /// Seconds and runs of all BPF programs that a process holds, as far as the
 /// kernel measured them.
 pub fn bpf(pid: u32) -> (f64, u64) {
@@ -145,6 +191,19 @@ pub struct Held(OwnedFd);
 /// `BPF_PROG_GET_FD_BY_ID` of `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 
+/// Opens what the kernel has under a number.
+fn by_id(command: libc::c_long, id: u64) -> Result<OwnedFd> {
+    // union bpf_attr: the number, `next_id`, `open_flags`.
+    let attr = [u32::try_from(id)?, 0, 0];
+    // SAFETY: the kernel reads twelve bytes of `attr`.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr, size_of_val(&attr)) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error()).context("cannot open what BPF has");
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd.try_into()?) })
+}
+
 impl Held {
     /// The program by which a process samples CPUs, once it is there.
     pub fn sampler(tool: &mut Tool) -> Result<Self> {
@@ -160,22 +219,7 @@ impl Held {
 
     /// The program with this number.
     pub fn by_id(id: u64) -> Result<Self> {
-        // union bpf_attr: `prog_id`, `next_id`, `open_flags`.
-        let attr = [u32::try_from(id)?, 0, 0];
-        // SAFETY: the kernel reads twelve bytes of `attr`.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_GET_FD_BY_ID,
-                &raw const attr,
-                size_of_val(&attr),
-            )
-        };
-        if fd < 0 {
-            return Err(std::io::Error::last_os_error()).context("cannot open a BPF program");
-        }
-        // SAFETY: a new descriptor that nobody else owns.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd.try_into()?) }))
+        Ok(Self(by_id(BPF_PROG_GET_FD_BY_ID, id)?))
     }
 
     /// What the kernel says of it now.

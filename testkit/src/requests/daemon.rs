@@ -144,6 +144,13 @@ impl Daemon {
         self.ended_with(read)
     }
 
+    /// Kills it, and returns what the collector got.
+    pub fn killed(mut self) -> Result<Seen> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Seen::decode(&self.collector)
+    }
+
     /// Waits until the daemon ends, and returns what the collector got.
     pub fn ended(self) -> Result<Seen> {
         Ok(self.ended_with(|_| Ok(()))?.0)
