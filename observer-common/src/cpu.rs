@@ -74,6 +74,24 @@ pub const IN_IOWAIT: u8 = 0x80;
 /// time off CPU is counted, too.
 pub const COUNT_OFF_CPU: u32 = 2;
 
+/// The words that say whose part of a table of samples is how large: of each of both tables
+/// so many, in the map of shares.
+pub mod shares {
+    use crate::workload::ids::MAX_TENANTS;
+
+    /// So many entries may be in the table. The daemon sets it.
+    pub const LIMIT: u32 = 0;
+    /// So many are. The kernel half adds, the daemon sets it to zero when it has emptied the
+    /// table.
+    pub const ALL: u32 = 1;
+    /// From here on: those of each tenant, likewise.
+    pub const HELD: u32 = 2;
+    /// From here on: stacks of each tenant that found no room. The kernel half adds.
+    pub const REFUSED: u32 = HELD + MAX_TENANTS;
+    /// Of each table.
+    pub const WORDS: u32 = REFUSED + MAX_TENANTS;
+}
+
 /// What precedes the frames in a record: 8 bytes each, kernel frames first,
 /// leaf first.
 #[repr(C)]

@@ -19,6 +19,7 @@ pub mod offsets;
 pub mod plain;
 pub mod preemption;
 pub mod requests;
+pub mod ring;
 pub mod slot;
 pub mod syscalls;
 pub mod tally;

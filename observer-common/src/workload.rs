@@ -257,18 +257,11 @@ pub mod ids {
     pub const HISTOGRAMS: u32 = OWNERS + MAX_TENANTS;
     /// From here on: cells of counters, likewise.
     pub const COUNTERS: u32 = HISTOGRAMS + MAX_TENANTS;
-    /// From here on: bytes of each tenant in the ring of requests, counted where the ring
-    /// is half full, until the daemon has read on. The kernel half adds, the daemon
-    /// sets it to zero.
-    pub const RING_BYTES: u32 = COUNTERS + MAX_TENANTS;
-    /// From here on: records of each tenant that found no room there. The kernel half
-    /// adds.
-    pub const RING_REFUSED: u32 = RING_BYTES + MAX_TENANTS;
     /// From here on: TLS sessions of each tenant, see [`requests::SESSIONS`]. The kernel
     /// half adds and subtracts, the daemon sets it anew when it has looked.
     ///
     /// [`requests::SESSIONS`]: crate::requests::SESSIONS
-    pub const TLS_SESSIONS: u32 = RING_REFUSED + MAX_TENANTS;
+    pub const TLS_SESSIONS: u32 = COUNTERS + MAX_TENANTS;
     /// From here on: sockets with TLS of each tenant, likewise.
     pub const TLS_SOCKETS: u32 = TLS_SESSIONS + MAX_TENANTS;
     /// From here on: TLS sessions and sockets of each tenant that found no room. The
@@ -306,6 +299,13 @@ pub const KERNEL: u32 = u32::MAX;
 #[inline(always)]
 pub const fn has_share(held: u64, free: u64, limit: u64) -> bool {
     free > limit / KEPT || free > 0 && held <= limit / LITTLE
+}
+
+/// The same of a table that is emptied each interval, in which everybody has much: a tenant
+/// alone fills three quarters, and behind it others find a sixteenth each.
+#[inline(always)]
+pub const fn has_share_of_samples(held: u64, free: u64, limit: u64) -> bool {
+    free > limit / 4 || free > 0 && held <= limit / 16
 }
 
 /// See [`has_share`]: this part of the table is kept.

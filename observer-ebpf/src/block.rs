@@ -15,6 +15,7 @@ use observer_common::block::{
 };
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
+use observer_common::ring::SharedRing;
 use observer_common::tally::Kind;
 use observer_common::workload::{OTHER, TRACED, WorkloadId};
 
@@ -23,6 +24,7 @@ use crate::dirty::{flusher, owner, wants_flush};
 use crate::kernel::{now, offset, read, setting};
 use crate::loss::lost;
 use crate::preemption::undisturbed;
+use crate::room::send;
 use crate::tally;
 
 #[btf_map]
@@ -276,7 +278,14 @@ fn finish(state: &Request, now: u64, record: impl Fn(Kind, WorkloadId, u64, u64)
             workload,
             padding: 0,
         };
-        if BLOCK_RING.output(&slow, 0).is_err() {
+        let ring = (&raw const BLOCK_RING).cast_mut().cast();
+        let bytes = size_of::<SlowOperation>() as u64;
+        // SAFETY: the map, and a whole record.
+        let sent = unsafe {
+            let record = (&raw const slow).cast();
+            send(SharedRing::Block, ring, workload, record, bytes, |_| 0)
+        };
+        if !sent {
             lost(Loss::BlockRingFull);
         }
     }

@@ -21,6 +21,7 @@ mod loss;
 mod offcpu;
 mod preemption;
 mod requests;
+mod room;
 mod sched;
 mod scratch;
 mod sequence;

@@ -1,20 +1,25 @@
 //! Stacks: captured, counted by what they are, and told of once.
 
-use aya_ebpf::bindings::{BPF_F_USER_STACK, BPF_NOEXIST};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_USER_STACK, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{Array, HashMap, RingBuf};
-use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::bpf_get_stack;
 use aya_ebpf::macros::btf_map;
 use observer_common::cpu::{
     COUNT_OFF_CPU, MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
+    shares,
 };
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
+use observer_common::ring::SharedRing;
 use observer_common::unwind::Outcome;
+use observer_common::workload::{WorkloadId, has_share_of_samples};
 
-use crate::atomic::add;
+use crate::atomic::{add, fetch_add};
 use crate::kernel::{offset, read};
 use crate::loss::lost;
+use crate::room;
 use crate::scratch::{Context, FRAMES, Scratch, iterator_scratch, scratch_of};
+use crate::shares::owner_of;
 use crate::unwind::walk;
 
 /// Counts of the even and the odd epochs.
@@ -22,6 +27,10 @@ use crate::unwind::walk;
 static SAMPLES_0: HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }> = HashMap::new();
 #[btf_map]
 static SAMPLES_1: HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }> = HashMap::new();
+/// Whose part of each is how large, see [`shares`]; mapped by the daemon.
+#[btf_map]
+static SAMPLE_SHARES: Array<[u64; shares::WORDS as usize], 2, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
 /// Which of them is counted in; flipped by the daemon.
 #[btf_map]
 static SAMPLE_EPOCH: Array<u32, 1> = Array::new();
@@ -34,8 +43,6 @@ const HALF_BYTES: u32 = (MAX_FRAMES * 8) as u32;
 /// Wake the daemon now, whatever it waits for / let it sleep.
 const FORCE_WAKEUP: u64 = 2;
 const NO_WAKEUP: u64 = 1;
-/// `BPF_RB_AVAIL_DATA`: how much waits to be read.
-const AVAILABLE_DATA: u64 = 0;
 
 /// What was captured.
 #[derive(Clone, Copy)]
@@ -194,36 +201,80 @@ pub fn counts_off_cpu() -> bool {
 /// `tell` is called for a key that is new in this epoch, and says whether that
 /// worked. False if the value is lost.
 #[inline(always)]
-fn count_with(key: &SampleKey, value: u64, mut tell: impl FnMut(u32) -> bool) -> bool {
+fn count_with(key: &SampleKey, value: u64, tell: impl FnOnce(u32) -> bool) -> bool {
     let epoch = SAMPLE_EPOCH.get(0).copied().unwrap_or(0) & 1;
     if epoch == 0 {
-        count_in(&SAMPLES_0, key, value, || tell(0))
+        count_in(&SAMPLES_0, 0, key, value, tell)
     } else {
-        count_in(&SAMPLES_1, key, value, || tell(1))
+        count_in(&SAMPLES_1, 1, key, value, tell)
     }
 }
 
 #[inline(always)]
 fn count_in(
     samples: &HashMap<SampleKey, u64, { SAMPLE_ENTRIES as usize }>,
+    epoch: u32,
     key: &SampleKey,
     value: u64,
-    tell: impl FnOnce() -> bool,
+    tell: impl FnOnce(u32) -> bool,
 ) -> bool {
     if let Some(count) = samples.get_ptr_mut(key) {
         add(count, value);
         return true;
     }
-    if samples.insert(key, &value, BPF_NOEXIST as u64).is_err() {
+    if stack_room(epoch, key.workload.0, CHARGE) == 0 {
         lost(Loss::SampleTableFull);
         return false;
     }
-    if !tell() {
+    let why = if samples.insert(key, &value, BPF_NOEXIST as u64).is_err() {
+        Loss::SampleTableFull
+    } else if tell(epoch) {
+        return true;
+    } else {
         let _ = samples.remove(key);
-        lost(Loss::StackRingFull);
-        return false;
+        Loss::StackRingFull
+    };
+    stack_room(epoch, key.workload.0, GIVE_BACK);
+    lost(why);
+    false
+}
+
+/// [`stack_room`]: an entry is taken.
+const CHARGE: u32 = 0;
+/// [`stack_room`]: one that was taken is given back.
+const GIVE_BACK: u32 = 1;
+
+/// Charges an entry of a table of counts to the tenant of a workload; 0, and nothing is charged, if it has had
+/// its share. Or gives one back.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stack_room(table: u32, workload: u32, what: u32) -> u32 {
+    let Some(words) = SAMPLE_SHARES.get_ptr_mut(table) else {
+        return 0;
+    };
+    let Some(tenant) = owner_of(WorkloadId(workload)) else {
+        return 0;
+    };
+    let words = words.cast::<u64>();
+    let tenant = tenant as usize;
+    // SAFETY: all are within the map's value; read and added to at once.
+    unsafe {
+        let all = words.add(shares::ALL as usize);
+        let of_tenant = words.add(shares::HELD as usize + tenant);
+        if what == CHARGE {
+            let limit = words.add(shares::LIMIT as usize).read_volatile();
+            let free = limit.saturating_sub(fetch_add(all, 1));
+            if has_share_of_samples(fetch_add(of_tenant, 1), free, limit) {
+                return 1;
+            }
+            add(words.add(shares::REFUSED as usize + tenant), 1);
+        }
+        add(all, u64::MAX);
+        add(of_tenant, u64::MAX);
     }
-    true
+    0
 }
 
 /// Puts the names of a thread and of its process into the record to be.
@@ -253,18 +304,21 @@ fn send_record(scratch: &mut Scratch, epoch: u32) -> bool {
     let key = &scratch.header.key;
     let frames = (u32::from(key.kernel_frames) + u32::from(key.user_frames)) & 0xff;
     let bytes = size_of::<StackHeader>() as u64 + u64::from(frames) * 8;
+    let whose = key.workload;
     let ring = (&raw const STACK_RING).cast_mut().cast();
     // The daemon reads at each interval; it is only woken early when the ring
     // fills up.
-    // SAFETY: the ring is a map, and `bytes` of the scratch are initialized
-    // map memory.
-    unsafe {
-        let waiting = bpf_ringbuf_query(ring, AVAILABLE_DATA);
-        let flags = if waiting > u64::from(STACK_RING_BYTES / 2) {
+    let flags = |waiting| {
+        if waiting > u64::from(STACK_RING_BYTES / 2) {
             FORCE_WAKEUP
         } else {
             NO_WAKEUP
-        };
-        bpf_ringbuf_output(ring, (&raw mut *scratch).cast(), bytes, flags) == 0
+        }
+    };
+    // SAFETY: the ring is a map, and `bytes` of the scratch are initialized
+    // map memory.
+    unsafe {
+        let record = (&raw const *scratch).cast();
+        room::send(SharedRing::Stacks, ring, whose, record, bytes, flags)
     }
 }

@@ -6,6 +6,7 @@ use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::{HashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
+use observer_common::ring::SharedRing;
 use observer_common::workload::{
     DEFAULT_WORKLOADS, Entry, KERNEL, KERNEL_THREAD, NO_PROGRAM, NewWorkload, OTHER, PROCESS,
     ProgramId, SAY, TRACED, Workload, WorkloadId, WorkloadKey, program_words,
@@ -16,6 +17,7 @@ use observer_common::workload::ids as words;
 use super::filters::{cgroup_id, excludes_comm, excludes_process, passes_cgroup_filter};
 use crate::kernel::{read, setting};
 use crate::loss::lost;
+use crate::room::send;
 use crate::shares::{set, word};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
@@ -211,7 +213,16 @@ fn announce(key: &WorkloadKey, id: WorkloadId, tgid: u32, uid: u32, tenant: u32)
     if is_process {
         set(words::SAID, 1);
     }
-    if WORKLOAD_RING.output(&announced, flags.into()).is_err() {
+    let ring = (&raw const WORKLOAD_RING).cast_mut().cast();
+    let bytes = size_of::<NewWorkload>() as u64;
+    // SAFETY: the map, and a whole record.
+    let sent = unsafe {
+        let record = (&raw const announced).cast();
+        send(SharedRing::Workloads, ring, id, record, bytes, |_| {
+            flags.into()
+        })
+    };
+    if !sent {
         lost(match is_process {
             true => Loss::ProcessRingFull,
             false => Loss::WorkloadRingFull,

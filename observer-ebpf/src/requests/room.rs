@@ -1,19 +1,14 @@
-//! How full the ring of records is, and whose records may be in it.
-//!
-//! The daemon reads at its own pace. Who makes more records than it reads fills the ring,
-//! and nobody else would find room. So the upper half of the ring is kept for those who
-//! take little of it: as soon as the lower half is full, a tenant has a quarter of the ring
-//! until the daemon has read on.
+//! How full the ring of records is: so many are sent that not each can ask.
 
 use core::ffi::c_void;
 
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
-use aya_ebpf::helpers::generated::bpf_ringbuf_query;
 use aya_ebpf::macros::btf_map;
-use observer_common::workload::{WorkloadId, ids};
+use observer_common::ring::SharedRing;
+use observer_common::workload::WorkloadId;
 
 use crate::kernel::setting;
-use crate::shares::{add, word};
+use crate::room::{room_for, waiting};
 
 /// Bytes sent by this CPU.
 #[btf_map]
@@ -25,9 +20,6 @@ static REQUEST_FULL: Array<u64, 1> = Array::new();
 
 /// A part of the ring is asked for after 2^-`PACE` of it.
 const PACE: u32 = 3;
-
-/// `BPF_RB_AVAIL_DATA`: how much waits to be read.
-const AVAILABLE_DATA: u64 = 0;
 
 /// Parts, of four, above which each tenant has its share.
 const FREE_PARTS: u64 = 2;
@@ -51,8 +43,7 @@ pub fn fills(ring: *mut c_void, bytes: u64) -> bool {
     if before >> (part - PACE) == after >> (part - PACE) {
         return false;
     }
-    // SAFETY: the ring is a map.
-    let full = unsafe { bpf_ringbuf_query(ring, AVAILABLE_DATA) } >> part;
+    let full = waiting(ring) >> part;
     let Some(last) = REQUEST_FULL.get_ptr_mut(0) else {
         return true;
     };
@@ -79,21 +70,6 @@ fn parts_filled() -> u64 {
 /// Whether there is room for so many bytes of a workload.
 #[inline(always)]
 pub fn has_room(workload: WorkloadId, bytes: u64) -> bool {
-    parts_filled() < FREE_PARTS || requests_has_share(workload.0, bytes) != 0
-}
-
-/// Whether the tenant of a workload may have so many bytes more, which are charged to it.
-///
-/// Global to the verifier, which therefore checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn requests_has_share(workload: u32, bytes: u64) -> u32 {
-    let owner = workload & (ids::MAX_TENANTS - 1);
-    let tenant = word(ids::OWNERS + owner) as u32 & (ids::MAX_TENANTS - 1);
-    let share = 1 << (setting!(request_ring_shift) & 63);
-    if add(ids::RING_BYTES + tenant, bytes) < share {
-        return 1;
-    }
-    add(ids::RING_REFUSED + tenant, 1);
-    0
+    parts_filled() < FREE_PARTS
+        || room_for(SharedRing::Requests as u32, workload.0, u64::MAX, bytes) != 0
 }

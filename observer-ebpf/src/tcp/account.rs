@@ -7,6 +7,7 @@
 use aya_ebpf::btf_maps::{PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
+use observer_common::ring::SharedRing;
 use observer_common::tally::Kind;
 use observer_common::tcp::{
     ABORTED, Connection, EVENTS, Event, NOT_SENT, RECEIVED, RING_BYTES, Retransmit, Role, SENT,
@@ -18,6 +19,7 @@ use super::socket::{family, take_addresses};
 use crate::atomic::compare_and_swap;
 use crate::kernel::{now, read, setting};
 use crate::loss::lost;
+use crate::room::send;
 use crate::tally;
 
 /// `SOCK_DONE` of include/net/sock.h: the peer's FIN is in.
@@ -259,7 +261,15 @@ pub fn report(connection: &mut Connection) {
         lost(Loss::SpanRateLimited);
         return;
     }
-    if TCP_RING.output(&*connection, 0).is_err() {
+    let ring = (&raw const TCP_RING).cast_mut().cast();
+    let bytes = size_of::<Connection>() as u64;
+    let whose = connection.workload;
+    // SAFETY: the map, and a whole record.
+    let sent = unsafe {
+        let record = (&raw const *connection).cast();
+        send(SharedRing::Tcp, ring, whose, record, bytes, |_| 0)
+    };
+    if !sent {
         lost(Loss::TcpRingFull);
     }
 }

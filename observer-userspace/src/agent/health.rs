@@ -134,8 +134,7 @@ impl Agent {
     pub(super) fn own_stats(&mut self, tallies: &Tallies) -> SelfStats {
         let cost = self.health.tick(&self.kernel);
         let shares = self.rings.shares();
-        self.workloads.refuse_records(shares.ring_refused());
-        self.workloads.refuse_sessions(shares.tls_refused());
+        self.workloads.refuse_all(shares);
         let losses = self.losses();
         let profiler = self.profiler.as_ref();
         SelfStats {

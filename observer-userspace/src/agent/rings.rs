@@ -4,14 +4,14 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use anyhow::Result;
-use observer_common::family::{Family, Part};
+use observer_common::family::Part;
 use observer_common::names::maps;
 use observer_common::workload::NewWorkload;
 
 use super::workloads::Workloads;
+use super::workloads::refusals::Shares;
 use crate::kernel::Kernel;
 use crate::kernel::ring::{Ring, record};
-use crate::kernel::workload_ids::WorkloadIds;
 use crate::probes::losses::{self, Cause};
 use crate::probes::{Probe, SpanCollector};
 use observer_export::self_stats::Fill;
@@ -20,6 +20,8 @@ use observer_export::self_stats::Fill;
 pub struct Rings {
     workloads: Announced,
     probes: ProbeRings,
+    /// Who found no room in them.
+    shares: Shares,
 }
 
 /// The ring buffer in which new workloads are announced.
@@ -28,13 +30,7 @@ pub struct Announced(Ring);
 /// The ring buffers of probes.
 pub struct ProbeRings {
     rings: Vec<ProbeRing>,
-    /// Whose share of them is how large.
-    ids: WorkloadIds,
 }
-
-/// Where a ring isn't so full any more, everybody has their share of it anew: that the
-/// kernel half counts only above it (`requests/room`).
-const FREE: f64 = 0.5;
 
 /// The ring buffer of a probe.
 struct ProbeRing {
@@ -66,10 +62,8 @@ impl Rings {
         }
         Ok(Self {
             workloads: Announced(workloads),
-            probes: ProbeRings {
-                rings,
-                ids: WorkloadIds::map(kernel)?,
-            },
+            probes: ProbeRings { rings },
+            shares: Shares::map(kernel)?,
         })
     }
 
@@ -116,8 +110,8 @@ impl Rings {
     }
 
     /// Who found no room in what the kernel half shares.
-    pub fn shares(&self) -> &WorkloadIds {
-        &self.probes.ids
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// Both kinds, to be emptied one in the midst of the other.
@@ -152,11 +146,6 @@ impl ProbeRings {
                 let found = one.ring.drain(limit, |bytes| probe.record(bytes, out));
                 most = most.max(found);
             }
-        }
-        let mut requests = self.rings.iter();
-        let requests = requests.find(|one| one.part == Part::Family(Family::Requests));
-        if requests.is_some_and(|one| one.ring.fill() < FREE) {
-            self.ids.ring_read();
         }
         most
     }

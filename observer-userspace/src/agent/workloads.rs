@@ -1,5 +1,7 @@
 //! What the daemon knows of the kernel half's workloads.
 
+pub mod refusals;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use observer_common::workload::{KERNEL, NewWorkload, WorkloadId};
 use observer_containers::Containers;
 
+use self::refusals::{Known, Shares};
 use super::looks::Look;
 use super::programs::Discovery;
 use crate::foreign::{self, Tenant};
@@ -25,25 +28,6 @@ pub struct Workloads {
     tenants: HashMap<u32, Known>,
     /// Kernel time (ns) of the beginning.
     began: u64,
-}
-
-/// A tenant of the kernel half's tables.
-struct Known {
-    name: String,
-    /// Its records of requests that found no room.
-    records: u64,
-    /// Its TLS sessions and sockets that found none.
-    sessions: u64,
-}
-
-impl Known {
-    fn new(name: String) -> Self {
-        Self {
-            name,
-            records: 0,
-            sessions: 0,
-        }
-    }
 }
 
 impl Workloads {
@@ -88,39 +72,9 @@ impl Workloads {
         self.tenants.insert(new.tenant, Known::new(name));
     }
 
-    /// A tenant of whom something found no room.
-    fn tenant(&mut self, tenant: u32) -> &mut Known {
-        let known = self.tenants.entry(tenant);
-        // One from before the daemon read the table: not told apart.
-        known.or_insert_with(|| Known::new("unknown".to_owned()))
-    }
-
-    /// Says whose records of requests found no room. Each with how many since the start.
-    pub fn refuse_records(&mut self, refused: impl Iterator<Item = (u32, u64)>) {
-        self.refuse_more("request_ring", |known| &mut known.records, refused, |name, more| {
-            tracing::warn!(
-                "{name} makes more requests than are followed in time: {more} messages of them were left out, so that others' are not; a larger --requests-ring has more room"
-            );
-        });
-    }
-
-    /// Counts, by what was `told` of each tenant before, what found no room in a table since
-    /// then, and has it said where it is time for that.
-    fn refuse_more(
-        &mut self,
-        table: &'static str,
-        told: impl Fn(&mut Known) -> &mut u64,
-        refused: impl Iterator<Item = (u32, u64)>,
-        say: impl Fn(&str, u64),
-    ) {
-        for (tenant, count) in refused {
-            let known = self.tenant(tenant);
-            let before = std::mem::replace(told(known), count);
-            let more = count.saturating_sub(before);
-            if more != 0 && foreign::refused_times(table, &known.name, more) {
-                say(&known.name, more);
-            }
-        }
+    /// Says who found no room in what the kernel half shares.
+    pub fn refuse_all(&mut self, shares: &Shares) {
+        refusals::tell(&mut self.tenants, shares);
     }
 
     fn resolve(&mut self, new: &NewWorkload) {
@@ -140,15 +94,6 @@ impl Workloads {
                 is_again: false,
             });
         }
-    }
-
-    /// Says whose TLS sessions or sockets found no room. Each with how many since the start.
-    pub fn refuse_sessions(&mut self, refused: impl Iterator<Item = (u32, u64)>) {
-        self.refuse_more("tls_sessions", |known| &mut known.sessions, refused, |name, more| {
-            tracing::warn!(
-                "{name} has more TLS connections than its share of what is remembered: {more} of them are not followed, so that others' are"
-            );
-        });
     }
 
     /// Processes that were not looked at, since too many were new.

@@ -19,6 +19,7 @@ pub(crate) mod preemption;
 pub mod programs;
 pub(crate) mod release;
 pub mod ring;
+pub mod shares;
 pub mod stats;
 pub mod syscall_names;
 pub(crate) mod syscalls;

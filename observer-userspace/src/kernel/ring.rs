@@ -10,17 +10,25 @@ use aya::maps::{Map, MapData, RingBuf};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::unistd::{SysconfVar, sysconf};
 use observer_common::plain::{Plain, prefix};
+use observer_common::ring::SharedRing;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Kernel;
+use super::shares::RingShares;
 
 /// A ring buffer of records.
 pub struct Ring {
     name: &'static str,
     ring: AsyncFd<RingBuf<MapData>>,
     positions: Option<Positions>,
+    /// Whose share of it is how large, if tenants share it.
+    shares: Option<RingShares>,
 }
+
+/// Where a ring isn't so full any more, everybody has their share of it anew: that the
+/// kernel half counts only above it ([`observer_common::ring`]).
+const FREE: f64 = 0.5;
 
 impl Ring {
     /// Takes the ring buffer called `name` out of the kernel object. Must be
@@ -29,6 +37,8 @@ impl Ring {
     /// # Errors
     /// There is no ring buffer of that name, or the runtime can't watch it.
     pub fn take(kernel: &mut Kernel, name: &'static str) -> Result<Self> {
+        let mut shared = SharedRing::ALL.iter().filter(|ring| ring.map() == name);
+        let shares = shared.next().map(|ring| RingShares::map(kernel, *ring));
         let map = kernel.take_map(name)?;
         let size = match &map {
             Map::RingBuf(data) => data.info().map_or(0, |info| info.max_entries()),
@@ -44,6 +54,7 @@ impl Ring {
             name,
             ring,
             positions,
+            shares: shares.transpose()?,
         })
     }
 
@@ -69,6 +80,10 @@ impl Ring {
         {
             each(&record);
             count += 1;
+        }
+        let is_free = self.fill() < FREE;
+        if let Some(shares) = self.shares.as_mut().filter(|_| is_free) {
+            shares.are_free();
         }
         count
     }

@@ -81,21 +81,6 @@ impl WorkloadIds {
         self.0.add(ids::CHANGES as usize, 1);
     }
 
-    /// The ring of requests was read: each tenant has its share of it anew.
-    pub fn ring_read(&mut self) {
-        for tenant in 0..ids::MAX_TENANTS {
-            if self.word(ids::RING_BYTES + tenant) != 0 {
-                self.0.set((ids::RING_BYTES + tenant) as usize, 0);
-            }
-        }
-    }
-
-    /// Tenants of whom records found no room in the ring of requests, and how many since
-    /// the start.
-    pub fn ring_refused(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.tenants(ids::RING_REFUSED)
-    }
-
     /// TLS sessions, and sockets with TLS, of all tenants.
     pub fn tls_held(&self) -> [u64; 2] {
         [ids::TLS_ALL, ids::TLS_ALL + 1].map(|word| self.word(word))

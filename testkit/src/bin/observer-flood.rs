@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,10 @@ fn main() -> Result<()> {
         "paths" => paths(end)?,
         "questions" => questions(end)?,
         "stacks" => stacks(end)?,
+        "ends" => ends(end)?,
+        "reads" => reads(end)?,
+        "programs" => programs(end)?,
+        "nothing" => {}
         other => bail!("{other}?"),
     }
     eprintln!("{} × {kind}", MADE.load(Ordering::Relaxed));
@@ -80,6 +86,45 @@ fn connections(beginning: &[u8], end: Instant) -> Result<()> {
         if kept.len() > most {
             kept.pop_front();
         }
+    }
+    Ok(())
+}
+
+/// Makes connections and ends them at once.
+fn ends(end: Instant) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    // Each leaves a port behind for a minute.
+    while Instant::now() < end && next() < 10_000 {
+        let client = TcpStream::connect(address)?;
+        let (server, _) = listener.accept()?;
+        drop((client, server));
+    }
+    Ok(())
+}
+
+/// Reads the file that is its standard input, one piece at a time.
+fn reads(end: Instant) -> Result<()> {
+    #[repr(align(4096))]
+    struct Aligned([u8; 4096]);
+    let mut piece = Aligned([0; 4096]);
+    let file = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    while Instant::now() < end {
+        file.read_exact_at(&mut piece.0, next() % 1024 * 4096)?;
+    }
+    Ok(())
+}
+
+/// Starts programs that do nothing.
+fn programs(end: Instant) -> Result<()> {
+    while Instant::now() < end && next() < 8000 {
+        let mut program = std::process::Command::new("/proc/self/exe");
+        program.args(["nothing", "0"]);
+        let status = program
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status()?;
+        anyhow::ensure!(status.success(), "{status}");
     }
     Ok(())
 }

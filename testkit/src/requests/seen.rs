@@ -210,7 +210,7 @@ impl Attributed for Point {
 /// What tells one series from the others.
 pub type Series = (String, String, String);
 
-/// A sample of a profile of time on CPU.
+/// A sample of a profile.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Its resource's service.name.
@@ -240,6 +240,8 @@ pub struct Seen {
     pub points: HashMap<Series, Point>,
     /// Samples of time on CPU.
     pub samples: Vec<Sample>,
+    /// Times off CPU, in nanoseconds.
+    pub waits: Vec<Sample>,
     /// What the daemon said.
     pub log: String,
 }
@@ -413,9 +415,11 @@ impl Seen {
             let service = service(group.resource.as_ref());
             for profile in group.scope_profiles.iter().flat_map(|s| &s.profiles) {
                 let kind = profile.sample_type.as_ref().map_or(0, |t| t.type_strindex);
-                if text(kind) != "samples" {
-                    continue;
-                }
+                let to = match text(kind).as_str() {
+                    "samples" => &mut self.samples,
+                    "off_cpu" => &mut self.waits,
+                    _ => continue,
+                };
                 for sample in &profile.samples {
                     let stack = dictionary.stack_table.get(sample.stack_index as usize);
                     let locations = stack.map(|s| s.location_indices.as_slice());
@@ -437,7 +441,7 @@ impl Seen {
                         let value = pair.value.as_ref()?.value.as_ref()?;
                         Some((text(pair.key_strindex), value_of(value)))
                     });
-                    self.samples.push(Sample {
+                    to.push(Sample {
                         service: service.clone(),
                         functions: functions.collect(),
                         count: sample.values.iter().sum(),

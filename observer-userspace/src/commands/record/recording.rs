@@ -8,6 +8,7 @@ use aya::maps::{MapData, RingBuf};
 use nix::sys::signal::Signal;
 use observer_common::loss::Loss;
 use observer_common::names::maps;
+use observer_common::ring::SharedRing;
 use observer_common::workload::NewWorkload;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,7 @@ use super::total::Total;
 use crate::agent::options::request_options;
 use crate::config::values::RecordType;
 use crate::identity::{Host, Resolver, subsys_enum_name, v1_controller};
+use crate::kernel::shares::RingShares;
 use crate::kernel::{Kernel, LoadOptions, ring, unwind};
 use crate::probes::plan::{self, Plan, Purpose};
 use crate::probes::{cpu, offcpu, requests};
@@ -52,6 +54,8 @@ pub(super) struct Recording {
     kernel: Kernel,
     sampler: cpu::Sampler,
     workloads: RingBuf<MapData>,
+    /// Who may add how much to that.
+    workload_shares: RingShares,
     /// If it is about some requests only.
     requests: Option<RequestFeed>,
     resolver: Resolver,
@@ -84,6 +88,7 @@ impl Recording {
             v1_subsystem: v1_controller().map(subsys_enum_name),
             ..LoadOptions::default()
         })?;
+        let workload_shares = RingShares::map(&mut kernel, SharedRing::Workloads)?;
         let workloads = RingBuf::try_from(kernel.take_map(maps::WORKLOAD_RING)?)?;
         attach(&mut kernel, options)?;
         let filter = options.requests.clone();
@@ -114,6 +119,7 @@ impl Recording {
             kernel,
             sampler,
             workloads,
+            workload_shares,
             requests,
             resolver: Resolver::new(&Host::detect()),
             stacks,
@@ -191,6 +197,7 @@ impl Recording {
                 self.resolver.resolve(&new);
             }
         }
+        self.workload_shares.are_free();
         let requests = &mut self.requests;
         requests.iter_mut().for_each(RequestFeed::read);
         let mut resolve = |request| requests.as_ref()?.request_link(request);

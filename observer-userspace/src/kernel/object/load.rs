@@ -5,9 +5,11 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{Array, HashMap as BpfHashMap, Queue, Stack};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, Queue, Stack};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use observer_common::cpu;
 use observer_common::names::maps;
+use observer_common::ring::{self, SharedRing};
 use observer_common::tally::RESERVED_CELLS;
 use observer_common::workload::ids;
 
@@ -38,6 +40,18 @@ const TLS_MAPS: [&str; 2] = [maps::TLS_SESSIONS, maps::TLS_SOCKETS];
 
 /// Bytes of the ring buffer of a family that is off: a page.
 const UNUSED_RING: u32 = 4096;
+
+/// Words of the shares of a ring, and of a table of samples.
+const RING_WORDS: usize = ring::shares::WORDS as usize;
+const SAMPLE_WORDS: usize = cpu::shares::WORDS as usize;
+
+/// Words of which one has this value, and all others are zero.
+fn words<const WORDS: usize>(at: u32, value: u32) -> [u64; WORDS] {
+    std::array::from_fn(|word| match word == at as usize {
+        true => value.into(),
+        false => 0,
+    })
+}
 
 /// This process as the kernel half sees it; 0 where its own namespace calls it
 /// otherwise.
@@ -139,6 +153,34 @@ impl Kernel {
             words
                 .set(word, value, 0)
                 .with_context(|| format!("cannot fill the map {}", maps::WORKLOAD_IDS))?;
+        }
+        self.fill_shares(options.sample_entries)
+    }
+
+    /// Tells the kernel half how large rings and tables of samples are, of which tenants have
+    /// shares.
+    fn fill_shares(&mut self, samples: u32) -> Result<()> {
+        let mut sizes = Vec::new();
+        for ring in SharedRing::ALL {
+            if let Map::RingBuf(data) = self.map_mut(ring.map())? {
+                sizes.push((*ring as u32, data.info()?.max_entries()));
+            }
+        }
+        let mut rings: Array<_, [u64; RING_WORDS]> =
+            Array::try_from(self.map_mut(maps::RING_SHARES)?)?;
+        for (ring, size) in sizes {
+            let words = words(ring::shares::SIZE, size);
+            rings
+                .set(ring, words, 0)
+                .context("cannot fill the map of the rings' shares")?;
+        }
+        let mut tables: Array<_, [u64; SAMPLE_WORDS]> =
+            Array::try_from(self.map_mut(maps::SAMPLE_SHARES)?)?;
+        for table in [0, 1] {
+            let words = words(cpu::shares::LIMIT, samples);
+            tables
+                .set(table, words, 0)
+                .context("cannot fill the map of the samples' shares")?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use aya::maps::{Array, Map, MapData};
 use observer_common::cpu::{COUNT_OFF_CPU, SampleKey};
 use observer_common::names::maps;
 
+use crate::kernel::shares::SampleShares;
 use crate::kernel::{Kernel, batch};
 
 /// Both tables, and the epoch that says which of them is counted in.
@@ -16,6 +17,8 @@ pub(super) struct Counts {
     tables: [MapData; 2],
     epoch_map: Array<MapData, u32>,
     epoch: u32,
+    /// Whose part of the tables is how large.
+    shares: SampleShares,
 }
 
 impl Counts {
@@ -25,6 +28,7 @@ impl Counts {
     /// When a map is missing or of another kind.
     pub(super) fn take(kernel: &mut Kernel) -> anyhow::Result<Self> {
         Ok(Self {
+            shares: SampleShares::map(kernel)?,
             tables: [
                 hash_map(kernel.take_map(maps::SAMPLES_0)?)?,
                 hash_map(kernel.take_map(maps::SAMPLES_1)?)?,
@@ -68,10 +72,16 @@ impl Counts {
     ///
     /// # Errors
     /// When the table can't be read.
-    pub(super) fn empty(&self, table: u32, each: impl FnMut(SampleKey, u64)) -> anyhow::Result<()> {
+    pub(super) fn empty(
+        &mut self,
+        table: u32,
+        each: impl FnMut(SampleKey, u64),
+    ) -> anyhow::Result<()> {
         let [even, odd] = &self.tables;
-        let table = if table & 1 == 0 { even } else { odd };
-        batch::take_all(table.fd().as_fd(), each).context("cannot read the samples")
+        let map = if table & 1 == 0 { even } else { odd };
+        batch::take_all(map.fd().as_fd(), each).context("cannot read the samples")?;
+        self.shares.emptied(table);
+        Ok(())
     }
 
     fn set_epoch(&mut self, epoch: u32) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use aya::maps::{MapData, RingBuf};
 use observer_common::cpu::SampleKey;
 use observer_common::names::maps;
+use observer_common::ring::SharedRing;
 
 use super::clocks::Clocks;
 use super::counts::Counts;
@@ -15,6 +16,7 @@ use super::join::{Join, SampledStack};
 use super::record::{parse, text};
 use crate::kernel::Kernel;
 use crate::kernel::clock;
+use crate::kernel::shares::RingShares;
 use crate::probes::offcpu;
 use crate::probes::request_links::{RequestLinks, Resolve};
 use crate::stacks::{RawProfile, RawStack};
@@ -42,6 +44,8 @@ pub struct Sampler {
     off_cpu: Option<offcpu::Blocked>,
     running: bool,
     ring: RingBuf<MapData>,
+    /// Who may add how much to that.
+    shares: RingShares,
     counts: Counts,
     join: Join,
     /// The requests that sampled threads served.
@@ -77,6 +81,7 @@ impl Sampler {
             clocks: None,
             off_cpu: None,
             running: false,
+            shares: RingShares::map(kernel, SharedRing::Stacks)?,
             ring: RingBuf::try_from(kernel.take_map(maps::STACK_RING)?)?,
             counts: Counts::take(kernel)?,
             join: Join::default(),
@@ -180,6 +185,7 @@ impl Sampler {
             };
             self.join.learn(header.epoch, header.key, sampled);
         }
+        self.shares.are_free();
         self.links.ask(now, resolve);
     }
 
