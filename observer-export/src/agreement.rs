@@ -217,7 +217,7 @@ fn from_pprof(profile: &Profile) -> (Sums, BTreeMap<String, String>) {
 
 fn from_otlp(profile: &Profile) -> (Sums, BTreeMap<String, String>) {
     let (mut sums, mut build_ids) = (Sums::new(), BTreeMap::new());
-    encode_all(profile, &[], |request, _| {
+    encode_all(profile, &[], |request, _, _| {
         let bytes = request.encode_to_vec();
         type Request = opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
         let request = Request::decode(bytes.as_slice()).expect("a request");

@@ -376,7 +376,7 @@ fn otlp_is_whole() {
     let names = names(4);
     let spans: Vec<Span> = names.iter().map(|name| span(name)).collect();
     let mut read = Vec::new();
-    traces::encode_all(&spans, &[], |bytes, _| {
+    traces::encode_all(&spans, &[], |bytes, _, _| {
         let request = ExportTraceServiceRequest::decode(bytes).expect("a request");
         let scopes = request
             .resource_spans
@@ -441,7 +441,7 @@ fn otlp_metrics_are_whole() {
         text
     };
     let mut encoder = MetricEncoder::new(Temporality::Cumulative, Vec::new());
-    encoder.encode(&batch, |request, _| {
+    encoder.encode(&batch, |request, _, _| {
         let request = ExportMetricsServiceRequest::decode(request).expect("a request");
         for group in request.resource_metrics {
             let resource = group.resource.expect("a resource");
@@ -467,7 +467,7 @@ fn otlp_profiles_are_whole() {
     let profile = profile(&names);
     let mut texts = std::collections::BTreeSet::new();
     let (mut samples, mut services) = (0, Vec::new());
-    profiles::encode_all(&profile, &[], |request, count| {
+    profiles::encode_all(&profile, &[], |request, count, _| {
         let bytes = request.encode_to_vec();
         let request = ExportProfilesServiceRequest::decode(bytes.as_slice()).expect("a request");
         let tables = request.dictionary.expect("a dictionary");

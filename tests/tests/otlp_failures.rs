@@ -9,6 +9,7 @@ use observer_export::otlp::client::{Client, Transport};
 use observer_export::otlp::outcome::Outcome;
 use observer_export::otlp::settings::Backoff;
 use observer_export::otlp::{DropCause, ExportStats, Exporter, OtlpSettings, Signal};
+use observer_signals::{Attribute, Resource, Span};
 use observer_testkit::otlp_samples::{metrics, profile, spans};
 use observer_testkit::receiver::{Answer, Received, Receiver};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -120,6 +121,67 @@ async fn memory_is_bounded_and_the_oldest_goes() -> Result<()> {
     let expected: Vec<_> = (2000 - kept..2000).map(|i| format!("span {i}")).collect();
     assert_eq!(names, expected);
     assert_eq!(stats.signal(Signal::Traces).sent_items, kept);
+    Ok(())
+}
+
+/// 64 digits that no packing makes half as short (splitmix64).
+fn noise(seed: &mut u64) -> String {
+    let digits = (0..4).map(|_| {
+        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        format!("{:016x}", mixed ^ (mixed >> 27))
+    });
+    digits.collect()
+}
+
+/// Checks that a service keeps all its spans and metrics while the collector is away, beside
+/// one that makes a hundred times the queue's room of spans in the same batches; that the other
+/// one keeps its newest; and that what came and what was lost is what was made.
+#[tokio::test]
+async fn who_has_most_loses_its_own() -> Result<()> {
+    const ROUNDS: u64 = 100;
+    const FLOOD: u64 = 1000;
+    let receiver = Receiver::start().await?;
+    let (address, endpoint) = (receiver.address(), receiver.endpoint());
+    receiver.stop().await;
+    let mut settings = settings(&endpoint, "grpc")?;
+    settings.queue_bytes = 400_000;
+    let exporter = Exporter::start(&settings)?;
+    let flood = Arc::new(Resource {
+        attributes: vec![Attribute::new("service.name", "flood")],
+    });
+    let mut seed = 1;
+    for round in 0..ROUNDS {
+        let mut batch = spans(round, 1);
+        batch.extend(spans(round * FLOOD, FLOOD).into_iter().map(|span| Span {
+            resource: Arc::clone(&flood),
+            // Nothing that packing makes small.
+            name: format!("flood {round} {}", noise(&mut seed)),
+            ..span
+        }));
+        exporter.export_spans(&batch);
+        exporter.export_metrics(&metrics(round, 1, round as i64));
+        assert!(exporter.stats().queued_bytes <= 400_000);
+        tokio::task::yield_now().await;
+    }
+    let receiver = Receiver::start_at(address, None).await?;
+    until(&exporter, |stats| stats.queued_requests == 0).await?;
+    let stats = exporter.shutdown(LONG).await;
+    let names = span_names(&receiver.taken(Signal::Traces))?;
+    let (floods, steady): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .partition(|name| name.starts_with("flood"));
+    let expected: Vec<_> = (0..ROUNDS).map(|i| format!("span {i}")).collect();
+    assert_eq!(steady, expected);
+    assert_eq!(receiver.taken(Signal::Metrics).len() as u64, ROUNDS);
+    let newest = format!("flood {} ", ROUNDS - 1);
+    assert!(floods.iter().any(|name| name.starts_with(&newest)));
+    let traces = stats.signal(Signal::Traces);
+    assert_eq!(
+        floods.len() as u64 + traces.lost_to(DropCause::QueueFull),
+        ROUNDS * FLOOD
+    );
+    assert_eq!(stats.signal(Signal::Metrics).lost_total(), 0);
     Ok(())
 }
 

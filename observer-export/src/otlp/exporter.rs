@@ -12,6 +12,7 @@ use super::metrics::MetricEncoder;
 use super::queue::Request;
 use super::sender::{Sender, Shared};
 use super::settings::{OtlpSettings, Protocol, SignalSettings, TlsFiles};
+use super::shares::{Shares, Whose};
 use super::signal::{BySignal, DropCause, ExportStats, Signal};
 use super::{profiles, traces};
 use observer_signals::metric::{MetricBatch, ResourceMetrics};
@@ -78,8 +79,14 @@ impl Exporter {
             return;
         };
         let mut encoder = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        encoder.encode(batch, |message, items| {
-            queue(&self.shared, signal, pack_encoded(settings, message), items);
+        encoder.encode(batch, |message, items, shares| {
+            queue(
+                &self.shared,
+                signal,
+                pack_encoded(settings, message),
+                items,
+                shares,
+            );
         });
     }
 
@@ -89,9 +96,15 @@ impl Exporter {
         // Whatever the endpoint takes: it is forgotten here.
         let mut encoder = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = self.ready(signal, 1);
-        encoder.encode_ended(ended, time, |message, items| {
+        encoder.encode_ended(ended, time, |message, items, shares| {
             if let Some(settings) = settings {
-                queue(&self.shared, signal, pack_encoded(settings, message), items);
+                queue(
+                    &self.shared,
+                    signal,
+                    pack_encoded(settings, message),
+                    items,
+                    shares,
+                );
             }
         });
     }
@@ -100,8 +113,14 @@ impl Exporter {
     pub fn export_spans(&self, spans: &[Span]) {
         let signal = Signal::Traces;
         if let Some(settings) = self.ready(signal, spans.len() as u64) {
-            traces::encode_all(spans, &self.extra, |message, items| {
-                queue(&self.shared, signal, pack_encoded(settings, message), items);
+            traces::encode_all(spans, &self.extra, |message, items, shares| {
+                queue(
+                    &self.shared,
+                    signal,
+                    pack_encoded(settings, message),
+                    items,
+                    shares,
+                );
             });
         }
     }
@@ -110,8 +129,14 @@ impl Exporter {
     pub fn export_profile(&self, profile: &Profile) {
         let signal = Signal::Profiles;
         if let Some(settings) = self.ready(signal, profile.samples.len() as u64) {
-            profiles::encode_all(profile, &self.extra, |message, items| {
-                queue(&self.shared, signal, pack(settings, &message), items);
+            profiles::encode_all(profile, &self.extra, |message, items, shares| {
+                queue(
+                    &self.shared,
+                    signal,
+                    pack(settings, &message),
+                    items,
+                    shares,
+                );
             });
         }
     }
@@ -176,9 +201,15 @@ impl Drop for Exporter {
     }
 }
 
-fn queue(shared: &Shared, signal: Signal, body: std::io::Result<bytes::Bytes>, items: u64) {
+fn queue(
+    shared: &Shared,
+    signal: Signal,
+    body: std::io::Result<bytes::Bytes>,
+    items: u64,
+    shares: &Shares,
+) {
     match body {
-        Ok(body) => shared.push(Request::new(signal, body, items)),
+        Ok(body) => shared.push(Request::new(signal, body, items, shares.clone())),
         Err(error) => {
             let why = format!("encoding failed: {error}");
             shared.lose(signal, DropCause::TooLarge, items, &why);
@@ -199,7 +230,8 @@ impl RawMetrics {
     pub fn export(&self, message: &[u8], items: u64) {
         if self.shared.accepts(Signal::Metrics) {
             let body = pack_encoded(&self.settings, message);
-            queue(&self.shared, Signal::Metrics, body, items);
+            let shares = Shares::one(Whose::OWN);
+            queue(&self.shared, Signal::Metrics, body, items, &shares);
         } else {
             self.shared.lose_unsupported(Signal::Metrics, items);
         }

@@ -11,6 +11,7 @@ use super::MAX_REQUEST_BYTES;
 use super::attributes::write_resource;
 use super::group::{self, framed};
 use super::settings::Temporality;
+use super::shares::{OWN_BYTES, Shares, Whose};
 use super::timeline::{Place, Timeline};
 use super::wire::Wire;
 use crate::delta::Delta;
@@ -62,9 +63,9 @@ impl MetricEncoder {
         }
     }
 
-    /// Hands encoded `ExportMetricsServiceRequest`s and the number of data points in
-    /// each to `emit`.
-    pub fn encode(&mut self, batch: &metric::MetricBatch, emit: impl FnMut(&[u8], u64)) {
+    /// Hands encoded `ExportMetricsServiceRequest`s, the number of data points in each and
+    /// whose they are to `emit`.
+    pub fn encode(&mut self, batch: &metric::MetricBatch, emit: impl FnMut(&[u8], u64, &Shares)) {
         self.encode_within(batch, MAX_REQUEST_BYTES, emit);
     }
 
@@ -72,7 +73,7 @@ impl MetricEncoder {
         &mut self,
         batch: &metric::MetricBatch,
         limit: usize,
-        emit: impl FnMut(&[u8], u64),
+        emit: impl FnMut(&[u8], u64, &Shares),
     ) {
         let mut packer = Packer::new(limit, emit, &mut self.buffers);
         let mut place = self.timeline.begin(batch.time, Instant::now());
@@ -118,7 +119,7 @@ impl MetricEncoder {
         &mut self,
         ended: &[ResourceMetrics],
         time: UnixNanos,
-        emit: impl FnMut(&[u8], u64),
+        emit: impl FnMut(&[u8], u64, &Shares),
     ) {
         let mut packer = Packer::new(MAX_REQUEST_BYTES, emit, &mut self.buffers);
         let place = Place { time, ends: None };
@@ -183,23 +184,36 @@ struct Packer<'a, E> {
     emit: E,
     to: &'a mut Buffers,
     metric: Option<(&'static MetricDef, Sent)>,
-    /// In the request.
+    /// Whose the resource is that is open.
+    whose: Whose,
+    /// Points in the request.
     count: u64,
+    /// Those of the resources before the one that is open.
+    before: u64,
+    /// Whose how much of the request is, without that one.
+    shares: Shares,
 }
 
-impl<'a, E: FnMut(&[u8], u64)> Packer<'a, E> {
+impl<'a, E: FnMut(&[u8], u64, &Shares)> Packer<'a, E> {
     fn new(limit: usize, emit: E, to: &'a mut Buffers) -> Self {
         Self {
             limit,
             emit,
             to,
             metric: None,
+            whose: Whose::OWN,
             count: 0,
+            before: 0,
+            shares: Shares::default(),
         }
     }
 
     fn open_resource(&mut self, group: &ResourceMetrics, extra: &[Attribute]) {
-        self.close_resource();
+        if self.close_resource() > OWN_BYTES {
+            self.flush();
+        }
+        self.before = self.count;
+        self.whose = Whose::of(&group.resource);
         self.metric = None;
         self.to.resource.bytes.clear();
         write_resource(&mut self.to.resource, &group.resource, extra);
@@ -235,6 +249,9 @@ impl<'a, E: FnMut(&[u8], u64)> Packer<'a, E> {
         if self.count > 0 && self.to.size() + size > self.limit {
             self.flush();
         }
+        if self.before > 0 && self.to.metrics.bytes.len() + self.to.points.bytes.len() > OWN_BYTES {
+            self.flush_before();
+        }
         // The list of points is field 1, whatever the instrument.
         self.to.points.element(1, &self.to.point.bytes);
         self.count += 1;
@@ -257,25 +274,36 @@ impl<'a, E: FnMut(&[u8], u64)> Packer<'a, E> {
         to.points.bytes.clear();
     }
 
-    /// Writes the resource, if it has metrics.
-    fn close_resource(&mut self) {
+    /// Writes the resource, if it has metrics; returns how many bytes.
+    fn close_resource(&mut self) -> usize {
         self.close_metric();
         let to = &mut *self.to;
+        let before = to.request.bytes.len();
         if !to.metrics.bytes.is_empty() {
             let (resource, metrics) = (&to.resource.bytes, &to.metrics.bytes);
             group::write(&mut to.request, resource, &to.scope, metrics);
+            self.shares.add(self.whose, to.request.bytes.len() - before);
         }
         to.metrics.bytes.clear();
+        to.request.bytes.len() - before
+    }
+
+    /// Hands on what there is of the resources before the one that is open.
+    fn flush_before(&mut self) {
+        if self.before > 0 {
+            (self.emit)(&self.to.request.bytes, self.before, &self.shares);
+        }
+        self.to.request.bytes.clear();
+        self.shares.clear();
+        self.count -= self.before;
+        self.before = 0;
     }
 
     /// Hands on what there is; the resource and the metric stay open.
     fn flush(&mut self) {
         self.close_resource();
-        if self.count > 0 {
-            (self.emit)(&self.to.request.bytes, self.count);
-        }
-        self.to.request.bytes.clear();
-        self.count = 0;
+        self.before = self.count;
+        self.flush_before();
     }
 }
 

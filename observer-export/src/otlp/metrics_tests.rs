@@ -93,7 +93,7 @@ fn requests(
     limit: usize,
 ) -> Vec<ExportMetricsServiceRequest> {
     let mut requests = Vec::new();
-    encoder.encode_within(batch, limit, |bytes, count| {
+    encoder.encode_within(batch, limit, |bytes, count, _| {
         assert!(bytes.len() <= limit, "{} > {limit}", bytes.len());
         let decoded = decoded(bytes);
         let points: usize = decoded
@@ -281,7 +281,7 @@ fn ends() {
         let batch = batch(100, 2, 3);
         requests(&mut encoder, &batch, 1 << 20);
         let mut ended = Vec::new();
-        encoder.encode_ended(&batch.resources, 200, |bytes, count| {
+        encoder.encode_ended(&batch.resources, 200, |bytes, count, _| {
             ended.push((decoded(bytes), count));
         });
         let [(request, count)] = &ended[..] else {
@@ -364,4 +364,62 @@ fn clock_set_back() {
             }
         }
     }
+}
+
+/// Checks that a resource that has much has requests of its own, wherever it stands, that
+/// the others share theirs, and that each request says whose it is.
+#[test]
+fn who_has_much_is_alone() {
+    let (few, many) = (batch(5, 1, 2), batch(5, 20_000, 2));
+    let [small, large] = [few, many].map(|batch| batch.resources);
+    let named = |mut group: ResourceMetrics, name: &'static str| {
+        group.resource = Arc::new(Resource {
+            attributes: vec![Attribute::new("service.name", name)],
+        });
+        group
+    };
+    let all = ["a", "b", "MUCH", "c", "d", "MORE"].map(|name| {
+        let from = if name.len() > 1 { &large } else { &small };
+        named(from[0].clone(), name)
+    });
+    let key = |name| Whose::of(&named(small[0].clone(), name).resource);
+    let points = |group: &ResourceMetrics| {
+        let metrics = group.metrics.iter();
+        metrics.map(|m| m.points.len() as u64).sum::<u64>()
+    };
+    let made: u64 = all.iter().map(points).sum();
+    let batch = MetricBatch {
+        time: 5,
+        resources: all.into(),
+    };
+    let mut encoder = MetricEncoder::new(Temporality::Cumulative, Vec::new());
+    let (mut sent, mut alone, mut together) = (0, 0, 0);
+    encoder.encode(&batch, |bytes, count, shares| {
+        sent += count;
+        let names: Vec<_> = decoded(bytes)
+            .resource_metrics
+            .iter()
+            .filter_map(|group| group.resource.clone())
+            .map(|resource| format!("{:?}", resource.attributes[0].value))
+            .collect();
+        assert_eq!(shares.iter().count(), names.len());
+        let shares = shares.clone().scaled(1000);
+        let is_large = names
+            .iter()
+            .any(|name| name.contains("MUCH") || name.contains("MORE"));
+        if is_large {
+            assert_eq!(names.len(), 1, "{names:?}");
+            assert_eq!(shares.of(key("MUCH")) + shares.of(key("MORE")), 1000);
+            alone += 1;
+        } else {
+            assert_eq!(names.len(), 2, "{names:?}");
+            assert_eq!(
+                shares.iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(),
+                [500, 500]
+            );
+            together += 1;
+        }
+    });
+    assert_eq!(sent, made);
+    assert!(alone >= 2 && together == 2, "{alone} {together}");
 }

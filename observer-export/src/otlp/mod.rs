@@ -23,6 +23,7 @@ pub mod queue;
 pub mod self_metrics;
 mod sender;
 pub mod settings;
+pub mod shares;
 pub mod signal;
 pub mod telemetry;
 mod timeline;

@@ -17,16 +17,17 @@ use prost::Message;
 
 use super::attributes::{resource, scope};
 use super::group::framed;
+use super::shares::{Shares, Whose, large};
 use super::{MAX_REQUEST_BYTES, SCHEMA_URL};
 use observer_signals::profile::{Profile, ProfileKind, Sample};
 use observer_signals::{Attribute, Resource};
 
-/// Hands requests, with the number of samples in each, to `emit`. `extra` are
+/// Hands requests, with the number of samples in each and whose they are, to `emit`. `extra` are
 /// attributes for every resource.
 pub fn encode_all(
     profile: &Profile,
     extra: &[Attribute],
-    emit: impl FnMut(ExportProfilesServiceRequest, u64),
+    emit: impl FnMut(ExportProfilesServiceRequest, u64, &Shares),
 ) {
     encode(profile, extra, MAX_REQUEST_BYTES, emit);
 }
@@ -35,17 +36,25 @@ fn encode(
     profile: &Profile,
     extra: &[Attribute],
     limit: usize,
-    mut emit: impl FnMut(ExportProfilesServiceRequest, u64),
+    mut emit: impl FnMut(ExportProfilesServiceRequest, u64, &Shares),
 ) {
-    let mut builder = Builder::new(profile, extra);
-    for sample in &profile.samples {
-        builder.add(sample);
-        if builder.size >= limit {
-            let full = std::mem::replace(&mut builder, Builder::new(profile, extra));
-            full.finish(&mut emit);
+    let large = large(profile);
+    let mut encode_of = |wanted: &dyn Fn(u32) -> bool| {
+        let mut builder = Builder::new(profile, extra);
+        let samples = profile.samples.iter();
+        for sample in samples.filter(|sample| wanted(sample.resource)) {
+            builder.add(sample);
+            if builder.size >= limit {
+                let full = std::mem::replace(&mut builder, Builder::new(profile, extra));
+                full.finish(&mut emit);
+            }
         }
+        builder.finish(&mut emit);
+    };
+    for resource in &large {
+        encode_of(&|of| of == *resource);
     }
-    builder.finish(&mut emit);
+    encode_of(&|of| !large.contains(&of));
 }
 
 /// A request in the making: the parts of the profile that its samples use,
@@ -312,8 +321,14 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn finish(mut self, emit: &mut impl FnMut(ExportProfilesServiceRequest, u64)) {
+    fn finish(mut self, emit: &mut impl FnMut(ExportProfilesServiceRequest, u64, &Shares)) {
         let samples = std::mem::take(&mut self.samples);
+        let mut shares = Shares::default();
+        for (index, samples) in &samples {
+            let of = self.profile.resources.get(*index as usize);
+            // What samples are made of is shared.
+            shares.add(of.map_or(Whose::OWN, |of| Whose::of(of)), samples.len());
+        }
         let count: usize = samples.values().map(Vec::len).sum();
         if count == 0 {
             return;
@@ -366,7 +381,7 @@ impl<'a> Builder<'a> {
             resource_profiles,
             dictionary: Some(self.dictionary),
         };
-        emit(request, count as u64);
+        emit(request, count as u64, &shares);
     }
 }
 

@@ -70,7 +70,7 @@ fn profile(kind: ProfileKind, stacks: u32) -> Profile {
 
 fn requests(profile: &Profile, limit: usize) -> Vec<ExportProfilesServiceRequest> {
     let mut requests = Vec::new();
-    encode(profile, &[], limit, |request, count| {
+    encode(profile, &[], limit, |request, count, _| {
         let bytes = request.encode_to_vec();
         let decoded = ExportProfilesServiceRequest::decode(&bytes[..]).expect("it was encoded");
         let samples: usize = decoded

@@ -1,15 +1,17 @@
 //! The one queue of all signals: encoded requests, bounded in bytes.
 //!
 //! Plain data behind a lock held for microseconds; who waits and who sends is
-//! `sender`'s business. When room is needed the oldest request goes first,
-//! whichever signal it belongs to. A request under way counts as occupied
-//! room but can't be pushed out; while it waits for its next attempt it is
-//! back in the queue and can.
+//! `sender`'s business. When room is needed it is made by the resource of which
+//! most waits, of all signals together: by the oldest request that is mostly its.
+//! So who makes much loses much, and others keep what they have. A request
+//! under way counts as occupied room but can't be pushed out; while it waits for
+//! its next attempt it is back in the queue and can.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::shares::{Shares, Whose};
 use super::signal::{BySignal, DropCause, Signal};
 
 /// One encoded request.
@@ -21,19 +23,28 @@ pub struct Request {
     pub body: Bytes,
     /// Data points, spans or samples in it.
     pub items: u64,
+    /// How many bytes of the body are whose.
+    shares: Shares,
     /// Age: smaller is older. Given by [`Queue::push`].
     sequence: u64,
 }
 
 impl Request {
     /// A request that hasn't been queued yet.
-    pub fn new(signal: Signal, body: Bytes, items: u64) -> Self {
+    pub fn new(signal: Signal, body: Bytes, items: u64, shares: Shares) -> Self {
         Self {
             signal,
+            shares: shares.scaled(body.len()),
             body,
             items,
             sequence: 0,
         }
+    }
+
+    /// At least half of it is this resource's.
+    fn is_mostly(&self, whose: Whose) -> bool {
+        // Shares are rounded down.
+        self.shares.of(whose) * 2 + 2 >= self.body.len() as u64
     }
 }
 
@@ -55,6 +66,8 @@ pub struct Queue {
     bytes: usize,
     next_sequence: u64,
     lanes: BySignal<VecDeque<Request>>,
+    /// Bytes of each resource that wait.
+    held: HashMap<Whose, u64>,
     /// Items and requests that were taken and neither finished nor given back.
     under_way: BySignal<(u64, u64)>,
 }
@@ -67,12 +80,13 @@ impl Queue {
             bytes: 0,
             next_sequence: 0,
             lanes: Default::default(),
+            held: HashMap::new(),
             under_way: Default::default(),
         }
     }
 
-    /// Adds a request, pushing out the oldest ones as long as it doesn't fit.
-    /// Returns what was lost thereby, which may be the request itself.
+    /// Adds a request, pushing out others as long as it doesn't fit, of whoever has
+    /// most. Returns what was lost thereby, which may be the request itself.
     pub fn push(&mut self, mut request: Request) -> Vec<Loss> {
         let mut losses = Vec::new();
         let size = request.body.len();
@@ -80,11 +94,14 @@ impl Queue {
             losses.push(loss(&request, DropCause::TooLarge));
             return losses;
         }
+        self.hold(&request.shares);
         while self.bytes + size > self.limit {
-            match self.pop_oldest() {
+            match self.make_room(&request) {
                 Some(old) => losses.push(loss(&old, DropCause::QueueFull)),
-                // Everything that is left is under way and can't be recalled.
+                // What is left is under way and can't be recalled, or is of those who
+                // have less than this one.
                 None => {
+                    self.let_go(&request.shares);
                     losses.push(loss(&request, DropCause::QueueFull));
                     return losses;
                 }
@@ -101,6 +118,7 @@ impl Queue {
     /// [`Queue::give_back`] must follow.
     pub fn take(&mut self, signal: Signal) -> Option<Request> {
         let request = self.lanes[signal].pop_front()?;
+        self.let_go(&request.shares);
         let (items, requests) = &mut self.under_way[signal];
         *items += request.items;
         *requests += 1;
@@ -116,6 +134,7 @@ impl Queue {
     /// The request taken is to be tried again later: it's the oldest again.
     pub fn give_back(&mut self, request: Request) {
         self.landed(&request);
+        self.hold(&request.shares);
         self.lanes[request.signal].push_front(request);
     }
 
@@ -129,6 +148,7 @@ impl Queue {
     pub fn clear(&mut self, signal: Signal) -> u64 {
         let lane = std::mem::take(&mut self.lanes[signal]);
         self.bytes -= lane.iter().map(|r| r.body.len()).sum::<usize>();
+        lane.iter().for_each(|request| self.let_go(&request.shares));
         lane.iter().map(|r| r.items).sum()
     }
 
@@ -159,15 +179,54 @@ impl Queue {
         waiting as u64 + self.under_way.iter().map(|u| u.1).sum::<u64>()
     }
 
-    fn pop_oldest(&mut self) -> Option<Request> {
-        let lane = self
-            .lanes
-            .iter_mut()
-            .filter(|lane| !lane.is_empty())
-            .min_by_key(|lane| lane.front().map(|r| r.sequence))?;
-        let request = lane.pop_front()?;
+    /// Takes out the request that makes room for a new one; none if that is the one that
+    /// shouldn't be there, or nothing waits.
+    fn make_room(&mut self, new: &Request) -> Option<Request> {
+        // Of two with as much always the same one.
+        let most = self
+            .held
+            .iter()
+            .max_by_key(|(whose, bytes)| (**bytes, **whose));
+        let most = most.map(|(whose, _)| *whose);
+        let found = most.and_then(|most| self.oldest(|request| request.is_mostly(most)));
+        let (signal, at) = match (found, most) {
+            (Some(found), _) => found,
+            (None, Some(most)) if new.is_mostly(most) => return None,
+            // Requests that many have together.
+            (None, most) => self
+                .oldest(|request| most.is_some_and(|most| request.shares.of(most) > 0))
+                .or_else(|| self.oldest(|_| true))?,
+        };
+        let request = self.lanes[signal].remove(at)?;
         self.bytes -= request.body.len();
+        self.let_go(&request.shares);
         Some(request)
+    }
+
+    /// Where the oldest request is that `wanted`.
+    fn oldest(&self, wanted: impl Fn(&Request) -> bool) -> Option<(Signal, usize)> {
+        let firsts = self.lanes.iter().filter_map(|lane| {
+            let mut requests = lane.iter().enumerate();
+            requests.find(|(_, request)| wanted(request))
+        });
+        let (at, request) = firsts.min_by_key(|(_, request)| request.sequence)?;
+        Some((request.signal, at))
+    }
+
+    fn hold(&mut self, shares: &Shares) {
+        for (whose, bytes) in shares.iter() {
+            *self.held.entry(whose).or_default() += bytes;
+        }
+    }
+
+    fn let_go(&mut self, shares: &Shares) {
+        for (whose, bytes) in shares.iter() {
+            let held = self.held.get(&whose).copied().unwrap_or(0);
+            match held.saturating_sub(bytes) {
+                0 => self.held.remove(&whose),
+                left => self.held.insert(whose, left),
+            };
+        }
     }
 }
 
@@ -184,7 +243,24 @@ mod tests {
     use super::*;
 
     fn request(signal: Signal, size: usize, items: u64) -> Request {
-        Request::new(signal, Bytes::from(vec![0; size]), items)
+        Request::new(signal, Bytes::from(vec![0; size]), items, Shares::default())
+    }
+
+    /// A request that is these resources', in equal parts.
+    fn of(signal: Signal, size: usize, whose: &[Whose]) -> Request {
+        let mut shares = Shares::default();
+        whose.iter().for_each(|whose| shares.add(*whose, 10));
+        Request::new(signal, Bytes::from(vec![0; size]), 1, shares)
+    }
+
+    /// Three resources.
+    fn resources() -> [Whose; 3] {
+        ["a", "b", "c"].map(|name| {
+            let name = observer_signals::Attribute::new("service.name", name.to_owned());
+            Whose::of(&observer_signals::Resource {
+                attributes: vec![name],
+            })
+        })
     }
 
     /// Checks that the oldest request goes first, across signals, and that the
@@ -232,5 +308,59 @@ mod tests {
         let lost = queue.push(request(Signal::Traces, 11, 5));
         assert_eq!((lost[0].cause, lost[0].items), (DropCause::TooLarge, 5));
         assert_eq!(queue.items(Signal::Traces), 1);
+    }
+
+    /// Checks that who has most makes room, of all signals, the oldest first, and that
+    /// others keep what they have; that equals then lose in turn; and that all that goes
+    /// is told.
+    #[test]
+    fn who_has_most_makes_room() {
+        let [flood, little, other] = resources();
+        let mut queue = Queue::new(1000);
+        assert!(queue.push(of(Signal::Metrics, 50, &[little])).is_empty());
+        let mut lost = 0;
+        for _ in 0..100 {
+            lost += queue.push(of(Signal::Traces, 100, &[flood])).len();
+            lost += queue.push(of(Signal::Profiles, 100, &[flood])).len();
+        }
+        assert_eq!(lost, 200 - 9);
+        assert_eq!(queue.items(Signal::Metrics), 1);
+        for _ in 0..8 {
+            for loss in queue.push(of(Signal::Metrics, 50, &[other])) {
+                assert_ne!(loss.signal, Signal::Metrics, "it has less");
+                lost += 1;
+            }
+        }
+        assert_eq!(queue.items(Signal::Metrics), 9);
+        // A request of many goes if who has most has nothing else.
+        let [mut a, mut b] = [0, 0];
+        for _ in 0..100 {
+            a += queue.push(of(Signal::Traces, 100, &[flood])).len();
+            b += queue.push(of(Signal::Metrics, 100, &[other, little])).len();
+        }
+        assert!(a > 90 && b > 90, "{a} {b}");
+        let waiting = queue.requests() as usize;
+        assert_eq!(209 + 200, waiting + lost + a + b);
+        let mut taken = 0;
+        for signal in Signal::ALL {
+            while let Some(request) = queue.take(signal) {
+                queue.finish(&request);
+                taken += 1;
+            }
+        }
+        assert_eq!((taken, queue.bytes()), (waiting, 0));
+        assert!(queue.held.is_empty(), "{:?}", queue.held);
+    }
+
+    /// Checks that a request of who has most, while nothing else of it waits, takes nothing
+    /// from those who have less.
+    #[test]
+    fn a_giant_takes_nothing() {
+        let [flood, little, _] = resources();
+        let mut queue = Queue::new(100);
+        queue.push(of(Signal::Metrics, 40, &[little]));
+        let lost = queue.push(of(Signal::Traces, 90, &[flood]));
+        assert_eq!((lost.len(), lost[0].signal), (1, Signal::Traces));
+        assert_eq!((queue.bytes(), queue.held.len()), (40, 1));
     }
 }

@@ -88,7 +88,9 @@ impl Shared {
         for loss in state.queue.push(request) {
             let why = match loss.cause {
                 DropCause::TooLarge => "a request is larger than the whole queue".to_owned(),
-                _ => format!("the queue's {limit} bytes are full, the oldest goes first"),
+                _ => format!(
+                    "the queue's {limit} bytes are full, of who has most the oldest goes first"
+                ),
             };
             state
                 .losses

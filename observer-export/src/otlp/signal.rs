@@ -160,7 +160,7 @@ impl<T> IndexMut<DropCause> for ByCause<T> {
 /// Why data didn't arrive. The names are what users see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropCause {
-    /// The queue was full: the oldest data made room for newer.
+    /// The queue was full: of who had most in it, the oldest data made room for newer.
     QueueFull,
     /// One request was larger than the whole queue.
     TooLarge,
@@ -200,7 +200,9 @@ impl DropCause {
     /// What happened, for people.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::QueueFull => "The queue was full: the oldest data made room for newer.",
+            Self::QueueFull => {
+                "The queue was full: of who had most in it, the oldest data made room for newer."
+            }
             Self::TooLarge => "One request was larger than the whole queue.",
             Self::Refused => "The endpoint answered that it will never take this request.",
             Self::PartialSuccess => "The endpoint took a request but not these items of it.",

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::attributes::write_resource;
 use super::group::{self, framed};
+use super::shares::{OWN_BYTES, Shares, Whose};
 use super::wire::Wire;
 use observer_signals::{Attribute, Resource, Span, SpanKind, SpanStatus};
 
@@ -38,13 +39,18 @@ const LIMIT: Limit = Limit {
 };
 
 /// Groups spans by resource and hands encoded `ExportTraceServiceRequest`s,
-/// with the number of spans in each, to `emit`. `extra` are attributes for
+/// with the number of spans in each and whose they are, to `emit`. `extra` are attributes for
 /// every resource.
-pub fn encode_all(spans: &[Span], extra: &[Attribute], emit: impl FnMut(&[u8], u64)) {
+pub fn encode_all(spans: &[Span], extra: &[Attribute], emit: impl FnMut(&[u8], u64, &Shares)) {
     encode(spans, extra, LIMIT, emit);
 }
 
-fn encode(spans: &[Span], extra: &[Attribute], limit: Limit, mut emit: impl FnMut(&[u8], u64)) {
+fn encode(
+    spans: &[Span],
+    extra: &[Attribute],
+    limit: Limit,
+    mut emit: impl FnMut(&[u8], u64, &Shares),
+) {
     let mut groups = Groups::default();
     let mut one = Wire::default();
     for span in spans {
@@ -57,6 +63,7 @@ fn encode(spans: &[Span], extra: &[Attribute], limit: Limit, mut emit: impl FnMu
         let group = groups.of(&span.resource, extra);
         // ScopeSpans.spans
         group.spans.element(2, &one.bytes);
+        group.count += 1;
         groups.size += size;
         groups.count += 1;
     }
@@ -77,6 +84,9 @@ struct Groups {
 struct Group {
     /// How many came before it.
     number: usize,
+    whose: Whose,
+    /// Spans of it.
+    count: u64,
     resource: Vec<u8>,
     spans: Wire,
 }
@@ -91,27 +101,42 @@ impl Groups {
             self.size += resource.bytes.len() + group::around();
             Group {
                 number,
+                whose: Whose::of(whose),
+                count: 0,
                 resource: resource.bytes,
                 spans: Wire::default(),
             }
         })
     }
 
-    fn flush(&mut self, emit: &mut impl FnMut(&[u8], u64)) {
-        if self.count == 0 {
-            return;
-        }
-        let mut request = Wire::default();
-        request.bytes.reserve(self.size);
-        let scope = group::encoded_scope();
+    fn flush(&mut self, emit: &mut impl FnMut(&[u8], u64, &Shares)) {
         let mut groups: Vec<&Group> = self.groups.values().collect();
         groups.sort_unstable_by_key(|group| group.number);
-        for group in groups {
-            group::write(&mut request, &group.resource, &scope, &group.spans.bytes);
+        let (large, small): (Vec<&Group>, Vec<&Group>) = groups
+            .into_iter()
+            .partition(|group| group.spans.bytes.len() > OWN_BYTES);
+        for group in large {
+            write(&[group], emit);
         }
-        emit(&request.bytes, self.count);
+        write(&small, emit);
         *self = Self::default();
     }
+}
+
+/// Hands on a request of these resources, if there are any.
+fn write(groups: &[&Group], emit: &mut impl FnMut(&[u8], u64, &Shares)) {
+    if groups.is_empty() {
+        return;
+    }
+    let (mut request, mut shares, mut count) = (Wire::default(), Shares::default(), 0);
+    let scope = group::encoded_scope();
+    for group in groups {
+        let before = request.bytes.len();
+        group::write(&mut request, &group.resource, &scope, &group.spans.bytes);
+        shares.add(group.whose, request.bytes.len() - before);
+        count += group.count;
+    }
+    emit(&request.bytes, count, &shares);
 }
 
 /// Writes the fields of a `Span`.

@@ -40,7 +40,7 @@ fn spans(count: usize) -> Vec<Span> {
 /// What requests within `limit` come to, decoded.
 fn requests(spans: &[Span], extra: &[Attribute], limit: Limit) -> Vec<ExportTraceServiceRequest> {
     let mut requests = Vec::new();
-    encode(spans, extra, limit, |bytes, count| {
+    encode(spans, extra, limit, |bytes, count, _| {
         assert!(bytes.len() <= limit.bytes);
         assert!(count <= limit.spans);
         let request = ExportTraceServiceRequest::decode(bytes).expect("a request");
