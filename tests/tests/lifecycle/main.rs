@@ -2,6 +2,7 @@
 //! are.
 
 mod books;
+mod limits;
 mod storm;
 
 use std::collections::BTreeSet;
