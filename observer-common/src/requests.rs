@@ -10,12 +10,14 @@ use crate::workload::WorkloadId;
 
 mod clock;
 mod protocol;
+mod proxy;
 mod share;
 mod sniff;
 mod state;
 
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
 pub use protocol::{Beginning, Protocol, REDIS_SELECT, REDIS_START, SNIFFED, Sniffed};
+pub use proxy::{PROXY_HEADER, begins_proxied, proxy_header};
 pub use share::{beginning, chosen, mixed, request};
 pub use sniff::sniff;
 pub use state::{

@@ -36,6 +36,8 @@ pub struct Endpoints {
     pub local: Option<(IpAddr, u16)>,
     /// The other end's.
     pub peer: Option<(IpAddr, u16)>,
+    /// For whom a proxy, which is the peer then, says that it made the connection.
+    pub client: Option<IpAddr>,
     /// What carries it.
     pub transport: Transport,
     /// Whether it was encrypted by a TLS library.
@@ -110,6 +112,13 @@ pub struct Finished {
     /// Whether its span is kept: by the head's decision, or at the end, for its
     /// error or its slowness.
     pub sampled: bool,
+}
+
+impl Endpoints {
+    /// Who asks, to the end that serves (`client.address`).
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.client.or(self.peer.map(|(address, _)| address))
+    }
 }
 
 impl Finished {

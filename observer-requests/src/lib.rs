@@ -29,6 +29,7 @@ pub mod mysql;
 pub mod ordered;
 pub mod postgres;
 pub mod protocol;
+mod proxy;
 pub mod redact;
 pub mod redis;
 pub mod routes;

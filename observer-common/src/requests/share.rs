@@ -6,6 +6,7 @@
 //! its way.
 
 use super::protocol::{Beginning, begins};
+use super::proxy::begins_proxied;
 
 /// Numbers that stand for no request in [`crate::slot::Slot::request`].
 pub mod request {
@@ -27,6 +28,8 @@ pub mod request {
 #[inline(always)]
 pub fn beginning(protocol: u8, first: Option<u64>, length: u32, pieces: u32) -> Beginning {
     match first {
+        // Something stands before it.
+        Some(first) if pieces == 0 && begins_proxied(first) => Beginning::EXCHANGE,
         Some(first) => begins(protocol, first, length, pieces),
         None => Beginning::EXCHANGE,
     }
@@ -100,6 +103,9 @@ mod tests {
         let startup = look(Postgres, b"\0\0\0\x08\x04\xd2\x16\x2f", 0);
         assert!(startup.needed && !startup.counted);
         assert_eq!(beginning(Http1 as u8, None, 5, 0), BEGINS);
+        let proxied = b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\nGET / HTTP/1.1\r\n";
+        assert_eq!(look(Http1, proxied, 0), BEGINS);
+        assert_eq!(look(Http1, proxied, 5), GOES_ON);
     }
 
     /// Checks that about the right part is chosen, of seeds in a row too.

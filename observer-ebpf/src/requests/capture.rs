@@ -345,7 +345,8 @@ pub extern "C" fn requests_head(context: u32, captured: u32, search: u32) -> u32
     if search != 0 || captured >= SCANNED {
         // Every second pair: the four bytes begin with one of these, or a byte
         // before one.
-        for i in 1..(SCANNED / 2) as usize {
+        // (The PROXY protocol's header begins with an empty line.)
+        for i in 2..(SCANNED / 2) as usize {
             let at = 2 * i;
             if at + 2 > end {
                 break;

@@ -1,12 +1,12 @@
 //! Recognising connections by their messages' first bytes.
 
 use observer_common::requests::{
-    Connection, Protocol, SNIFFED, Sniffed, direction, flag, protocol_state, role,
+    Connection, Protocol, Sniffed, direction, flag, protocol_state, role,
 };
 
-use super::capture::{self, Source};
+use super::capture::Source;
 use super::record;
-use super::sniff::{REQUEST_SEEN, TLS_SEEN, requests_sniff};
+use super::sniff::{PROXY_SEEN, REQUEST_SEEN, TLS_SEEN, requests_look};
 use crate::kernel::setting;
 
 /// Messages of a connection that are looked at before it is left alone.
@@ -22,8 +22,14 @@ pub fn recognise(
     way: u8,
     length: u32,
 ) -> bool {
-    let seen = look(context, source, datagram, length);
-    let Some(seen) = seen else {
+    let (shape, address) = source.place();
+    let seen = requests_look(context, shape, address, length, datagram as u32);
+    if seen == PROXY_SEEN {
+        // What comes behind it takes the turn.
+        connection.direction = 0;
+        return false;
+    }
+    let Some(seen) = look(seen) else {
         connection.tries += 1;
         if connection.tries > TRIES {
             connection.protocol = protocol_state::IGNORED;
@@ -44,9 +50,7 @@ enum Look {
 }
 
 #[inline(always)]
-fn look(context: u32, source: &Source, datagram: bool, length: u32) -> Option<Look> {
-    let captured = capture::copy(context, source, length, SNIFFED as u32);
-    let seen = requests_sniff(context, captured, length, datagram as u32);
+fn look(seen: u32) -> Option<Look> {
     if seen == TLS_SEEN {
         return Some(Look::Tls);
     }

@@ -28,6 +28,7 @@ fn finished(role: Role, call: Call) -> Finished {
         endpoints: Arc::new(Endpoints {
             local: Some(([10, 0, 0, 1].into(), 8080)),
             peer: Some(([10, 0, 0, 2].into(), 5432)),
+            client: None,
             transport: Transport::Tcp,
             tls: false,
             protocol: Protocol::Http1,

@@ -50,7 +50,7 @@ pub(super) fn describe(
     let seen = !call.target.is_empty();
     match finished.role {
         Role::Server => {
-            if let Some((address, _)) = endpoints.peer {
+            if let Some(address) = endpoints.client_address() {
                 out.put_address("client.address", address);
             }
             if seen {

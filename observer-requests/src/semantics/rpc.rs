@@ -57,7 +57,7 @@ pub(super) fn describe(
         out.put("server.address", address.told(redact));
         out.put_some("server.port", port);
     }
-    if let (Role::Server, Some((address, _))) = (finished.role, finished.endpoints.peer) {
+    if let (Role::Server, Some(address)) = (finished.role, finished.endpoints.client_address()) {
         out.put_address("client.address", address);
     }
     out.put_some(

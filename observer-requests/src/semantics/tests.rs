@@ -13,6 +13,7 @@ fn endpoints(tls: bool) -> Arc<Endpoints> {
     Arc::new(Endpoints {
         local: Some(([10, 0, 0, 1].into(), 8080)),
         peer: Some(([10, 0, 0, 2].into(), 40000)),
+        client: None,
         transport: Transport::Tcp,
         tls,
         protocol: Protocol::Http1,

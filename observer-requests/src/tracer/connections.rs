@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::ends::Pair;
 use super::slab::Key;
-use crate::{Endpoints, Exchange, Parser, Role, Transport};
+use crate::{Endpoints, Exchange, Parser, Role, Transport, proxy};
 
 /// One end of a connection.
 pub struct Connection {
@@ -32,6 +32,8 @@ pub struct Connection {
     pub other: Option<Slot>,
     /// Whether its other end closed it, which is on this host.
     pub left: bool,
+    /// Whether the side that asks has said anything yet.
+    pub asked: bool,
     /// Segments sent again so far.
     pub retransmits: u32,
     /// What calls on it are called where they are waited for.
@@ -57,6 +59,21 @@ impl Connection {
     /// What it speaks.
     pub fn protocol(&self) -> Protocol {
         self.endpoints.protocol
+    }
+
+    /// The side that asks says this. How many of the first bytes aren't its protocol's:
+    /// a PROXY header before all else, which names the client.
+    pub fn asks(&mut self, data: &[u8]) -> usize {
+        if std::mem::replace(&mut self.asked, true) {
+            return 0;
+        }
+        let Some(header) = proxy::header(data) else {
+            return 0;
+        };
+        if header.client.is_some() {
+            Arc::make_mut(&mut self.endpoints).client = header.client;
+        }
+        header.length
     }
 
     /// Takes exchange `number` out of those that are open.
@@ -184,6 +201,7 @@ impl Connections {
         let endpoints = Endpoints {
             local: super::ends::address(opened.family, opened.local, opened.local_port),
             peer: super::ends::address(opened.family, opened.peer, opened.peer_port),
+            client: None,
             transport: match opened.transport {
                 transport::UDP => Transport::Udp,
                 transport::UNIX => Transport::Unix,
@@ -233,6 +251,7 @@ impl Connections {
         let endpoints = Endpoints {
             local: None,
             peer: None,
+            client: None,
             transport: Transport::Tcp,
             tls: piece.flags & flag::TLS != 0,
             protocol,
@@ -270,6 +289,7 @@ impl Connections {
             open: VecDeque::new(),
             other: None,
             left: false,
+            asked: false,
             retransmits: 0,
             called: None,
             pair: None,

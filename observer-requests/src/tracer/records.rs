@@ -164,13 +164,19 @@ impl Tracer {
         if !sent {
             self.takes_next(slot, &piece, out);
         }
-        let parser = self.connections.get_mut(slot);
-        let Some(parser) = parser.and_then(|connection| connection.parser.as_mut()) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        let before = match (role, sent) {
+            (Role::Client, true) | (Role::Server, false) => connection.asks(data),
+            _ => 0,
+        };
+        let Some(parser) = connection.parser.as_mut() else {
             return;
         };
         let chunk = Chunk {
-            data,
-            length: u64::from(piece.length),
+            data: data.get(before..).unwrap_or_default(),
+            length: u64::from(piece.length).saturating_sub(before as u64),
             tail,
             began: piece.began,
             ended: piece.ended,

@@ -13,6 +13,7 @@ mod link;
 mod loops;
 mod memcached;
 mod odd;
+mod proxied;
 mod share;
 mod time;
 mod tls;

@@ -66,6 +66,7 @@ fn finished(role: Role, route: Option<&str>, duration: u64) -> Finished {
         endpoints: Arc::new(Endpoints {
             local: None,
             peer: None,
+            client: None,
             transport: Transport::Unix,
             tls: false,
             protocol: Protocol::Http1,
