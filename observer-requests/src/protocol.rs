@@ -84,6 +84,8 @@ pub struct Events {
     pub finished: bool,
     /// With `finished`: and nobody follows what it speaks then.
     pub left: bool,
+    /// Whether something may end by nothing but time: [`Parser::expire`], please.
+    pub waits: bool,
 }
 
 /// A protocol on one connection, seen from either of its ends.
@@ -111,10 +113,10 @@ pub trait Parser: Send {
         self.missed(out);
     }
 
-    /// Time has passed: what began before `before` (kernel time) and can't be
-    /// answered any more ends. For protocols whose answers may get lost, whose
-    /// parser says how long it takes to be sure.
-    fn expire(&mut self, _before: u64, _out: &mut Events) {}
+    /// Time has passed, up to `now` (kernel time): what can't be answered any more ends,
+    /// and what has been answered as far as anybody can tell. How long it takes to be
+    /// sure is the protocol's affair.
+    fn expire(&mut self, _now: u64, _out: &mut Events) {}
 
     /// The connection ended at `at`: what is open ends, by an answer that ends
     /// with its connection or with a [`super::Failure`].

@@ -162,9 +162,9 @@ impl Parser for Dns {
         self.asks = frames;
     }
 
-    /// Ends questions that began before `before`, [`TIMEOUT`] after that.
-    fn expire(&mut self, before: u64, out: &mut Events) {
-        let at = before.saturating_add(TIMEOUT);
+    /// Ends questions that began [`TIMEOUT`] ago.
+    fn expire(&mut self, at: u64, out: &mut Events) {
+        let before = at.saturating_sub(TIMEOUT);
         while let Some(open) = self.open.pop_front_if(|open| open.begun < before) {
             end(open, at, None, Failure::Timeout, out);
         }

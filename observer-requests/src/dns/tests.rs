@@ -120,7 +120,7 @@ fn unanswered() {
         dns.requested(&chunk, at, &mut events);
     }
     events.events.clear();
-    dns.expire(20, &mut events);
+    dns.expire(20 + super::TIMEOUT, &mut events);
     let [Event::Ended(ended)] = &events.events[..] else {
         panic!("{events:?}");
     };

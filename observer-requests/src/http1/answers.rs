@@ -10,6 +10,13 @@ use crate::protocol::Events;
 
 /// What ends most bodies in chunks (RFC 9112, 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// The same behind another chunk.
+const AND_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+/// An answer whose end can't be told from its bytes is over when none came for so long
+/// (ns): longer than servers pause in what they send at once, and shorter than the
+/// interval in which figures are exported.
+pub(super) const QUIET: u64 = 2_000_000_000;
 
 /// Where the side that answers is, in the answer to the first open request.
 #[derive(Debug, Default)]
@@ -61,6 +68,19 @@ impl Answers {
         self.reset();
     }
 
+    /// Whether nobody can tell from bytes where the answer ends.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost { .. })
+    }
+
+    /// It is `now`: an answer whose end wasn't seen ended with its last bytes, if these
+    /// came [`QUIET`] ago.
+    pub fn end_quiet(&mut self, now: u64, open: &mut Queue, out: &mut Events) {
+        if self.is_lost() && now.saturating_sub(self.last) >= QUIET {
+            self.end_lost(open, out);
+        }
+    }
+
     /// Takes a chunk that came at `ended`.
     pub fn take(&mut self, input: &mut Input<'_>, ended: u64, open: &mut Queue, out: &mut Events) {
         if let State::Lost { begun } = self.state
@@ -79,7 +99,7 @@ impl Answers {
         // By itself it can hardly be anything else.
         if matches!(self.state, State::Lost { begun: true })
             && input.hidden == 0
-            && input.data == LAST_CHUNK
+            && (input.data == LAST_CHUNK || input.data.ends_with(AND_LAST_CHUNK))
         {
             open.end(ended, out);
             self.reset();

@@ -1,5 +1,6 @@
 //! What comes of connections of which not everything was seen.
 
+use super::answers::QUIET;
 use super::tests::{GET, OK, clean, talk};
 use crate::call::Method;
 
@@ -138,4 +139,32 @@ fn unseen_requests() {
         [(0, Some(200), None), (1, Some(404), None)]
     );
     assert_eq!(talk.http()[1].target, "/seen");
+}
+
+/// Checks that an answer whose end was in uncaptured bytes ends when nothing came for a
+/// while, with its last bytes, and what comes after that is no answer to anything.
+#[test]
+fn ends_when_quiet() {
+    let mut talk = talk();
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx";
+    talk.ask(GET);
+    talk.answer_hiding(head, 4095);
+    talk.answer_hiding(b"something", 1000);
+    talk.wait(QUIET - 1);
+    assert_eq!(talk.times(), []);
+    talk.answer_hiding(b"more", 1000);
+    let last = talk.now;
+    talk.wait(QUIET - 1);
+    talk.wait(1);
+    assert_eq!(talk.times(), [(Some(20), last)]);
+    assert_eq!(talk.statuses(), [(0, Some(200), None)]);
+    talk.answer_hiding(b"and the rest", 10);
+    // One whose bytes are counted may pause.
+    talk.ask(GET);
+    talk.answer_hiding(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nx", 99);
+    talk.wait(10 * QUIET);
+    assert_eq!(talk.times().len(), 1);
+    talk.answer_hiding(b"xx", 4898);
+    clean(&talk);
+    assert_eq!(talk.http()[1].response_size, Some(5000));
 }

@@ -75,6 +75,14 @@ impl Parser for Http1 {
         }
         self.answers
             .take(&mut input, chunk.ended, &mut self.open, out);
+        out.waits |= self.answers.is_lost() && !self.open.is_empty();
+    }
+
+    /// Ends an answer whose end wasn't captured, and of which nothing came for
+    /// [`answers::QUIET`].
+    fn expire(&mut self, now: u64, out: &mut Events) {
+        self.answers.end_quiet(now, &mut self.open, out);
+        out.waits |= self.answers.is_lost() && !self.open.is_empty();
     }
 
     fn missed(&mut self, out: &mut Events) {

@@ -87,6 +87,13 @@ impl<P: Parser> Talk<P> {
         self.with(|parser, out| parser.missed(out));
     }
 
+    /// So much time passes.
+    pub fn wait(&mut self, time: u64) {
+        self.now += time;
+        let now = self.now;
+        self.with(|parser, out| parser.expire(now, out));
+    }
+
     pub fn close(&mut self) {
         self.now += STEP;
         let now = self.now;

@@ -34,6 +34,8 @@ pub struct Connection {
     pub left: bool,
     /// Whether the side that asks has said anything yet.
     pub asked: bool,
+    /// Whether something on it may end by time alone, and [`Connections::unsure`] has it.
+    pub watched: bool,
     /// Segments sent again so far.
     pub retransmits: u32,
     /// What calls on it are called where they are waited for.
@@ -130,7 +132,8 @@ pub struct Connections {
     free: Vec<Slot>,
     numbers: FxHashMap<u64, Slot>,
     pairs: FxHashMap<Pair, Slot>,
-    /// Numbers of those whose answers may get lost, with some that are gone.
+    /// Numbers of those on which something may end by time alone, with some that are
+    /// gone.
     unsure: Vec<u64>,
     newest: Slot,
     oldest: Slot,
@@ -177,17 +180,20 @@ impl Connections {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Takes the numbers of those whose answers may get lost; [`Self::watch`]
-    /// gives them back.
+    /// Takes the numbers of those on which something may end by time alone; they are to
+    /// be unmarked, and [`Self::watch`] gives those back for which that stays so.
     pub fn unsure(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.unsure)
     }
 
-    /// Watches these further, if they are still there.
-    pub fn watch(&mut self, mut unsure: Vec<u64>) {
-        unsure.retain(|number| self.numbers.contains_key(number));
-        unsure.append(&mut self.unsure);
-        self.unsure = unsure;
+    /// Something on this one may end by time alone.
+    pub fn watch(&mut self, slot: Slot) {
+        let connection = self.slots.get_mut(slot as usize);
+        if let Some(connection) = connection.and_then(Option::as_mut)
+            && !std::mem::replace(&mut connection.watched, true)
+        {
+            self.unsure.push(connection.id);
+        }
     }
 
     /// The one that wasn't used for longest, and when it was.
@@ -290,6 +296,7 @@ impl Connections {
             other: None,
             left: false,
             asked: false,
+            watched: false,
             retransmits: 0,
             called: None,
             pair: None,
@@ -312,7 +319,7 @@ impl Connections {
         };
         self.numbers.insert(id, slot);
         if protocol.answers_get_lost() {
-            self.unsure.push(id);
+            self.watch(slot);
         }
         self.link_newest(slot);
         slot

@@ -7,13 +7,15 @@ use super::connections::Slot;
 use super::order::{Kind, Order};
 use super::output::Output;
 use super::wire;
-use crate::{Chunk, Event, Role, Transport, dns};
+use crate::{Chunk, Event, Role, Transport};
 
 /// A connection that wasn't used for so long (ns) is forgotten: the end of
 /// some isn't told.
 const IDLE: u64 = 600_000_000_000;
 /// One of datagrams without an open question, likewise.
 const IDLE_DATAGRAMS: u64 = 20_000_000_000;
+/// What time alone ends is looked for so often (ns).
+const PAUSE: u64 = 1_000_000_000;
 
 impl Tracer {
     pub(super) fn handle(&mut self, now: u64, until: u64, out: &mut Output) {
@@ -41,32 +43,37 @@ impl Tracer {
         self.undecided.expire(now);
     }
 
-    /// Ends questions that weren't answered, and forgets the sockets of others:
-    /// the end of those isn't told.
+    /// Ends what nothing but time tells to be over, and forgets sockets of datagrams
+    /// whose end isn't told.
     fn expire(&mut self, now: u64, out: &mut Output) {
-        if now.saturating_sub(self.expired) < dns::TIMEOUT / 4 {
+        if now.saturating_sub(self.expired) < PAUSE {
             return;
         }
         self.expired = now;
-        let unsure = self.connections.unsure();
-        for number in &unsure {
-            let Some(slot) = self.connections.slot(*number) else {
+        for number in self.connections.unsure() {
+            let Some(slot) = self.connections.slot(number) else {
                 continue;
             };
             let Some(connection) = self.connections.get_mut(slot) else {
                 continue;
             };
+            connection.watched = false;
+            let protocol = connection.protocol();
             let datagrams = connection.endpoints.transport == Transport::Udp;
+            let idle = now.saturating_sub(connection.last);
             if !connection.open.is_empty() {
                 if let Some(parser) = &mut connection.parser {
-                    parser.expire(now.saturating_sub(dns::TIMEOUT), &mut self.events);
+                    parser.expire(now, &mut self.events);
                     self.happened(slot, None, out);
                 }
-            } else if datagrams && now.saturating_sub(connection.last) > IDLE_DATAGRAMS {
+            } else if datagrams && idle > IDLE_DATAGRAMS {
                 self.forget(slot);
+                continue;
+            }
+            if protocol.answers_get_lost() {
+                self.connections.watch(slot);
             }
         }
-        self.connections.watch(unsure);
     }
 
     /// One record's turn.
@@ -248,6 +255,9 @@ impl Tracer {
         self.losses.failed += std::mem::take(&mut self.events.failed);
         let abandoned = std::mem::take(&mut self.events.abandoned);
         let finished = std::mem::take(&mut self.events.finished);
+        if std::mem::take(&mut self.events.waits) {
+            self.connections.watch(slot);
+        }
         self.losses.left += u64::from(std::mem::take(&mut self.events.left));
         if (abandoned > 0 || finished)
             && let Some(connection) = self.connections.get_mut(slot)

@@ -1,6 +1,7 @@
 //! Requests of real programs that know nothing of it, as a collector gets them
 //! from a real daemon: a file per promise. All need root.
 
+mod chunked;
 mod commands;
 mod db;
 mod dns;
