@@ -21,6 +21,15 @@ pub enum Call {
 }
 
 impl Call {
+    /// Whether fields of its request's head aren't known.
+    pub fn is_partial(&self) -> bool {
+        match self {
+            Self::Http(call) => call.partial,
+            Self::Rpc(call) => call.partial,
+            Self::Db(_) | Self::Dns(_) => false,
+        }
+    }
+
     /// Its client closed the connection before the answer was over.
     pub(crate) fn given_up(&mut self) {
         let failure = match self {
@@ -100,6 +109,8 @@ pub struct HttpHead {
     pub target: String,
     /// Whether the target was longer than what is kept or was captured.
     pub cut: bool,
+    /// Whether fields of the head aren't known, of which any may have been there.
+    pub partial: bool,
     /// `Host` or `:authority`.
     pub host: Option<Arc<str>>,
     /// `User-Agent`.
@@ -121,6 +132,8 @@ pub struct Http {
     pub response_size: Option<u64>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
+    /// Whether what the answer says of it isn't known.
+    pub unseen: bool,
 }
 
 impl Deref for Http {
@@ -152,6 +165,10 @@ pub struct Rpc {
     pub http_status: Option<u16>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
+    /// Whether fields of the request's head aren't known, as of [`HttpHead::partial`].
+    pub partial: bool,
+    /// Whether it was answered, but with which status isn't known.
+    pub unseen: bool,
 }
 
 /// What a database is asked for. Operations that say the same mostly share it.

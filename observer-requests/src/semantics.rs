@@ -98,6 +98,9 @@ pub fn transport(transport: Transport) -> &'static str {
 /// failed isn't known.
 pub const OUTCOME_UNKNOWN: &str = "unknown";
 
+/// The value of `observer.head` where fields of the request's head aren't known.
+pub const HEAD_PARTIAL: &str = "partial";
+
 /// The value of `observer.parent`: how sure the parent is, where it isn't.
 fn parent(parent: Parent) -> Option<&'static str> {
     match parent {

@@ -76,6 +76,16 @@ mod tests {
                 Protocol::Http2,
                 false,
             ),
+            (
+                b"\0\0\x06\x01\x04\0\0\0\x09\xc3\xc2\x83\x86\xc1\xc0",
+                Protocol::Http2,
+                true,
+            ),
+            (
+                b"\0\0\x03\x01\x04\0\0\0\x09\xc3\x86\xc1",
+                Protocol::Http2,
+                true,
+            ),
             (&startup, Protocol::Postgres, true),
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Protocol::Postgres, true),
             (&query, Protocol::Postgres, true),
@@ -124,6 +134,9 @@ mod tests {
             b"PROPFIND",
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZ /",
             b"*hello\r\n",
+            // HTTP/2's, of which nobody knows who asks.
+            b"\0\0\x04\x01\x04\0\0\0\x09\xc3\xc2\xc1\xc0",
+            b"\0\0\x04\x01\x04\0\0\0\x09\xc3\x8f\x83\x84",
             b"Quit now please",
             &[0; 64],
             &[0xff; 64],

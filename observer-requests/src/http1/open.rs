@@ -81,6 +81,7 @@ impl Queue {
             request_size: None,
             response_size: None,
             failure: None,
+            unseen: false,
         };
         self.open.push_back(Open {
             exchange,
@@ -133,6 +134,7 @@ impl Queue {
             method: head.method,
             original: original(head.method, head.name),
             cut: target.len() < head.target.len(),
+            partial: false,
             target: target.into(),
             host: again(&mut self.host, head.host, &mut open.texts),
             user_agent: again(&mut self.user_agent, head.user_agent, &mut open.texts),

@@ -98,6 +98,17 @@ impl Header {
     }
 }
 
+/// Longest message that is believed to be one.
+const MAX_MESSAGE: u32 = 1 << 26;
+
+/// Whether a DATA frame begins as gRPC's messages do ("gRPC over HTTP2",
+/// Length-Prefixed-Message): a flag, and a length. `None` if it isn't to be seen.
+fn begins_message(header: &Header, data: &[u8]) -> Option<bool> {
+    let [compressed, length @ ..] = data.first_chunk::<5>()?;
+    let whole = header.length >= 5 && !header.has(flag::PADDED);
+    whole.then(|| *compressed <= 1 && u32::from_be_bytes(*length) <= MAX_MESSAGE)
+}
+
 /// What comes next in a direction.
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
@@ -121,6 +132,9 @@ pub(super) enum Found<'a> {
         header: Header,
         bytes: u64,
         over: bool,
+        /// Of the first ones: whether they look like gRPC's; `None` where that can't
+        /// be told.
+        message: Option<bool>,
     },
     /// A frame that matters. Its payload isn't `whole` if some was hidden.
     Frame {
@@ -238,7 +252,9 @@ impl Frames {
                     };
                 }
                 State::Skip(header, left) => {
+                    let mut message = None;
                     if left == u64::from(header.length) {
+                        message = begins_message(&header, input.data);
                         self.padding = match input.data.first() {
                             Some(padding) if left > 0 && header.has(flag::PADDED) => {
                                 u64::from(*padding) + 1
@@ -264,6 +280,7 @@ impl Frames {
                             header,
                             bytes,
                             over,
+                            message,
                         };
                     }
                 }

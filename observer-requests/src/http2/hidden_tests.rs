@@ -3,7 +3,7 @@
 use super::Http2;
 use super::frame::kind;
 use super::tests::{END, Ends, HEAD, clean, data, frame, talk};
-use crate::call::Method;
+use crate::call::{Call, Method};
 use crate::testing::talk::Talk;
 
 /// Checks connections that are picked up in mid-stream: fields of the table from
@@ -148,4 +148,64 @@ fn lost_chunks() {
     assert_eq!((talk.failed, talk.abandoned), (0, 1));
     assert_eq!(talk.begun, [(0, 10), (1, 30)]);
     assert_eq!(talk.http()[0].target, "");
+}
+
+/// Checks calls of gRPC's on a connection from before: they are told by their messages
+/// or trailers, what isn't known of them is said to be unknown, and what is said anew
+/// is known from there on.
+#[test]
+fn calls_from_before() {
+    let mut ends = Ends::default();
+    let message = |stream, flags| frame(kind::DATA, flags, stream, b"\0\0\0\0\x03abc");
+    let head = [(":status", "200"), ("content-type", "application/grpc")];
+    let failed = |status| [head[0], head[1], ("grpc-status", status)];
+    ends.call(1, "/a.B/C");
+    ends.answer(END, 1, &failed("5"));
+    let mut talk = Talk::new(Http2::new());
+    // With a message and trailers.
+    talk.ask([ends.call(3, "/a.B/C"), message(3, END)].concat());
+    talk.answer([ends.answer(0, 3, &head), message(3, 0)].concat());
+    talk.answer(ends.answer(END, 3, &[("grpc-status", "5")]));
+    // With trailers only.
+    talk.ask([ends.call(5, "/a.B/C"), message(5, END)].concat());
+    talk.answer(ends.answer(END, 5, &failed("5")));
+    // Of which no message was captured, either.
+    talk.ask(ends.call(7, "/a.B/C"));
+    talk.ask_hiding(&message(7, END)[..9], 8);
+    talk.answer(ends.answer(END, 7, &failed("5")));
+    // What is new.
+    for stream in [9, 11] {
+        talk.ask([ends.call(stream, "/a.B/D"), message(stream, END)].concat());
+        talk.answer(ends.answer(END, stream, &failed("11")));
+    }
+    // No call.
+    talk.ask([ends.call(13, "/a.B/C"), data(END, 13, 20)].concat());
+    talk.answer(ends.answer(END, 13, &head));
+    clean(&talk);
+    let told: Vec<_> = talk
+        .ended
+        .iter()
+        .map(|ended| match &ended.call {
+            Call::Rpc(rpc) => (rpc.method.to_string(), rpc.status, rpc.partial, rpc.unseen),
+            Call::Http(http) => {
+                let status = http.status.map(u32::from);
+                (http.target.clone(), status, http.partial, http.unseen)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let unknown = (String::new(), None, true, true);
+    let new = ("D".to_owned(), Some(11), true, false);
+    let plain = (String::new(), Some(200), true, false);
+    let expected = [
+        unknown.clone(),
+        unknown.clone(),
+        unknown,
+        new.clone(),
+        new,
+        plain,
+    ];
+    assert_eq!(told, expected);
+    let calls = talk.ended.iter().map(|it| matches!(it.call, Call::Rpc(_)));
+    assert!(calls.eq([true, true, false, true, true, false]));
 }

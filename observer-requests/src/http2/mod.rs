@@ -180,6 +180,7 @@ enum Step {
         header: Header,
         bytes: u64,
         over: bool,
+        message: Option<bool>,
     },
     Request(Header, RequestHead, u64),
     Answer(Header, AnswerHead, u64),
@@ -198,11 +199,13 @@ fn step(side: &mut Side, input: &mut Input<'_>, at: u64, asks: bool, out: &mut E
             header,
             bytes,
             over,
+            message,
         } => {
             return Step::Data {
                 header,
                 bytes,
                 over,
+                message,
             };
         }
         Found::Lost => return Step::Lost,
@@ -246,6 +249,9 @@ fn step(side: &mut Side, input: &mut Input<'_>, at: u64, asks: bool, out: &mut E
     };
     // What came before an error is known.
     out.failed += u64::from(decoded.is_err());
+    if !whole || decoded.is_err() {
+        (request.partial, answer.partial) = (true, true);
+    }
     match header.kind {
         kind::HEADERS if asks => Step::Request(header, request, at),
         kind::HEADERS => Step::Answer(header, answer, at),
@@ -273,9 +279,11 @@ impl Parser for Http2 {
                     header,
                     bytes,
                     over,
+                    message,
                 } => {
                     if let Some(stream) = self.streams.get(header.stream) {
                         stream.request_size = stream.request_size.saturating_add(bytes);
+                        stream.message = stream.message.or(message);
                         stream.request_over |= over && header.has(flag::END_STREAM);
                     }
                 }
@@ -336,11 +344,13 @@ impl Parser for Http2 {
                     header,
                     bytes,
                     over,
+                    message,
                 } => {
                     let Some(stream) = self.streams.get(header.stream) else {
                         continue;
                     };
                     stream.response_size = stream.response_size.saturating_add(bytes);
+                    stream.message = stream.message.or(message);
                     stream.unsure = false;
                     if over && header.has(flag::END_STREAM) {
                         self.streams.end(header.stream, ended, None, out);

@@ -27,6 +27,16 @@ pub(super) struct Stream {
     user_agent: Option<Arc<str>>,
     /// Whether either side's content type is gRPC's.
     grpc: bool,
+    /// Whether one is known.
+    typed: bool,
+    /// Whether the first body of which that can be told looks like a message of gRPC's.
+    pub message: Option<bool>,
+    /// Whether the answer has trailers.
+    trailers: bool,
+    /// Whether fields of the request's head aren't known.
+    partial: bool,
+    /// Whether fields of the answer's head or trailers aren't.
+    answer_partial: bool,
     grpc_status: Option<u64>,
     status: Option<u16>,
     /// Bytes of both bodies, as far as they were seen.
@@ -131,7 +141,9 @@ impl Streams {
         stream.path = head.path;
         stream.host = head.authority.or(head.host);
         stream.user_agent = head.user_agent;
-        stream.grpc = head.grpc;
+        stream.grpc = head.grpc == Some(true);
+        stream.typed = head.grpc.is_some();
+        stream.partial = head.partial;
         let exchange = stream.exchange;
         self.texts += stream.texts();
         if let Some(context) = head.trace.context() {
@@ -205,8 +217,9 @@ impl Streams {
         }
     }
 
-    fn call(&mut self, stream: Stream, failure: Option<Failure>) -> Call {
-        if stream.grpc || stream.grpc_status.is_some() {
+    fn call(&mut self, mut stream: Stream, failure: Option<Failure>) -> Call {
+        let unseen = stream.hides_status(failure);
+        if stream.is_rpc() {
             let (service, method) = match &stream.path {
                 Some(path) => self.names.of(path),
                 None => Default::default(),
@@ -218,7 +231,12 @@ impl Streams {
                 status: stream.grpc_status.and_then(|status| status.try_into().ok()),
                 http_status: stream.status.filter(|status| *status != 200),
                 failure,
+                partial: stream.partial,
+                unseen,
             });
+        }
+        if unseen {
+            stream.status = None;
         }
         let response_size = match stream.length {
             // Some of it wasn't seen, but all of it was there.
@@ -233,6 +251,7 @@ impl Streams {
                     .path
                     .as_ref()
                     .is_some_and(|path| path.len() >= MAX_PATH),
+                partial: stream.partial,
                 target: stream.path.as_deref().unwrap_or_default().to_owned(),
                 host: stream.host,
                 user_agent: stream.user_agent,
@@ -243,6 +262,7 @@ impl Streams {
                 .then_some(stream.request_size),
             response_size,
             failure,
+            unseen,
         })
     }
 }
@@ -260,8 +280,11 @@ pub(super) struct RequestHead {
     authority: Option<Arc<str>>,
     host: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
-    grpc: bool,
+    /// Whether its content type is gRPC's, if that is known.
+    grpc: Option<bool>,
     trace: trace_context::Headers,
+    /// Whether some fields aren't known.
+    pub partial: bool,
 }
 
 impl RequestHead {
@@ -279,11 +302,12 @@ impl RequestHead {
             }
             (Name::Path, _) => self.path = text(),
             (Name::Authority, _) => self.authority = text(),
-            (Name::Method | Name::Status | Name::Pseudo | Name::Unknown, _) => {}
+            (Name::Unknown, _) => self.partial = true,
+            (Name::Method | Name::Status | Name::Pseudo, _) => {}
             _ if first => self.trailers = true,
             (Name::Host, _) => self.host = text(),
             (Name::UserAgent, _) => self.user_agent = text(),
-            (Name::ContentType, Value::Grpc(grpc)) => self.grpc = *grpc,
+            (Name::ContentType, Value::Grpc(grpc)) => self.grpc = Some(*grpc),
             (Name::Trace(_), Value::Part(part)) => self.trace.add(*part),
             _ => {}
         }
@@ -295,8 +319,11 @@ impl RequestHead {
 pub(super) struct AnswerHead {
     pub status: Option<u16>,
     length: Option<u64>,
-    grpc: bool,
+    /// As of [`RequestHead`].
+    grpc: Option<bool>,
     grpc_status: Option<u64>,
+    /// Whether some fields aren't known.
+    pub partial: bool,
 }
 
 impl AnswerHead {
@@ -304,7 +331,8 @@ impl AnswerHead {
         match (field.name, &field.value) {
             (Name::Status, Value::Number(status)) => self.status = (*status).try_into().ok(),
             (Name::ContentLength, Value::Number(length)) => self.length = Some(*length),
-            (Name::ContentType, Value::Grpc(grpc)) => self.grpc = *grpc,
+            (Name::ContentType, Value::Grpc(grpc)) => self.grpc = Some(*grpc),
+            (Name::Unknown, _) => self.partial = true,
             (Name::GrpcStatus, Value::Number(status)) => self.grpc_status = Some(*status),
             _ => {}
         }
@@ -318,6 +346,33 @@ impl Stream {
         texts.into_iter().flatten().map(|text| text.len()).sum()
     }
 
+    /// Whether it may be gRPC's as far as its fields say, of which some aren't known.
+    fn may_be_rpc(&self) -> bool {
+        let post = matches!(self.method, None | Some(Method::Post));
+        post && !self.typed && (self.partial || self.answer_partial)
+    }
+
+    /// Whether it is a call of gRPC's: by its fields, or, where these aren't known, by
+    /// its bodies, or by trailers, which hardly anything else has.
+    fn is_rpc(&self) -> bool {
+        let by_body = self.message.unwrap_or(self.trailers);
+        self.grpc || self.grpc_status.is_some() || (self.may_be_rpc() && by_body)
+    }
+
+    /// Whether it was answered, but the status isn't known: gRPC's, or that of what
+    /// may be an answer of gRPC's without a body (trailers only).
+    fn hides_status(&self, failure: Option<Failure>) -> bool {
+        if self.answered.is_none() || failure.is_some() {
+            return false;
+        }
+        let ok = self.status.is_none_or(|status| status == 200);
+        if self.is_rpc() {
+            return ok && self.grpc_status.is_none();
+        }
+        let trailers_only = self.response_size == 0 && self.message.is_none();
+        self.answer_partial && (self.status.is_none() || (ok && self.may_be_rpc() && trailers_only))
+    }
+
     /// Notes what its answer's head or trailers, which began at `at`, say.
     pub fn answer(&mut self, head: &AnswerHead, at: u64) {
         // Others come before the answer (RFC 9110, 15.2).
@@ -325,10 +380,13 @@ impl Stream {
             return;
         }
         self.unsure = false;
+        self.trailers |= self.answered.is_some();
+        self.answer_partial |= head.partial;
         self.answered.get_or_insert(at);
         self.status = self.status.or(head.status);
         self.length = self.length.or(head.length);
-        self.grpc |= head.grpc;
+        self.grpc |= head.grpc == Some(true);
+        self.typed |= head.grpc.is_some();
         self.grpc_status = self.grpc_status.or(head.grpc_status);
     }
 }

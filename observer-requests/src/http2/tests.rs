@@ -82,7 +82,7 @@ impl Ends {
     }
 
     /// HEADERS of gRPC's requests.
-    fn call(&mut self, stream: u32, path: &str) -> Vec<u8> {
+    pub fn call(&mut self, stream: u32, path: &str) -> Vec<u8> {
         let fields = [
             (":method", "POST"),
             (":scheme", "http"),

@@ -69,9 +69,11 @@ pub const COMPONENT: Label = (
     "`cpu` (on it), `run_queue` (waiting for it), `disk`, `lock`, `network`, `other` (asleep and all else)",
 );
 
-const HTTP_SERVER_LABELS: &[Label] = &[METHOD, SCHEME, STATUS, ROUTE, VERSION, ERROR, OVERFLOW];
+const HTTP_SERVER_LABELS: &[Label] = &[
+    METHOD, SCHEME, STATUS, ROUTE, VERSION, OUTCOME, ERROR, OVERFLOW,
+];
 const HTTP_CLIENT_LABELS: &[Label] = &[
-    METHOD, SCHEME, STATUS, VERSION, SERVER, PORT, ERROR, OVERFLOW,
+    METHOD, SCHEME, STATUS, VERSION, SERVER, PORT, OUTCOME, ERROR, OVERFLOW,
 ];
 const DB_SERVER_LABELS: &[Label] = &[
     DB_SYSTEM,

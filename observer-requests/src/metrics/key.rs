@@ -85,6 +85,7 @@ pub fn key(
                 | (call.method as u64) << 40
                 | (call.version as u64) << 44
                 | u64::from(finished.endpoints.tls) << 46
+                | u64::from(call.unseen) << 47
                 | failure(call.failure) << 48,
             what: match (&finished.route, finished.role) {
                 (Some(route), Role::Server) => Arc::as_ptr(route).cast::<u8>() as u64,
@@ -99,6 +100,7 @@ pub fn key(
             workload,
             few: few
                 | rpc_status(call, finished.role).map_or(0, |s| u64::from(s).min(0xfffe) + 1) << 24
+                | u64::from(call.unseen) << 40
                 | failure(call.failure) << 48,
             what: names.call(&call.service, &call.method, room)?.into(),
             whom: match finished.role {

@@ -31,6 +31,7 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
                 let name = Redacted::code(semantics::rpc_status_name(status));
                 labels.add("rpc.response.status_code", name);
             }
+            labels.outcome(call.unseen);
             if finished.role == Role::Client {
                 labels.server(call.host.as_deref(), finished, redact);
             }
@@ -51,9 +52,7 @@ pub fn labels(finished: &Finished, redact: &Redactor) -> Vec<Attribute> {
             if let Some(cache) = call.cache {
                 labels.add("observer.cache.result", cache.result.name());
             }
-            if call.unseen {
-                labels.add("observer.outcome", semantics::OUTCOME_UNKNOWN);
-            }
+            labels.outcome(call.unseen);
             if finished.role == Role::Client {
                 labels.server(None, finished, redact);
             }
@@ -89,6 +88,7 @@ fn http(call: &Http, finished: &Finished, redact: &Redactor, labels: &mut Labels
     if let Some(status) = call.status {
         labels.add("http.response.status_code", status);
     }
+    labels.outcome(call.unseen);
     match finished.role {
         Role::Server => labels.route(finished),
         Role::Client => {
@@ -119,6 +119,12 @@ impl Labels {
     fn text(&mut self, key: &'static str, text: Redacted) {
         if !text.is_empty() {
             self.add(key, text.name());
+        }
+    }
+
+    fn outcome(&mut self, unseen: bool) {
+        if unseen {
+            self.add("observer.outcome", semantics::OUTCOME_UNKNOWN);
         }
     }
 

@@ -28,6 +28,12 @@ pub(super) fn describe(
     if call.cut {
         out.put("observer.url.cut", true);
     }
+    if call.partial {
+        out.put("observer.head", super::HEAD_PARTIAL);
+    }
+    if call.unseen {
+        out.put("observer.outcome", super::OUTCOME_UNKNOWN);
+    }
     out.put_some("http.response.status_code", call.status);
     out.put_some("http.request.body.size", call.request_size);
     out.put_some("http.response.body.size", call.response_size);

@@ -60,6 +60,12 @@ pub(super) fn describe(
     if let (Role::Server, Some(address)) = (finished.role, finished.endpoints.client_address()) {
         out.put_address("client.address", address);
     }
+    if call.partial {
+        out.put("observer.head", super::HEAD_PARTIAL);
+    }
+    if call.unseen {
+        out.put("observer.outcome", super::OUTCOME_UNKNOWN);
+    }
     out.put_some(
         "rpc.response.status_code",
         status(call, finished.role).map(|status| Redacted::code(status_name(status))),

@@ -23,6 +23,8 @@ pub struct Losses {
     pub abandoned: u64,
     /// Connections that went on in something that isn't followed.
     pub left: u64,
+    /// Requests of whose heads not every field is known.
+    pub partial: u64,
     /// Server requests whose clock didn't fit their duration.
     pub clocks: u64,
     /// Spans that weren't kept since too many traces began.

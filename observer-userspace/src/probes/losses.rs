@@ -99,6 +99,13 @@ pub const REQUEST_LEFT: Cause = Cause {
 };
 
 /// See [`observer_requests::tracer::Losses`].
+pub const REQUEST_HEAD_PARTIAL: Cause = Cause {
+    part: Part::Family(Family::Requests).as_str(),
+    name: "request_head_partial",
+    meaning: "Requests of whose heads not every field is known: behind what is captured, or told by reference to a table of HTTP/2's that is older than the daemon. A caller's context may have been among them; their spans say so (observer.head).",
+};
+
+/// See [`observer_requests::tracer::Losses`].
 pub const REQUEST_CLOCK: Cause = Cause {
     part: Part::Family(Family::Requests).as_str(),
     name: "request_clock",
@@ -200,7 +207,7 @@ pub const fn left_at_end(part: Part) -> Cause {
 }
 
 /// All of them.
-pub const ALL: [Cause; 28] = [
+pub const ALL: [Cause; 29] = [
     PROGRAM_MISSED,
     SYSCALL_MISSED,
     SYMBOLIZER_TOO_SLOW,
@@ -213,6 +220,7 @@ pub const ALL: [Cause; 28] = [
     REQUEST_UNPARSED,
     REQUEST_ABANDONED,
     REQUEST_LEFT,
+    REQUEST_HEAD_PARTIAL,
     REQUEST_CLOCK,
     REQUEST_LIMITED,
     REQUEST_UNBUFFERED,

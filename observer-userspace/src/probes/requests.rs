@@ -340,6 +340,7 @@ impl Probe for Requests {
             (losses::REQUEST_UNPARSED, lost.failed),
             (losses::REQUEST_ABANDONED, lost.abandoned),
             (losses::REQUEST_LEFT, lost.left),
+            (losses::REQUEST_HEAD_PARTIAL, lost.partial),
             (losses::REQUEST_CLOCK, lost.clocks),
             (losses::REQUEST_LIMITED, lost.limited),
             (losses::REQUEST_UNBUFFERED, lost.unbuffered),

@@ -1,7 +1,12 @@
 //! HTTP/2 without TLS, and gRPC on it.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
 use anyhow::{Context, Result, ensure};
+use observer_testkit::chain::source;
 use observer_testkit::packages::program;
+use observer_testkit::python;
 use observer_testkit::requests::{Attributed, Daemon, Scene, free_port, kind};
 
 use crate::{counts, nothing_lost, turn};
@@ -117,5 +122,103 @@ fn grpc() -> Result<()> {
             .count();
         assert_eq!(plain, 200);
     }
+    Ok(())
+}
+
+/// Checks a channel of grpcio's that is older than the daemon: each call is one at
+/// either end, named and with its status where these are told anew, and unknown, said
+/// so, where they are told by reference to what nobody saw; against what the client
+/// was answered.
+#[test]
+fn channels_from_before() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    let mut scene = Scene::new()?;
+    let grpcio = python::environment()?.join("bin/python");
+    let command = |argument: &str| {
+        let mut command = Command::new(&grpcio);
+        command.arg(source("rpc.py")).arg(argument);
+        command
+    };
+    let port = scene.start_with_port(&mut command("serve"))?;
+    let mut client = command("call");
+    client.arg(port.to_string());
+    client.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = scene.join(&mut client)?.spawn()?;
+    let mut said = BufReader::new(client.stdout.take().context("a pipe")?).lines();
+    let ready = said.next().context("it ended early")??;
+    ensure!(ready == "ready", "{ready}");
+    let daemon = Daemon::start(&scene)?;
+    client.stdin.take().context("a pipe")?.write_all(b"go\n")?;
+    let truth = said.next().context("it ended early")??;
+    client.wait()?;
+    let answered = [
+        "'Ok OK': 24",
+        "'Miss NOT_FOUND': 12",
+        "'Fail INTERNAL': 12",
+        "'Late OUT_OF_RANGE': 6",
+    ];
+    for one in answered {
+        ensure!(truth.contains(one), "{truth}");
+    }
+    let seen = daemon.finish()?;
+    let losses = seen.losses();
+    let ends = [
+        ("Ok", "OK", 24),
+        ("Miss", "NOT_FOUND", 12),
+        ("Fail", "INTERNAL", 12),
+        ("Late", "OUT_OF_RANGE", 6),
+    ];
+    let mut partial = 0;
+    for side in [kind::SERVER, kind::CLIENT] {
+        let spans: Vec<_> = seen.spans.iter().filter(|span| span.kind == side).collect();
+        assert_eq!(spans.len(), 54, "kind {side}: {spans:#?}");
+        let mut by_name = counts(spans.iter().map(|span| span.text("rpc.method")));
+        let mut by_status = counts(spans.iter().map(|s| s.text("rpc.response.status_code")));
+        for span in &spans {
+            assert_eq!(span.text("rpc.system.name"), "grpc", "{span:?}");
+            assert_eq!(span.int("http.response.status_code"), None, "{span:?}");
+            let (method, status) = (
+                span.text("rpc.method"),
+                span.text("rpc.response.status_code"),
+            );
+            let head = span.text("observer.head");
+            partial += u64::from(head == "partial");
+            ensure!(!method.is_empty() || head == "partial", "{span:?}");
+            let outcome = span.text("observer.outcome");
+            ensure!(status.is_empty() == (outcome == "unknown"), "{span:?}");
+            ensure!(!status.is_empty() || span.status != 2, "{span:?}");
+            // What is told of one isn't another's.
+            let right = ends
+                .iter()
+                .find(|(name, ..)| method.ends_with(&format!("/{name}")));
+            if let Some((_, right, _)) = right {
+                ensure!(status.is_empty() || status == *right, "{span:?}");
+            }
+        }
+        for (name, status, most) in ends {
+            let name = by_name.remove(format!("demo.Greeter/{name}").as_str());
+            let status = by_status.remove(status);
+            ensure!(name.unwrap_or(0) <= most && status.unwrap_or(0) <= most);
+            // Nobody used these before.
+            if most == 6 {
+                assert_eq!(
+                    (name, status),
+                    (Some(6), Some(6)),
+                    "kind {side}: {spans:#?}"
+                );
+            }
+        }
+        by_name.remove("");
+        by_status.remove("");
+        ensure!(by_name.is_empty() && by_status.is_empty(), "{spans:#?}");
+    }
+    let counted = losses
+        .iter()
+        .find(|(cause, _)| cause.contains("request_head_partial"));
+    assert_eq!(
+        counted.map_or(0, |(_, count)| *count),
+        partial,
+        "{losses:?}"
+    );
     Ok(())
 }

@@ -51,9 +51,26 @@ pub fn sniff(first: &[u8; SNIFFED], length: u32) -> Option<Sniffed> {
         // Literal, with incremental indexing.
         0x41..=0x7f if index <= 7 => is(Protocol::Http2, true),
         0x48..=0x4e => is(Protocol::Http2, false),
-        // Of the dynamic table: in mid-stream nobody knows what it is.
+        // Of the dynamic table: in mid-stream nobody knows what it is. But an answer has
+        // no other pseudo-header behind it.
+        _ if flags & 0x28 == 0 && asks_behind(first) => is(Protocol::Http2, true),
         _ => None,
     }
+}
+
+/// Where a block of fields begins that has neither padding nor priority before it.
+const BLOCK: usize = 9;
+
+/// Whether a block begins with one to three fields of the dynamic table and has a
+/// pseudo-header of requests out of the static one behind them, as gRPC's clients write
+/// `:path`, `:authority`, `:method`.
+#[inline(always)]
+fn asks_behind(first: &[u8; SNIFFED]) -> bool {
+    let dynamic = |at: usize| (0xbe..=0xfe).contains(&first[at]);
+    let asks = |at: usize| (0x82..=0x87).contains(&first[at]);
+    dynamic(BLOCK)
+        && (asks(BLOCK + 1)
+            || (dynamic(BLOCK + 1) && (asks(BLOCK + 2) || (dynamic(BLOCK + 2) && asks(BLOCK + 3)))))
 }
 
 /// What begins a connection of HTTP/2 and is longer has a request behind it,
