@@ -8,6 +8,7 @@
 mod capture;
 mod clock;
 mod connection;
+mod head;
 mod recognise;
 mod record;
 mod room;

@@ -1,5 +1,7 @@
 //! What a protocol's parser takes and gives.
 
+use observer_common::requests::Protocol;
+
 use super::Call;
 
 /// One chunk of a connection's bytes: what one call sent or received.
@@ -84,6 +86,9 @@ pub struct Events {
     pub finished: bool,
     /// With `finished`: and nobody follows what it speaks then.
     pub left: bool,
+    /// What the connection speaks from here on, events of this chunk included, if that is
+    /// another protocol which this parser reads, too.
+    pub becomes: Option<Protocol>,
     /// Whether something may end by nothing but time: [`Parser::expire`], please.
     pub waits: bool,
 }

@@ -6,7 +6,8 @@ use observer_common::offsets::MISSING;
 use observer_common::requests::{CAPTURE_MAX, Connection, Protocol, Shape, direction, flag, role};
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
-use super::record::{DATA, Scratch, scratch};
+use super::head::{ANOTHER, BODY, PLACE, requests_head};
+use super::record::{Scratch, scratch};
 use super::sniff::requests_sniff;
 use crate::kernel::{current, offset, read, registers, setting, syscall_class};
 use crate::thread::is_compat;
@@ -19,17 +20,6 @@ const MMSGHDR: u64 = 64;
 const MSG_IOV: u64 = 16;
 /// Where a `struct mmsghdr` has its message's length.
 const MSG_LEN: u64 = 56;
-
-/// Bytes captured of a piece in the middle of a body: enough for the size line
-/// of a chunk (RFC 9112, 7.1).
-const BODY: u32 = 64;
-
-/// How far the end of an answer's head is looked for; also what is captured
-/// of an answer at first.
-const SCANNED: u32 = 512;
-
-const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
-const LFCR: u16 = u16::from_le_bytes(*b"\n\r");
 
 /// Where the bytes are.
 #[derive(Clone, Copy)]
@@ -300,14 +290,6 @@ pub fn message(
     captured
 }
 
-/// [`requests_head`]: a head ends.
-const ENDS: u32 = 1;
-/// [`requests_head`]: and a method may begin behind it. (Bodies of requests
-/// that begin with a capital letter make no more than bytes.)
-const ANOTHER: u32 = 2;
-/// [`requests_head`]: above these bits it says where.
-const PLACE: u32 = 8;
-
 /// The lesser of both, in a way that lets the verifier see its bound.
 #[inline(always)]
 pub fn least(a: u32, b: u32) -> u32 {
@@ -317,53 +299,4 @@ pub fn least(a: u32, b: u32) -> u32 {
         core::arch::asm!("{least} &= {mask}", least = inout(reg) least, mask = const 2 * CAPTURE_MAX - 1);
     }
     least
-}
-
-/// Whether a head ends in the scratch; 0 if it isn't seen to. Whether the
-/// scratch ends with it is always looked for; further ahead only if asked to
-/// `search`, or if there is much of it.
-///
-/// Global to the verifier, which therefore checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn requests_head(context: u32, captured: u32, search: u32) -> u32 {
-    let Some(scratch) = scratch(context) else {
-        return 0;
-    };
-    // SAFETY: as above.
-    let scratch = unsafe { &*scratch };
-    let pair = |at: usize| {
-        u16::from_le_bytes([
-            scratch.data[at & (DATA - 1)],
-            scratch.data[(at + 1) & (DATA - 1)],
-        ])
-    };
-    if captured < 4 {
-        return 0;
-    }
-    let end = captured as usize & (DATA - 1);
-    if search != 0 || captured >= SCANNED {
-        // Every second pair: the four bytes begin with one of these, or a byte
-        // before one.
-        // (The PROXY protocol's header begins with an empty line.)
-        for i in 2..(SCANNED / 2) as usize {
-            let at = 2 * i;
-            if at + 2 > end {
-                break;
-            }
-            let behind = match pair(at) {
-                CRLF if pair(at - 2) == CRLF => at + 2,
-                LFCR if scratch.data[at - 1] == b'\r' && scratch.data[at + 2] == b'\n' => at + 3,
-                _ => continue,
-            };
-            let another = behind < end && scratch.data[behind].is_ascii_uppercase();
-            let place = (behind as u32) << PLACE | ENDS;
-            return if another { place | ANOTHER } else { place };
-        }
-    }
-    if pair(end - 4) == CRLF && pair(end - 2) == CRLF {
-        captured << PLACE | ENDS
-    } else {
-        0
-    }
 }

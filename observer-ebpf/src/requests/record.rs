@@ -6,8 +6,8 @@ use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::requests::{
-    CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, REQUEST_RING_BYTES, Tag, ThreadClock,
-    TlsSocket, flag,
+    CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, Protocol, REQUEST_RING_BYTES, Tag,
+    ThreadClock, TlsSocket, flag,
 };
 use observer_common::slot::{Slot, ThreadState};
 use observer_common::workload::WorkloadId;
@@ -31,8 +31,20 @@ pub struct Scratch {
     pub data: [u8; DATA],
     /// A socket of TLS.
     pub socket: TlsSocket,
+    /// 1 = what is copied is HTTP/1's last, if it is that; 0 = it isn't.
+    pub switches: u64,
     /// 1 = it is in use; see [`claim`].
     pub busy: u64,
+}
+
+impl Scratch {
+    /// The bytes' word with this number, of the first ones.
+    #[inline(always)]
+    pub fn word(&self, number: usize) -> u64 {
+        const { assert!(core::mem::offset_of!(Scratch, data).is_multiple_of(8)) };
+        // SAFETY: within the bytes, and aligned as they are.
+        unsafe { self.data.as_ptr().cast::<u64>().add(number & 7).read() }
+    }
 }
 
 /// One for each program: they may interrupt each other, but not themselves.
@@ -225,6 +237,7 @@ pub fn piece(
     copy_clock(&mut head.clock, &state.serving.clock);
     connection.number = connection.number.wrapping_add(1);
     connection.flags &= !(flag::SKIPPED | flag::BLIND);
+    connection.protocol = switched(connection.protocol, scratch.switches);
     let bytes = size_of::<Piece>() as u64 + u64::from(captured);
     // SAFETY: the head and the bytes behind it are initialized map memory.
     unsafe {
@@ -234,6 +247,16 @@ pub fn piece(
             bytes,
         )
     };
+}
+
+/// What a connection speaks after a piece: HTTP/2 in place of HTTP/1, if that `switches`
+/// (1 or 0). By numbers, since each branch would double the ways through what follows.
+#[inline(always)]
+fn switched(protocol: u8, switches: u64) -> u8 {
+    const HTTP1: u64 = Protocol::Http1 as u64;
+    const { assert!(Protocol::Http2 as u64 == HTTP1 + 1) };
+    let is_http1 = (u64::from(protocol) ^ HTTP1).wrapping_sub(1) >> 63;
+    protocol + (is_http1 & switches) as u8
 }
 
 /// Tells of a connection's end.

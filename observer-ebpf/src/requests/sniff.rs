@@ -13,6 +13,15 @@ const TLS_DATA: u8 = 23;
 pub const REQUEST_SEEN: u32 = 0x100;
 /// [`requests_sniff`]: a record of TLS.
 pub const TLS_SEEN: u32 = 0x200;
+/// Whether eight bytes begin a frame of HTTP/2's settings (RFC 9113, 6.5), of fewer
+/// than 256 bytes, that acknowledges none.
+#[inline(always)]
+pub const fn is_settings(eight: u64) -> bool {
+    const KIND: u64 = u64::from_le_bytes([0, 0, 0, 4, 0, 0, 0, 0]);
+    const MASK: u64 = u64::from_le_bytes([0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    eight & MASK == KIND
+}
+
 /// [`requests_sniff`]: the header of the PROXY protocol; of [`requests_look`]: and
 /// nothing behind it.
 pub const PROXY_SEEN: u32 = 0x400;
@@ -107,7 +116,7 @@ pub extern "C" fn requests_sniff(context: u32, captured: u32, length: u32, datag
         return 0;
     };
     // SAFETY: this CPU's map value, used by one program only, which doesn't nest.
-    let scratch = unsafe { &*scratch };
+    let scratch = unsafe { &mut *scratch };
     let mut first = [0u8; SNIFFED];
     // By words, and without a branch per byte: the verifier would follow each of the
     // lengths through all that comes after.
@@ -127,7 +136,10 @@ pub extern "C" fn requests_sniff(context: u32, captured: u32, length: u32, datag
     let [eight, ..] = first.as_chunks().0 else {
         return 0;
     };
-    if !datagram && begins_proxied(u64::from_le_bytes(*eight)) {
+    let eight = u64::from_le_bytes(*eight);
+    // Of a connection of HTTP/1 only behind an upgrade's head.
+    scratch.switches = is_settings(eight).into();
+    if !datagram && begins_proxied(eight) {
         return PROXY_SEEN;
     }
     if !datagram && matches!(first[0], TLS_HANDSHAKE | TLS_DATA) && first[1] == 3 && first[2] <= 4 {

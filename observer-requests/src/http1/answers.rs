@@ -1,7 +1,7 @@
 //! The side that answers.
 
 use super::body::{Body, Framing, Taken};
-use super::head::{self, MAX_HEAD, Parsed};
+use super::head::{self, AnswerHead, MAX_HEAD, Parsed};
 use super::known;
 use super::open::Queue;
 use crate::call::{Failure, Method};
@@ -40,6 +40,8 @@ enum State {
     Body(Body),
     /// So many bytes came of its body, which ends with the connection.
     UntilClose(u64),
+    /// HTTP/2, and in it the answer.
+    Http2,
     /// Something; where the answer ends isn't known.
     Lost {
         /// Whether its head was seen.
@@ -71,6 +73,11 @@ impl Answers {
     /// Whether nobody can tell from bytes where the answer ends.
     pub fn is_lost(&self) -> bool {
         matches!(self.state, State::Lost { .. })
+    }
+
+    /// Whether the answer, and all that comes behind it, is HTTP/2's.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.state, State::Http2)
     }
 
     /// It is `now`: an answer whose end wasn't seen ended with its last bytes, if these
@@ -128,7 +135,7 @@ impl Answers {
                     *size = size.saturating_add(input.left());
                     break;
                 }
-                State::Lost { .. } => break,
+                State::Lost { .. } | State::Http2 => break,
             }
         }
         self.last = ended;
@@ -188,7 +195,7 @@ impl Answers {
                 if !self.half.is_empty() {
                     self.half = Vec::new();
                 }
-                self.behind(head.status, head.framing, method, ended, open, out)
+                self.behind(&head, method, ended, open, out)
             }
             Parsed::Partial if input.hidden > 0 || data.len() >= MAX_HEAD => {
                 let status =
@@ -223,13 +230,20 @@ impl Answers {
     /// What comes after a head.
     fn behind(
         &mut self,
-        status: u16,
-        framing: Framing,
+        head: &AnswerHead,
         method: Method,
         ended: u64,
         open: &mut Queue,
         out: &mut Events,
     ) -> bool {
+        let AnswerHead {
+            status, framing, ..
+        } = *head;
+        // Of several requests nobody knows what becomes.
+        if head.to_http2 && open.len() == 1 {
+            self.state = State::Http2;
+            return false;
+        }
         let Some(first) = open.front() else {
             return false;
         };
@@ -282,7 +296,7 @@ impl Answers {
                     first.http.failure = Some(Failure::Closed);
                     open.end(at, out);
                 }
-                State::Between | State::Head => {}
+                State::Between | State::Head | State::Http2 => {}
             }
         }
         while let Some(first) = open.front() {

@@ -45,6 +45,8 @@ pub(super) struct RequestHead<'a> {
 pub(super) struct AnswerHead {
     pub status: u16,
     pub framing: Framing,
+    /// Whether it agrees to go on in HTTP/2 (RFC 7540, 3.2).
+    pub to_http2: bool,
 }
 
 /// What the body's framing follows from.
@@ -232,8 +234,16 @@ pub(super) fn answer(data: &[u8], method: Method) -> Parsed<AnswerHead> {
     let status = parsed.code.unwrap_or_default();
     // RFC 9112, 6.3, 1.
     if method == Method::Head || status < 200 || matches!(status, 204 | 304) {
-        let framing = Framing::None;
-        return Parsed::Whole(AnswerHead { status, framing }, length);
+        let upgrades = |field: &Header<'_>| {
+            field.name.eq_ignore_ascii_case("upgrade")
+                && field.value.trim_ascii().eq_ignore_ascii_case(b"h2c")
+        };
+        let head = AnswerHead {
+            status,
+            framing: Framing::None,
+            to_http2: status == 101 && parsed.headers.iter().any(upgrades),
+        };
+        return Parsed::Whole(head, length);
     }
     let mut sizes = Sizes::default();
     for Header { name, value } in parsed.headers.iter() {
@@ -245,7 +255,12 @@ pub(super) fn answer(data: &[u8], method: Method) -> Parsed<AnswerHead> {
         }
     }
     let framing = sizes.framing(Framing::UntilClose, Framing::UntilClose);
-    Parsed::Whole(AnswerHead { status, framing }, length)
+    let head = AnswerHead {
+        status,
+        framing,
+        to_http2: false,
+    };
+    Parsed::Whole(head, length)
 }
 
 /// The lines that are whole in a head's beginning, as a head of its own: what

@@ -143,6 +143,7 @@ impl Known {
                 let head = AnswerHead {
                     status: known.status,
                     framing: known.framing,
+                    to_http2: false,
                 };
                 return Parsed::Whole(head, known.raw.len());
             }
@@ -150,6 +151,7 @@ impl Known {
         let parsed = head::answer(data, method);
         if let Parsed::Whole(head, length) = &parsed
             && *length <= MAX_RAW
+            && !head.to_http2
             && let Some(raw) = data.get(..*length)
         {
             let hash = hash(raw) ^ u64::from(to_head);

@@ -23,8 +23,10 @@ mod tests;
 use self::answers::Answers;
 use self::open::Queue;
 use self::questions::Questions;
+use super::http2::Http2;
 use super::input::Input;
 use super::protocol::{Chunk, Events, Parser};
+use observer_common::requests::Protocol;
 
 pub(crate) use self::head::{MAX_METHOD, method};
 
@@ -37,6 +39,8 @@ pub struct Http1 {
     answers: Answers,
     /// Requests whose answer isn't over.
     open: Queue,
+    /// What the connection was upgraded to.
+    http2: Option<Box<Http2>>,
 }
 
 impl Http1 {
@@ -44,10 +48,24 @@ impl Http1 {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The connection goes on in HTTP/2, where the request is stream 1 (RFC 7540, 3.2).
+    fn upgrade(&mut self, rest: &Chunk<'_>, out: &mut Events) {
+        let Some((exchange, http, next)) = self.open.hand_over() else {
+            return;
+        };
+        let mut http2 = Box::new(Http2::upgraded(exchange, &http, next));
+        out.becomes = Some(Protocol::Http2);
+        http2.answered(rest, out);
+        self.http2 = Some(http2);
+    }
 }
 
 impl Parser for Http1 {
     fn requested(&mut self, chunk: &Chunk<'_>, at: u64, out: &mut Events) {
+        if let Some(http2) = &mut self.http2 {
+            return http2.requested(chunk, at, out);
+        }
         let mut input = Input::of(chunk);
         if input.is_empty() || !self.questions.find(&input, &mut self.open, out) {
             return;
@@ -63,6 +81,9 @@ impl Parser for Http1 {
     }
 
     fn answered(&mut self, chunk: &Chunk<'_>, out: &mut Events) {
+        if let Some(http2) = &mut self.http2 {
+            return http2.answered(chunk, out);
+        }
         let mut input = Input::of(chunk);
         if input.is_empty() {
             return;
@@ -75,6 +96,14 @@ impl Parser for Http1 {
         }
         self.answers
             .take(&mut input, chunk.ended, &mut self.open, out);
+        if self.answers.is_http2() {
+            let rest = Chunk {
+                data: input.data,
+                length: input.left(),
+                ..*chunk
+            };
+            return self.upgrade(&rest, out);
+        }
         out.waits |= self.answers.is_lost() && !self.open.is_empty();
     }
 
@@ -86,17 +115,26 @@ impl Parser for Http1 {
     }
 
     fn missed(&mut self, out: &mut Events) {
+        if let Some(http2) = &mut self.http2 {
+            return http2.missed(out);
+        }
         self.open.abandon(out);
         self.questions.lose();
         self.answers.reset();
     }
 
-    fn skipped(&mut self, _blind: bool, out: &mut Events) {
+    fn skipped(&mut self, blind: bool, out: &mut Events) {
+        if let Some(http2) = &mut self.http2 {
+            return http2.skipped(blind, out);
+        }
         self.answers.end_lost(&mut self.open, out);
         self.missed(out);
     }
 
     fn closed(&mut self, at: u64, out: &mut Events) {
+        if let Some(http2) = &mut self.http2 {
+            return http2.closed(at, out);
+        }
         self.questions.close(&mut self.open);
         self.answers.close(at, &mut self.open, out);
         self.questions.lose();

@@ -193,6 +193,14 @@ impl Queue {
         }));
     }
 
+    /// Takes the first one out, with the number of the next, for another protocol's
+    /// parser to go on with.
+    pub fn hand_over(&mut self) -> Option<(Exchange, Http, Exchange)> {
+        let open = self.open.pop_front()?;
+        self.texts = self.texts.saturating_sub(open.texts);
+        Some((open.exchange, open.http, self.next))
+    }
+
     /// Leaves all behind.
     pub fn abandon(&mut self, out: &mut Events) {
         out.abandoned += self.open.len() as u64;

@@ -368,3 +368,52 @@ fn cut_targets() {
         assert_eq!((http[0].target.len(), http[0].cut), (length.min(2048), cut));
     }
 }
+
+/// Checks an upgrade to HTTP/2 (RFC 7540, 3.2): the request is answered on stream 1,
+/// with the status that stands there, and what follows is HTTP/2; wherever the server's
+/// bytes are cut.
+#[test]
+fn upgrade_to_http2() {
+    let get = "GET /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    let switching =
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n";
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    // `:status: 404`, and no body; then the same with 204 on stream 3.
+    let first = b"\0\0\x01\x01\x05\0\0\0\x01\x8d";
+    let second = b"\0\0\x01\x01\x05\0\0\0\x03\x89";
+    let asks = b"\0\0\x03\x01\x05\0\0\0\x03\x82\x86\x84";
+    let all = [&switching[..], settings, first].concat();
+    for cut in [switching.len(), switching.len() + 9, all.len(), 20] {
+        let mut talk = talk();
+        talk.ask("GET /other HTTP/1.1\r\nHost: a\r\n\r\n");
+        talk.answer(OK);
+        talk.ask(get);
+        let (one, two) = all.split_at(cut);
+        talk.answer(one);
+        talk.answer(two);
+        talk.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        talk.ask(asks);
+        talk.answer(second);
+        clean(&talk);
+        let told = talk.http().into_iter();
+        let told: Vec<_> = told
+            .map(|it| (it.target.as_str(), it.status, it.version))
+            .collect();
+        let expected = [
+            ("/other", Some(200), HttpVersion::Http11),
+            ("/first", Some(404), HttpVersion::Http2),
+            ("/", Some(204), HttpVersion::Http2),
+        ];
+        assert_eq!(told, expected);
+        let numbers = talk.ended.iter().map(|ended| ended.exchange);
+        assert!(numbers.eq([0, 1, 2]));
+        assert_eq!(talk.http()[1].host.as_deref(), Some("a"));
+    }
+    // Without its answer, and one to something else.
+    let mut talk = talk();
+    talk.ask(get);
+    talk.answer(switching);
+    talk.close();
+    assert_eq!(talk.statuses(), [(0, None, Some(Failure::Closed))]);
+    clean(&talk);
+}

@@ -9,6 +9,7 @@
 mod block;
 mod field;
 mod frame;
+mod heads;
 #[cfg(test)]
 mod hidden_tests;
 mod hpack;
@@ -17,18 +18,18 @@ mod huffman;
 mod random_tests;
 #[cfg(test)]
 mod real_tests;
+mod side;
 mod streams;
 mod string;
 #[cfg(test)]
 mod tests;
 
-use self::block::{Block, Blocks};
-use self::frame::{Found, Frames, Header, flag, kind};
-use self::hpack::Decoder;
-use self::streams::{AnswerHead, RequestHead, Streams};
-use super::call::Failure;
+use self::frame::flag;
+use self::side::{Side, Step, step};
+use self::streams::Streams;
+use super::call::{Failure, Http};
 use super::input::Input;
-use super::protocol::{Chunk, Events, Parser};
+use super::protocol::{Chunk, Events, Exchange, Parser};
 
 /// What a client's connection begins with (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -70,32 +71,6 @@ impl Owed {
     }
 }
 
-/// One direction.
-#[derive(Debug, Default)]
-struct Side {
-    frames: Frames,
-    blocks: Blocks,
-    decoder: Decoder,
-}
-
-impl Side {
-    /// Frames were lost, and blocks maybe.
-    fn lose(&mut self) {
-        self.frames.lose();
-        self.blocks.lose();
-        self.decoder.lose();
-    }
-
-    /// The frame under way that begins a block, or the first one of a block under
-    /// way, and when it began.
-    fn block_under_way(&self) -> Option<(Header, u64)> {
-        self.blocks
-            .under_way()
-            .or(self.frames.under_way())
-            .filter(|(header, _)| header.kind == kind::HEADERS)
-    }
-}
-
 impl Http2 {
     /// A connection of which nothing was seen.
     pub fn new() -> Self {
@@ -103,6 +78,15 @@ impl Http2 {
             preface: Some(PREFACE),
             ..Self::default()
         }
+    }
+
+    /// A connection that was upgraded from HTTP/1.1: stream 1 is the exchange that asked
+    /// for it, the next one has this number.
+    pub(crate) fn upgraded(exchange: Exchange, asked: &Http, next: Exchange) -> Self {
+        let mut http2 = Self::new();
+        http2.answering.frames.begin();
+        http2.streams.adopt(exchange, asked, next);
+        http2
     }
 
     /// Takes the preface, or what comes of it.
@@ -170,92 +154,6 @@ impl Http2 {
                 .end(number, at, Some(Failure::Reset(code)), out),
             None => self.streams.abandon(number, out),
         }
-    }
-}
-
-/// A direction's next step, without what borrows from it.
-enum Step {
-    Over,
-    Data {
-        header: Header,
-        bytes: u64,
-        over: bool,
-        message: Option<bool>,
-    },
-    Request(Header, RequestHead, u64),
-    Answer(Header, AnswerHead, u64),
-    Reset(u32, Option<u32>),
-    GoneAway(u32),
-    Nothing,
-    Lost,
-    Invalid,
-}
-
-/// Reads what comes next, of the side that asks or of the other.
-fn step(side: &mut Side, input: &mut Input<'_>, at: u64, asks: bool, out: &mut Events) -> Step {
-    let (header, payload, whole, at) = match side.frames.next(input, at) {
-        Found::Nothing => return Step::Over,
-        Found::Data {
-            header,
-            bytes,
-            over,
-            message,
-        } => {
-            return Step::Data {
-                header,
-                bytes,
-                over,
-                message,
-            };
-        }
-        Found::Lost => return Step::Lost,
-        Found::Invalid => return Step::Invalid,
-        Found::Frame {
-            header,
-            payload,
-            whole,
-            at,
-        } => (header, payload, whole, at),
-    };
-    let word = |at: usize| {
-        let bytes = payload.get(at..)?.first_chunk()?;
-        Some(u32::from_be_bytes(*bytes))
-    };
-    match header.kind {
-        kind::RST_STREAM => return Step::Reset(header.stream, word(0)),
-        kind::GOAWAY => {
-            return word(0).map_or(Step::Nothing, |last| Step::GoneAway(last & 0x7fff_ffff));
-        }
-        _ => {}
-    }
-    let block = match side.blocks.add(header, payload, whole, at) {
-        Ok(Some(block)) => block,
-        Ok(None) => return Step::Nothing,
-        Err(()) => return Step::Invalid,
-    };
-    let Block {
-        header,
-        bytes,
-        whole,
-        at,
-    } = block;
-    let decoder = &mut side.decoder;
-    let (mut request, mut answer) = (RequestHead::default(), AnswerHead::default());
-    let decoded = match header.kind {
-        kind::HEADERS if asks => decoder.decode(bytes, whole, |field| request.add(field)),
-        kind::HEADERS => decoder.decode(bytes, whole, |field| answer.add(field)),
-        // What a server promises isn't asked for; its fields count for the table.
-        _ => decoder.decode(bytes, whole, |_| ()),
-    };
-    // What came before an error is known.
-    out.failed += u64::from(decoded.is_err());
-    if !whole || decoded.is_err() {
-        (request.partial, answer.partial) = (true, true);
-    }
-    match header.kind {
-        kind::HEADERS if asks => Step::Request(header, request, at),
-        kind::HEADERS => Step::Answer(header, answer, at),
-        _ => Step::Nothing,
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::field::{Field, MAX_PATH, Name, Value};
+use super::field::MAX_PATH;
+use super::heads::{AnswerHead, RequestHead};
 use crate::call::{Call, Failure, Http, HttpHead, HttpVersion, Method, Rpc};
 use crate::grpc;
 use crate::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
-use crate::trace_context;
 
 /// Bytes of texts that are kept in all, where nothing is shared.
 const MAX_TEXTS: usize = 128 * 1024;
@@ -129,6 +129,25 @@ impl Streams {
             ..Stream::default()
         });
         out.events.push(Event::Begun { exchange, at });
+    }
+
+    /// Opens stream 1 for an exchange that began in HTTP/1.1; the next one has this number.
+    pub fn adopt(&mut self, exchange: Exchange, asked: &Http, next: Exchange) {
+        let stream = Stream {
+            exchange,
+            method: Some(asked.method),
+            original: asked.original.clone(),
+            path: (!asked.target.is_empty()).then(|| asked.target.as_str().into()),
+            host: asked.host.clone(),
+            user_agent: asked.user_agent.clone(),
+            partial: asked.partial,
+            request_size: asked.request_size.unwrap_or_default(),
+            request_over: asked.request_size.is_some(),
+            ..Stream::default()
+        };
+        self.texts += stream.texts();
+        (self.numbers, self.open) = (vec![1], vec![stream]);
+        (self.last, self.next) = (1, next);
     }
 
     /// Fills in what its request's head said.
@@ -264,78 +283,6 @@ impl Streams {
             failure,
             unseen,
         })
-    }
-}
-
-/// What a request's head says.
-#[derive(Debug, Default)]
-pub(super) struct RequestHead {
-    /// Whether it can be one: a first field that isn't a pseudo-header field
-    /// stands in trailers (RFC 9113, 8.3).
-    pub trailers: bool,
-    any: bool,
-    method: Option<Method>,
-    original: Option<Arc<str>>,
-    path: Option<Arc<str>>,
-    authority: Option<Arc<str>>,
-    host: Option<Arc<str>>,
-    user_agent: Option<Arc<str>>,
-    /// Whether its content type is gRPC's, if that is known.
-    grpc: Option<bool>,
-    trace: trace_context::Headers,
-    /// Whether some fields aren't known.
-    pub partial: bool,
-}
-
-impl RequestHead {
-    pub fn add(&mut self, field: &Field) {
-        let text = || match &field.value {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        };
-        let first = !std::mem::replace(&mut self.any, true);
-        match (field.name, &field.value) {
-            (Name::Method, Value::Method(method)) => self.method = Some(*method),
-            (Name::Method, Value::Text(name)) => {
-                self.method = Some(Method::Other);
-                self.original = Some(name.clone());
-            }
-            (Name::Path, _) => self.path = text(),
-            (Name::Authority, _) => self.authority = text(),
-            (Name::Unknown, _) => self.partial = true,
-            (Name::Method | Name::Status | Name::Pseudo, _) => {}
-            _ if first => self.trailers = true,
-            (Name::Host, _) => self.host = text(),
-            (Name::UserAgent, _) => self.user_agent = text(),
-            (Name::ContentType, Value::Grpc(grpc)) => self.grpc = Some(*grpc),
-            (Name::Trace(_), Value::Part(part)) => self.trace.add(*part),
-            _ => {}
-        }
-    }
-}
-
-/// What an answer's head or trailers say.
-#[derive(Debug, Default)]
-pub(super) struct AnswerHead {
-    pub status: Option<u16>,
-    length: Option<u64>,
-    /// As of [`RequestHead`].
-    grpc: Option<bool>,
-    grpc_status: Option<u64>,
-    /// Whether some fields aren't known.
-    pub partial: bool,
-}
-
-impl AnswerHead {
-    pub fn add(&mut self, field: &Field) {
-        match (field.name, &field.value) {
-            (Name::Status, Value::Number(status)) => self.status = (*status).try_into().ok(),
-            (Name::ContentLength, Value::Number(length)) => self.length = Some(*length),
-            (Name::ContentType, Value::Grpc(grpc)) => self.grpc = Some(*grpc),
-            (Name::Unknown, _) => self.partial = true,
-            (Name::GrpcStatus, Value::Number(status)) => self.grpc_status = Some(*status),
-            _ => {}
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! One record after the other, when its turn has come.
 
+use std::sync::Arc;
+
 use observer_common::requests::{Piece, direction, flag};
 
 use super::Tracer;
@@ -227,6 +229,11 @@ impl Tracer {
     /// Goes through what a parser said.
     fn happened(&mut self, slot: Slot, piece: Option<&Piece>, out: &mut Output) {
         let mut events = std::mem::take(&mut self.events.events);
+        if let Some(protocol) = self.events.becomes.take()
+            && let Some(connection) = self.connections.get_mut(slot)
+        {
+            Arc::make_mut(&mut connection.endpoints).protocol = protocol;
+        }
         // Begins when it is known whether its caller is told right behind.
         let mut begun = None;
         for event in events.drain(..) {

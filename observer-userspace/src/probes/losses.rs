@@ -95,7 +95,7 @@ pub const REQUEST_ABANDONED: Cause = Cause {
 pub const REQUEST_LEFT: Cause = Cause {
     part: Part::Family(Family::Requests).as_str(),
     name: "request_left",
-    meaning: "Connections that went on in something that is not followed: behind CONNECT or an upgrade (WebSocket, h2c), in MySQL's compressed protocol, in a replica's stream. What they carried then is in no metric.",
+    meaning: "Connections that went on in something that is not followed: behind CONNECT or an upgrade (WebSocket), in MySQL's compressed protocol, in a replica's stream. What they carried then is in no metric.",
 };
 
 /// See [`observer_requests::tracer::Losses`].

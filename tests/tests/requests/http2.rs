@@ -1,6 +1,7 @@
 //! HTTP/2 without TLS, and gRPC on it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -59,6 +60,112 @@ fn curl_to_nginx() -> Result<()> {
             parent.path() == server.path() || parent.text("url.full").ends_with(server.path()),
             "{parent:#?} {server:#?}"
         );
+    }
+    Ok(())
+}
+
+/// Starts nghttpx, which upgrades connections to HTTP/2 where a client asks for it, before
+/// an nginx, and logs requests; its port.
+fn upgrading(scene: &mut Scene) -> Result<u16> {
+    let (port, behind) = (free_port()?, free_port()?);
+    std::fs::write(scene.folder().join("file"), "hello\n".repeat(500))?;
+    let http = format!(
+        "server {{ listen 127.0.0.1:{behind}; location /moved {{ return 302 /file; }}
+           location /gone {{ return 410; }} location /odd {{ return 299; }} }}"
+    );
+    scene.nginx("worker_processes 1;", &http, behind)?;
+    let mut proxy = program("nghttpx", "nghttp2-proxy")?;
+    proxy.args(["--conf=/dev/null", "--workers=1", "--log-level=ERROR"]);
+    proxy.arg(format!("--frontend=127.0.0.1,{port};no-tls"));
+    proxy.arg(format!("--backend=127.0.0.1,{behind}"));
+    let log = scene.folder().join("access");
+    proxy.arg(format!("--accesslog-file={}", log.display()));
+    proxy.arg("--accesslog-format=$path $status $protocol_version");
+    scene.start(&mut proxy)?;
+    scene.wait_until("nghttpx", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    })?;
+    Ok(port)
+}
+
+/// Checks curl and nghttp, which have nghttpx upgrade their connections to HTTP/2: the
+/// request that asks for it has the status and the size of its answer, and those that
+/// follow on the same connection are followed, at both ends, against nghttpx's log.
+#[test]
+fn upgraded_connections() -> Result<()> {
+    const STATUSES: [(&str, i64); 4] = [("file", 200), ("moved", 302), ("gone", 410), ("odd", 299)];
+    let Some(_turn) = turn() else { return Ok(()) };
+    let mut scene = Scene::new()?;
+    let port = upgrading(&mut scene)?;
+    let daemon = Daemon::start(&scene)?;
+    let mut asked = Vec::new();
+    for round in 0..8 {
+        let mut client = if round < 4 {
+            let mut curl = program("curl", "curl")?;
+            curl.args(["-s", "-S", "--http2", "-o", "/dev/null"]);
+            curl
+        } else {
+            let mut nghttp = program("nghttp", "nghttp2-client")?;
+            nghttp.args(["-n", "-u"]);
+            nghttp
+        };
+        // Each of them is the first of a connection, by either client. (Debian's curl
+        // can't use a connection of this kind twice.)
+        let places = if round < 4 { 1 } else { STATUSES.len() };
+        for place in 0..places {
+            let (name, status) = STATUSES[(round + place) % STATUSES.len()];
+            let path = match name {
+                "file" => format!("/file?{round}"),
+                _ => format!("/{name}/{round}"),
+            };
+            client.arg(format!("http://127.0.0.1:{port}{path}"));
+            asked.push((path, status));
+        }
+        scene.run(&mut client)?;
+    }
+    let seen = daemon.finish()?;
+    nothing_lost(&seen)?;
+    let logged = std::fs::read_to_string(scene.folder().join("access"))?;
+    for (wanted, status) in &asked {
+        // It calls the request that asks for it one of HTTP/1.1.
+        let line = format!("{wanted} {status} HTTP/");
+        ensure!(
+            logged.lines().any(|it| it.starts_with(&line)),
+            "no {line} in {logged}"
+        );
+    }
+    // nginx is asked for the same, in HTTP/1.1.
+    let of = |side: i32| {
+        let spans = seen.spans.iter().filter(move |span| span.kind == side);
+        let spans = spans.filter(|span| match side {
+            kind::SERVER => span.service == "nghttpx",
+            _ => span.service == "nghttp" || span.service == "curl",
+        });
+        spans.collect::<Vec<_>>()
+    };
+    for side in [kind::SERVER, kind::CLIENT] {
+        let spans = of(side);
+        assert_eq!(spans.len(), asked.len(), "kind {side}: {spans:#?}");
+        let statuses = counts(spans.iter().map(|span| {
+            let status = span.int("http.response.status_code");
+            (span.path().to_owned(), status.unwrap_or(0))
+        }));
+        let expected = counts(asked.iter().map(|(path, status)| {
+            let path = path.split('?').next().unwrap_or_default();
+            (path.to_owned(), *status)
+        }));
+        assert_eq!(statuses, expected, "kind {side}");
+        for span in spans {
+            assert_eq!(span.text("network.protocol.version"), "2", "{span:?}");
+            if span.path() == "/file" {
+                assert_eq!(span.int("http.response.body.size"), Some(3000), "{span:?}");
+            }
+        }
+    }
+    let by_id = seen.by_id();
+    for server in of(kind::SERVER) {
+        let parent = by_id.get(server.parent.as_slice()).context("a parent")?;
+        assert_eq!(parent.path(), server.path(), "{parent:#?} {server:#?}");
     }
     Ok(())
 }
