@@ -113,8 +113,10 @@ pub mod context {
 pub const CAPTURE: u32 = 512;
 /// Default size of the ring.
 pub const REQUEST_RING_BYTES: u32 = 2 << 20;
-/// Bytes that are captured of a message at most, while its head isn't complete.
+/// Bytes that are captured of a piece at most; of an answer's head, over all pieces.
 pub const CAPTURE_MAX: u32 = 4096;
+/// Bytes that are captured of a request's head at most, over all its pieces.
+pub const HEAD_MAX: u32 = 32 << 10;
 /// Bytes that are captured of the end of an answer that is longer, where the end
 /// says how it went ([`Protocol::told_at_end`]).
 pub const CAPTURE_TAIL: u32 = 256;

@@ -9,6 +9,7 @@ mod capture;
 mod clock;
 mod connection;
 mod head;
+mod more;
 mod recognise;
 mod record;
 mod room;
@@ -234,8 +235,9 @@ fn transferred(
         return;
     }
     let tail = tail::capture(context, connection, &source, way, length, captured);
+    let rest = more::rest(connection, way, length, captured);
     let transfer = Transfer {
-        length,
+        length: length - rest,
         captured: captured + tail,
         tail,
         way,
@@ -245,6 +247,9 @@ fn transferred(
         served: serve::note(connection, slot, state, way, turn, now),
     };
     record::piece(scratch, connection, slot, state, &transfer);
+    if rest != 0 {
+        more::tell(context, connection, &source, length);
+    }
 }
 
 /// When the slot's thread's call began; now, if it makes none.

@@ -6,7 +6,7 @@ use observer_common::offsets::MISSING;
 use observer_common::requests::{CAPTURE_MAX, Connection, Protocol, Shape, direction, flag, role};
 use observer_common::slot::{NO_SYSCALL, Slot, ThreadState};
 
-use super::head::{ANOTHER, BODY, PLACE, requests_head};
+use super::head::{ANOTHER, BODY, PLACE, requests_head, requests_head_left};
 use super::record::{Scratch, scratch};
 use super::sniff::requests_sniff;
 use crate::kernel::{current, offset, read, registers, setting, syscall_class};
@@ -149,13 +149,11 @@ pub extern "C" fn requests_copy(context: u32, shape: u32, address: u64, bytes: u
     };
     // SAFETY: this CPU's map value, used by one program only, which doesn't nest.
     let scratch = unsafe { &mut *scratch };
-    let mut address = address;
     if shape == Shape::Buffer as u32 {
         return user(scratch, 0, address, bytes);
     }
-    if shape == Shape::Message as u32 || shape == Shape::Messages as u32 {
-        address = word(address + MSG_IOV);
-    } else if shape != Shape::Vector as u32 {
+    let address = list(shape, address);
+    if address == 0 {
         return 0;
     }
     let mut at = 0;
@@ -177,6 +175,18 @@ pub extern "C" fn requests_copy(context: u32, shape: u32, address: u64, bytes: u
     at
 }
 
+/// Where the list of several buffers is; 0 if there is none.
+#[inline(always)]
+pub fn list(shape: u32, address: u64) -> u64 {
+    if shape == Shape::Message as u32 || shape == Shape::Messages as u32 {
+        word(address + MSG_IOV)
+    } else if shape == Shape::Vector as u32 {
+        address
+    } else {
+        0
+    }
+}
+
 /// Copies from the process to `at`.
 #[inline(always)]
 pub fn user(scratch: &mut Scratch, at: u32, from: u64, bytes: u32) -> u32 {
@@ -195,7 +205,7 @@ pub fn user(scratch: &mut Scratch, at: u32, from: u64, bytes: u32) -> u32 {
 
 /// A word of the process's memory; 0 if it can't be read.
 #[inline(always)]
-fn word(from: u64) -> u64 {
+pub fn word(from: u64) -> u64 {
     let mut word = 0u64;
     // SAFETY: the destination is a local word.
     unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, from as *const _) };
@@ -255,10 +265,13 @@ pub fn message(
         setting!(capture)
     };
     let head = connection.head;
-    let mut captured = if turn {
-        copy(context, source, length, some)
-    } else if head != 0 && head < CAPTURE_MAX {
-        copy(context, source, length, CAPTURE_MAX - head)
+    let wanted = if turn {
+        some
+    } else {
+        requests_head_left(head, asks as u32)
+    };
+    let mut captured = if wanted != 0 {
+        copy(context, source, length, wanted)
     } else {
         let captured = copy(context, source, length, BODY);
         let seen = requests_sniff(context, captured, length, 0);

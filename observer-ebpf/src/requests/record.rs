@@ -249,6 +249,20 @@ pub fn piece(
     };
 }
 
+/// Tells of the bytes behind those of the last piece; `captured` of them are in the
+/// scratch.
+#[inline(always)]
+pub fn again(scratch: &mut Scratch, captured: u32) {
+    let captured = captured & (DATA as u32 - 1);
+    let head = &mut scratch.piece;
+    head.number = head.number.wrapping_add(1);
+    head.captured = captured as u16;
+    let workload = head.workload;
+    let bytes = size_of::<Piece>() as u64 + u64::from(captured);
+    // SAFETY: the head and the bytes behind it are initialized map memory.
+    unsafe { send(Some(workload), (&raw const scratch.piece).cast(), bytes) };
+}
+
 /// What a connection speaks after a piece: HTTP/2 in place of HTTP/1, if that `switches`
 /// (1 or 0). By numbers, since each branch would double the ways through what follows.
 #[inline(always)]

@@ -66,6 +66,7 @@ fn cut_heads() {
         (Method::Delete, "/very-lo")
     );
     assert_eq!(http[0].request_size, None);
+    assert!(http.iter().all(|http| http.partial));
 }
 
 /// Checks heads that are too long to be kept, in many chunks.
@@ -86,6 +87,51 @@ fn giant_heads() {
         [(0, Some(431), None), (1, Some(200), None)]
     );
     assert_eq!(talk.http()[0].target, "/giant");
+    assert!(talk.http().iter().all(|http| !http.partial));
+}
+
+/// Checks that what decides is found in long heads wherever it is, in chunks of any
+/// length, behind a long cookie or a long target, and that longer ones are said to be
+/// known in part.
+#[test]
+fn long_heads() {
+    let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+    let cookie = |length| format!("Cookie: {}\r\n", "c".repeat(length));
+    let behind = format!("{trace}Host: a\r\nContent-Length: 3\r\n\r\nabc");
+    let target = format!("/{}", "t".repeat(9000));
+    let heads = [
+        format!("POST /a HTTP/1.1\r\n{}{behind}", cookie(6000)),
+        format!("POST /a HTTP/1.1\r\n{}{behind}", cookie(100).repeat(200)),
+        format!("POST {target} HTTP/1.1\r\nX: y\r\n{behind}"),
+    ];
+    for (head, piece) in heads
+        .iter()
+        .flat_map(|head| [4096, 1000, 61].map(|n| (head, n)))
+    {
+        let mut talk = talk();
+        for piece in head.as_bytes().chunks(piece) {
+            talk.ask(piece);
+        }
+        talk.answer(OK);
+        talk.ask(GET);
+        talk.answer(OK);
+        clean(&talk);
+        assert_eq!(talk.contexts.len(), 1);
+        let http = talk.http();
+        assert_eq!(http[0].host.as_deref(), Some("a"));
+        assert_eq!((http[0].request_size, http[0].partial), (Some(3), false));
+        assert_eq!(http[0].cut, http[0].target.len() == 2048);
+        assert_eq!(http[1].status, Some(200));
+    }
+    let mut talk = talk();
+    let giant = format!("POST /a HTTP/1.1\r\n{}{behind}", cookie(40_000));
+    for piece in giant.as_bytes().chunks(4096) {
+        talk.ask(piece);
+    }
+    talk.answer(OK);
+    clean(&talk);
+    assert!(talk.contexts.is_empty() && talk.http()[0].partial);
+    assert_eq!(talk.http()[0].target, "/a");
 }
 
 /// Checks connections that are picked up in mid-stream: in a body, or in an answer.

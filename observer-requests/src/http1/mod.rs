@@ -11,6 +11,7 @@ mod head;
 #[cfg(test)]
 mod hidden_tests;
 mod known;
+mod long;
 mod open;
 mod questions;
 #[cfg(test)]

@@ -20,6 +20,7 @@ const MAX_TEXTS: usize = 32 * 1024;
 static UNSEEN: LazyLock<Arc<HttpHead>> = LazyLock::new(|| {
     Arc::new(HttpHead {
         method: Method::Other,
+        partial: true,
         ..HttpHead::default()
     })
 });
@@ -116,7 +117,7 @@ impl Queue {
     }
 
     /// Notes what a request's head says, if it is open; `raw` is all of it, empty
-    /// if that isn't known.
+    /// if there was more that isn't known.
     pub fn fill(
         &mut self,
         exchange: Exchange,
@@ -134,7 +135,7 @@ impl Queue {
             method: head.method,
             original: original(head.method, head.name),
             cut: target.len() < head.target.len(),
-            partial: false,
+            partial: raw.is_empty(),
             target: target.into(),
             host: again(&mut self.host, head.host, &mut open.texts),
             user_agent: again(&mut self.user_agent, head.user_agent, &mut open.texts),
@@ -165,6 +166,7 @@ impl Queue {
                 method,
                 original: original(method, std::str::from_utf8(name).unwrap_or_default()),
                 cut: true,
+                partial: true,
                 target,
                 ..HttpHead::default()
             });

@@ -2,6 +2,7 @@
 
 use super::body::{Body, Framing, Taken};
 use super::head::{self, MAX_HEAD, Parsed};
+use super::long::Long;
 use super::open::Queue;
 use crate::call::Method;
 use crate::input::Input;
@@ -13,6 +14,8 @@ pub(super) struct Questions {
     state: State,
     /// A head that isn't complete.
     half: Vec<u8>,
+    /// The same, if it is longer than what is kept.
+    long: Option<Box<Long>>,
 }
 
 /// What comes next.
@@ -43,6 +46,7 @@ impl Questions {
     pub fn lose(&mut self) {
         self.state = State::Lost;
         self.half = Vec::new();
+        self.long = None;
     }
 
     /// A chunk of an answer came, to a request that isn't known.
@@ -184,6 +188,9 @@ impl Questions {
         out: &mut Events,
     ) -> bool {
         let before = self.half.len();
+        if self.long.is_some() || before + input.data.len() > MAX_HEAD {
+            return self.go_on_long(exchange, input, open, out);
+        }
         let room = MAX_HEAD.saturating_sub(before);
         self.half.extend(input.first(room));
         if head::has_end(&self.half, before) {
@@ -214,6 +221,42 @@ impl Questions {
         false
     }
 
+    /// More bytes of a request's head that is longer than what is kept.
+    fn go_on_long(
+        &mut self,
+        exchange: Exchange,
+        input: &mut Input<'_>,
+        open: &mut Queue,
+        out: &mut Events,
+    ) -> bool {
+        let half = std::mem::take(&mut self.half);
+        let long = self.long.get_or_insert_default();
+        // No end is in what there was of it.
+        long.take(&half);
+        if let Some(taken) = long.take(input.data) {
+            let long = self.long.take().unwrap_or_default();
+            return match head::request(long.lines()) {
+                Parsed::Whole(head, _) => {
+                    open.fill(exchange, &head, long.lines(), out);
+                    input.take(taken);
+                    self.behind(exchange, head.framing, open);
+                    true
+                }
+                _ => {
+                    out.failed += 1;
+                    open.abandon_last(exchange, out);
+                    self.lose();
+                    false
+                }
+            };
+        }
+        if input.hidden > 0 || long.is_too_long() {
+            fill_partly(long.lines(), exchange, open, out);
+            self.lose();
+        }
+        false
+    }
+
     /// What comes after a head.
     fn behind(&mut self, exchange: Exchange, framing: Framing, open: &mut Queue) {
         self.state = match framing {
@@ -233,7 +276,8 @@ impl Questions {
     /// The connection ended: what there is of a head is all of it.
     pub fn close(&mut self, open: &mut Queue) {
         if let State::Head(exchange) = self.state {
-            fill_partly(&self.half, exchange, open, &mut Events::default());
+            let half = self.long.as_deref().map_or(&*self.half, Long::lines);
+            fill_partly(half, exchange, open, &mut Events::default());
         }
     }
 }

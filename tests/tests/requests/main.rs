@@ -7,6 +7,7 @@ mod db;
 mod dns;
 mod exact;
 mod floods;
+mod heads;
 mod hostile;
 mod http;
 mod http2;
