@@ -9,6 +9,7 @@ mod capture;
 mod clock;
 mod connection;
 mod head;
+mod look;
 mod more;
 mod recognise;
 mod record;
@@ -210,12 +211,7 @@ fn transferred(
     if connection.protocol == protocol_state::IGNORED {
         return;
     }
-    let next = Next {
-        way,
-        turn,
-        length,
-        datagram,
-    };
+    let next = Next::new(way, turn, length, datagram);
     let seed = |connection: &Connection| share::seed(sk, kind, connection, way, length);
     if !share::follows(connection, slot, &source, &next, seed) {
         return;

@@ -96,6 +96,27 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// Bytes of the longest name that isn't RFC 9110's and is kept.
+    pub(crate) const LONGEST: usize = 24;
+
+    /// A method by its name, which is case-sensitive (RFC 9110, 9.1).
+    pub(crate) fn named(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "DELETE" => Self::Delete,
+            "CONNECT" => Self::Connect,
+            "OPTIONS" => Self::Options,
+            "TRACE" => Self::Trace,
+            "PATCH" => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What an HTTP request's head says. Requests that say the same share it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HttpHead {

@@ -5,8 +5,9 @@ use observer_common::requests::{
 };
 
 use super::capture::Source;
+use super::look::requests_look;
 use super::record;
-use super::sniff::{PROXY_SEEN, REQUEST_SEEN, TLS_SEEN, requests_look};
+use super::sniff::{PROXY_SEEN, REQUEST_SEEN, TLS_SEEN};
 use crate::kernel::setting;
 
 /// Messages of a connection that are looked at before it is left alone.

@@ -44,6 +44,19 @@ pub struct Next {
     pub datagram: bool,
 }
 
+impl Next {
+    /// See its fields.
+    #[inline(always)]
+    pub fn new(way: u8, turn: bool, length: u32, datagram: bool) -> Self {
+        Self {
+            way,
+            turn,
+            length,
+            datagram,
+        }
+    }
+}
+
 #[inline(always)]
 fn asks(connection: &Connection, way: u8) -> bool {
     (connection.role == role::SERVER) == (way == direction::RECEIVED)

@@ -1,8 +1,7 @@
 //! What a message's first bytes look like.
 
-use observer_common::requests::{PROXY_HEADER, SNIFFED, begins_proxied, proxy_header, sniff};
+use observer_common::requests::{SNIFFED, begins_proxied, sniff};
 
-use super::capture::requests_copy;
 use super::record;
 
 /// TLS's record types handshake and application data (RFC 8446, 5.1).
@@ -22,89 +21,9 @@ pub const fn is_settings(eight: u64) -> bool {
     eight & MASK == KIND
 }
 
-/// [`requests_sniff`]: the header of the PROXY protocol; of [`requests_look`]: and
-/// nothing behind it.
+/// [`requests_sniff`]: the header of the PROXY protocol; of
+/// [`super::look::requests_look`]: and nothing behind it.
 pub const PROXY_SEEN: u32 = 0x400;
-
-/// What the first bytes of a message look like: see [`requests_sniff`]. Where the PROXY
-/// protocol's header comes first, those behind it.
-///
-/// Global to the verifier, which therefore checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn requests_look(
-    context: u32,
-    shape: u32,
-    address: u64,
-    length: u32,
-    datagram: u32,
-) -> u32 {
-    let wanted = if length < SNIFFED as u32 {
-        length
-    } else {
-        SNIFFED as u32
-    };
-    let captured = requests_copy(context, shape, address, wanted);
-    let seen = requests_sniff(context, captured, length, datagram);
-    if seen != PROXY_SEEN {
-        return seen;
-    }
-    let wanted = if length < PROXY_HEADER as u32 {
-        length
-    } else {
-        PROXY_HEADER as u32
-    };
-    let captured = requests_copy(context, shape, address, wanted);
-    let header = requests_proxy_header(context, captured);
-    if header == 0 {
-        return 0;
-    }
-    if header >= length {
-        return PROXY_SEEN;
-    }
-    let behind = requests_sniff(context, captured - header, length - header, 0);
-    if behind == PROXY_SEEN { 0 } else { behind }
-}
-
-/// The length of the PROXY protocol's header that the scratch begins with, if it is
-/// all there, or 0; what follows it has come to the scratch's beginning.
-///
-/// Global to the verifier, which therefore checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn requests_proxy_header(context: u32, captured: u32) -> u32 {
-    let Some(scratch) = record::scratch(context) else {
-        return 0;
-    };
-    // SAFETY: this CPU's map value, used by one program only, which doesn't nest.
-    let scratch = unsafe { &mut *scratch };
-    let header = requests_proxy_length(context, captured) as usize & (2 * PROXY_HEADER - 1);
-    if header == 0 || header > PROXY_HEADER {
-        return 0;
-    }
-    for i in 0..SNIFFED {
-        scratch.data[i] = scratch.data[header + i];
-    }
-    header as u32
-}
-
-/// The same without moving anything: of which end it is doesn't matter to what comes
-/// after, which the verifier would go through for each.
-///
-/// Global to the verifier, which therefore checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn requests_proxy_length(context: u32, captured: u32) -> u32 {
-    let Some(scratch) = record::scratch(context) else {
-        return 0;
-    };
-    // SAFETY: this CPU's map value, used by one program only, which doesn't nest.
-    let scratch = unsafe { &*scratch };
-    match scratch.data.first_chunk() {
-        Some(data) => proxy_header(data, captured as usize) as u32,
-        None => 0,
-    }
-}
 
 /// What the first bytes of the scratch look like; 0 = nothing that is known.
 ///

@@ -235,12 +235,7 @@ fn transferred(
     };
     // SAFETY: this CPU's map value, which this thread claimed.
     let scratch = unsafe { &mut *scratch };
-    let next = Next {
-        way,
-        turn,
-        length,
-        datagram: false,
-    };
+    let next = Next::new(way, turn, length, false);
     let seed = |connection: &Connection| share::turn_seed(connection.id, connection);
     if !share::follows(connection, slot, &source, &next, seed) {
         return;

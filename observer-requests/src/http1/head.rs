@@ -12,8 +12,6 @@ use crate::trace_context;
 
 /// Longest head that is kept while it comes in several chunks.
 pub(super) const MAX_HEAD: usize = 4096;
-/// Longest name of a method that isn't RFC 9110's.
-pub(crate) const MAX_METHOD: usize = 24;
 /// Header fields of one head; with more it isn't understood.
 const MAX_FIELDS: usize = 128;
 
@@ -156,7 +154,7 @@ fn raw_request(data: &[u8]) -> Parsed<RequestHead<'_>> {
         values.next().map(<[u8]>::trim_ascii)
     };
     let head = RequestHead {
-        method: self::method(name),
+        method: Method::named(name),
         name,
         target: Cow::Owned(escaped(target)),
         version,
@@ -209,7 +207,7 @@ fn text_request(data: &[u8]) -> Parsed<RequestHead<'_>> {
         }
     }
     let head = RequestHead {
-        method: parsed.method.map_or(Method::Other, method),
+        method: parsed.method.map_or(Method::Other, Method::named),
         name: parsed.method.unwrap_or_default(),
         target: parsed.path.unwrap_or_default().into(),
         version: version(parsed.version),
@@ -286,7 +284,7 @@ pub(super) fn has_end(data: &[u8], from: usize) -> bool {
 pub(super) fn begins_request(data: &[u8]) -> Option<Method> {
     let end = data
         .iter()
-        .take(MAX_METHOD + 1)
+        .take(Method::LONGEST + 1)
         .position(|byte| *byte == b' ')?;
     let (name, target) = data.split_at_checked(end)?;
     let other = || {
@@ -295,7 +293,7 @@ pub(super) fn begins_request(data: &[u8]) -> Option<Method> {
         let begins = target.starts_with(b"/") || target.starts_with(b"http");
         name.len() > 2 && name.iter().all(usual) && begins
     };
-    match method(std::str::from_utf8(name).ok()?) {
+    match Method::named(std::str::from_utf8(name).ok()?) {
         Method::Other => other().then_some(Method::Other),
         known => Some(known),
     }
@@ -305,22 +303,6 @@ pub(super) fn begins_request(data: &[u8]) -> Option<Method> {
 pub(super) fn begins_answer(data: &[u8]) -> bool {
     const VERSION: &[u8] = b"HTTP/1.";
     VERSION.iter().zip(data).all(|(due, byte)| due == byte)
-}
-
-/// A method by its name, which is case-sensitive (RFC 9110, 9.1).
-pub(crate) fn method(name: &str) -> Method {
-    match name {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "PUT" => Method::Put,
-        "DELETE" => Method::Delete,
-        "CONNECT" => Method::Connect,
-        "OPTIONS" => Method::Options,
-        "TRACE" => Method::Trace,
-        "PATCH" => Method::Patch,
-        _ => Method::Other,
-    }
 }
 
 fn version(minor: Option<u8>) -> HttpVersion {

@@ -29,8 +29,6 @@ use super::input::Input;
 use super::protocol::{Chunk, Events, Parser};
 use observer_common::requests::Protocol;
 
-pub(crate) use self::head::{MAX_METHOD, method};
-
 /// HTTP/1.x on one connection.
 #[derive(Debug, Default)]
 pub struct Http1 {

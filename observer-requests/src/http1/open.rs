@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 
-use super::head::{MAX_METHOD, RequestHead, escaped};
+use super::head::{RequestHead, escaped};
 use super::known;
 use crate::call::{Call, Http, HttpHead, Method};
 use crate::protocol::{Ended, Event, Events, Exchange, MAX_OPEN};
@@ -222,7 +222,7 @@ impl Queue {
 /// What is told of a method that has no name of its own.
 fn original(method: Method, name: &str) -> Option<Arc<str>> {
     let other = method == Method::Other && !name.is_empty();
-    other.then(|| cut(name, MAX_METHOD).into())
+    other.then(|| cut(name, Method::LONGEST).into())
 }
 
 /// The same string as before, where it is the same; if not, adds to `texts`.

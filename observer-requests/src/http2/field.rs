@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use super::string::{Broken, Text};
 use crate::call::Method;
+use crate::grpc;
 use crate::text::cut;
 use crate::trace_context::{self, Part};
-use crate::{grpc, http1};
 
 /// Longest path that is kept.
 pub(super) const MAX_PATH: usize = 2048;
@@ -161,9 +161,9 @@ impl Reader {
         let value = match name {
             Name::Method => {
                 let name = std::str::from_utf8(text).unwrap_or_default();
-                match http1::method(name) {
+                match Method::named(name) {
                     Method::Other if !name.is_empty() => {
-                        Value::Text(cut(name, http1::MAX_METHOD).into())
+                        Value::Text(cut(name, Method::LONGEST).into())
                     }
                     method => Value::Method(method),
                 }

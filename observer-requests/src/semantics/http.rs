@@ -20,20 +20,7 @@ pub(super) fn describe(
     let endpoints = &finished.endpoints;
     let target = Target::split(&call.target);
     let scheme = super::scheme(endpoints.tls);
-    out.put("http.request.method", super::method(call.method));
-    if let Some(original) = &call.original {
-        let original = Redacted::code(original.to_string());
-        out.put("http.request.method_original", original);
-    }
-    if call.cut {
-        out.put("observer.url.cut", true);
-    }
-    if call.partial {
-        out.put("observer.head", super::HEAD_PARTIAL);
-    }
-    if call.unseen {
-        out.put("observer.outcome", super::OUTCOME_UNKNOWN);
-    }
+    method(call, out);
     out.put_some("http.response.status_code", call.status);
     out.put_some("http.request.body.size", call.request_size);
     out.put_some("http.response.body.size", call.response_size);
@@ -86,13 +73,30 @@ pub(super) fn describe(
             );
         }
     }
-    let method = match call.method {
+    let method = Redacted::from(match call.method {
         Method::Other => "HTTP",
         known => super::method(known),
-    };
-    let method = Redacted::from(method);
+    });
     match &finished.route {
         Some(route) => method.and(" ", &Redacted::route(route)),
         None => method,
+    }
+}
+
+/// Adds the method, and what isn't known.
+fn method(call: &Http, out: &mut Attributes) {
+    out.put("http.request.method", super::method(call.method));
+    if let Some(original) = &call.original {
+        let original = Redacted::code(original.to_string());
+        out.put("http.request.method_original", original);
+    }
+    if call.cut {
+        out.put("observer.url.cut", true);
+    }
+    if call.partial {
+        out.put("observer.head", super::HEAD_PARTIAL);
+    }
+    if call.unseen {
+        out.put("observer.outcome", super::OUTCOME_UNKNOWN);
     }
 }

@@ -45,7 +45,6 @@ impl Tracer {
         let Some(exchange) = self.exchanges.remove(key) else {
             return;
         };
-        self.losses.partial += u64::from(ended.call.is_partial());
         let own_retransmits = connection.retransmits.saturating_sub(exchange.retransmits);
         self.drop_stale();
         let at = ended.at.max(exchange.begun);

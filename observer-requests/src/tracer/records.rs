@@ -252,7 +252,10 @@ impl Tracer {
                     begun = piece.map(|piece| (piece, exchange, at));
                 }
                 Event::Context { exchange, context } => self.add_caller(slot, exchange, &context),
-                Event::Ended(ended) => self.finish(slot, piece, ended, out),
+                Event::Ended(ended) => {
+                    self.losses.partial += u64::from(ended.call.is_partial());
+                    self.finish(slot, piece, ended, out);
+                }
             }
         }
         if let Some((piece, number, at)) = begun {
