@@ -283,6 +283,13 @@ fn nothing_is_not_written() {
     assert_eq!(kept, "kept 1\n");
     let (status, said) = record(&["--type", "wall", "--", "sh", "-c", "exit 7"]);
     assert_eq!(status, Some(7), "{said}");
+    // What a picture is called doesn't tell what was a command's argument.
+    let svg = folder.path().join("titled.svg");
+    let shown = svg.to_str().expect("UTF-8");
+    let secret = format!(": password={nobody}; exit 7");
+    let (_, said) = record(&["-o", shown, "--type", "wall", "--", "sh", "-c", &secret]);
+    let svg = std::fs::read_to_string(&svg).expect("written");
+    assert!(svg.contains(" · sh · ") && !svg.contains(&nobody), "{said}");
     let written = std::fs::read_to_string(&out).expect("there");
     assert_ne!(written, "kept 1\n", "{said}");
 }

@@ -1,6 +1,7 @@
 //! What `observer record` is to record.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,7 +30,7 @@ pub(super) struct RecordOptions {
     pub(super) frequency: u32,
     /// Whom; everybody when empty and there is no command.
     pub(super) filters: Filters,
-    /// Whom, as it was said.
+    /// Whom, as people read it.
     pub(super) whom: String,
     /// Which time the outputs show.
     pub(super) kind: RecordType,
@@ -135,12 +136,13 @@ impl RecordOptions {
     }
 }
 
-/// Whom a recording is about, as it was said.
+/// Whom a recording is about, as people read it.
 fn whom(filter: &Filter, requests: Option<&RequestFilter>, command: &[OsString]) -> String {
     let mut whom: Vec<String> = Vec::new();
-    if !command.is_empty() {
-        let words = command.iter().map(|word| word.to_string_lossy());
-        whom.push(words.collect::<Vec<_>>().join(" "));
+    // Without its arguments, which may be secrets: pictures are shown around.
+    if let Some(program) = command.first() {
+        let name = Path::new(program).file_name().unwrap_or(program);
+        whom.push(name.to_string_lossy().into_owned());
     }
     whom.extend(filter.pids.iter().map(|pid| format!("--pid {pid}")));
     whom.extend(filter.comms.iter().map(|comm| format!("--comm {comm}")));
