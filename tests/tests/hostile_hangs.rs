@@ -18,13 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end may take.
 const END: Duration = Duration::from_secs(5);
 
-/// A process that calls its service `service` and makes calls until it is dropped.
+/// A process that calls its service `service` and does something until it is dropped.
 struct Caller(Child);
 
 impl Caller {
+    /// It makes calls.
     fn start(name: &str, service: &str) -> Result<Self> {
+        Self::doing(name, service, "sleep=1000000:5")
+    }
+
+    fn doing(name: &str, service: &str, what: &str) -> Result<Self> {
         let child = Command::new(workload::program()?)
-            .args([name, "sleep=1000000:5"])
+            .args([name, what])
             .env("OTEL_SERVICE_NAME", service)
             .stdin(Stdio::null())
             .spawn()?;
@@ -112,6 +117,8 @@ fn locked_memory_stops_nobody() -> Result<()> {
 #[test]
 fn locked_memory_holds_no_end_up() -> Result<()> {
     let _hang = Hang::start(Kind::Memory, "hang-locked")?;
+    // Where nothing happens a recording fails.
+    let _busy = Caller::doing("busy-locked", "busy-locked", "spin=600000")?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("profile.folded");
     let file = file.to_str().context("a path")?;

@@ -58,7 +58,11 @@ fn record(arguments: &[&str]) -> Result<Ended> {
             child.wait()?;
             anyhow::bail!("record {arguments:?} doesn't end");
         }
-        std::thread::sleep(Duration::from_millis(10));
+        // It writes nothing of a host on which nothing happens.
+        let spinning = Instant::now();
+        while spinning.elapsed() < Duration::from_millis(10) {
+            std::hint::spin_loop();
+        }
     }
     let output = child.wait_with_output()?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
