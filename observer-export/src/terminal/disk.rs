@@ -115,36 +115,15 @@ fn in_flight(view: &View<'_>, device: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use observer_signals::attribute::{SharedAttributes, SharedResource};
-    use observer_signals::metric::{Metric, ResourceMetrics};
-    use observer_signals::{Attribute, Instrument, MetricDef, MetricPoint, Resource};
+    use crate::terminal::testing::{definition, point, service};
+    use observer_signals::MetricDef;
+    use observer_signals::metric::ResourceMetrics;
 
     static DURATION: MetricDef = definition("observer.disk.operation.duration");
     static MOVED: MetricDef = definition("system.disk.io");
 
-    const fn definition(name: &'static str) -> MetricDef {
-        MetricDef {
-            name,
-            unit: "",
-            instrument: Instrument::Counter,
-            description: "",
-            attributes: &[],
-        }
-    }
-
     /// What a workload wrote: operations of so many seconds each, and bytes.
     fn writer(name: &'static str, operations: u64, each: f64, moved: i64) -> ResourceMetrics {
-        let point = |attributes: &[(&'static str, &'static str)], value| MetricPoint {
-            attributes: SharedAttributes::from(
-                attributes
-                    .iter()
-                    .map(|(key, value)| Attribute::new(*key, *value))
-                    .collect::<Vec<_>>(),
-            ),
-            start: 0,
-            value,
-            exemplars: Vec::new(),
-        };
         let device = ("system.device", "sda");
         let timed = |part| {
             let histogram = Histogram {
@@ -161,23 +140,10 @@ mod tests {
             ];
             point(&attributes, PointValue::Histogram(histogram))
         };
-        let attributes = vec![Attribute::new("service.name", name)];
-        ResourceMetrics {
-            resource: SharedResource::new(Resource { attributes }),
-            metrics: vec![
-                Metric {
-                    def: &DURATION,
-                    points: vec![timed("total"), timed("device"), timed("queue")],
-                },
-                Metric {
-                    def: &MOVED,
-                    points: vec![point(
-                        &[device, ("disk.io.direction", "write")],
-                        PointValue::Int(moved),
-                    )],
-                },
-            ],
-        }
+        let written = [device, ("disk.io.direction", "write")];
+        let written = point(&written, PointValue::Int(moved));
+        let timed = vec![timed("total"), timed("device"), timed("queue")];
+        service(name, [(&DURATION, timed), (&MOVED, vec![written])])
     }
 
     /// Checks that who moves most bytes is named first, and who has the device work most,

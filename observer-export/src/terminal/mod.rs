@@ -16,6 +16,8 @@ pub(super) mod shown;
 mod syscalls;
 mod table;
 mod tcp;
+#[cfg(test)]
+mod testing;
 mod view;
 
 use observer_signals::hottest::SelfTimes;

@@ -108,54 +108,28 @@ fn listed(sums: &BTreeMap<&str, f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use observer_signals::attribute::SharedResource;
-    use observer_signals::metric::{Metric, ResourceMetrics};
-    use observer_signals::{Attribute, Instrument, MetricDef, MetricPoint, PointValue, Resource};
+    use crate::terminal::testing::{definition, point, service};
+    use observer_signals::{MetricDef, PointValue};
 
-    static RETRANSMITS: MetricDef = counter("observer.tcp.retransmits");
-    static FAILED: MetricDef = counter("observer.tcp.connections.failed");
-
-    const fn counter(name: &'static str) -> MetricDef {
-        MetricDef {
-            name,
-            unit: "",
-            instrument: Instrument::Counter,
-            description: "",
-            attributes: &[],
-        }
-    }
-
-    fn service(
-        name: &'static str,
-        points: &[(&'static MetricDef, (&'static str, &'static str), i64)],
-    ) -> ResourceMetrics {
-        let metrics = points.iter().map(|(def, (key, value), n)| Metric {
-            def,
-            points: vec![MetricPoint {
-                attributes: [Attribute::new(*key, *value)].into_iter().collect(),
-                start: 0,
-                value: PointValue::Int(*n),
-                exemplars: Vec::new(),
-            }],
-        });
-        ResourceMetrics {
-            resource: SharedResource::new(Resource {
-                attributes: vec![Attribute::new("service.name", name)],
-            }),
-            metrics: metrics.collect(),
-        }
-    }
+    static RETRANSMITS: MetricDef = definition("observer.tcp.retransmits");
+    static FAILED: MetricDef = definition("observer.tcp.connections.failed");
 
     /// Checks that those are named whose segments were sent again and whose connections
     /// failed, by rate and share, on terminals of all widths.
     #[test]
     fn sufferers_are_named() {
-        let timeout = ("network.tcp.retransmit.type", "timeout");
-        let refused = ("error.type", "ECONNREFUSED");
+        let of = |(key, value), n| vec![point(&[(key, value)], PointValue::Int(n))];
+        let timeouts = |n| {
+            (
+                &RETRANSMITS,
+                of(("network.tcp.retransmit.type", "timeout"), n),
+            )
+        };
+        let refused = (&FAILED, of(("error.type", "ECONNREFUSED"), 1));
         let metrics = [
-            service("far", &[(&RETRANSMITS, timeout, 60), (&FAILED, refused, 1)]),
-            service("near", &[(&RETRANSMITS, timeout, 20)]),
-            service("well", &[(&RETRANSMITS, timeout, 0)]),
+            service("far", [timeouts(60), refused]),
+            service("near", [timeouts(20)]),
+            service("well", [timeouts(0)]),
         ];
         for width in [80, 100, 120, 200] {
             let interval = Interval {
