@@ -11,6 +11,8 @@ pub enum Reason {
     /// Another thread's word: condition variable, semaphore, join. Mostly a thread of a pool
     /// that has nothing to do.
     Parked,
+    /// One of these two: no function that is known says which.
+    Futex,
     /// A socket: data, room to send, a connection.
     Socket,
     /// A message of another thread or process: pipe, FIFO, eventfd, queue.
@@ -37,10 +39,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Disk,
         Self::Lock,
         Self::Parked,
+        Self::Futex,
         Self::Socket,
         Self::Pipe,
         Self::Poll,
@@ -60,6 +63,7 @@ impl Reason {
             Self::Disk => "disk",
             Self::Lock => "lock",
             Self::Parked => "parked",
+            Self::Futex => "futex",
             Self::Socket => "socket",
             Self::Pipe => "pipe",
             Self::Poll => "poll",
@@ -80,6 +84,7 @@ impl Reason {
             Self::Disk => "[disk]",
             Self::Lock => "[lock]",
             Self::Parked => "[parked]",
+            Self::Futex => "[futex]",
             Self::Socket => "[socket]",
             Self::Pipe => "[pipe]",
             Self::Poll => "[poll]",

@@ -290,7 +290,7 @@ fn every_wait_has_its_time_and_reason() {
         (Reason::Sleep, measured(|| std::thread::sleep(WAIT))),
         // Stacks aren't walked here, and only the program's functions would tell that it's a
         // lock (see the tests of delays).
-        (Reason::Parked, measured(wait_for_lock)),
+        (Reason::Futex, measured(wait_for_lock)),
         (
             Reason::Lock,
             measured(|| semaphore::wait(WAIT).expect("a semaphore")),

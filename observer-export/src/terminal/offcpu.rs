@@ -114,16 +114,29 @@ pub fn section(interval: &Interval<'_>) -> Option<Shown> {
     let headings = ["OFF CPU", "delayed", "by what, in % of one thread's time"];
     let nobody = rows.is_empty();
     let mut out = table(&headings, rows, true, interval);
-    let idle = interval.waits.iter().map(|waits| waits.sum(false));
-    let idle = idle.fold(0.0, |sum, threads| sum + threads);
+    let parts = interval.waits.iter().flat_map(|waits| &waits.threads);
+    let idle = parts.filter(|((_, delayed), _)| !delayed);
+    let (idle, unclear) = idle.fold((0.0, 0.0), |(idle, unclear), ((reason, _), threads)| {
+        let is_unclear = *reason == Reason::Futex;
+        (
+            idle + threads,
+            unclear + if is_unclear { *threads } else { 0.0 },
+        )
+    });
     if !interval.idle && idle >= SHOWN {
         let nobody = if nobody {
             "no thread was delayed; "
         } else {
             ""
         };
+        // Who takes these for idle may be wrong.
+        let unclear = match unclear >= SHOWN {
+            true => format!(", of it {} in futexes that may be locks", percent(unclear)),
+            false => String::new(),
+        };
         let idle = percent(idle);
-        let line = format!("{nobody}idle threads are left out: {idle} (--idle shows them)");
+        let line =
+            format!("{nobody}idle threads are left out: {idle}{unclear} (--idle shows them)");
         out.push(wrapped(line, interval.width));
     }
     Some(out)
@@ -232,6 +245,16 @@ mod tests {
         assert!(shown.contains("lock 250 %; idle: sleep 100 %"), "{shown}");
         assert!(shown.contains("idle: parked 800 %, poll 100 %"), "{shown}");
         assert!(!shown.contains("left out"), "{shown}");
+        assert!(!shown.contains("may be locks"), "{shown}");
+        let unclear = Waits {
+            threads: vec![((Reason::Futex, false), 2.0)],
+            ..pool.clone()
+        };
+        let shown = text(&[pool.clone(), unclear], false);
+        assert!(
+            shown.contains("left out: 1100 %, of it 200 % in futexes"),
+            "{shown}"
+        );
         let shown = text(std::slice::from_ref(&pool), false);
         assert!(
             shown.contains("no thread was delayed; idle threads are"),

@@ -3,8 +3,8 @@
 //!
 //! The kernel sees the same call for both. Who waits for a lock is held up by whoever has
 //! it; who waits on a condition variable, a semaphore or to be unparked is mostly a thread
-//! of a pool without work. A function that isn't known is taken for the latter: a pool of
-//! hundreds of idle threads must not look like a convoy.
+//! of a pool without work. Where no function is known it is told as what it is, a futex, and
+//! counts as idle: a pool of hundreds of idle threads must not look like a convoy.
 
 use observer_signals::wait::Reason;
 
@@ -84,7 +84,7 @@ pub(super) fn in_futex<'a>(functions: impl Iterator<Item = &'a str> + Clone) -> 
     near.clone()
         .find_map(|name| of(BUILT_ON, name))
         .or_else(|| near.clone().find_map(|name| of(FUNCTIONS, name)))
-        .unwrap_or(Reason::Parked)
+        .unwrap_or(Reason::Futex)
 }
 
 #[cfg(test)]
@@ -143,8 +143,8 @@ mod tests {
                 "|pthread_cond_timedwait|take_gil|PyEval_RestoreThread|sock_recv",
                 Reason::Lock,
             ),
-            ("nobody|knows|these", Reason::Parked),
-            ("", Reason::Parked),
+            ("nobody|knows|these", Reason::Futex),
+            ("", Reason::Futex),
         ] {
             assert_eq!(in_futex(stack.split('|')), expected, "{stack}");
         }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn only_the_nearest_count() {
         let far = std::iter::repeat_n("f", DEPTH).chain(["pthread_mutex_lock"]);
-        assert_eq!(in_futex(far), Reason::Parked);
+        assert_eq!(in_futex(far), Reason::Futex);
     }
 
     /// Checks that no rule is hidden behind one before it.
