@@ -79,15 +79,7 @@ impl Exporter {
             return;
         };
         let mut encoder = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        encoder.encode(batch, |message, items, shares| {
-            queue(
-                &self.shared,
-                signal,
-                pack_encoded(settings, message),
-                items,
-                shares,
-            );
-        });
+        encoder.encode(batch, self.queueing(signal, settings));
     }
 
     /// Queues that series have ended.
@@ -96,15 +88,10 @@ impl Exporter {
         // Whatever the endpoint takes: it is forgotten here.
         let mut encoder = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = self.ready(signal, 1);
+        let mut queueing = settings.map(|settings| self.queueing(signal, settings));
         encoder.encode_ended(ended, time, |message, items, shares| {
-            if let Some(settings) = settings {
-                queue(
-                    &self.shared,
-                    signal,
-                    pack_encoded(settings, message),
-                    items,
-                    shares,
-                );
+            if let Some(queueing) = &mut queueing {
+                queueing(message, items, shares);
             }
         });
     }
@@ -113,15 +100,7 @@ impl Exporter {
     pub fn export_spans(&self, spans: &[Span]) {
         let signal = Signal::Traces;
         if let Some(settings) = self.ready(signal, spans.len() as u64) {
-            traces::encode_all(spans, &self.extra, |message, items, shares| {
-                queue(
-                    &self.shared,
-                    signal,
-                    pack_encoded(settings, message),
-                    items,
-                    shares,
-                );
-            });
+            traces::encode_all(spans, &self.extra, self.queueing(signal, settings));
         }
     }
 
@@ -176,6 +155,18 @@ impl Exporter {
         }
         self.shared.lose_the_rest();
         self.shared.stats()
+    }
+
+    /// Queues encoded requests of a signal.
+    fn queueing<'a>(
+        &'a self,
+        signal: Signal,
+        settings: &'a SignalSettings,
+    ) -> impl FnMut(&[u8], u64, &Shares) + 'a {
+        move |message, items, shares| {
+            let body = pack_encoded(settings, message);
+            queue(&self.shared, signal, body, items, shares);
+        }
     }
 
     fn ready(&self, signal: Signal, items: u64) -> Option<&Arc<SignalSettings>> {

@@ -115,7 +115,7 @@ fn in_flight(view: &View<'_>, device: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terminal::testing::{definition, point, service};
+    use crate::terminal::testing::{definition, point, service, shown, words};
     use observer_signals::MetricDef;
     use observer_signals::metric::ResourceMetrics;
 
@@ -156,27 +156,15 @@ mod tests {
             writer("dd", 8, 0.05, 800 << 20),
             writer("slow", 1, 5.0, 4096),
         ];
-        let shown = |width| {
-            let interval = Interval {
-                seconds: 10.0,
-                metrics: &metrics,
-                width,
-                ..Interval::default()
-            };
-            let shown = section(&View::new(&metrics), &interval).expect("a section");
-            shown.as_str().to_owned()
-        };
+        let shown = |width| shown(section, &metrics, width);
         let expected = "  sda write by bytes: dd 80 MiB/s, postgres 72 KiB/s, slow 410 B/s; \
                         device time: slow 50 %, dd 4.0 %, postgres 0.9 %\n";
         assert!(shown(160).ends_with(expected), "{}", shown(160));
         for width in [80, 100, 120, 200] {
-            let shown = shown(width);
-            let widest = shown.lines().map(|line| line.chars().count()).max();
-            assert!(widest <= Some(width), "{shown}");
-            let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+            let words = words(section, &metrics, width);
             assert!(
                 words.contains("slow 50 %, dd 4.0 %, postgres 0.9 %"),
-                "{shown}"
+                "{words}"
             );
         }
         let narrow = shown(80);

@@ -108,7 +108,7 @@ fn listed(sums: &BTreeMap<&str, f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terminal::testing::{definition, point, service};
+    use crate::terminal::testing::{definition, point, service, words};
     use observer_signals::{MetricDef, PointValue};
 
     static RETRANSMITS: MetricDef = definition("observer.tcp.retransmits");
@@ -132,27 +132,17 @@ mod tests {
             service("well", [timeouts(0)]),
         ];
         for width in [80, 100, 120, 200] {
-            let interval = Interval {
-                seconds: 10.0,
-                metrics: &metrics,
-                width,
-                ..Interval::default()
-            };
-            let shown = section(&View::new(&metrics), &interval).expect("a section");
-            let shown = shown.as_str();
-            let widest = shown.lines().map(|line| line.chars().count()).max();
-            assert!(widest <= Some(width), "{shown}");
-            let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+            let words = words(section, &metrics, width);
             for expected in [
                 "retransmitted segments 80 (timeout 80)",
                 "retransmitted by far 60 (6/s, 75 %), near 20 (2/s, 25 %)",
                 "failed connections by far 1 (0.1/s, 100 %)",
             ] {
-                assert!(words.contains(expected), "{expected}: {shown}");
+                assert!(words.contains(expected), "{expected}: {words}");
             }
             assert!(
                 !words.contains("well") && !words.contains("resets by"),
-                "{shown}"
+                "{words}"
             );
         }
     }

@@ -1,5 +1,7 @@
 //! Metrics for tests of sections.
 
+use super::view::View;
+use super::{Interval, Shown};
 use observer_signals::attribute::SharedResource;
 use observer_signals::metric::{Metric, ResourceMetrics};
 use observer_signals::{Attribute, Instrument, MetricDef, MetricPoint, PointValue, Resource};
@@ -42,4 +44,33 @@ pub fn service(
             .map(|(def, points)| Metric { def, points })
             .collect(),
     }
+}
+
+/// Words of a section of these metrics, in ten seconds, on a terminal of this width, into
+/// which each of its lines must fit.
+pub fn words(
+    section: fn(&View<'_>, &Interval<'_>) -> Option<Shown>,
+    metrics: &[ResourceMetrics],
+    width: usize,
+) -> String {
+    let shown = shown(section, metrics, width);
+    let widest = shown.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(width), "{shown}");
+    shown.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The section itself.
+pub fn shown(
+    section: fn(&View<'_>, &Interval<'_>) -> Option<Shown>,
+    metrics: &[ResourceMetrics],
+    width: usize,
+) -> String {
+    let interval = Interval {
+        seconds: 10.0,
+        metrics,
+        width,
+        ..Interval::default()
+    };
+    let shown = section(&View::new(metrics), &interval).expect("a section");
+    shown.as_str().to_owned()
 }
