@@ -44,9 +44,14 @@ const FUNCTIONS: &[(&str, Reason)] = &[
     ("lock_exclusive_slow", Reason::Lock),
     ("lock_shared_slow", Reason::Lock),
     ("lock_upgradable_slow", Reason::Lock),
+    ("poison::mutex::Mutex", Reason::Lock),
+    ("poison::rwlock::RwLock", Reason::Lock),
     ("Condvar", Reason::Parked),
     ("condvar", Reason::Parked),
     ("thread::park", Reason::Parked),
+    ("Thread>::park", Reason::Parked),
+    ("thread_parking", Reason::Parked),
+    ("mpmc::context::Context", Reason::Parked),
     ("Parker::park", Reason::Parked),
     // Go (runtime/lock_futex.go, lock_spinbit.go, proc.go).
     ("runtime.lock2", Reason::Lock),
@@ -123,6 +128,21 @@ mod tests {
             (
                 "syscall|std::sys::pal::unix::futex::futex_wait|\
                  std::sys::sync::condvar::futex::Condvar::wait_optional_timeout|app::work",
+                Reason::Parked,
+            ),
+            // As the compiler's newer way to mangle names has methods: `<T>::f`.
+            (
+                "syscall|std::sys::pal::unix::futex::futex_wait|\
+                 <std::sys::sync::thread_parking::futex::Parker>::park|\
+                 <std::thread::thread::Thread>::park|start_thread",
+                Reason::Parked,
+            ),
+            (
+                "syscall|lock|std::sync::poison::mutex::Mutex<T>::lock|start_thread",
+                Reason::Lock,
+            ),
+            (
+                "syscall|std::sync::mpmc::context::Context::wait_until|start_thread",
                 Reason::Parked,
             ),
             (
