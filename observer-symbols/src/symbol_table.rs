@@ -6,9 +6,12 @@
 //!
 //! Layout: System V ABI, "Symbol Table".
 
-use std::collections::HashMap;
+mod by_name;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+
+pub use by_name::{Defined, addresses_of, definitions_of};
 
 use super::elf::{Section, Sections, u16_at, u32_at, u64_at};
 
@@ -27,10 +30,6 @@ const MAX_TABLE: u64 = 256 << 20;
 const MAX_ALIASES: usize = 16;
 /// Longest name.
 const MAX_NAME: usize = 32 * 1024;
-/// Largest table of names searched for one of them, in bytes.
-const MAX_NAMES: u64 = 256 << 20;
-/// Places of one name that are remembered.
-const MAX_PLACES: usize = 64;
 /// Steps taken for the sake of symbols that overlap each other.
 const MAX_OVERLAPS: u64 = 20_000_000;
 
@@ -104,99 +103,6 @@ pub fn look_up(
             .map(|(_, name)| name);
     }
     names
-}
-
-/// Where the functions called `names` (at most 64 bytes each) begin, in the
-/// file's own address space, as the symbol table `table` says.
-///
-/// Most files have none of them, so the names are searched for first: that is
-/// faster than reading the symbols.
-pub fn addresses_of(
-    file: &File,
-    sections: &Sections,
-    table: &str,
-    names: &[&str],
-) -> Vec<Option<u64>> {
-    let mut addresses = vec![None; names.len()];
-    let Some(section) = sections.named(table).filter(|s| s.has_contents()) else {
-        return addresses;
-    };
-    let texts = sections.list.get(section.link as usize);
-    let Some(texts) = texts.filter(|s| s.has_contents()) else {
-        return addresses;
-    };
-    let places = places_of(file, texts, names);
-    if places.is_empty() {
-        return addresses;
-    }
-    for_each(file, sections, section, |symbol| {
-        let home = sections.list.get(usize::from(symbol.section));
-        let is_code = matches!(symbol.kind, STT_FUNC | STT_NOTYPE)
-            && symbol.section != 0
-            && symbol.section < SHN_LORESERVE
-            && home.is_some_and(|s| s.holds(symbol.start));
-        let name = places.get(&symbol.name).filter(|_| is_code);
-        if let Some(address) = name.and_then(|name| addresses.get_mut(*name)) {
-            address.get_or_insert(symbol.start);
-        }
-    });
-    addresses
-}
-
-/// The places in the table of texts at which one of `names` stands (also as the
-/// end of a longer one, which linkers don't store twice), with its number.
-fn places_of(file: &File, texts: &Section, names: &[&str]) -> HashMap<u32, usize> {
-    /// A name and what ends it.
-    const OVERLAP: usize = 65;
-    let mut places = HashMap::new();
-    let end = texts.size.min(MAX_NAMES);
-    let mut piece = vec![0; PIECE + OVERLAP];
-    let mut at = 0;
-    while at < end {
-        let wanted = piece.len().min((end - at) as usize);
-        let (Some(piece), Some(from)) = (piece.get_mut(..wanted), texts.offset.checked_add(at))
-        else {
-            break;
-        };
-        if file.read_exact_at(piece, from).is_err() {
-            break;
-        }
-        for (number, name) in names.iter().enumerate() {
-            for start in occurrences(piece, name.as_bytes()) {
-                // Where the linker notes versions in the name: SSL_read@@OPENSSL_3.
-                let ends = matches!(piece.get(start + name.len()), Some(0 | b'@'));
-                if ends && places.len() < MAX_PLACES * names.len() {
-                    places.insert((at as usize + start) as u32, number);
-                }
-            }
-        }
-        at += PIECE as u64;
-    }
-    places
-}
-
-/// Where `needle` begins in `text`.
-fn occurrences<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let rest = text.get(from..)?;
-        // SAFETY: both pointers are of slices that live through the call, with
-        // their lengths.
-        let found = unsafe {
-            libc::memmem(
-                rest.as_ptr().cast(),
-                rest.len(),
-                needle.as_ptr().cast(),
-                needle.len(),
-            )
-        };
-        if found.is_null() {
-            return None;
-        }
-        let start = from + (found as usize - rest.as_ptr() as usize);
-        from = start + 1;
-        Some(start)
-    })
 }
 
 /// What may name an address.

@@ -61,6 +61,7 @@ const PURE: &[&str] = &[
     "observer-identity",
     "observer-signals",
     "observer-requests",
+    "observer-runtimes",
     "observer-unwind",
     "observer-symbols",
 ];
@@ -73,6 +74,7 @@ const PRODUCTION: &[&str] = &[
     "observer-export",
     "observer-identity",
     "observer-requests",
+    "observer-runtimes",
     "observer-signals",
     "observer-symbols",
     "observer-unwind",
