@@ -14,6 +14,8 @@ macro_rules! names {
 /// Maps and globals that the daemon uses.
 pub mod maps {
     names! {
+        ASYNCIO_LOOPS = "ASYNCIO_LOOPS";
+        ASYNCIO_ON = "ASYNCIO_ON";
         BLOCK_RING = "BLOCK_RING";
         CONFIG = "CONFIG";
         COUNTERS = "COUNTERS";

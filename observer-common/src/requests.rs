@@ -8,6 +8,7 @@
 use crate::plain::{FromBytes, Immutable, IntoBytes};
 use crate::workload::WorkloadId;
 
+mod asyncio;
 mod clock;
 mod protocol;
 mod proxy;
@@ -15,6 +16,7 @@ mod share;
 mod sniff;
 mod state;
 
+pub use asyncio::{ASYNCIO_LOOPS, AsyncioLoop, LOOPS, dictionary};
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
 pub use protocol::{Beginning, Protocol, REDIS_SELECT, REDIS_START, SNIFFED, Sniffed};
 pub use proxy::{PROXY_HEADER, begins_proxied, proxy_header};
@@ -215,6 +217,9 @@ pub struct Piece {
     pub padding: u8,
     /// What the thread's time went into so far.
     pub clock: ThreadClock,
+    /// Sent: address of the task in which the thread did so, where its program has
+    /// such ([`AsyncioLoop`]); 0 = none that is known.
+    pub task: u64,
 }
 
 /// A connection ended.

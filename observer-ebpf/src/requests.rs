@@ -5,6 +5,7 @@
 //! are where the thread's system call says. A connection is recognised by a
 //! message's first bytes; until then, and if it isn't, nothing leaves.
 
+mod asyncio;
 mod capture;
 mod clock;
 mod connection;

@@ -14,7 +14,7 @@
 //!   its head tells (`traceparent`, b3), or begins a trace.
 //! - A client's call is the child of what its own head tells, if the program
 //!   wrote one; otherwise of the request that its thread serves, as the kernel
-//!   half and the threads' doings tell. Where several requests could be it, it
+//!   half and the threads' doings tell, or that the same task answers. Where several requests could be it, it
 //!   has no parent and says so ([`Parent::Ambiguous`](super::Parent)).
 //!
 //! Which traces are kept is decided at the first span of a trace on this host
@@ -41,6 +41,7 @@ mod records;
 mod sampling;
 mod slab;
 mod tail;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -68,6 +69,7 @@ use sampling::Sampling;
 pub use sampling::{Sampler, SamplerError};
 use slab::{Key, Slab};
 use tail::Slowest;
+use tasks::Tasks;
 use threads::Threads;
 use traces::Undecided;
 
@@ -80,6 +82,7 @@ pub struct Tracer {
     connections: Connections,
     exchanges: Slab<Open>,
     threads: Threads,
+    tasks: Tasks,
     numbers: Numbers,
     pending: Pending,
     sampling: Sampling,
@@ -108,6 +111,7 @@ impl Tracer {
             connections: Connections::new(options.max_connections),
             exchanges: Slab::default(),
             threads: Threads::default(),
+            tasks: Tasks::default(),
             numbers: Numbers::default(),
             pending: Pending::default(),
             sampling: Sampling::new(options.sampler, options.span_limit),
@@ -262,6 +266,9 @@ impl Tracer {
         let midstream = opened.flags & observer_common::requests::flag::MIDSTREAM != 0;
         let parser = (self.parsers)(protocol, datagram, midstream);
         self.connections.open(opened, protocol, parser);
+        if opened.role == role::SERVER {
+            self.tasks.serves(opened.tgid);
+        }
     }
 
     /// A connection that there is a piece of, but nothing else.

@@ -5,15 +5,17 @@
 //! of free-threaded builds the layouts aren't known yet: they are named, not guessed
 //! ([`Unread::Version`](crate::Unread::Version), [`Unread::Build`](crate::Unread::Build)).
 
+mod asyncio;
 mod interpreter;
 mod objects;
 mod offsets;
 mod symbols;
 mod version;
 
+pub use asyncio::{Asyncio, RunningLoop};
 pub use interpreter::Runtime;
 pub use objects::Objects;
-pub use offsets::{CodeOffsets, FrameOffsets, Offsets, StateOffsets, StrOffsets};
+pub use offsets::{CodeOffsets, FrameOffsets, Offsets, RunningLoopPlace, StateOffsets, StrOffsets};
 pub use symbols::{Place, RuntimeSymbols};
 pub use version::Version;
 

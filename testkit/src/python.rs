@@ -9,11 +9,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// Pinned, because a test should fail for our mistakes only.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
     "opentelemetry-proto==1.45.2",
     "rotel==0.0.1a15",
     "aiohttp==3.14.5",
     "grpcio==1.85.3",
+    "httpx==0.28.1",
+    "uvicorn==0.54.0",
 ];
 
 /// The folder of a virtual environment that has the packages.
@@ -52,7 +54,7 @@ pub fn environment() -> Result<PathBuf> {
                     "--disable-pip-version-check",
                 ])
                 .args(PACKAGES),
-            "pip could not install opentelemetry-proto, rotel, aiohttp and grpcio: is there a way to a Python \
+            "pip could not install opentelemetry-proto, rotel, aiohttp, grpcio, httpx and uvicorn: is there a way to a Python \
              package index (PIP_INDEX_URL)?",
         )?;
         std::fs::write(ready, wanted)?;

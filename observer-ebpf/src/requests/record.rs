@@ -7,11 +7,12 @@ use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::requests::{
     CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, Protocol, REQUEST_RING_BYTES, Tag,
-    ThreadClock, TlsSocket, flag,
+    ThreadClock, TlsSocket, direction, flag,
 };
 use observer_common::slot::{Slot, ThreadState};
 use observer_common::workload::WorkloadId;
 
+use super::asyncio;
 use super::room::{fills, has_room};
 use crate::atomic::compare_and_swap;
 use crate::loss::lost;
@@ -235,6 +236,11 @@ pub fn piece(
     head.wait = state.serving.brought_by;
     head.passed = state.serving.passed;
     copy_clock(&mut head.clock, &state.serving.clock);
+    head.task = if transfer.way == direction::SENT {
+        asyncio::task()
+    } else {
+        0
+    };
     connection.number = connection.number.wrapping_add(1);
     connection.flags &= !(flag::SKIPPED | flag::BLIND);
     connection.protocol = switched(connection.protocol, scratch.switches);

@@ -13,6 +13,7 @@ use super::Tracer;
 use super::connections::Slot;
 use super::hand_over::MadeFor;
 use super::output::Output;
+use super::pending::Patience;
 use super::slab::Key;
 use super::threads::Among;
 use crate::Parent;
@@ -66,7 +67,8 @@ impl Tracer {
         if !self.pending.has_room() {
             return Key::NONE;
         }
-        self.pending.join(&mut among.pending, key, piece.began)
+        self.pending
+            .join(&mut among.pending, key, piece.began, Patience::Thread)
     }
 
     /// A thread received something on a connection: if that is the next of the events

@@ -241,33 +241,12 @@ impl Tracer {
         let (span, workload, at) = (exchange.span.span, exchange.workload, exchange.begun);
         let slot = exchange.connection;
         let made_for = self.made_for(piece);
-        let mut pending = Key::NONE;
+        let made_for = self.or_by_task(made_for, piece);
         let mut by = Key::NONE;
-        let mut ids = match (made_for, caller) {
+        let (mut ids, mut pending) = match caller {
             // The program makes spans of its own, and ours is below them.
-            (_, Some(caller)) => self.remote(caller, span, workload, at),
-            (MadeFor::One(request, how), None) => match self.exchanges.get(request) {
-                Some(request) => request.span.child(span, how),
-                None => self.root(span, workload, at),
-            },
-            (MadeFor::Several | MadeFor::Among, None) => {
-                if made_for == MadeFor::Among {
-                    pending = self.hold_among(key, slot, piece);
-                }
-                Ids {
-                    how: Parent::Ambiguous,
-                    ..self.root(span, workload, at)
-                }
-            }
-            (MadeFor::Nobody, None) => {
-                pending = self.hold(key, piece);
-                let mut ids = self.root(span, workload, at);
-                // Of one that waits it may still become known.
-                if pending == Key::NONE && self.threads.serves(piece.tgid) {
-                    ids.how = Parent::Unknown;
-                }
-                ids
-            }
+            Some(caller) => (self.remote(caller, span, workload, at), Key::NONE),
+            None => self.made_for_ids(key, slot, made_for, piece),
         };
         if let MadeFor::One(request, _) = made_for {
             by = request;
@@ -297,6 +276,46 @@ impl Tracer {
             exchange.made_for = by;
             exchange.pending = pending;
         }
+    }
+
+    /// Who a call is that names no caller itself, and the group that it waits in for who
+    /// that may be.
+    fn made_for_ids(
+        &mut self,
+        key: Key,
+        slot: Slot,
+        made_for: MadeFor,
+        piece: &Piece,
+    ) -> (Ids, Key) {
+        let Some(exchange) = self.exchanges.get(key) else {
+            return (self.root([0; 8], piece.workload, piece.began), Key::NONE);
+        };
+        let (span, workload, at) = (exchange.span.span, exchange.workload, exchange.begun);
+        if let MadeFor::One(request, how) = made_for
+            && let Some(request) = self.exchanges.get(request)
+        {
+            return (request.span.child(span, how), Key::NONE);
+        }
+        let pending = match made_for {
+            MadeFor::One(..) | MadeFor::Several => Key::NONE,
+            MadeFor::Among => self.hold_among(key, slot, piece),
+            MadeFor::Task(_) => self.hold_task(key, piece),
+            MadeFor::Nobody => self.hold(key, piece),
+        };
+        let waits = pending != Key::NONE;
+        let how = match made_for {
+            MadeFor::Several | MadeFor::Among => Parent::Ambiguous,
+            // Of one that waits it may still become known.
+            MadeFor::Task(Parent::Root) if !waits => Parent::Unknown,
+            MadeFor::Task(without) => without,
+            MadeFor::Nobody if !waits && self.threads.serves(piece.tgid) => Parent::Unknown,
+            MadeFor::One(..) | MadeFor::Nobody => Parent::Root,
+        };
+        let ids = Ids {
+            how,
+            ..self.root(span, workload, at)
+        };
+        (ids, pending)
     }
 
     /// The server's view of what a client sent, where the server was faster

@@ -6,6 +6,7 @@ use super::Tracer;
 use super::connections::Slot;
 use super::open::Ids;
 use super::output::Output;
+use super::pending::Patience;
 use super::slab::Key;
 use crate::Parent;
 
@@ -22,7 +23,8 @@ impl Tracer {
         if thread.receives || thread.serves(&self.exchanges) {
             return Key::NONE;
         }
-        self.pending.join(&mut thread.pending, key, piece.began)
+        self.pending
+            .join(&mut thread.pending, key, piece.began, Patience::Thread)
     }
 
     /// A thread answers a request: it serves that one, and served it before if
@@ -66,11 +68,15 @@ impl Tracer {
         if switches && tgid == piece.tgid {
             self.threads.switched(tgid, piece.ended);
         }
-        if group == Key::NONE {
-            return;
+        let same = certain && tgid == piece.tgid;
+        if group != Key::NONE {
+            self.resolve(group, (same && !own).then_some(&made_for), out);
         }
-        let joins = certain && !own && tgid == piece.tgid;
-        self.resolve(group, joins.then_some(&made_for), out);
+        let made_for = MadeFor {
+            how: Parent::Thread,
+            ..made_for
+        };
+        self.task_answers((slot, key), piece, same.then_some(&made_for), out);
     }
 
     /// A group of calls has waited: those that began after a request (which may

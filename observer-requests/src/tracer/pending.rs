@@ -38,20 +38,29 @@ pub struct Group {
 #[derive(Debug, Default)]
 pub struct Pending {
     groups: Slab<Group>,
-    /// When each was made, oldest first, with some that are gone.
-    made: VecDeque<(u64, Key)>,
+    /// When each was made, oldest first, with some that are gone; by [`Patience`].
+    made: [VecDeque<(u64, Key)>; 2],
     spans: usize,
 }
 
-/// So long (ns) a group waits.
-pub const WAIT: u64 = 1_000_000_000;
+/// How long a group waits.
+#[derive(Clone, Copy, Debug)]
+pub enum Patience {
+    /// For what a thread does next.
+    Thread,
+    /// For a task's answer, which comes when the whole request is done.
+    Task,
+}
+
+/// The same in nanoseconds.
+const WAIT: [u64; 2] = [1_000_000_000, 5_000_000_000];
 /// Exchanges of all groups together, open or over.
 const MAX_SPANS: usize = 4096;
 
 impl Pending {
     /// Whether there is room for more.
     pub fn has_room(&self) -> bool {
-        self.spans < MAX_SPANS && self.made.len() < MAX_SPANS
+        self.spans < MAX_SPANS && self.made.iter().map(VecDeque::len).sum::<usize>() < MAX_SPANS
     }
 
     /// Whether a group still waits.
@@ -60,17 +69,22 @@ impl Pending {
     }
 
     /// A new group.
-    fn begin(&mut self, at: u64) -> Key {
+    fn begin(&mut self, at: u64, patience: Patience) -> Key {
         let key = self.groups.insert(Group::default());
-        self.made.push_back((at, key));
+        let [thread, task] = &mut self.made;
+        let made = match patience {
+            Patience::Thread => thread,
+            Patience::Task => task,
+        };
+        made.push_back((at, key));
         key
     }
 
     /// Adds an exchange to a group, or, if that waits no more, to a new one, which takes its
     /// place; the group, if there was room in it.
-    pub fn join(&mut self, group: &mut Key, exchange: Key, at: u64) -> Key {
+    pub fn join(&mut self, group: &mut Key, exchange: Key, at: u64, patience: Patience) -> Key {
         if !self.waits(*group) {
-            *group = self.begin(at);
+            *group = self.begin(at, patience);
         }
         match self.add(*group, exchange) {
             true => *group,
@@ -115,16 +129,18 @@ impl Pending {
         }
     }
 
-    /// The oldest one, if it waited long enough.
+    /// One that waited long enough.
     pub fn expired(&mut self, now: u64) -> Option<Key> {
-        while let Some((at, key)) = self.made.front().copied() {
-            let gone = !self.waits(key);
-            if !gone && now.saturating_sub(at) < WAIT {
-                return None;
-            }
-            self.made.pop_front();
-            if !gone {
-                return Some(key);
+        for (made, wait) in self.made.iter_mut().zip(WAIT) {
+            while let Some((at, key)) = made.front().copied() {
+                let gone = self.groups.get(key).is_none();
+                if !gone && now.saturating_sub(at) < wait {
+                    break;
+                }
+                made.pop_front();
+                if !gone {
+                    return Some(key);
+                }
             }
         }
         None

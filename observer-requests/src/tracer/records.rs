@@ -41,6 +41,7 @@ impl Tracer {
             self.forget(oldest);
         }
         self.threads.sweep(now);
+        self.tasks.sweep(now);
         self.expire(until.min(now), out);
         self.undecided.expire(now);
     }

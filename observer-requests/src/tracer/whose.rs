@@ -13,6 +13,8 @@ pub(super) enum MadeFor {
     One(Key, Parent),
     /// For this one, if the thread turns to the next of several events then.
     Among,
+    /// For the one that its task answers; if it answers none, how that is said.
+    Task(Parent),
     /// For one of several.
     Several,
     /// For none.

@@ -41,6 +41,8 @@ pub struct StateOffsets {
     pub thread_next: u64,
     /// Its interpreter.
     pub thread_interpreter: u64,
+    /// The asyncio loop that it runs.
+    pub running_loop: RunningLoopPlace,
     /// What the kernel calls the thread, in the process's own PID namespace.
     pub native_thread_id: u64,
     /// The innermost frame, or what leads to it.
@@ -48,6 +50,17 @@ pub struct StateOffsets {
     /// Since which `current_frame` is the innermost frame itself: else it is a `_PyCFrame`,
     /// with the frame at this offset.
     pub cframe_current: Option<u64>,
+}
+
+/// Where a thread's state has the asyncio loop that it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RunningLoopPlace {
+    /// In a `PyRunningLoopHolder` in its dict, which is at this offset (3.11).
+    Holder(u64),
+    /// In its dict, which is at this offset (3.12).
+    Dict(u64),
+    /// At this offset (3.13).
+    State(u64),
 }
 
 /// In `_PyInterpreterFrame`.
@@ -102,6 +115,7 @@ const V3_11: Offsets = Offsets {
         modules: 888,
         thread_next: 8,
         thread_interpreter: 16,
+        running_loop: RunningLoopPlace::Holder(128),
         native_thread_id: 160,
         current_frame: 56,
         cframe_current: Some(8),
@@ -137,6 +151,7 @@ const V3_12: Offsets = Offsets {
         modules: 944,
         thread_next: 8,
         thread_interpreter: 16,
+        running_loop: RunningLoopPlace::Dict(112),
         native_thread_id: 144,
         current_frame: 56,
         cframe_current: Some(0),
@@ -213,6 +228,9 @@ fn published(bytes: &[u8; PUBLISHED], version: Version) -> Result<Offsets, Unrea
             thread_next: at(21)?,
             thread_interpreter: at(22)?,
             current_frame: at(23)?,
+            // `_PyThreadStateImpl.asyncio_running_loop` (internal/pycore_tstate.h), the first
+            // behind the `PyThreadState` whose size is published.
+            running_loop: RunningLoopPlace::State(at(19)?),
             native_thread_id: at(25)?,
             cframe_current: None,
         },

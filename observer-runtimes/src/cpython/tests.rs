@@ -181,6 +181,10 @@ fn versions_are_told_apart() {
     let runtime = read(&memory).expect("a runtime");
     assert_eq!(runtime.offsets.state.native_thread_id, 25);
     assert_eq!(runtime.offsets.string.compact, 70 + 16);
+    assert_eq!(
+        runtime.offsets.state.running_loop,
+        RunningLoopPlace::State(19)
+    );
     assert_eq!(memory.u64(RUNTIME, 8), Ok(hex));
     memory.write(RUNTIME + 23 * 8, &u64::MAX.to_le_bytes());
     assert_eq!(read(&memory), Err(misfit));
@@ -201,4 +205,72 @@ fn versions_are_told_apart() {
     };
     let error = Runtime::read(&memory, &old, 0);
     assert_eq!(error, Err(Unread::Version([0; 3])));
+}
+
+/// Checks that loops are found by thread, of all versions' ways to keep them; and that a
+/// program without asyncio has none.
+#[test]
+fn running_loops_are_found() {
+    const MODULE: u64 = 0xa_0000;
+    const THREADS: [u64; 3] = [0xb_0000, 0xb_1000, 0xb_2000];
+    const LOOP: u64 = 0xc_0000;
+    const HOLDER: u64 = 0xc_1000;
+    let mut memory = memory();
+    let runtime = Runtime::read(&memory, &symbols(), 0).expect("a runtime");
+    let names = [
+        "_asyncio",
+        "_current_tasks",
+        "Task",
+        "__asyncio_running_event_loop__",
+    ];
+    let [module, current, task, running] = [0, 1, 2, 3].map(|n| OBJECT + 0x100 * n);
+    for (name, at) in names.into_iter().zip([module, current, task, running]) {
+        text(&mut memory, at, 1, true, name.as_bytes());
+    }
+    // Dicts of strings, with one or two entries.
+    let mut dict_at = |at: u64, entries: &[u64]| {
+        memory.put(at, words(&[1, class(2), 0, 0, at + 0x100, 0]));
+        let mut keys = words(&[1, 0, 0, entries.len() as u64 / 2]);
+        keys[8..11].copy_from_slice(&[3, 3, 1]);
+        keys.extend([0xff; 8]);
+        keys.extend(words(entries));
+        memory.put(at + 0x100, keys);
+    };
+    dict_at(DICT, &[module, MODULE]);
+    dict_at(MODULE + 0x1000, &[current, 0x77, task, 0x88]);
+    dict_at(THREADS[0] + 0x800, &[running, HOLDER]);
+    dict_at(THREADS[2] + 0x800, &[current, HOLDER]);
+    memory.put(MODULE, words(&[1, 0, MODULE + 0x1000]));
+    memory.put(HOLDER, words(&[1, 0, LOOP]));
+    let main = INTERPRETER + 0x1000;
+    memory.write(main + 16, &THREADS[0].to_le_bytes());
+    for (number, at) in THREADS.into_iter().enumerate() {
+        memory.put(at, vec![0; 512]);
+        let next = THREADS.get(number + 1).copied().unwrap_or(0);
+        memory.write(at + 8, &next.to_le_bytes());
+        memory.write(at + 160, &(40 + number as u64).to_le_bytes());
+        if number != 1 {
+            memory.write(at + 128, &(at + 0x800).to_le_bytes());
+        }
+    }
+    let found = |event_loop| Asyncio {
+        current_tasks: 0x77,
+        task_class: 0x88,
+        loops: vec![RunningLoop {
+            native_thread_id: 40,
+            event_loop,
+        }],
+    };
+    assert_eq!(runtime.asyncio(&memory), Ok(Some(found(LOOP))));
+    let mut later = runtime;
+    later.offsets.state.running_loop = RunningLoopPlace::Dict(128);
+    assert_eq!(later.asyncio(&memory), Ok(Some(found(HOLDER))));
+    memory.write(THREADS[0] + 304, &LOOP.to_le_bytes());
+    later.offsets.state.running_loop = RunningLoopPlace::State(304);
+    assert_eq!(later.asyncio(&memory), Ok(Some(found(LOOP))));
+    memory.write(THREADS[2] + 8, &THREADS[0].to_le_bytes());
+    let circle = Unread::TooLong("the list of threads");
+    assert_eq!(runtime.asyncio(&memory), Err(circle));
+    memory.write(DICT + 0x100 + 24, &0_u64.to_le_bytes());
+    assert_eq!(runtime.asyncio(&memory), Ok(None));
 }

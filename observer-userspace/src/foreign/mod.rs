@@ -16,12 +16,14 @@
 //! - [`patience`]: how long a thread waited
 //! - [`token`]: what only they have
 //! - [`file_id`]: which file it is, whoever says what of it
+//! - [`memory`]: a process's memory, for what reads a language's runtime
 //! - [`process`]: what `/proc/PID` says, and who may ask for it
 //! - [`tenant`]: whose a process is
 //! - [`refusals`]: who found no room in what all share
 
 mod aside;
 pub(crate) mod file_id;
+mod memory;
 mod patience;
 pub(crate) mod process;
 mod readers;
@@ -35,6 +37,7 @@ use observer_export::self_stats::SetAside;
 
 pub(crate) use aside::Subject;
 pub(crate) use file_id::FileId;
+pub(crate) use memory::ProcessMemory;
 pub(crate) use refusals::{refusals, refused, refused_times};
 pub(crate) use tenant::Tenant;
 pub(crate) use token::Foreign;

@@ -73,6 +73,29 @@ pub(crate) fn has_threads(pid: u32) -> bool {
     fs::read_dir(path(pid, "task")).is_ok_and(|tasks| tasks.count() > 1)
 }
 
+/// Its threads.
+pub(crate) fn threads(pid: u32) -> Vec<u32> {
+    let entries = fs::read_dir(path(pid, "task")).into_iter().flatten();
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect()
+}
+
+/// Whether a thread of it is there.
+pub(crate) fn has_thread(pid: u32, tid: u32) -> bool {
+    fs::exists(path(pid, &format!("task/{tid}/comm"))).unwrap_or(true)
+}
+
+/// The number of a thread of it in its own PID namespace.
+pub(crate) fn inner_id(_: &Foreign, pid: u32, tid: u32) -> Option<u32> {
+    let status = lossy(fs::read(path(pid, &format!("task/{tid}/status"))).ok()?);
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
 /// All processes.
 pub(crate) fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

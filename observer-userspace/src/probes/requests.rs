@@ -4,6 +4,7 @@
 //! piece; [`observer_requests`] makes requests of them.
 
 mod own;
+mod tasks;
 pub(crate) mod tls;
 mod unfollowed;
 
@@ -136,6 +137,8 @@ pub struct Requests {
     share: u32,
     /// `None` without TLS.
     tls: Option<tls::Tls>,
+    /// `None` if there is no way to know of them.
+    tasks: Option<tasks::Tasks>,
     own: OwnExchanges,
 }
 
@@ -157,6 +160,7 @@ impl Requests {
             follow_tls: true,
             share: 0,
             tls: None,
+            tasks: None,
             own: OwnExchanges::default(),
         }
     }
@@ -260,6 +264,7 @@ impl Probe for Requests {
         }
         follow(kernel)?;
         self.own.begin(kernel)?;
+        self.tasks = Some(tasks::Tasks::start(kernel)?);
         if self.follow_tls {
             self.tls = Some(tls::Tls::start(kernel).context("TLS is not observed")?);
         }
@@ -300,6 +305,7 @@ impl Probe for Requests {
     fn record(&mut self, bytes: &[u8], out: &mut SpanCollector<'_>) {
         if let Some(tgid) = executed(bytes) {
             self.tls.iter().for_each(|tls| tls.executed(tgid));
+            self.tasks.iter_mut().for_each(|tasks| tasks.executed(tgid));
             return;
         }
         self.tracer.record(bytes);
@@ -316,6 +322,9 @@ impl Probe for Requests {
             self.tracer.flush(now, &mut self.output);
         } else {
             self.tracer.advance(now, &mut self.output);
+        }
+        if let Some(tasks) = &mut self.tasks {
+            self.tracer.take_unsure().for_each(|tgid| tasks.ask(tgid));
         }
         self.hand_on(out);
     }

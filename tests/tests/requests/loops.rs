@@ -22,6 +22,8 @@ struct Joined {
     wrong: usize,
     ambiguous: usize,
     unknown: usize,
+    /// Of the later half of the requests, those that aren't right.
+    late: usize,
 }
 
 impl Joined {
@@ -32,6 +34,12 @@ impl Joined {
     fn share(&self) -> f64 {
         self.right as f64 / self.calls().max(1) as f64
     }
+}
+
+/// The number of a request, by its path.
+fn number(path: &str) -> Result<usize> {
+    let number = path.rsplit('/').next().context("a path")?;
+    number.parse().with_context(|| format!("a number: {path}"))
 }
 
 /// A server that answers whatever it is asked.
@@ -70,8 +78,10 @@ fn joined(
     let mut joined = Joined::default();
     for call in seen.of(kind::CLIENT, behind) {
         let parent = by_id.get(call.parent.as_slice());
+        let right = parent.is_some_and(|parent| parent.path() == call.path());
+        joined.late += usize::from(!right && number(call.path())? >= REQUESTS / 2);
         match (parent, call.text("observer.parent")) {
-            (Some(parent), _) if parent.path() == call.path() => joined.right += 1,
+            _ if right => joined.right += 1,
             (Some(parent), _) => {
                 if joined.wrong < 3 {
                     eprintln!("wrong: {parent:?}\n{call:?}");
@@ -106,9 +116,9 @@ fn node(scene: &mut Scene, behind: u16, sockets: usize) -> Result<u16> {
     scene.start_with_port(&mut node)
 }
 
-fn aiohttp(scene: &mut Scene, behind: u16, sockets: usize) -> Result<u16> {
+fn python(program: &str, scene: &mut Scene, behind: u16, sockets: usize) -> Result<u16> {
     let mut python = Command::new(python::environment()?.join("bin/python"));
-    python.arg(source("loop.py"));
+    python.arg(source(program));
     python.args([behind.to_string(), sockets.to_string()]);
     scene.start_with_port(&mut python)
 }
@@ -130,16 +140,46 @@ fn node_loops() -> Result<()> {
     Ok(())
 }
 
-/// Checks aiohttp: calls at once, after a while, and over connections for which they
-/// wait.
+/// Checks asyncio by aiohttp: calls at once, after a while, and over connections for which
+/// they wait.
 #[test]
 fn aiohttp_loops() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };
+    tasks("loop.py")
+}
+
+/// Checks the same by uvicorn and httpx, whose requests have a task each; and that calls in
+/// other tasks have no parent.
+#[test]
+fn uvicorn_loops() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    tasks("asgi.py")?;
+    let apart = joined(
+        |scene, behind| python("asgi.py", scene, behind, 100),
+        "apart",
+        20,
+    )?;
+    ensure!(apart.ambiguous + apart.unknown > REQUESTS / 2, "{apart:?}");
+    Ok(())
+}
+
+fn tasks(program: &str) -> Result<()> {
     for way in ["now", "later"] {
-        joined(|scene, behind| aiohttp(scene, behind, 100), way, 20)?;
-        joined(|scene, behind| aiohttp(scene, behind, 3), way, 20)?;
+        for sockets in [100, 3] {
+            let found = joined(
+                |scene, behind| python(program, scene, behind, sockets),
+                way,
+                20,
+            )?;
+            // The first ones come before it is known that there are tasks.
+            ensure!(found.late <= REQUESTS / 200, "{found:?}");
+        }
     }
-    let few = joined(|scene, behind| aiohttp(scene, behind, 100), "now", 1)?;
+    let few = joined(
+        |scene, behind| python(program, scene, behind, 100),
+        "now",
+        1,
+    )?;
     ensure!(few.right == REQUESTS, "{few:?}");
     Ok(())
 }

@@ -45,6 +45,8 @@ pub struct Host {
     clocks: HashMap<u32, (u64, ThreadClock)>,
     /// How the next requests come, and by which wait: see [`Piece::wait`].
     pub comes: (u8, u8),
+    /// The task in which what follows is sent.
+    pub task: u64,
     /// What a thread's next time goes into.
     pub component: HashMap<u32, usize>,
 }
@@ -86,6 +88,7 @@ impl Host {
             numbers: HashMap::new(),
             clocks: HashMap::new(),
             comes: (context::RECEIVED, 0),
+            task: 0,
             component: HashMap::new(),
         }
     }
@@ -213,6 +216,7 @@ impl Host {
             request,
             context: reason,
             wait: self.comes.1,
+            task: self.task,
             direction: direction::SENT,
             role: role::CLIENT,
             ..Piece::default()
@@ -249,6 +253,7 @@ impl Host {
             ended: self.now,
             request,
             context: context::OWN,
+            task: self.task,
             direction: direction::SENT,
             role: role::SERVER,
             ..Piece::default()

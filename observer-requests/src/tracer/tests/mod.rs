@@ -7,6 +7,7 @@ mod loops;
 mod order;
 mod protocols;
 mod speed;
+mod tasks;
 mod time;
 mod tracing;
 mod trees;
