@@ -68,6 +68,9 @@ pub mod programs {
         BLOCK_ISSUE = "block_issue";
         BLOCK_START = "block_start";
         CPU_SAMPLE = "cpu_sample";
+        GO_ROUND_TRIP = "go_round_trip";
+        GO_SERVE = "go_serve";
+        GO_WRITE = "go_write";
         IDENTITY_EXIT = "identity_exit";
         IDENTITY_FORK = "identity_fork";
         IDENTITY_PROGRAM = "identity_program";

@@ -143,6 +143,11 @@ offsets! {
     call_fourth: "pt_regs" . "cx" | "regs[3]", 8;
     call_fifth: "pt_regs" . "r8" | "regs[4]", 8;
     call_result: "pt_regs" . "ax" | "regs[0]", 8;
+    // Go's own convention (cmd/compile/abi-internal.md): the goroutine, and a function's
+    // first and second argument.
+    go_g: "pt_regs" . "r14" | "regs[28]", 8;
+    go_first: "pt_regs" . "ax" | "regs[0]", 8;
+    go_second: "pt_regs" . "bx" | "regs[1]", 8;
     task_files: "task_struct" . "files", 8;
     files_fdt: "files_struct" . "fdt", 8;
     fdtable_max: "fdtable" . "max_fds", 4;

@@ -10,6 +10,7 @@ use crate::workload::WorkloadId;
 
 mod asyncio;
 mod clock;
+mod go;
 mod protocol;
 mod proxy;
 mod share;
@@ -18,6 +19,7 @@ mod state;
 
 pub use asyncio::{ASYNCIO_LOOPS, AsyncioLoop, LOOPS, dictionary};
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
+pub use go::{GO_OBJECTS, GoObject};
 pub use protocol::{Beginning, Protocol, REDIS_SELECT, REDIS_START, SNIFFED, Sniffed};
 pub use proxy::{PROXY_HEADER, begins_proxied, proxy_header};
 pub use share::{beginning, chosen, mixed, request};

@@ -6,9 +6,11 @@
 //! message's first bytes; until then, and if it isn't, nothing leaves.
 
 mod asyncio;
+mod caller;
 mod capture;
 mod clock;
 mod connection;
+mod go;
 mod head;
 mod look;
 mod more;
@@ -20,7 +22,9 @@ mod share;
 mod sniff;
 mod socket;
 mod tail;
+mod tasks;
 mod tls;
+mod user;
 
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};

@@ -11,6 +11,7 @@
 pub mod debug_info;
 pub mod demangle;
 pub mod elf;
+pub mod go_functions;
 pub mod jitdump;
 pub mod perf_map;
 pub mod plt;

@@ -2,13 +2,13 @@
 //! serves many requests does so in a task of its own for each.
 
 use aya_ebpf::btf_maps::{Array, HashMap};
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::btf_map;
 use observer_common::requests::dictionary::{
     CLASS, ENTRIES_USED, ENTRY_WORDS, GENERAL, HEADER, INDEX_BYTES, KEYS, KIND,
 };
 use observer_common::requests::{ASYNCIO_LOOPS as MOST, AsyncioLoop, LOOPS};
 
+use super::user::user;
 use crate::slot::slot;
 
 /// From a thread to its loop.
@@ -72,20 +72,4 @@ fn running() -> Option<u64> {
         number += 1;
     }
     None
-}
-
-/// What is at an address of the current process, if it is in memory.
-#[inline(always)]
-fn user<T: Copy>(address: u64) -> Option<T> {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
-    // SAFETY: writes as many bytes as there are; the helper checks the address.
-    let failed = unsafe {
-        bpf_probe_read_user(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            address as *const _,
-        )
-    } != 0;
-    // SAFETY: all bytes are written, and only words and bytes are read here.
-    (!failed).then(|| unsafe { value.assume_init() })
 }

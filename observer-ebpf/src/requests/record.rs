@@ -12,8 +12,8 @@ use observer_common::requests::{
 use observer_common::slot::{Slot, ThreadState};
 use observer_common::workload::WorkloadId;
 
-use super::asyncio;
 use super::room::{fills, has_room};
+use super::tasks;
 use crate::atomic::compare_and_swap;
 use crate::loss::lost;
 
@@ -237,7 +237,7 @@ pub fn piece(
     head.passed = state.serving.passed;
     copy_clock(&mut head.clock, &state.serving.clock);
     head.task = if transfer.way == direction::SENT {
-        asyncio::task()
+        tasks::task()
     } else {
         0
     };

@@ -20,40 +20,16 @@ use observer_common::requests::{
 use observer_common::slot::{Slot, ThreadState};
 
 pub use self::session::{begins, forget, is_handshake, used};
+use super::caller::{caller, registers};
 use super::capture::{self, Source};
 use super::connection::turned;
 use super::recognise::recognise;
 use super::record::{self, Transfer};
 use super::share::{self, Next};
-use super::{clock, is_on, serve};
-use crate::identity::here;
-use crate::kernel::{self, current, now, read};
+use super::{clock, serve};
+use crate::kernel::{current, now, read};
 use crate::loss::lost;
 use crate::preemption::{undisturbed, undisturbed_in_user_function};
-use crate::thread::thread;
-
-/// The registers with which the current thread came here from its program.
-#[inline(always)]
-fn registers() -> *const u8 {
-    // SAFETY: the current task is trusted.
-    unsafe { kernel::registers(current()) }
-}
-
-/// The current thread, if it is traced.
-#[inline(always)]
-fn caller() -> Option<(&'static mut Slot, &'static mut ThreadState)> {
-    if !is_on() {
-        return None;
-    }
-    let slot = here()?;
-    // SAFETY: the current task is trusted.
-    let state = unsafe { thread(current(), false) };
-    if state.is_null() {
-        return None;
-    }
-    // SAFETY: not null, so a storage value.
-    Some((slot, unsafe { &mut *state }))
-}
 
 /// How a function of the library says how much it read or wrote.
 enum Length {

@@ -113,9 +113,9 @@ impl Tracer {
         thread.receives = true;
         // What it did before was for nobody: it receives requests itself.
         let pending = std::mem::replace(&mut thread.pending, Key::NONE);
-        if pending != Key::NONE {
-            self.release.push(pending);
-        }
+        let (_, served) = std::mem::replace(&mut thread.served, (Key::NONE, Key::NONE));
+        let over = [pending, served].into_iter().filter(|it| *it != Key::NONE);
+        self.release.extend(over);
 
         if others > before {
             self.threads.switched(piece.tgid, at);
@@ -300,11 +300,12 @@ impl Tracer {
             MadeFor::One(..) | MadeFor::Several => Key::NONE,
             MadeFor::Among => self.hold_among(key, slot, piece),
             MadeFor::Task(_) => self.hold_task(key, piece),
+            MadeFor::Served(request) => self.hold_served(key, request, piece),
             MadeFor::Nobody => self.hold(key, piece),
         };
         let waits = pending != Key::NONE;
         let how = match made_for {
-            MadeFor::Several | MadeFor::Among => Parent::Ambiguous,
+            MadeFor::Several | MadeFor::Among | MadeFor::Served(_) => Parent::Ambiguous,
             // Of one that waits it may still become known.
             MadeFor::Task(Parent::Root) if !waits => Parent::Unknown,
             MadeFor::Task(without) => without,

@@ -27,6 +27,23 @@ impl Tracer {
             .join(&mut thread.pending, key, piece.began, Patience::Thread)
     }
 
+    /// Lets a call that seems to be for the request that its thread received wait until the
+    /// thread answers that; the group that it waits in.
+    pub(super) fn hold_served(&mut self, key: Key, request: Key, piece: &Piece) -> Key {
+        if !self.pending.has_room() {
+            return Key::NONE;
+        }
+        let thread = self.threads.get(piece.tid, piece.tgid, piece.began);
+        if thread.served.0 != request {
+            let (_, before) = std::mem::replace(&mut thread.served, (request, Key::NONE));
+            if before != Key::NONE {
+                self.release.push(before);
+            }
+        }
+        self.pending
+            .join(&mut thread.served.1, key, piece.began, Patience::Task)
+    }
+
     /// A thread answers a request: it serves that one, and served it before if
     /// nothing else is known.
     pub(super) fn answering(&mut self, slot: Slot, piece: &Piece, out: &mut Output) {
@@ -52,6 +69,7 @@ impl Tracer {
         self.threads.takes_part(piece.tid, piece.tgid);
         let thread = self.threads.get(piece.tid, piece.tgid, piece.ended);
         let group = std::mem::replace(&mut thread.pending, Key::NONE);
+        let (served, waits) = std::mem::replace(&mut thread.served, (Key::NONE, Key::NONE));
         if thread.sole != key {
             thread.sole = Key::NONE;
         }
@@ -69,14 +87,21 @@ impl Tracer {
             self.threads.switched(tgid, piece.ended);
         }
         let same = certain && tgid == piece.tgid;
-        if group != Key::NONE {
-            self.resolve(group, (same && !own).then_some(&made_for), out);
-        }
-        let made_for = MadeFor {
+        let by_thread = MadeFor {
             how: Parent::Thread,
             ..made_for
         };
-        self.task_answers((slot, key), piece, same.then_some(&made_for), out);
+        if own {
+            self.threads.answers_own(tgid);
+        }
+        if group != Key::NONE {
+            self.resolve(group, (same && !own).then_some(&made_for), out);
+        }
+        if waits != Key::NONE {
+            let joins = same && own && served == key && self.threads.one_by_one(tgid);
+            self.resolve(waits, joins.then_some(&by_thread), out);
+        }
+        self.task_answers((slot, key), piece, same.then_some(&by_thread), out);
     }
 
     /// A group of calls has waited: those that began after a request (which may

@@ -103,7 +103,8 @@ impl Tracer {
     pub(super) fn or_by_task(&mut self, made_for: MadeFor, piece: &Piece) -> MadeFor {
         let doubtful = match made_for {
             MadeFor::One(..) => false,
-            MadeFor::Several | MadeFor::Among => true,
+            MadeFor::Served(_) if piece.task == 0 => false,
+            MadeFor::Several | MadeFor::Among | MadeFor::Served(_) => true,
             MadeFor::Nobody => self.threads.serves(piece.tgid),
             MadeFor::Task(_) => return made_for,
         };

@@ -20,6 +20,9 @@ pub struct Thread {
     pub sole: Key,
     /// Calls that it made for nobody that is known: see [`super::pending`].
     pub pending: Key,
+    /// Calls that seem to be for the request that it received, which is known when it answers
+    /// that: the request, and the group in which they wait.
+    pub served: (Key, Key),
     /// What it received last, if that was one of several events.
     pub among: Option<Among>,
     /// Up to here its clock's network part is attributed to calls.
@@ -65,6 +68,7 @@ impl Thread {
             receives: false,
             sole: Key::NONE,
             pending: Key::NONE,
+            served: (Key::NONE, Key::NONE),
             among: None,
             waited_until: 0,
             taken: Vec::new(),
@@ -116,6 +120,9 @@ struct Process {
     /// Requests in a row of which each made one call at once, up to
     /// [`Process::REGULAR`].
     regular: u32,
+    /// Answers, up to [`Process::SURE`], of threads that had received the request, while
+    /// another one was open.
+    own: u32,
     /// Until then (kernel time) it may serve requests that aren't followed.
     unfollowed_until: u64,
     last: u64,
@@ -230,6 +237,23 @@ impl Threads {
     /// A process received requests that weren't followed.
     pub fn unfollowed(&mut self, tgid: u32, at: u64) {
         self.process(tgid, at).unfollowed_until = at.saturating_add(UNFOLLOWED);
+    }
+
+    /// A thread answers a request that it received itself.
+    pub fn answers_own(&mut self, tgid: u32) {
+        if let Some(process) = self.processes.get_mut(&tgid)
+            && process.open > 1
+            && process.own < Process::SURE
+        {
+            process.own += 1;
+        }
+    }
+
+    /// Whether that was seen often enough to believe [`Threads::one_by_one`] before the
+    /// answer.
+    pub fn surely_one_by_one(&self, tgid: u32) -> bool {
+        let process = self.processes.get(&tgid);
+        process.is_some_and(|process| process.own == Process::SURE && !process.switches)
     }
 
     /// Whether each thread of a process serves one request after the other, as far

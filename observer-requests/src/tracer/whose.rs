@@ -13,6 +13,8 @@ pub(super) enum MadeFor {
     One(Key, Parent),
     /// For this one, if the thread turns to the next of several events then.
     Among,
+    /// For the one that its thread serves, if it is still so when the thread answers it.
+    Served(Key),
     /// For the one that its task answers; if it answers none, how that is said.
     Task(Parent),
     /// For one of several.
@@ -51,6 +53,7 @@ impl Tracer {
         };
         let only = self.threads.serves_at_most(tgid, 1 + behind as u32, at);
         let one_by_one = self.threads.one_by_one(tgid);
+        let sure = self.threads.surely_one_by_one(tgid);
         // What the loop does is done for what came.
         let known = match piece.context {
             context::ALONE => true,
@@ -65,6 +68,10 @@ impl Tracer {
         let others = others.saturating_sub(if received_here { behind } else { 0 });
         // By elimination; or the thread serves no other one, and never did so.
         let how = match (received_here, only || alone || (one_by_one && others == 0)) {
+            // That its threads take turns may not have been seen yet.
+            (true, true) if !only && !alone && (piece.task != 0 || !sure) => {
+                return MadeFor::Served(key);
+            }
             (true, true) => Parent::Thread,
             (true, false) => {
                 thread.sole = Key::NONE;

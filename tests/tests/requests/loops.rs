@@ -2,13 +2,14 @@
 //! right one's or, said so, nobody's. Each request has a path of its own, which the
 //! call repeats.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use observer_testkit::chain::source;
 use observer_testkit::packages::program;
 use observer_testkit::python;
-use observer_testkit::requests::{Attributed, Daemon, Scene, free_port, kind};
+use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, free_port, kind};
 
 use crate::{nothing_lost, turn};
 
@@ -57,10 +58,21 @@ fn joined(
     way: &str,
     at_a_time: usize,
 ) -> Result<Joined> {
+    joined_when(start, way, at_a_time, |_, _, _, _| Ok(()))
+}
+
+/// The same, when the daemon is `ready` for that server, and the one behind it.
+fn joined_when(
+    start: impl FnOnce(&mut Scene, u16) -> Result<u16>,
+    way: &str,
+    at_a_time: usize,
+    ready: impl FnOnce(&Scene, &Daemon, u16, u16) -> Result<()>,
+) -> Result<Joined> {
     let mut scene = Scene::new()?;
     let behind = downstream(&mut scene)?;
     let port = start(&mut scene, behind)?;
     let daemon = Daemon::start(&scene)?;
+    ready(&scene, &daemon, port, behind)?;
     let path = format!("/{way}/{{}}");
     let (at_a_time, requests) = (at_a_time.to_string(), REQUESTS.to_string());
     let arguments = [
@@ -76,7 +88,12 @@ fn joined(
     nothing_lost(&seen)?;
     let by_id = seen.by_id();
     let mut joined = Joined::default();
+    let below = format!("/{way}/");
+    let ours = |path: &str| path.starts_with(&below) && !path.contains("/warm/");
     for call in seen.of(kind::CLIENT, behind) {
+        if !ours(call.path()) {
+            continue;
+        }
         let parent = by_id.get(call.parent.as_slice());
         let right = parent.is_some_and(|parent| parent.path() == call.path());
         joined.late += usize::from(!right && number(call.path())? >= REQUESTS / 2);
@@ -93,7 +110,8 @@ fn joined(
             (None, said) => anyhow::bail!("no parent, and said is {said:?}: {call:?}"),
         }
     }
-    let served = seen.of(kind::SERVER, port).len();
+    let served = seen.of(kind::SERVER, port);
+    let served = served.iter().filter(|it| ours(it.path())).count();
     ensure!(served == REQUESTS, "{served} requests seen of {REQUESTS}");
     eprintln!("/{way}, {at_a_time} at a time: {joined:?}");
     ensure!(joined.wrong == 0, "/{way}: {joined:?}");
@@ -160,6 +178,77 @@ fn uvicorn_loops() -> Result<()> {
         20,
     )?;
     ensure!(apart.ambiguous + apart.unknown > REQUESTS / 2, "{apart:?}");
+    Ok(())
+}
+
+/// A program of Go's, with its names or without.
+fn go(stripped: bool) -> Result<(tempfile::TempDir, std::path::PathBuf)> {
+    let folder = tempfile::tempdir().context("a folder")?;
+    let built = folder.path().join("goes");
+    // Go's own libraries are compiled once.
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache");
+    let mut compiler = program("go", "golang-go")?;
+    compiler.args(["build", "-o"]).arg(&built);
+    if stripped {
+        compiler.args(["-ldflags", "-s -w"]);
+    }
+    compiler.arg(source("loop.go"));
+    compiler.env("GOCACHE", cache).env("GO111MODULE", "off");
+    let output = compiler.output().context("go build")?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok((folder, built))
+}
+
+/// Waits until goroutines are known: in the latest of some loads, each call that a timer
+/// delays has its parent.
+fn goroutines(scene: &Scene, daemon: &Daemon, port: u16, behind: u16) -> Result<()> {
+    let loads = std::cell::Cell::new(0);
+    let path = || format!("/later/warm/{}/", loads.get());
+    let poke = || {
+        loads.set(loads.get() + 1);
+        let path = format!("{}{{}}", path());
+        scene.load(
+            port,
+            &["--connections", "20", "--requests", "100", "--path", &path],
+        )?;
+        Ok(())
+    };
+    let known = |seen: &Seen| {
+        let by_id = seen.by_id();
+        let calls = seen.of(kind::CLIENT, behind).into_iter();
+        let mut calls = calls
+            .filter(|call| call.path().starts_with(&path()))
+            .peekable();
+        calls.peek().is_some() && calls.all(|call| by_id.contains_key(call.parent.as_slice()))
+    };
+    daemon.wait_until(known, poke)
+}
+
+/// Checks Go's net/http, 50 at a time: calls at once, after a while, over connections for
+/// which they wait; also of a program without symbols; and that calls of other goroutines
+/// have no parent.
+#[test]
+fn go_servers() -> Result<()> {
+    let Some(_turn) = turn() else { return Ok(()) };
+    for stripped in [false, true] {
+        let (_folder, built) = go(stripped)?;
+        let start = |sockets: usize| {
+            let built = built.clone();
+            move |scene: &mut Scene, behind: u16| {
+                let mut server = Command::new(built);
+                server.args([behind.to_string(), sockets.to_string()]);
+                scene.start_with_port(&mut server)
+            }
+        };
+        for (way, sockets) in [("now", 100), ("later", 100), ("now", 3), ("later", 3)] {
+            let found = joined_when(start(sockets), way, 50, goroutines)?;
+            ensure!(found.share() >= 0.99, "{found:?}");
+        }
+        let few = joined_when(start(100), "now", 1, goroutines)?;
+        ensure!(few.right == REQUESTS, "{few:?}");
+        let apart = joined_when(start(100), "apart", 50, goroutines)?;
+        ensure!(apart.ambiguous + apart.unknown > REQUESTS / 2, "{apart:?}");
+    }
     Ok(())
 }
 

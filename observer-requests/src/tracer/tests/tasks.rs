@@ -127,8 +127,8 @@ fn one_task_for_all() {
     assert_eq!(it.joined(), [(Parent::Unknown, None)]);
 }
 
-/// Checks that a process whose calls might be told apart by their tasks is asked for, once
-/// for all of them, and none that has no such calls.
+/// Checks that a process is asked for when it begins to serve, and again, once for all, when
+/// it makes calls that might be told apart by their tasks; not for others.
 #[test]
 fn processes_are_asked_for() {
     let mut it = Loop::new();
@@ -136,6 +136,9 @@ fn processes_are_asked_for() {
     let inbound = it.host.accept(alone);
     let request = it.host.receive(inbound, alone, GET);
     let call = it.host.connect(alone, thread(2, 2), 5432).client;
+    let mut serving: Vec<u32> = it.host.tracer.take_unsure().collect();
+    serving.sort_unstable();
+    assert_eq!(serving, [1, 2, 9]);
     it.host.ask(call, alone, request, CONTINUED, GET);
     it.asks(0, 0);
     it.asks(1, 0);

@@ -4,7 +4,7 @@ use observer_common::requests::context::{CONNECTED, CONTINUED, HANDED_OVER, NONE
 use observer_common::workload::WorkloadId;
 
 use super::Host;
-use super::host::{GET, OK, thread};
+use super::host::{GET, OK, Thread, thread};
 use crate::{Finished, Parent, Role};
 
 fn is_child(child: &Finished, parent: &Finished, how: Parent) {
@@ -368,4 +368,48 @@ fn links() {
     assert!(over.sampled);
     assert_eq!(host.tracer.link(request + 1), None);
     assert_eq!(host.tracer.link(0), None);
+}
+
+/// Checks that a thread's call belongs to the request that it received only if the thread
+/// answers that itself and none was seen to take turns, until that is known; and that
+/// afterwards it belongs to it at once.
+#[test]
+fn who_serves_answers() {
+    let mut host = Host::new();
+    let (one, other, database) = (thread(1, 1), thread(3, 1), thread(2, 2));
+    let links = [one, other].map(|by| (host.accept(by), host.connect(by, database, 5432)));
+    let round = |host: &mut Host, answers: [Thread; 2]| {
+        host.finished.clear();
+        let by = [one, other];
+        let requests = [0, 1].map(|n| host.receive(links[n].0, by[n], GET));
+        for n in [0, 1] {
+            host.call(links[n].1, by[n], database, requests[n], RECEIVED);
+        }
+        host.now += 10_000_000;
+        host.advance();
+        let before = host.finished.iter().filter(|it| it.tgid == 1).count();
+        for n in [0, 1] {
+            host.answer(links[n].0, answers[n], requests[n], OK);
+        }
+        host.now += 10_000_000;
+        host.advance();
+        let calls = host.finished.iter();
+        let calls = calls.filter(|it| it.tgid == 1 && it.role == Role::Client);
+        (before, calls.map(|it| it.parent).collect::<Vec<_>>())
+    };
+    let thread = vec![Parent::Thread; 2];
+    // They wait for the answers, of which the latest in each round is alone.
+    for _ in 0..4 {
+        assert_eq!(round(&mut host, [one, other]), (0, thread.clone()));
+    }
+    assert_eq!(round(&mut host, [one, other]), (2, thread));
+
+    let mut host = Host::new();
+    let links = [one, other].map(|by| (host.accept(by), host.connect(by, database, 5432)));
+    let requests = [0, 1].map(|n| host.receive(links[n].0, [one, other][n], GET));
+    host.call(links[0].1, one, database, requests[0], RECEIVED);
+    host.answer(links[0].0, other, requests[0], OK);
+    host.answer(links[1].0, one, requests[1], OK);
+    host.flush();
+    is_root(host.only(WorkloadId(1), Role::Client), Parent::Ambiguous);
 }

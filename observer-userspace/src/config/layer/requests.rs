@@ -48,7 +48,7 @@ layered! {
             num_args = 1
         )]
         pub protocols: Option<Vec<RequestProtocol>>,
-        /// Look into OpenSSL and BoringSSL for what is encrypted [default: true]
+        /// Look into OpenSSL and BoringSSL for what is encrypted, and into Go's net/http [default: true]
         #[arg(long = "requests-tls", id = "requests-tls", value_name = "BOOL")]
         pub tls: Option<bool>,
         /// Find sockets by their descriptors even where the kernel tells of them, as is done before

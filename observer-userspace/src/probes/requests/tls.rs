@@ -68,8 +68,17 @@ const fn program(name: &'static str, lost_without: &'static str) -> ProgramSpec 
     }
 }
 
-/// The programs for the functions of libraries.
-pub const PROGRAMS: [ProgramSpec; 8] = [
+const fn goes(name: &'static str) -> ProgramSpec {
+    ProgramSpec {
+        name,
+        attach: Attach::UserFunction,
+        needs: &["go_g", "go_first", "go_second"],
+        lost_without: "for which request a goroutine makes a call, where several are open",
+    }
+}
+
+/// The programs for the functions of libraries, and of programs of Go's.
+pub const PROGRAMS: [ProgramSpec; 11] = [
     program(programs::TLS_READ, "what is received by SSL_read"),
     program(programs::TLS_WRITE, "what is sent by SSL_write"),
     program(programs::TLS_READ_EX, "what is received by SSL_read_ex"),
@@ -84,6 +93,9 @@ pub const PROGRAMS: [ProgramSpec; 8] = [
     ),
     program(programs::TLS_RETURNED, "everything in TLS"),
     program(programs::TLS_FREE, "the end of TLS sessions"),
+    goes(programs::GO_SERVE),
+    goes(programs::GO_ROUND_TRIP),
+    goes(programs::GO_WRITE),
 ];
 
 /// What agent and thread share.

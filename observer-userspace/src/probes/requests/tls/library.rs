@@ -8,7 +8,7 @@ use std::fs::File;
 
 use super::place::{Code, Out};
 use observer_symbols::elf::{ElfInfo, Sections};
-use observer_symbols::symbol_table;
+use observer_symbols::{go_functions, symbol_table};
 
 /// `e_machine` of files whose calls the kernel half can read: ours.
 const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
@@ -37,7 +37,7 @@ pub struct Point {
 pub const RETURNED: &str = programs::TLS_RETURNED;
 
 /// The programs that run when one is called.
-pub const CALLED: [&str; 7] = [
+pub const CALLED: [&str; 10] = [
     programs::TLS_READ,
     programs::TLS_WRITE,
     programs::TLS_READ_EX,
@@ -45,6 +45,9 @@ pub const CALLED: [&str; 7] = [
     programs::TLS_WRITE_FLAGS,
     programs::TLS_HANDSHAKE,
     programs::TLS_FREE,
+    programs::GO_SERVE,
+    programs::GO_ROUND_TRIP,
+    programs::GO_WRITE,
 ];
 
 /// Most points of one file, each of which may be attached at both ends.
@@ -62,9 +65,25 @@ const NAMES: [&str; 6] = [
     "SSL_free",
 ];
 
-/// The observed functions that `file` contains; none if it isn't (and doesn't
-/// contain) a TLS library for this machine's processor, or keeps its names to
-/// itself.
+/// Functions of programs of Go's that tell which goroutine makes a request, or serves: where
+/// they begin, since arguments move soon.
+const GO: [(&str, &str); 3] = [
+    ("net/http.(*conn).serve", programs::GO_SERVE),
+    ("net/http.(*persistConn).roundTrip", programs::GO_ROUND_TRIP),
+    ("net/http.(*Request).write", programs::GO_WRITE),
+];
+
+impl Point {
+    /// What is seen by it, for people.
+    pub fn what(&self) -> &'static str {
+        let is_go = GO.iter().any(|(name, _)| *name == self.name);
+        if is_go { "net/http" } else { "TLS" }
+    }
+}
+
+/// The observed functions that `file` contains; none if it isn't for this machine's
+/// processor, and isn't (and doesn't contain) a TLS library that tells its names, or a
+/// program of Go's with net/http.
 pub fn functions_of(file: &File) -> Vec<Point> {
     let Ok(sections) = Sections::read(file) else {
         return Vec::new();
@@ -100,7 +119,24 @@ pub fn functions_of(file: &File) -> Vec<Point> {
         }
         return points;
     }
-    Vec::new()
+    of_go(file, &sections, &info)
+}
+
+fn of_go(file: &File, sections: &Sections, info: &ElfInfo) -> Vec<Point> {
+    if !go_functions::is_go(sections) {
+        return Vec::new();
+    }
+    let addresses = go_functions::addresses_of(file, sections, &GO.map(|(name, _)| name));
+    let found = GO.into_iter().zip(addresses);
+    let points = found.filter_map(|((name, called), address)| {
+        Some(Point {
+            name,
+            called,
+            returns: false,
+            offset: info.offset(address?)?,
+        })
+    });
+    points.collect()
 }
 
 /// A pair of functions of one direction: names and programs.

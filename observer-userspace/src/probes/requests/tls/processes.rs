@@ -294,6 +294,7 @@ impl Processes {
             self.figures.held += 1;
             return None;
         }
+        let what = functions.first().map_or("TLS", Point::what);
         let found = found();
         let path = found.path.clone();
         let found = || found;
@@ -322,15 +323,18 @@ impl Processes {
                 };
                 tracing::warn!(
                     probe = "requests",
-                    "{path} (process {pid}, {of}): TLS is not observed: {most} libraries {whose} are, and {hint}"
+                    "{path} (process {pid}, {of}): {what} is not observed: {most} files {whose} are, and {hint}"
                 );
                 return None;
             }
             Some(Outcome::StillFull) => return None,
-            Some(Outcome::Attached) => tracing::debug!("{path}: TLS is observed"),
+            Some(Outcome::Attached) => tracing::debug!("{path}: {what} is observed"),
             Some(Outcome::Failed(error)) => {
                 self.figures.failed += 1;
-                tracing::warn!(probe = "requests", "{path}: TLS is not observed: {error}");
+                tracing::warn!(
+                    probe = "requests",
+                    "{path}: {what} is not observed: {error}"
+                );
             }
             None => {}
         }
