@@ -37,7 +37,10 @@ pub struct SampleKey {
     /// Number of addresses of kernel code, first in the stack.
     pub kernel_frames: u16,
     /// Number of addresses of user code, behind those.
-    pub user_frames: u16,
+    pub user_frames: u8,
+    /// Number of frames of an interpreter, behind those: two words each, see
+    /// [`crate::cpython`].
+    pub python_frames: u8,
     /// What is counted: one of [`kind`].
     pub kind: u8,
     /// For [`kind::OFF_CPU`]: the low bits of the thread's state
@@ -92,8 +95,8 @@ pub mod shares {
     pub const WORDS: u32 = REFUSED + MAX_TENANTS;
 }
 
-/// What precedes the frames in a record: 8 bytes each, kernel frames first,
-/// leaf first.
+/// What precedes the frames in a record: 8 bytes each, kernel frames first, then those of
+/// user code, then an interpreter's; leaf first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes)]
 pub struct StackHeader {
@@ -126,6 +129,12 @@ impl StackHash {
             hash: 0x9e37_79b9_7f4a_7c15,
             check: 0xbb67_ae85_84ca_a73b,
         }
+    }
+
+    /// That came to these two.
+    #[inline(always)]
+    pub const fn of(hash: u64, check: u64) -> Self {
+        Self { hash, check }
     }
 
     /// Of one frame more. Each step is a bijection of the state for a given

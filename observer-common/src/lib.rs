@@ -10,6 +10,7 @@
 pub mod block;
 pub mod config;
 pub mod cpu;
+pub mod cpython;
 pub mod family;
 pub mod histogram;
 pub mod loss;

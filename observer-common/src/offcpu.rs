@@ -49,7 +49,9 @@ pub struct Kept {
     /// Number of addresses of kernel code in the stack.
     pub kernel_frames: u16,
     /// Number of addresses of user code in the stack.
-    pub user_frames: u16,
+    pub user_frames: u8,
+    /// Number of frames of an interpreter in the stack.
+    pub python_frames: u8,
     /// A [`crate::unwind::Outcome`].
     pub outcome: u16,
     /// How often the iterator walked it: a process that wasn't known yet may be

@@ -93,6 +93,10 @@ impl Offsets {
 offsets! {
     task_pid: "task_struct" . "pid", 4;
     task_tgid: "task_struct" . "tgid", 4;
+    // What the thread is called in its own PID namespace: `numbers[level].nr`.
+    task_thread_pid: "task_struct" . "thread_pid", 8;
+    pid_level: "pid" . "level", 4;
+    pid_numbers: "pid" . "numbers", 0;
     task_flags: "task_struct" . "flags", 4;
     task_mm: "task_struct" . "mm", 8;
     mm_lock: "mm_struct" . "mmap_lock.count.counter", 8;

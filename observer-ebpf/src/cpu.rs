@@ -64,7 +64,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
     let scratch = unsafe { &mut *scratch };
     let kernel_thread = workload.flags & KERNEL_THREAD != 0;
     // SAFETY: this program's context, and the current task.
-    let stack = unsafe {
+    let kernel = unsafe {
         capture(
             ctx.as_ptr(),
             Context::Interrupt,
@@ -73,18 +73,19 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
             kernel_thread,
         )
     };
-    let (hash, check) = stack.hash;
+    let walked = scratch.walked;
     let key = SampleKey {
-        hash,
-        check,
+        hash: scratch.header.key.hash,
+        check: scratch.header.key.check,
         tgid: (pid_tgid >> 32) as u32,
         tid,
         workload: workload.id,
-        kernel_frames: stack.kernel as u16,
-        user_frames: stack.user as u16,
+        kernel_frames: kernel as u16,
+        user_frames: walked.user as u8,
+        python_frames: walked.python as u8,
         kind: kind::ON_CPU,
         state: 0,
-        outcome: stack.outcome as u8,
+        outcome: walked.outcome as u8,
         in_request: 0,
         syscall: NO_SYSCALL,
         request,

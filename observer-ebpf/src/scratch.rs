@@ -3,11 +3,35 @@
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use observer_common::cpu::{MAX_FRAMES, StackHeader};
-use observer_common::unwind::{Mapping, Process, Registers};
+use observer_common::unwind::{Mapping, Outcome, Process, Registers};
 
 /// Room for frames: more than there can be, and a power of two, so that the
 /// verifier sees that every length fits.
-pub const FRAMES: usize = 2 * (MAX_FRAMES + 1);
+pub const FRAMES: usize = 4 * (MAX_FRAMES + 1);
+
+/// Words of an interpreter's frame, and of its code, that are kept: a power of two.
+pub const FRAME_WORDS: usize = 16;
+
+/// A walk of an interpreter's frames under way.
+#[repr(C)]
+pub struct PythonWalk {
+    /// Address of the next frame.
+    pub frame: u64,
+    /// The interpreter whose threads are looked at next.
+    pub interpreter: u64,
+    /// The state of a thread that is looked at next.
+    pub state: u64,
+    /// What the thread is called in its own PID namespace.
+    pub thread: u64,
+    /// What was read of it.
+    pub words: [u64; FRAME_WORDS],
+    /// What was read of its code.
+    pub code: [u64; FRAME_WORDS],
+    /// Where in the scratch's frames the walk's own begin.
+    pub before: u32,
+    /// Frames found so far.
+    pub frames: u32,
+}
 
 /// Words of `struct pt_regs` that are kept, a power of two: all that a frame may be
 /// computed from.
@@ -36,6 +60,35 @@ pub struct Walk {
     pub is_innermost: u32,
     /// Set when something was missing on the way, though the walk went on.
     pub flaw: u32,
+    /// The walk of an interpreter's frames.
+    pub python: PythonWalk,
+}
+
+/// What a walk came to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Walked {
+    /// User frames.
+    pub user: u32,
+    /// Frames of an interpreter, behind those.
+    pub python: u32,
+    /// An [`Outcome`](observer_common::unwind::Outcome).
+    pub outcome: u32,
+    /// Nothing.
+    pub padding: u32,
+}
+
+impl Walked {
+    /// Without frames of an interpreter.
+    #[inline(always)]
+    pub const fn only(user: u32, outcome: Outcome) -> Self {
+        Self {
+            user,
+            python: 0,
+            outcome: outcome as u32,
+            padding: 0,
+        }
+    }
 }
 
 /// A stack in the making: a record to be, and the state of the walk.
@@ -43,10 +96,12 @@ pub struct Walk {
 pub struct Scratch {
     /// The record's header.
     pub header: StackHeader,
-    /// Kernel frames, then user frames, leaf first.
+    /// Kernel frames, then user frames, then an interpreter's, leaf first.
     pub frames: [u64; FRAMES],
     /// The walk of the user part.
     pub walk: Walk,
+    /// What it came to.
+    pub walked: Walked,
 }
 
 /// Who is at work: a timer's interrupt may come while a tracepoint's program

@@ -8,6 +8,7 @@ use observer_common::cpu::{
     COUNT_OFF_CPU, MAX_FRAMES, SAMPLE_ENTRIES, STACK_RING_BYTES, SampleKey, StackHash, StackHeader,
     shares,
 };
+use observer_common::cpython::WORDS;
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
 use observer_common::ring::SharedRing;
@@ -18,9 +19,9 @@ use crate::atomic::{add, fetch_add};
 use crate::kernel::{offset, read};
 use crate::loss::lost;
 use crate::room;
-use crate::scratch::{Context, FRAMES, Scratch, iterator_scratch, scratch_of};
+use crate::scratch::{Context, FRAMES, Scratch, Walked, iterator_scratch, scratch_of};
 use crate::shares::owner_of;
-use crate::unwind::walk;
+use crate::unwind::{cpython_ask, walk};
 
 /// Counts of the even and the odd epochs.
 #[btf_map]
@@ -44,20 +45,8 @@ const HALF_BYTES: u32 = (MAX_FRAMES * 8) as u32;
 const FORCE_WAKEUP: u64 = 2;
 const NO_WAKEUP: u64 = 1;
 
-/// What was captured.
-#[derive(Clone, Copy)]
-pub struct Captured {
-    /// First and second hash of all frames.
-    pub hash: (u64, u64),
-    /// Kernel frames.
-    pub kernel: u32,
-    /// User frames.
-    pub user: u32,
-    /// What walking the user part came to.
-    pub outcome: Outcome,
-}
-
-/// Captures the current thread's stack into the scratch of `context`.
+/// Captures the current thread's stack into the scratch of `context`, and returns how many
+/// kernel frames it has: what walking the user part came to, and the hashes, are there, too.
 ///
 /// # Safety
 ///
@@ -69,32 +58,25 @@ pub unsafe fn capture(
     scratch: &mut Scratch,
     task: *const u8,
     kernel_thread: bool,
-) -> Captured {
+) -> u32 {
     // SAFETY: the caller's promise.
     let kernel = unsafe { walk_by_kernel(ctx, scratch, 0, 0) };
-    let (user, outcome) = if kernel_thread {
-        (0, Outcome::NoUser)
+    if kernel_thread {
+        scratch.walked = Walked::only(0, Outcome::NoUser);
     } else if offset!(pt_regs_bp) == MISSING {
-        // SAFETY: the caller's promise.
-        let user = unsafe { walk_by_kernel(ctx, scratch, kernel, BPF_F_USER_STACK as u64) };
-        (user, Outcome::NoTable)
+        scratch.walked = Walked::only(0, Outcome::NoTable);
     } else {
-        match walk(context, scratch, kernel, task) {
-            (_, Outcome::ForeignAbi) => {
-                // SAFETY: the caller's promise.
-                let user = unsafe { walk_by_kernel(ctx, scratch, kernel, BPF_F_USER_STACK as u64) };
-                (user, Outcome::ForeignAbi)
-            }
-            walked => walked,
-        }
-    };
-    stack_hash(context as u32, kernel, user);
-    Captured {
-        hash: (scratch.header.key.hash, scratch.header.key.check),
-        kernel,
-        user,
-        outcome,
+        walk(context, scratch, kernel, task);
     }
+    if !kernel_thread
+        && (offset!(pt_regs_bp) == MISSING || scratch.walked.outcome == Outcome::ForeignAbi as u32)
+    {
+        // SAFETY: the caller's promise.
+        scratch.walked.user =
+            unsafe { walk_by_kernel(ctx, scratch, kernel, BPF_F_USER_STACK as u64) };
+    }
+    stack_hash(context as u32, kernel);
+    kernel
 }
 
 /// Has the kernel walk one half of the stack, by its own tables or by frame
@@ -131,10 +113,34 @@ unsafe fn walk_by_kernel(
 /// each number of frames.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn stack_hash(context: u32, kernel: u32, user: u32) -> u32 {
+pub extern "C" fn stack_hash(context: u32, kernel: u32) -> u32 {
+    let Some(scratch) = scratch_of(context) else {
+        return 0;
+    };
+    // SAFETY: a map value that only this context uses.
+    let scratch = unsafe { &mut *scratch };
+    hash_into_key(scratch, kernel);
+    let Walked { user, python, .. } = scratch.walked;
+    if python != 0 {
+        stack_hash_python(context, kernel + user, python * WORDS as u32);
+    }
+    0
+}
+
+/// Adds `count` words from the `from`th on to the hash.
+///
+/// Likewise, and of its own since it is checked for each number of words, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stack_hash_python(context: u32, from: u32, count: u32) -> u32 {
     if let Some(scratch) = scratch_of(context) {
         // SAFETY: a map value that only this context uses.
-        hash_into_key(unsafe { &mut *scratch }, kernel, user);
+        let scratch = unsafe { &mut *scratch };
+        let python = hash::<{ WORDS * MAX_FRAMES }>(scratch, from, count);
+        let (hash, check) = python.finish();
+        let key = &mut scratch.header.key;
+        let whole = StackHash::of(key.hash, key.check).join(StackHash::of(hash, check));
+        (key.hash, key.check) = whole.finish();
     }
     0
 }
@@ -142,27 +148,29 @@ pub extern "C" fn stack_hash(context: u32, kernel: u32, user: u32) -> u32 {
 /// The same for [`Context::Iterator`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn stack_hash_copied(kernel: u32, user: u32) -> u32 {
+pub extern "C" fn stack_hash_copied(kernel: u32) -> u32 {
     if let Some(scratch) = iterator_scratch() {
         // SAFETY: a map value that only this context uses.
-        hash_into_key(unsafe { &mut *scratch }, kernel, user);
+        hash_into_key(unsafe { &mut *scratch }, kernel);
     }
     0
 }
 
 #[inline(always)]
-fn hash_into_key(scratch: &mut Scratch, kernel: u32, user: u32) {
-    let whole = hash(scratch, 0, kernel).join(hash(scratch, kernel, user));
-    let (hash, check) = whole.finish();
+fn hash_into_key(scratch: &mut Scratch, kernel: u32) {
+    let user = scratch.walked.user;
+    let native =
+        hash::<MAX_FRAMES>(scratch, 0, kernel).join(hash::<MAX_FRAMES>(scratch, kernel, user));
+    let (hash, check) = native.finish();
     scratch.header.key.hash = hash;
     scratch.header.key.check = check;
 }
 
-/// Hash of `count` frames from the `from`th on.
+/// Hash of `count` words from the `from`th on.
 #[inline(always)]
-fn hash(scratch: &Scratch, from: u32, count: u32) -> StackHash {
+fn hash<const MOST: usize>(scratch: &Scratch, from: u32, count: u32) -> StackHash {
     let mut hash = StackHash::new();
-    for i in 0..MAX_FRAMES {
+    for i in 0..MOST {
         if i as u32 >= count {
             break;
         }
@@ -294,7 +302,19 @@ pub fn name(scratch: &mut Scratch, task: *const u8) {
 #[inline(always)]
 fn send(scratch: &mut Scratch, key: &SampleKey, epoch: u32) -> bool {
     scratch.header.key = *key;
-    send_record(scratch, epoch)
+    send_record(scratch, epoch) && {
+        tell_of_code(key, Context::Interrupt);
+        true
+    }
+}
+
+/// Asks for the names of the code of a stack that is new.
+#[inline(always)]
+pub fn tell_of_code(key: &SampleKey, context: Context) {
+    if key.python_frames != 0 {
+        let before = u32::from(key.kernel_frames) + u32::from(key.user_frames);
+        cpython_ask(context as u32, before, u32::from(key.python_frames));
+    }
 }
 
 #[inline(always)]
@@ -302,7 +322,8 @@ fn send_record(scratch: &mut Scratch, epoch: u32) -> bool {
     scratch.header.epoch = epoch;
     scratch.header.padding = 0;
     let key = &scratch.header.key;
-    let frames = (u32::from(key.kernel_frames) + u32::from(key.user_frames)) & 0xff;
+    let user = u32::from(key.user_frames) + WORDS as u32 * u32::from(key.python_frames);
+    let frames = (u32::from(key.kernel_frames) + user) & (FRAMES as u32 - 1);
     let bytes = size_of::<StackHeader>() as u64 + u64::from(frames) * 8;
     let whose = key.workload;
     let ring = (&raw const STACK_RING).cast_mut().cast();

@@ -6,6 +6,7 @@
 //! process's mappings, its registers, its memory.
 
 mod code;
+mod cpython;
 mod memory;
 mod processes;
 mod tables;
@@ -18,8 +19,10 @@ use observer_common::unwind::{
 };
 
 use crate::kernel::{has_link_register, is_32_bit, offset, read, registers};
-use crate::scratch::{Context, FRAMES, Scratch, iterator_scratch, scratch_of};
+use crate::scratch::{Context, FRAMES, Scratch, Walked, iterator_scratch, scratch_of};
 use code::{Found, without_table};
+pub use cpython::cpython_ask;
+use cpython::cpython_frames;
 use memory::Memory;
 pub use memory::{STACK_PAGE, STACK_PAGES, stack_copy, user_stack_pointer};
 use processes::{ask, process};
@@ -34,20 +37,16 @@ const PT_REGS_BYTES_ARM64: u32 = 32 * 8;
 
 /// Walks the user stack of `task`, which must be the current one unless its
 /// stack was copied for [`Context::Iterator`], into the scratch behind its first
-/// `before` frames. Returns how many frames there are and what the walk came to.
+/// `before` frames. What it came to is in the scratch, too.
 #[inline(always)]
-pub fn walk(
-    context: Context,
-    scratch: &mut Scratch,
-    before: u32,
-    task: *const u8,
-) -> (u32, Outcome) {
+pub fn walk(context: Context, scratch: &mut Scratch, before: u32, task: *const u8) {
     // SAFETY: the current task is trusted.
     let regs = unsafe { registers(task) };
     // A thread that ends gives its memory up before the rest of its end.
     let is_gone = offset!(task_mm) != MISSING && read!(task, task_mm, u64) == 0;
     if regs.is_null() || is_gone {
-        return (0, Outcome::NoUser);
+        scratch.walked = Walked::only(0, Outcome::NoUser);
+        return;
     }
     let walk = &mut scratch.walk;
     let bytes = if has_link_register() {
@@ -60,7 +59,8 @@ pub fn walk(
         unsafe { bpf_probe_read_kernel(walk.innermost.as_mut_ptr().cast(), bytes, regs.cast()) }
             != 0;
     if failed {
-        return (0, Outcome::NoUser);
+        scratch.walked = Walked::only(0, Outcome::NoUser);
+        return;
     }
     let at = Registers {
         pc: read!(regs, pt_regs_ip, u64),
@@ -73,7 +73,8 @@ pub fn walk(
         },
     };
     if at.pc == 0 || at.sp == 0 {
-        return (0, Outcome::NoUser); // a worker of the kernel's in the process
+        scratch.walked = Walked::only(0, Outcome::NoUser);
+        return; // a worker of the kernel's in the process
     }
     walk.at = at;
     walk.mapping = Mapping {
@@ -90,61 +91,88 @@ pub fn walk(
     scratch.frames[(before as usize) & (FRAMES - 1)] = at.pc;
     if is_32_bit(regs) {
         walk.flaw = Outcome::ForeignAbi as u32;
-        return (1, Outcome::ForeignAbi);
+        scratch.walked = Walked::only(1, Outcome::ForeignAbi);
+        return;
     }
     if walk.process.list == 0 {
         walk.flaw = Outcome::NoProcess as u32;
         ask(walk.tgid, Outcome::NoProcess, at.pc);
     }
-    let end = match context {
+    match context {
         Context::Iterator => unwind_frames_copied(),
         _ => unwind_frames(context as u32),
     };
-    let walk = &scratch.walk;
-    let outcome = if end == CONTINUE || end == Outcome::Truncated as u32 {
-        Outcome::Truncated as u32
-    } else if walk.flaw != 0 {
-        walk.flaw
-    } else {
-        end
-    };
-    (
-        walk.frames & MAX_USER_FRAMES as u32,
-        // The numbers above are all outcomes.
-        Outcome::from_number(outcome as u8).unwrap_or(Outcome::BadFrame),
-    )
 }
 
 /// Result of [`unwind_step`]: there is one more frame.
 const CONTINUE: u32 = u32::MAX;
 
-/// Goes as far as it goes; [`CONTINUE`] if there are more frames. Global to the
+/// Goes as far as it goes, and then through an interpreter's frames. Global to the
 /// verifier, so that what follows isn't checked once for each number of frames.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_frames(context: u32) -> u32 {
+    let mut end = CONTINUE;
     // One step more than there is room for frames: the last may be the root.
     for _ in 0..MAX_USER_FRAMES {
-        let end = unwind_step(context);
+        end = unwind_step(context);
         if end != CONTINUE {
-            return end;
+            break;
         }
     }
-    CONTINUE
+    let python_end = cpython_frames(context);
+    if let Some(scratch) = scratch_of(context) {
+        // SAFETY: a map value that only this walk uses.
+        come_to(unsafe { &mut *scratch }, end, python_end);
+    }
+    0
 }
 
 /// The same for [`Context::Iterator`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unwind_frames_copied() -> u32 {
+    let mut end = CONTINUE;
     // One step more than there is room for frames: the last may be the root.
     for _ in 0..MAX_USER_FRAMES {
-        let end = unwind_step_copied();
+        end = unwind_step_copied();
         if end != CONTINUE {
-            return end;
+            break;
         }
     }
-    CONTINUE
+    if let Some(scratch) = iterator_scratch() {
+        // SAFETY: a map value that only this walk uses.
+        let scratch = unsafe { &mut *scratch };
+        scratch.walk.python.frames = 0;
+        // What is current is the daemon.
+        let python_end = match scratch.walk.process.cpython {
+            0 => Outcome::Complete,
+            _ => Outcome::CPythonNotWalked,
+        };
+        come_to(scratch, end, python_end as u32);
+    }
+    0
+}
+
+/// What a walk came to that ended so, and that of an interpreter's frames likewise.
+#[inline(always)]
+fn come_to(scratch: &mut Scratch, end: u32, python_end: u32) {
+    let walk = &scratch.walk;
+    let outcome = if end == CONTINUE || end == Outcome::Truncated as u32 {
+        Outcome::Truncated as u32
+    } else if walk.flaw != 0 {
+        walk.flaw
+    } else if end == Outcome::Complete as u32 {
+        python_end
+    } else {
+        end
+    };
+    scratch.walked = Walked {
+        user: walk.frames & MAX_USER_FRAMES as u32,
+        python: walk.python.frames & MAX_USER_FRAMES as u32,
+        outcome,
+        padding: 0,
+    };
 }
 
 /// One frame further; [`CONTINUE`], or the [`Outcome`] that ended the walk.

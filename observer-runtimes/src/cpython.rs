@@ -6,6 +6,7 @@
 //! ([`Unread::Version`](crate::Unread::Version), [`Unread::Build`](crate::Unread::Build)).
 
 mod asyncio;
+mod code;
 mod interpreter;
 mod objects;
 mod offsets;
@@ -13,6 +14,7 @@ mod symbols;
 mod version;
 
 pub use asyncio::{Asyncio, RunningLoop};
+pub use code::{Code, Identity};
 pub use interpreter::Runtime;
 pub use objects::Objects;
 pub use offsets::{CodeOffsets, FrameOffsets, Offsets, RunningLoopPlace, StateOffsets, StrOffsets};

@@ -222,6 +222,7 @@ fn observed(stacks: &Stacks, pid: u32, addresses: &[u64]) -> Vec<(Vec<Call>, Vec
         stack: Arc::new(RawStack {
             kernel: Box::default(),
             user: Box::new([*address]),
+            python: Box::default(),
         }),
         pid,
         // Keeps equal stacks apart.
@@ -344,7 +345,11 @@ fn runtime(file: &Path, code: (u64, u64, u64), addresses: &[u64]) -> Vec<u64> {
 }
 
 fn stacks() -> Stacks {
-    Stacks::start(SymbolOptions { debug_info: true }).expect("started")
+    Stacks::start(SymbolOptions {
+        debug_info: true,
+        interpreter_frames: false,
+    })
+    .expect("started")
 }
 
 /// Checks that functions, inlined functions and lines at 1,000 addresses of a

@@ -102,7 +102,11 @@ impl Recorder {
 }
 
 fn named(raw: RawProfile) -> Profile {
-    let stacks = Stacks::start(SymbolOptions { debug_info: false }).expect("started");
+    let stacks = Stacks::start(SymbolOptions {
+        debug_info: false,
+        interpreter_frames: false,
+    })
+    .expect("started");
     let answer = stacks.symbolize(raw).blocking_recv();
     answer.expect("the thread lives").profile
 }

@@ -43,6 +43,10 @@ outcomes! {
     ReadFault = 9, "read_fault", "The stack's memory could not be read.";
     ForeignAbi = 10, "foreign_abi", "A 32-bit process, whose stacks are walked by frame pointers only.";
     NotWalked = 11, "not_walked", "The user stack was not walked: the thread left the place before it could be.";
+    CPythonThreads = 12, "cpython_threads", "The interpreter has more threads than are looked at to find this one's Python frames.";
+    CPythonFault = 13, "cpython_read_fault", "The interpreter's memory could not be read: Python frames are missing.";
+    CPythonTruncated = 14, "cpython_truncated", "The stack has more Python frames than are walked.";
+    CPythonNotWalked = 15, "cpython_not_walked", "The Python frames were not walked: the thread has waited since before the profile began, and was not current.";
 }
 
 impl Outcome {

@@ -67,6 +67,8 @@ pub struct Process {
     pub list: u32,
     /// When it was asked for last: `bpf_ktime_get_ns() >> ASK_SHIFT`.
     pub asked: u32,
+    /// Number of its [`cpython::Layout`](crate::cpython::Layout); 0: none.
+    pub cpython: u32,
 }
 
 /// [`Process::asked`] counts units of 2^24 ns (17 ms): a process is asked for
@@ -79,7 +81,8 @@ pub const ASK_SHIFT: u32 = 24;
 pub struct Request {
     /// The process.
     pub tgid: u32,
-    /// An [`Outcome`](super::Outcome): `NoProcess`, `NoMapping` or `NoTable`.
+    /// An [`Outcome`](super::Outcome): `NoProcess`, `NoMapping` or `NoTable`; or
+    /// [`ASK_CODE`](crate::cpython::ASK_CODE).
     pub reason: u32,
     /// The address that could not be resolved.
     pub address: u64,

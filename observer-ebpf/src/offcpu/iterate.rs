@@ -14,7 +14,7 @@ use super::{threshold, wanted};
 use crate::atomic::compare_and_swap;
 use crate::identity::identify;
 use crate::kernel::{now, read};
-use crate::scratch::{Context, Scratch, iterator_scratch};
+use crate::scratch::{Context, Scratch, Walked, iterator_scratch};
 use crate::stack::{counts_off_cpu, name, stack_hash_copied};
 use crate::thread::{IteratedTask, thread};
 use crate::unwind::walk;
@@ -88,9 +88,8 @@ pub extern "C" fn offcpu_threads(ctx: *const IteratedTask) -> i32 {
         // Not in vain: the walk asked for what it missed.
         return 0;
     }
-    let stack = keep(scratch, now, walks);
     if offcpu_count_copied(blocked, queued, if is_known { KNOWN } else { TELL }) != 0 {
-        state.off.kept[ITERATOR] = stack;
+        keep(&mut state.off.kept[ITERATOR], scratch, now, walks);
     }
     0
 }
@@ -105,15 +104,15 @@ pub extern "C" fn offcpu_threads(ctx: *const IteratedTask) -> i32 {
 unsafe fn walk_copied(scratch: &mut Scratch, task: *const u8, flags: u32) {
     // SAFETY: the caller's promise.
     let kernel = unsafe { walk_kernel(scratch, task) };
-    let (user, outcome) = if flags & KERNEL_THREAD != 0 {
-        (0, Outcome::NoUser)
+    if flags & KERNEL_THREAD != 0 {
+        scratch.walked = Walked::only(0, Outcome::NoUser);
     } else {
         // SAFETY: the caller's promise.
         unsafe { copy_stack(task) };
-        walk(Context::Iterator, scratch, kernel, task)
-    };
-    put_frames(scratch, kernel, user, outcome);
-    stack_hash_copied(kernel, user);
+        walk(Context::Iterator, scratch, kernel, task);
+    }
+    put_frames(scratch, kernel);
+    stack_hash_copied(kernel);
     name(scratch, task);
 }
 

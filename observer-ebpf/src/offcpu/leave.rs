@@ -12,7 +12,7 @@ use super::settle::offcpu_settle;
 use super::{threshold, wanted};
 use crate::atomic::swap;
 use crate::kernel::{current, read, setting};
-use crate::scratch::{Context, scratch_of};
+use crate::scratch::{Context, Walked, scratch_of};
 use crate::stack::{counts_off_cpu, name, stack_hash};
 use crate::thread::{Grown, thread};
 use crate::unwind::walk;
@@ -100,22 +100,42 @@ pub extern "C" fn offcpu_walk(since: u64, runnable: u32) -> u32 {
         return 0;
     }
     // SAFETY: not null, so a storage value; and this CPU's map value.
-    let (state, scratch) = unsafe { (&mut *state, &mut *scratch) };
+    let (flags, scratch) = unsafe { ((*state).flags, &mut *scratch) };
     // SAFETY: the current task is trusted.
     let kernel = unsafe { walk_kernel(scratch, task) };
-    let (user, outcome) = if state.flags & KERNEL_THREAD != 0 {
-        (0, Outcome::NoUser)
+    if flags & KERNEL_THREAD != 0 {
+        scratch.walked = Walked::only(0, Outcome::NoUser);
     } else {
-        walk(Context::Thread, scratch, kernel, task)
+        walk(Context::Thread, scratch, kernel, task);
+    }
+    offcpu_walked(since, runnable, kernel)
+}
+
+/// Tells the daemon of the stack that [`offcpu_walk`] has walked.
+///
+/// Global to the verifier, and beside the walk: their frames together are too large.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn offcpu_walked(since: u64, runnable: u32, kernel: u32) -> u32 {
+    let task = current();
+    // SAFETY: the current task is trusted.
+    let state = unsafe { thread(task, false) };
+    let Some(scratch) = scratch_of(Context::Thread as u32) else {
+        return 0;
     };
+    if state.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, so a storage value; and this CPU's map value.
+    let (state, scratch) = unsafe { (&mut *state, &mut *scratch) };
     put_thread(scratch, task, state, NO_SYSCALL);
-    put_frames(scratch, kernel, user, outcome);
-    stack_hash(Context::Thread as u32, kernel, user);
+    put_frames(scratch, kernel);
+    stack_hash(Context::Thread as u32, kernel);
     if runnable != 0 {
         as_queued(&mut scratch.header.key);
     }
     name(scratch, task);
-    state.off.kept[OWN] = keep(scratch, since, 0);
+    keep(&mut state.off.kept[OWN], scratch, since, 0);
     if counts_off_cpu() && offcpu_count(0, 0, TELL) == 0 {
         // The daemon doesn't know it.
         state.off.kept[OWN].since = 0;

@@ -13,7 +13,7 @@ use observer_common::unwind::Outcome;
 use super::links::linked;
 use crate::kernel::{in_iowait, offset, read, registers};
 use crate::scratch::{Context, Scratch, iterator_scratch, scratch_of};
-use crate::stack::count_record;
+use crate::stack::{count_record, tell_of_code};
 
 /// Bytes of a kernel stack at most.
 const KERNEL_BYTES: u32 = (MAX_FRAMES * 8) as u32;
@@ -39,6 +39,7 @@ pub fn put_thread(scratch: &mut Scratch, task: *const u8, state: &ThreadState, s
         workload: state.workload,
         kernel_frames: 0,
         user_frames: 0,
+        python_frames: 0,
         kind: kind::OFF_CPU,
         state: state.off.state as u8,
         outcome: Outcome::NotWalked as u8,
@@ -92,6 +93,7 @@ pub fn put_stack(scratch: &mut Scratch, stack: &Kept) {
     key.check = stack.check;
     key.kernel_frames = stack.kernel_frames;
     key.user_frames = stack.user_frames;
+    key.python_frames = stack.python_frames;
     key.outcome = stack.outcome as u8;
 }
 
@@ -118,26 +120,27 @@ pub unsafe fn walk_kernel(scratch: &mut Scratch, task: *const u8) -> u32 {
 /// Puts the stack whose frames lie in the scratch, hashed already, into the
 /// record.
 #[inline(always)]
-pub fn put_frames(scratch: &mut Scratch, kernel: u32, user: u32, outcome: Outcome) {
+pub fn put_frames(scratch: &mut Scratch, kernel: u32) {
+    let walked = &scratch.walked;
     let key = &mut scratch.header.key;
     key.kernel_frames = kernel as u16;
-    key.user_frames = user as u16;
-    key.outcome = outcome as u8;
+    key.user_frames = walked.user as u8;
+    key.python_frames = walked.python as u8;
+    key.outcome = walked.outcome as u8;
 }
 
-/// The record's stack, for later.
+/// Keeps the record's stack for later. Field by field, as a copy on the stack has no room.
 #[inline(always)]
-pub fn keep(scratch: &Scratch, since: u64, walks: u16) -> Kept {
+pub fn keep(kept: &mut Kept, scratch: &Scratch, since: u64, walks: u16) {
     let key = &scratch.header.key;
-    Kept {
-        since,
-        hash: key.hash,
-        check: key.check,
-        kernel_frames: key.kernel_frames,
-        user_frames: key.user_frames,
-        outcome: key.outcome.into(),
-        walks,
-    }
+    kept.since = since;
+    kept.hash = key.hash;
+    kept.check = key.check;
+    kept.kernel_frames = key.kernel_frames;
+    kept.user_frames = key.user_frames;
+    kept.python_frames = key.python_frames;
+    kept.outcome = key.outcome.into();
+    kept.walks = walks;
 }
 
 /// [`offcpu_count`]: the daemon knows the stack.
@@ -153,10 +156,15 @@ pub const TELL: u32 = 1;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn offcpu_count(blocked: u64, queued: u64, tell: u32) -> u32 {
-    match scratch_of(Context::Thread as u32) {
-        Some(scratch) => count_parts(scratch, blocked, queued, tell),
-        None => 0,
+    let Some(scratch) = scratch_of(Context::Thread as u32) else {
+        return 0;
+    };
+    let counted = count_parts(scratch, blocked, queued, tell);
+    if tell == TELL {
+        // SAFETY: a map value that only this context uses.
+        tell_of_code(unsafe { &(*scratch).header.key }, Context::Thread);
     }
+    counted
 }
 
 /// The same for [`Context::Iterator`].

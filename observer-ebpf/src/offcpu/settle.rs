@@ -13,7 +13,7 @@ use super::record::{TELL, offcpu_count, put_frames, put_thread, syscall_of, walk
 use super::{threshold, wanted};
 use crate::atomic::swap;
 use crate::kernel::{current, now, read, setting};
-use crate::scratch::{Context, Scratch, scratch_of};
+use crate::scratch::{Context, Scratch, Walked, scratch_of};
 use crate::slot::slot;
 use crate::stack::{counts_off_cpu, name, stack_hash};
 use crate::thread::thread;
@@ -85,16 +85,16 @@ pub extern "C" fn offcpu_settle() -> u32 {
     let pending = unsafe { &mut *pending };
     let task = current();
     let kernel = u32::from(scratch.header.key.kernel_frames) & MAX_FRAMES as u32;
-    let (user, outcome) = if pending.flags & KERNEL_THREAD != 0 {
-        (0, Outcome::NoUser)
+    if pending.flags & KERNEL_THREAD != 0 {
+        scratch.walked = Walked::only(0, Outcome::NoUser);
     } else if pending.task == task as u64 {
-        walk(Context::Thread, scratch, kernel, task)
+        walk(Context::Thread, scratch, kernel, task);
     } else {
         // A switch went unseen: this is somebody else.
-        (0, Outcome::NotWalked)
-    };
-    put_frames(scratch, kernel, user, outcome);
-    stack_hash(Context::Thread as u32, kernel, user);
+        scratch.walked = Walked::only(0, Outcome::NotWalked);
+    }
+    put_frames(scratch, kernel);
+    stack_hash(Context::Thread as u32, kernel);
     offcpu_count(pending.blocked, pending.queued, TELL)
 }
 
@@ -129,14 +129,14 @@ pub extern "C" fn offcpu_reappeared() -> u32 {
     if total == 0 || total < threshold() {
         return 0;
     }
-    let (user, outcome) = if state.flags & KERNEL_THREAD != 0 {
-        (0, Outcome::NoUser)
+    if state.flags & KERNEL_THREAD != 0 {
+        scratch.walked = Walked::only(0, Outcome::NoUser);
     } else {
-        walk(Context::Thread, scratch, 0, task)
-    };
+        walk(Context::Thread, scratch, 0, task);
+    }
     put_thread(scratch, task, state, syscall_of(task, slot.syscall));
-    put_frames(scratch, 0, user, outcome);
-    stack_hash(Context::Thread as u32, 0, user);
+    put_frames(scratch, 0);
+    stack_hash(Context::Thread as u32, 0);
     name(scratch, task);
     offcpu_count(blocked, queued, TELL)
 }

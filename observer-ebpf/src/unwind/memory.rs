@@ -58,7 +58,7 @@ impl Machine for Memory<'_> {
 
 /// A word of the current process's memory.
 #[inline(always)]
-fn read_user(address: u64) -> Option<u64> {
+pub fn read_user(address: u64) -> Option<u64> {
     let mut value = 0_u64;
     // SAFETY: writes eight bytes to the stack; the helper checks the address.
     let failed =

@@ -5,6 +5,7 @@ use aya_ebpf::btf_maps::{HashMap, RingBuf};
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
+use observer_common::cpython::ASK_CODE;
 use observer_common::loss::Loss;
 use observer_common::unwind::{
     ASK_SHIFT, Outcome, PROCESSES as MAX_PROCESSES, Process, REQUEST_RING_BYTES, Request,
@@ -22,6 +23,8 @@ static UNWIND_REQUESTS: RingBuf<Request, { REQUEST_RING_BYTES as usize }> = Ring
 
 /// `FORCE_WAKEUP` of bpf_ringbuf_output.
 const FORCE_WAKEUP: u64 = 2;
+/// `NO_WAKEUP`: more follows that was asked for already.
+const NO_WAKEUP: u64 = 1;
 
 /// What is known of a process; list 0 when nothing is.
 #[inline(always)]
@@ -59,9 +62,21 @@ pub fn ask(tgid: u32, reason: Outcome, address: u64) {
             return;
         }
     }
+    send(tgid, reason as u32, address, FORCE_WAKEUP);
+}
+
+/// Lets the daemon know of code that has no name yet. False if it won't hear of it.
+#[inline(always)]
+pub fn ask_for_code(tgid: u32, code: u64, wakeup: bool) -> bool {
+    let flags = if wakeup { FORCE_WAKEUP } else { NO_WAKEUP };
+    send(tgid, ASK_CODE, code, flags)
+}
+
+#[inline(always)]
+fn send(tgid: u32, reason: u32, address: u64, flags: u64) -> bool {
     let mut request = Request {
         tgid,
-        reason: reason as u32,
+        reason,
         address,
     };
     // SAFETY: the ring is a map, the request initialized.
@@ -70,12 +85,13 @@ pub fn ask(tgid: u32, reason: Outcome, address: u64) {
             (&raw const UNWIND_REQUESTS).cast_mut().cast(),
             (&raw mut request).cast(),
             size_of::<Request>() as u64,
-            FORCE_WAKEUP,
+            flags,
         )
     } != 0;
     if failed {
         lost(Loss::UnwindRequestLost);
     }
+    !failed
 }
 
 /// A child begins with its parent's mappings.

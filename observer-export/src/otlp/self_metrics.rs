@@ -114,7 +114,7 @@ pub static CATALOGUE: &[SelfMetric] = &[
             attributes: &[
                 (
                     "observer.table",
-                    "`workloads` (as often as it was announced: at most every 50 ms), `request_ring` (messages on connections), `tls_sessions`, `unwind_tables`, `unwind_mappings`, `unwind_processes`, `perf_maps`, `tls_files`, `readers`",
+                    "`workloads` (as often as it was announced: at most every 50 ms), `request_ring` (messages on connections), `tls_sessions`, `unwind_tables`, `unwind_mappings`, `unwind_processes`, `perf_maps`, `cpython_code`, `tls_files`, `readers`",
                 ),
                 TENANT,
             ],

@@ -191,6 +191,9 @@ impl Offsets {
     /// [`Unread::Version`] and [`Unread::Build`] if they aren't known, or what of the
     /// published ones makes no sense.
     pub fn read(memory: &impl Memory, runtime: u64, version: Version) -> Result<Self, Unread> {
+        if !version.is_settled() {
+            return Err(Unread::Build("pre-release"));
+        }
         let known = match version.parts() {
             [3, 11, _] => V3_11,
             [3, 12, _] => V3_12,

@@ -198,6 +198,8 @@ fn versions_are_told_apart() {
         memory.write(VERSION, &words(&[hex]));
         assert_eq!(read(&memory), Err(Unread::Version(version)));
     }
+    memory.write(VERSION, &words(&[0x030b_00b1]));
+    assert_eq!(read(&memory), Err(Unread::Build("pre-release")));
     assert_eq!(Version(0x0400_00c1).to_string(), "CPython 4.0.0rc1");
     let old = RuntimeSymbols {
         version: None,
@@ -273,4 +275,35 @@ fn running_loops_are_found() {
     assert_eq!(runtime.asyncio(&memory), Err(circle));
     memory.write(DICT + 0x100 + 24, &0_u64.to_le_bytes());
     assert_eq!(runtime.asyncio(&memory), Ok(None));
+}
+
+/// Checks that a code object is read, that another one at its address is told from it, and
+/// that what isn't one is said to be none.
+#[test]
+fn code_is_known_again() {
+    const CODE: u64 = 0x6_0000;
+    let mut memory = memory();
+    let runtime = Runtime::read(&memory, &symbols(), 0).expect("a runtime");
+    text(&mut memory, OBJECT, 1, true, b"Server.handle");
+    text(&mut memory, OBJECT + 0x100, 1, true, b"/srv/app.py");
+    memory.put(OBJECT + 0x200, words(&[1, class(0), 4, 0]));
+    let table = [words(&[1, class(0), 2, 0]), vec![0xe8, 0x04]].concat();
+    memory.put(OBJECT + 0x300, table);
+    memory.put(class(3), words(&[1, 0, 0, class(4)]));
+    memory.put(class(4), b"code\0".as_slice());
+    memory.put(CODE, vec![0; 200]);
+    memory.write(CODE + 8, &class(3).to_le_bytes());
+    for (offset, value) in [(112, OBJECT + 0x100), (128, OBJECT), (136, OBJECT + 0x300)] {
+        memory.write(CODE + offset, &value.to_le_bytes());
+    }
+    memory.write(CODE + 72, &40_u32.to_le_bytes());
+    let code = Code::read(&runtime.objects(&memory), CODE).expect("code");
+    assert_eq!((&*code.name, &*code.file), ("Server.handle", "/srv/app.py"));
+    assert_eq!((code.line(0), code.line(1)), (Some(42), None));
+    let read = |memory: &Recorded| Code::read(&runtime.objects(memory), CODE);
+    memory.write(CODE + 72, &41_u32.to_le_bytes());
+    let other = read(&memory).expect("code");
+    assert_ne!(other.identity, code.identity);
+    memory.write(class(4), b"tuple");
+    assert_eq!(read(&memory), Err(Unread::Misfit("a code object")));
 }

@@ -12,6 +12,11 @@ impl Version {
     /// The version before which there is no symbol `Py_Version`.
     pub const UNKNOWN: Self = Self(0);
 
+    /// Whether layouts change no more: it isn't an alpha or a beta.
+    pub const fn is_settled(self) -> bool {
+        self.0 == 0 || self.0 >> 4 & 0xf >= 0xc
+    }
+
     /// Major, minor and micro version.
     pub const fn parts(self) -> [u8; 3] {
         let [major, minor, micro, _] = self.0.to_be_bytes();

@@ -54,7 +54,10 @@ impl Profiler {
         table_bytes: u64,
     ) -> Result<Self> {
         // Without debug information: it would cost tens of megabytes.
-        let stacks = Stacks::start(SymbolOptions { debug_info: false })?;
+        let stacks = Stacks::start(SymbolOptions {
+            debug_info: false,
+            interpreter_frames: false,
+        })?;
         let mut sampler = match frequency {
             Some(frequency) => Sampler::attach(kernel, frequency)?,
             None => Sampler::without_clocks(kernel)?,

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result, bail};
 use aya::maps::{HashMap, Map, MapData, RingBuf};
+use observer_common::cpython::{INTERPRETERS, Layout};
 use observer_common::names::maps;
 use observer_common::unwind::{CHUNK_WORDS, Chunk, MAPPINGS, Mapping, Process, Request, TABLES};
 
@@ -20,6 +21,8 @@ pub struct ProcessMaps {
     processes: HashMap<MapData, u32, Bytes<Process>>,
     /// The mappings of all processes.
     pub mappings: Mapped<Mapping>,
+    /// The Python interpreters of all processes.
+    pub cpython: Mapped<Layout>,
     requests: RingBuf<MapData>,
 }
 
@@ -39,6 +42,8 @@ pub fn take(kernel: &mut Kernel) -> Result<(ProcessMaps, TableMaps)> {
     let processes = HashMap::try_from(kernel.take_map(maps::PROCESSES)?)?;
     let mappings = kernel.take_map(maps::MAPPING_LIST)?;
     let mappings = Mapped::map(array_fd(&mappings)?, MAPPINGS as usize)?;
+    let cpython = kernel.take_map(maps::CPYTHON_LAYOUTS)?;
+    let cpython = Mapped::map(array_fd(&cpython)?, INTERPRETERS as usize)?;
     let requests = RingBuf::try_from(kernel.take_map(maps::UNWIND_REQUESTS)?)?;
     let used = kernel.take_map(maps::TABLE_USED)?;
     let used = Mapped::map(array_fd(&used)?, TABLES as usize)?;
@@ -50,6 +55,7 @@ pub fn take(kernel: &mut Kernel) -> Result<(ProcessMaps, TableMaps)> {
         ProcessMaps {
             processes,
             mappings,
+            cpython,
             requests,
         },
         TableMaps { tables, used },

@@ -27,6 +27,8 @@ pub struct SymbolOptions {
     /// Use DWARF debug information: inlined functions, files and lines, at the
     /// price of memory and time.
     pub debug_info: bool,
+    /// Show the functions of an interpreter between those that it runs.
+    pub interpreter_frames: bool,
 }
 
 /// What was found of one module, not demangled: by file offset.

@@ -32,11 +32,15 @@ pub struct MappingLosses {
     pub limits: u64,
     /// Lines of perf maps that are no entries.
     pub perf_map_lines: u64,
+    /// Python functions that had no name in a profile.
+    pub code_unread: u64,
+    /// Programs whose interpreter isn't known.
+    pub interpreters: u64,
 }
 
 impl MappingLosses {
     /// `(cause, what it means, count)` of each.
-    pub fn causes(&self) -> [(&'static str, &'static str, u64); 3] {
+    pub fn causes(&self) -> [(&'static str, &'static str, u64); 5] {
         [
             (
                 "side_band_ring_full",
@@ -52,6 +56,16 @@ impl MappingLosses {
                 "perf_map_malformed",
                 "Lines of perf maps that are not `START SIZE NAME`; the code that they were to name may lack a symbol.",
                 self.perf_map_lines,
+            ),
+            (
+                "cpython_code_unread",
+                "Python functions, one each for a profile, that could not be read, or of which others took the place meanwhile: their frames have no name.",
+                self.code_unread,
+            ),
+            (
+                "cpython_unsupported",
+                "Programs with a CPython whose version or build is not supported, or that may not be read: the interpreter's own functions are shown.",
+                self.interpreters,
             ),
         ]
     }

@@ -5,6 +5,7 @@
 //! milliseconds that the daemon's loop doesn't have.
 
 pub mod costly;
+mod cpython;
 mod debug_files;
 mod file_names;
 pub(crate) mod images;

@@ -1,12 +1,13 @@
 //! One ELF file that was sampled, and the names found in it. Only readers look into it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use observer_runtimes::cpython::RuntimeSymbols;
 use observer_symbols::elf::ElfInfo;
 
 use crate::foreign::{FileId, Foreign};
@@ -65,6 +66,8 @@ pub struct Module {
     looked: Cell<Instant>,
     /// It was looked for in vain.
     no_debug_file: Cell<bool>,
+    /// Where CPython is in it, once it was looked for.
+    cpython: OnceCell<Option<RuntimeSymbols>>,
 }
 
 impl Module {
@@ -77,6 +80,7 @@ impl Module {
             file: RefCell::new(Some(opened.file)),
             looked: Cell::new(Instant::now()),
             no_debug_file: Cell::new(false),
+            cpython: OnceCell::new(),
         }
     }
 
@@ -113,6 +117,14 @@ impl Module {
         let found = find();
         self.no_debug_file.set(found.is_none());
         found
+    }
+
+    /// Where CPython is in it, which `find` finds if nobody has looked yet.
+    pub(super) fn cpython(
+        &self,
+        find: impl FnOnce() -> Option<RuntimeSymbols>,
+    ) -> Option<RuntimeSymbols> {
+        *self.cpython.get_or_init(find)
     }
 
     /// The address, in the file's own address space, of what is at `offset`.

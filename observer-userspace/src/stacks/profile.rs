@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::cpython::{Merged, Native, PythonNames, merge};
 use super::kernel_names::KernelNames;
 use super::locations::Location;
 use super::module::Lines;
 use super::raw::{RawProfile, RawSample, Wait};
 use super::wait_reasons::{explain, is_switch};
+use observer_common::unwind::Outcome;
+use observer_runtimes::cpython::Place;
 use observer_signals::Profile;
 use observer_signals::interner::Interner;
 use observer_signals::profile::{Frame, FrameKind, Function, Line, Mapping, MappingId, Sample};
@@ -31,6 +34,9 @@ pub struct FrameShare {
 pub(super) struct Names<'a> {
     pub(super) kernel: &'a KernelNames,
     pub(super) jit: &'a JitNames,
+    pub(super) python: &'a PythonNames,
+    /// Whether the interpreter's own functions are shown.
+    pub(super) interpreter_frames: bool,
 }
 
 /// A profile of `raw`, whose samples' user frames lie at `locations`.
@@ -59,10 +65,7 @@ pub(super) fn build(
     for (sample, locations) in raw.samples.iter().zip(locations) {
         interner.outcome(sample.outcome, sample.value);
         let mut frames = kernel_frames(&mut interner, &kernel, sample, names.kernel);
-        let user = locations.iter();
-        let user: Vec<Frame> = user
-            .map(|location| user_frame(&mut interner, location, names.jit))
-            .collect();
+        let user = user_frames(&mut interner, sample, locations, names);
         let wait = sample.wait.map(|wait| {
             let mapping = interner.mapping(kernel.clone());
             put_reason(&mut interner, mapping, wait, &mut frames, &user)
@@ -177,6 +180,74 @@ fn put_reason(
     );
     waited
 }
+
+/// The user half of a sample's stack, Python's frames among the native ones.
+fn user_frames(
+    interner: &mut Interner,
+    sample: &RawSample,
+    locations: &[Location],
+    names: &Names<'_>,
+) -> Vec<Frame> {
+    if sample.stack.python.is_empty() {
+        let user = locations.iter();
+        return user
+            .map(|location| user_frame(interner, location, names.jit))
+            .collect();
+    }
+    let natives: Vec<Native> = locations.iter().map(native).collect();
+    let python = &*sample.stack.python;
+    // The interpreter's frames may be what is missing, and the native ones whole.
+    let is_complete = matches!(
+        sample.outcome,
+        Outcome::Complete
+            | Outcome::CPythonFault
+            | Outcome::CPythonThreads
+            | Outcome::CPythonTruncated
+    );
+    let merged = merge(&natives, python, is_complete, names.interpreter_frames);
+    let frames = merged.into_iter().filter_map(|frame| match frame {
+        Merged::Native(number) => {
+            let location = locations.get(number)?;
+            Some(user_frame(interner, location, names.jit))
+        }
+        Merged::Python(number) => {
+            let frame = python.get(number)?;
+            let lines = names.python.get(&(sample.pid, *frame));
+            Some(Frame {
+                kind: FrameKind::CPython,
+                mapping: 0,
+                address: frame.code,
+                lines: intern_lines(interner, lines),
+            })
+        }
+    });
+    frames.collect()
+}
+
+/// What a native frame is to the interpreter.
+fn native(location: &Location) -> Native {
+    let Location::File { module, offset, .. } = location else {
+        return Native::Other;
+    };
+    let Some(symbols) = module.cpython(|| None) else {
+        return Native::Other;
+    };
+    let holds = |place: Place| {
+        let address = module.address(*offset);
+        address.is_some_and(|at| at.wrapping_sub(place.address) < place.size)
+    };
+    // Compilers move parts of it elsewhere, and call them `.cold`.
+    let named = module.names.borrow();
+    let mut lines = named.get(offset).into_iter().flat_map(|lines| lines.iter());
+    if symbols.eval.is_some_and(holds) || lines.any(|line| line.name.starts_with(LOOP)) {
+        Native::Loop
+    } else {
+        Native::Interpreter
+    }
+}
+
+/// The interpreter's loop.
+const LOOP: &str = "_PyEval_EvalFrameDefault";
 
 /// A frame of the user half.
 fn user_frame(interner: &mut Interner, location: &Location, jit: &JitNames) -> Frame {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use observer_common::cpython::CodeFrame;
 use observer_common::unwind::Outcome;
 
 use observer_signals::attribute::SharedResource;
@@ -16,6 +17,8 @@ pub struct RawStack {
     pub kernel: Box<[u64]>,
     /// Addresses in the process; empty for kernel threads.
     pub user: Box<[u64]>,
+    /// Frames of its Python interpreter.
+    pub python: Box<[CodeFrame]>,
 }
 
 impl RawStack {

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use super::cpython::Codes;
 use super::file_names::{self, SymbolOptions};
 use super::jit::Jits;
 use super::kernel_names::KernelNames;
@@ -29,6 +30,10 @@ pub(super) struct Symbols {
     /// The files.
     pub(super) modules: Modules,
     jits: Jits,
+    /// Python's functions.
+    pub(super) codes: Codes,
+    /// Programs whose Python functions have no names, since the start.
+    pub(super) unsupported: u64,
     /// What is mapped where.
     pub(super) processes: Processes,
 }
@@ -41,6 +46,8 @@ impl Symbols {
             kernel: KernelNames::new(),
             modules: Modules::default(),
             jits: Jits::default(),
+            codes: Codes::default(),
+            unsupported: 0,
             processes: Processes::default(),
         }
     }
@@ -49,6 +56,7 @@ impl Symbols {
     pub(super) fn apply(&mut self, event: Event) {
         self.kernel.apply(&event);
         self.jits.apply(&event);
+        self.codes.apply(&event);
         self.processes.apply(event);
     }
 
@@ -62,9 +70,12 @@ impl Symbols {
             .collect();
         self.name_files(&locations);
         let jit = self.name_jit(&locations);
+        let python = self.codes.names(&raw.samples);
         let names = Names {
             kernel: &self.kernel,
             jit: &jit,
+            python: &python,
+            interpreter_frames: self.options.interpreter_frames,
         };
         build(raw, &locations, &names)
     }
@@ -73,6 +84,8 @@ impl Symbols {
     pub(super) fn losses(&self) -> MappingLosses {
         MappingLosses {
             perf_map_lines: self.jits.malformed_lines(),
+            code_unread: self.codes.unread(),
+            interpreters: self.unsupported,
             ..self.processes.losses()
         }
     }
@@ -84,6 +97,7 @@ impl Symbols {
         self.kernel.let_go();
         self.modules.trim();
         self.jits.trim();
+        self.codes.let_go();
     }
 
     fn name_files(&mut self, locations: &[Vec<Location>]) {

@@ -32,6 +32,7 @@ fn sample(pid: u32, kernel: &[u64], user: &[u64]) -> RawSample {
         stack: Arc::new(RawStack {
             kernel: kernel.into(),
             user: user.into(),
+            python: Box::default(),
         }),
         pid,
         tid: pid,
@@ -74,7 +75,11 @@ fn a_function_of_the_test() -> u64 {
 /// that the compiler, dlsym(3) and /proc/kallsyms give them.
 #[test]
 fn names_of_known_addresses() {
-    let stacks = Stacks::start(SymbolOptions { debug_info: true }).expect("started");
+    let stacks = Stacks::start(SymbolOptions {
+        debug_info: true,
+        interpreter_frames: false,
+    })
+    .expect("started");
     let own = a_function_of_the_test as *const () as u64;
     // SAFETY: looks a name up; the name is a C string.
     let qsort = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"qsort".as_ptr()) } as u64;

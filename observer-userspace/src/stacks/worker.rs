@@ -252,9 +252,13 @@ impl Worker {
         }
         if let Some(unwinder) = &mut self.unwinder {
             let Symbols {
-                processes, modules, ..
+                processes,
+                modules,
+                codes,
+                ..
             } = &mut self.symbols;
-            unwinder.update(processes, modules);
+            unwinder.update(processes, modules, codes);
+            self.symbols.unsupported = unwinder.unsupported();
             unwinder.hear();
             if self.preparing.is_some() && !unwinder.is_building() {
                 self.preparing = None;

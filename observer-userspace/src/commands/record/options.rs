@@ -50,6 +50,8 @@ pub(super) struct RecordOptions {
     pub(super) requests: Option<RequestFilter>,
     /// How requests are followed then.
     pub(super) following: config::Requests,
+    /// Whether an interpreter's own functions are shown.
+    pub(super) interpreter_frames: bool,
     /// Bytes that unwinding tables may take in the kernel.
     pub(super) table_bytes: u64,
 }
@@ -121,6 +123,7 @@ impl RecordOptions {
             command,
             requests,
             following: config.requests.clone(),
+            interpreter_frames: record.interpreter_frames.unwrap_or(false),
             table_bytes: config.tables.unwind_bytes,
         })
     }

@@ -72,7 +72,10 @@ impl Recording {
     /// When something that the recording can't do without can't be attached.
     pub(super) fn attach(options: &RecordOptions) -> anyhow::Result<Self> {
         // First of all, so that nothing that is mapped is missed.
-        let stacks = Stacks::start(SymbolOptions { debug_info: true })?;
+        let stacks = Stacks::start(SymbolOptions {
+            debug_info: true,
+            interpreter_frames: options.interpreter_frames,
+        })?;
         let off_cpu = options.wants_off_cpu();
         let follow = options.requests.is_some();
         let mut kernel = Kernel::load(&LoadOptions {

@@ -42,6 +42,10 @@ layered! {
         /// --cgroup, a route or a command, false for the whole host]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         pub idle: Option<bool>,
+        /// Show an interpreter's own functions between those of the program that it runs (CPython's,
+        /// between Python functions)
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        pub interpreter_frames: Option<bool>,
         /// Leave shorter times off CPU out [default: 0, so that nothing is missing]
         #[arg(long, value_name = "DURATION")]
         pub off_cpu_threshold: Option<Threshold>,

@@ -23,7 +23,7 @@ const fn of(family: Family, fields: &'static [&'static str], lost: &'static str)
 }
 
 /// All of them.
-pub const OPTIONAL: [Optional; 13] = [
+pub const OPTIONAL: [Optional; 14] = [
     of(
         Family::Syscalls,
         &["task_thread_status"],
@@ -43,6 +43,11 @@ pub const OPTIONAL: [Optional; 13] = [
         Family::Cpu,
         &["task_mm"],
         "why the stacks of threads that are ending are empty",
+    ),
+    of(
+        Family::Cpu,
+        &["task_thread_pid", "pid_level", "pid_numbers"],
+        "Python frames of processes in PID namespaces of their own",
     ),
     of(
         Family::Sched,

@@ -37,6 +37,7 @@ fn sampled(stack: u64) -> SampledStack {
         stack: Arc::new(RawStack {
             kernel: Box::default(),
             user: Box::new([stack]),
+            python: Box::default(),
         }),
         thread: format!("thread {stack}"),
         process: format!("process {stack}"),

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use observer_common::unwind::{Mapping, TABLE_ABSENT, TABLE_EMPTY};
 
 use super::states::State;
+use observer_runtimes::cpython::Runtime;
+
 use crate::foreign::{FileId, Tenant};
 use crate::stacks::images::Map;
 use crate::stacks::module::Module;
@@ -21,6 +23,8 @@ pub(super) struct List {
     pub(super) users: u32,
     /// Whose they are.
     pub(super) tenant: Tenant,
+    /// The Python interpreter among them, and its number; 0 if the kernel half has none.
+    pub(super) cpython: Option<(u32, Runtime)>,
 }
 
 impl List {

@@ -4,6 +4,7 @@
 //! A process is handed over when the kernel half first asks for it. From then
 //! on the side band's news keep it up to date.
 
+mod interpreters;
 mod list;
 mod shares;
 mod states;
@@ -17,8 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use observer_common::cpython::ASK_CODE;
 use observer_common::unwind::{MAPPINGS, Outcome, Process as KernelProcess, Request, TABLE_NONE};
 
+use super::cpython::Codes;
 use super::images::Map;
 use super::mappings::Processes;
 use super::module::{Module, Opened};
@@ -30,6 +33,7 @@ use super::sideband::Event;
 use super::tables::{Tables, UnwindStats};
 use crate::foreign::{self, Subject, Tenant};
 use crate::kernel::unwind::{ProcessMaps, TableMaps};
+use interpreters::Interpreters;
 use list::{List, load_address};
 use shares::Shares;
 use states::{State, States};
@@ -42,6 +46,7 @@ pub(super) struct Unwinder {
     maps: ProcessMaps,
     /// Which entries of the kernel's array of mappings are free.
     entries: RangeAllocator,
+    interpreters: Interpreters,
     lists: HashMap<ListId, List>,
     published: HashMap<u32, ListId>,
     shares: Shares,
@@ -71,6 +76,7 @@ impl Unwinder {
         Ok(Self {
             maps,
             entries: RangeAllocator::new(MAPPINGS),
+            interpreters: Interpreters::new(),
             lists: HashMap::new(),
             published: HashMap::new(),
             shares: Shares::new(),
@@ -131,11 +137,27 @@ impl Unwinder {
 
     /// Answers the kernel half's requests and hands over what changed; the side
     /// band's news must have been taken in before.
-    pub(super) fn update(&mut self, processes: &mut Processes, modules: &mut Modules) {
+    pub(super) fn update(
+        &mut self,
+        processes: &mut Processes,
+        modules: &mut Modules,
+        codes: &mut Codes,
+    ) {
         let mut wanted: HashSet<u32> = std::mem::take(&mut self.dirty);
+        let mut met: HashMap<u32, Vec<u64>> = HashMap::new();
         while let Some(request) = self.maps.request() {
+            if request.reason == ASK_CODE {
+                met.entry(request.tgid).or_default().push(request.address);
+                continue;
+            }
             self.answer(request, processes, modules);
             wanted.insert(request.tgid);
+        }
+        for (pid, addresses) in met {
+            let list = self.published.get(&pid).and_then(|id| self.lists.get(id));
+            if let Some((_, runtime)) = list.and_then(|list| list.cpython) {
+                codes.read(pid, &runtime, addresses);
+            }
         }
         for pid in wanted {
             self.publish(pid, processes, modules);
@@ -180,6 +202,11 @@ impl Unwinder {
                 self.states.of(&module, Tenant::Host);
             }
         }
+    }
+
+    /// Processes whose Python functions have no names, since the start.
+    pub(super) fn unsupported(&self) -> u64 {
+        self.interpreters.unsupported
     }
 
     /// Whether tables are still being built.
@@ -264,6 +291,7 @@ impl Unwinder {
             count: list.maps.len() as u32,
             list: list.number,
             asked: 0,
+            cpython: list.cpython.map_or(0, |(number, _)| number),
         };
         if let Err(error) = self.maps.insert(pid, known) {
             tracing::debug!("{error:#}");
@@ -301,6 +329,9 @@ impl Unwinder {
             let count = list.maps.len() as u32;
             self.shares.give_mappings_back(list.tenant, count);
             self.entries.free(list.first, count, Instant::now());
+            if let Some((number, _)) = list.cpython {
+                self.interpreters.free(number);
+            }
             self.lists.remove(&id);
         }
     }
@@ -328,6 +359,7 @@ impl Unwinder {
             maps,
             users: 0,
             tenant,
+            cpython: None,
         };
         for (i, map) in Rc::clone(&list.maps).iter().enumerate() {
             let in_memory = !map.file.is_file() && &*map.file.path != "[vdso]";
@@ -349,6 +381,11 @@ impl Unwinder {
                 None => (None, State::Failed),
             };
             let start = file.as_ref().map_or(0, |(_, start)| *start);
+            if let Some((module, bias)) = place.filter(|_| list.cpython.is_none()) {
+                let of = (pid, list.number, &map.file.path);
+                let layouts = &mut self.maps.cpython;
+                list.cpython = self.interpreters.find(layouts, of, module, bias);
+            }
             list.files.push(file);
             let mut mapping = list.entry(map, state, start);
             if in_memory {
