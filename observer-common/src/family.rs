@@ -29,6 +29,7 @@ families! {
     Sched = "sched", "Run queue, context switches, CPU time.";
     OffCpu = "offcpu", "Stacks off CPU.";
     Requests = "requests", "Requests on connections.";
+    Pressure = "pressure", "How full and how awaited CPU, memory, disks and limits are.";
 }
 
 /// A part of Observer that attaches something or can lose something: a family, or

@@ -95,6 +95,7 @@ impl Observed {
         let tick = Tick {
             tallies: &tallies,
             clock: clock::measure(),
+            resource: &|_| None,
         };
         self.probe.collect(&tick, &mut builder);
         for (cause, count) in self.fixture.kernel.losses()? {

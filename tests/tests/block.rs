@@ -129,6 +129,7 @@ impl Fixture {
         let tick = Tick {
             tallies: &tallies,
             clock: self.clock,
+            resource: &|_| None,
         };
         self.block.collect(&tick, &mut builder);
         let workloads = self.workloads()?;

@@ -147,7 +147,7 @@ pub static CATALOGUE: &[SelfMetric] = &[
             attributes: &[
                 (
                     "observer.subject",
-                    "what doesn't answer: `process` (its memory map), `root` (a file system that it sees), `device` (a file system), `threads`",
+                    "what doesn't answer: `process` (its memory map), `root` (a file system that it sees), `device` (a file system), `threads`, `figures` (of the host, in `/proc`), `cgroups`",
                 ),
                 TENANT,
                 ("observer.workload.comm", "the process's name"),

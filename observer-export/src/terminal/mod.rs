@@ -10,6 +10,7 @@ mod disk;
 pub(super) mod format;
 mod offcpu;
 mod own;
+mod pressure;
 mod ranking;
 mod services;
 pub(super) mod shown;
@@ -78,6 +79,7 @@ pub fn render(interval: &Interval<'_>) -> Shown {
     let mut out = format::heading(title, interval);
     out.end_line();
     for section in [
+        pressure::section(&view, interval),
         services::section(&view, interval),
         cpu::section(&view, interval),
         offcpu::section(interval),

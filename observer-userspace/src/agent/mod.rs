@@ -91,7 +91,6 @@ pub struct Agent {
     kernel: Kernel,
     cells: Cells,
     probes: Vec<Box<dyn Probe>>,
-    /// See [`Agent::families`].
     families: Vec<Family>,
     rings: Rings,
     /// If the families cpu or offcpu are chosen and could be started.
@@ -347,6 +346,7 @@ impl Agent {
         let tick = Tick {
             tallies,
             clock: self.started,
+            resource: &|id| self.workloads.known(id),
         };
         for probe in &mut self.probes {
             probe.collect(&tick, &mut out);

@@ -163,6 +163,11 @@ impl Workloads {
             .unwrap_or_else(|| self.resolver.other())
     }
 
+    /// The resource of a workload that was announced.
+    pub fn known(&self, id: WorkloadId) -> Option<SharedResource> {
+        self.resolver.get(id)
+    }
+
     /// Has all series of `other` begin with the daemon. Who becomes `other` may have begun
     /// before the rest of it: its series would begin earlier than was said, be another one
     /// to who reads it, and count twice.

@@ -32,6 +32,10 @@ pub(crate) enum Subject {
     Device(u32, u32),
     /// All threads of the host, in the kernel half's iterator.
     Threads,
+    /// The kernel's figures of the host.
+    Figures,
+    /// Files of cgroups.
+    Cgroups,
 }
 
 impl Subject {
@@ -39,7 +43,7 @@ impl Subject {
     pub(super) fn owner(self) -> Option<u32> {
         match self {
             Self::Process(pid) | Self::Root(pid) => super::process::user(pid),
-            Self::Device(..) | Self::Threads => None,
+            Self::Device(..) | Self::Threads | Self::Figures | Self::Cgroups => None,
         }
     }
 
@@ -59,6 +63,8 @@ impl Subject {
             Self::Root(_) => "root",
             Self::Device(..) => "device",
             Self::Threads => "threads",
+            Self::Figures => "figures",
+            Self::Cgroups => "cgroups",
         }
     }
 
@@ -67,7 +73,7 @@ impl Subject {
         match self {
             Self::Process(pid) | Self::Root(pid) => Tenant::of(pid).to_string(),
             Self::Device(major, minor) => format!("device {major}:{minor}"),
-            Self::Threads => "the host".to_owned(),
+            Self::Threads | Self::Figures | Self::Cgroups => "the host".to_owned(),
         }
     }
 
@@ -75,7 +81,7 @@ impl Subject {
     fn comm(self) -> String {
         let comm = match self {
             Self::Process(pid) | Self::Root(pid) => super::process::comm(pid),
-            Self::Device(..) | Self::Threads => None,
+            Self::Device(..) | Self::Threads | Self::Figures | Self::Cgroups => None,
         };
         comm.map_or_else(String::new, |comm| {
             comm.trim_ascii_end().escape_ascii().to_string()
@@ -98,6 +104,8 @@ impl Subject {
             Self::Root(pid) => format!("a file system of {}", process(pid)),
             Self::Device(major, minor) => format!("the file system on device {major}:{minor}"),
             Self::Threads => "a thread that is off CPU".to_owned(),
+            Self::Figures => "what /proc says of the host".to_owned(),
+            Self::Cgroups => "what the kernel says of cgroups".to_owned(),
         }
     }
 }

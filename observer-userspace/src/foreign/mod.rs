@@ -17,11 +17,13 @@
 //! - [`token`]: what only they have
 //! - [`file_id`]: which file it is, whoever says what of it
 //! - [`memory`]: a process's memory, for what reads a language's runtime
+//! - [`cgroup`]: files of cgroups
 //! - [`process`]: what `/proc/PID` says, and who may ask for it
 //! - [`tenant`]: whose a process is
 //! - [`refusals`]: who found no room in what all share
 
 mod aside;
+pub(crate) mod cgroup;
 pub(crate) mod file_id;
 mod memory;
 mod patience;

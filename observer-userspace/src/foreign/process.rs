@@ -7,7 +7,7 @@
 //! | `comm`, `cgroup` | copies a name; walks its own lists under its own locks |
 //! | `exe`, `root`, `cwd` read as links | takes references under the task's spin lock, and writes paths from its own cache |
 //! | `ns/net`, `ns/mnt` opened or asked for their number | their own file system, of the kernel's memory |
-//! | `task` listed | its own list |
+//! | `task`, `fd` listed; `limits` | its own lists |
 //! | `status`, `stat` | no lock of the memory map; but may drop the last reference to it, and then unmaps files |
 //! | `environ`, `cmdline`, `process_vm_readv` | wait for the lock of the memory map |
 //! | `map_files` | likewise |
@@ -136,6 +136,24 @@ pub(crate) fn memory(_: &Foreign, pid: u32, address: u64, into: &mut [u8]) -> Op
 /// See proc(5). What of the process's name isn't UTF-8 is `�`.
 pub(crate) fn status(_: &Foreign, pid: u32) -> Option<String> {
     Some(lossy(fs::read(path(pid, "status")).ok()?))
+}
+
+/// How many descriptors it has open. Since Linux 6.2 the kernel counts, before that who
+/// asks. `None` if it ended, or isn't ours to look at.
+pub(crate) fn descriptors(_: &Foreign, pid: u32) -> Option<u64> {
+    let folder = path(pid, "fd");
+    match fs::metadata(&folder).ok()?.len() {
+        0 => Some(fs::read_dir(folder).ok()?.count() as u64),
+        counted => Some(counted),
+    }
+}
+
+/// How many descriptors it may have open: the soft limit; `None` without one.
+pub(crate) fn descriptor_limit(_: &Foreign, pid: u32) -> Option<u64> {
+    let text = lossy(fs::read(path(pid, "limits")).ok()?);
+    let mut lines = text.lines();
+    let limits = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    limits.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The beginning of what it has mapped, of at most `limit` bytes; nothing of a thread of

@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod losses;
 pub mod offcpu;
 pub mod plan;
+pub mod pressure;
 pub mod profiled;
 pub(crate) mod request_links;
 pub(crate) mod requests;
@@ -32,6 +33,8 @@ pub struct Tick<'a> {
     /// For the series' start times. Measured once: a start that wandered with
     /// the wall clock would look like a series that begins anew.
     pub clock: WallClock,
+    /// The resource of a workload, if it is known.
+    pub resource: &'a dyn Fn(WorkloadId) -> Option<SharedResource>,
 }
 
 /// What a family is compared by.
@@ -157,5 +160,6 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
         Box::<requests::Requests>::default(),
+        Box::<pressure::Pressure>::default(),
     ]
 }

@@ -11,6 +11,8 @@
 //!   again and again until its standard input ends; prints how many calls that were
 //! - `connect=N`: N TCP connections to itself over the loopback
 //! - `spin=MS`: MS milliseconds of CPU time
+//! - `keep=N:MS`: N MiB of memory that it writes to and keeps, MS milliseconds after each
+//! - `open=N:MS`: N descriptors that it keeps, MS milliseconds after each
 //! - `spawn=N:CALLS:MS`: N child processes, at most 50 at once, that make
 //!   CALLS getppid calls and live for MS milliseconds
 //!
@@ -49,6 +51,8 @@ fn main() -> Result<()> {
             ("slept", [n, ms]) => slept(*n, *ms),
             ("ask", [n]) => ask(*n),
             ("spin", [ms]) => spin(*ms),
+            ("keep", [n, ms]) => keep(*n, *ms),
+            ("open", [n, ms]) => open(*n, *ms)?,
             ("rename", [n]) => rename(*n)?,
             ("connect", [n]) => connect(*n)?,
             ("spawn", [n, calls, ms]) => spawn(*n, *calls, *ms)?,
@@ -163,6 +167,24 @@ fn spin(ms: u64) {
             x = std::hint::black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
         }
     }
+}
+
+/// Takes memory, and never gives it back.
+fn keep(n: u64, ms: u64) {
+    for _ in 0..n {
+        let mebibyte = vec![1_u8; 1 << 20];
+        std::hint::black_box(mebibyte).leak();
+        sleep(1, ms);
+    }
+}
+
+/// Takes descriptors, and never gives them back.
+fn open(n: u64, ms: u64) -> Result<()> {
+    for _ in 0..n {
+        std::mem::forget(std::fs::File::open("/dev/null")?);
+        sleep(1, ms);
+    }
+    Ok(())
 }
 
 fn spawn(n: u64, calls: u64, ms: u64) -> Result<()> {

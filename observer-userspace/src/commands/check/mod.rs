@@ -13,6 +13,8 @@ mod trial;
 
 use std::process::ExitCode;
 
+use observer_common::family::Family;
+
 use super::{Failure, usage};
 use crate::agent::options;
 use crate::config::Config;
@@ -47,6 +49,9 @@ fn inspect(config: &Config, options: LoadOptions) -> Report {
     features::bpf(&mut report);
     probes::programs(&mut report, held, &config.probes, options);
     system::cgroups(&mut report);
+    if config.probes.contains(&Family::Pressure) {
+        system::pressure(&mut report);
+    }
     containers::containers(&mut report, config);
     system::procfs(&mut report);
     system::sysctls(&mut report, held);

@@ -9,6 +9,7 @@ use crate::identity::hierarchy::Hierarchies;
 use crate::identity::v1_controller;
 use crate::kernel::capabilities::{self, Capability, Effective};
 use crate::kernel::{namespaces, perf, release};
+use crate::probes::pressure::no_pressure;
 
 /// What this process may do.
 pub fn capabilities(report: &mut Report, held: Effective) {
@@ -102,6 +103,19 @@ pub fn cgroups(report: &mut Report) {
             ),
         ));
     }
+}
+
+/// Whether the kernel tells for how long threads wait for what.
+pub fn pressure(report: &mut Report) {
+    let item = Item::ok("pressure", "PSI", "/proc/pressure");
+    report.add(match no_pressure() {
+        None => item,
+        Some(remedy) => item.worse(
+            Status::Degraded,
+            "for how long threads wait for CPU, memory and I/O (observer.pressure.time)",
+            remedy,
+        ),
+    });
 }
 
 /// Whether other processes can be seen: most of them, as single ones may be
