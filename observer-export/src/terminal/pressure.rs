@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{count, percent, seconds, wrapped};
+use super::format::{bytes, count, percent, seconds, wrapped};
 use super::ranking::Ranking;
 use super::table::table;
 use super::view::{View, attribute, label, number};
 use super::{Interval, Shown};
-use observer_signals::{MetricPoint, Resource};
+use observer_signals::{MetricPoint, PointValue, Resource};
 
 /// Disks shown: the busiest.
 const DISKS: usize = 3;
@@ -34,20 +34,43 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     if !is_there("system.cpu.time") && !is_there("system.memory.limit") {
         return None;
     }
-    let mut rows = vec![cpu(view, interval), memory(view, interval)];
-    rows.extend(disks(view, interval));
-    rows.push(network(view, interval));
-    let headings = ["RESOURCES", "used", "waited", "errors", "saturated by"];
-    let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
-    let mut out = table(&headings, rows, true, interval);
-    for line in limits(view) {
+    let mut all = vec![cpu(view, interval), memory(view, interval)];
+    all.extend(disks(view, interval));
+    all.push(network(view, interval));
+    let saturated = all.iter().filter(|it| it.is_saturated && !it.by.is_empty());
+    let lines: Vec<String> = saturated
+        .map(|it| format!("  {} by {}", it.name.trim_start(), it.by))
+        .collect();
+    let cells = all.into_iter().map(Row::cells).collect();
+    let headings = ["RESOURCES", "used", "waited", "errors"];
+    let mut out = table(&headings, cells, false, interval);
+    for line in lines.into_iter().chain(limits(view)) {
         out.push(wrapped(line, interval.width));
     }
     Some(out)
 }
 
-/// Name, utilization, saturation, errors, by whom.
-type Row = [String; 5];
+/// A resource, or a part of it.
+struct Row {
+    name: String,
+    used: String,
+    waited: String,
+    errors: String,
+    /// Whether it is said by whom.
+    is_saturated: bool,
+    by: String,
+}
+
+impl Row {
+    fn cells(self) -> Vec<String> {
+        vec![self.name, self.used, self.waited, self.errors]
+    }
+}
+
+/// From this share of its use on, or of the interval in which somebody waited, a resource
+/// is called saturated.
+const MUCH_USED: f64 = 0.8;
+const MUCH_WAITED: f64 = 0.05;
 
 /// Whether a point is the host's, and not a cgroup's.
 fn is_hosts(point: &MetricPoint) -> bool {
@@ -63,6 +86,29 @@ fn who(resource: &Resource, point: &MetricPoint) -> String {
     let path = attribute(point, CGROUP);
     let name = path.rsplit('/').find(|name| !name.is_empty());
     name.unwrap_or("/").to_owned()
+}
+
+/// Whether a resource is saturated, by its use and by the time in which somebody waited.
+fn is_much(used: f64, waited: Option<f64>, interval: &Interval<'_>) -> bool {
+    used >= MUCH_USED || waited.is_some_and(|time| time / interval.seconds >= MUCH_WAITED)
+}
+
+/// Seconds of a histogram or counter by workload, as shares of the interval.
+fn times(
+    view: &View<'_>,
+    name: &str,
+    keep: impl Fn(&MetricPoint) -> bool,
+    interval: &Interval<'_>,
+) -> String {
+    let mut ranking = Ranking::default();
+    for (resource, point) in view.points(name).filter(|(_, p)| keep(p)) {
+        let time = match &point.value {
+            PointValue::Histogram(histogram) => histogram.sum,
+            _ => number(point),
+        };
+        ranking.add(label(resource), time);
+    }
+    ranking.text(|time| percent(time / interval.seconds))
 }
 
 /// Seconds of the host's pressure; `None` where the kernel doesn't tell.
@@ -110,21 +156,39 @@ fn cpu(view: &View<'_>, interval: &Interval<'_>) -> Row {
     let idle = view.sum(TIME, |_, p| {
         matches!(attribute(p, "cpu.mode"), "idle" | "iowait")
     });
-    let used = match all > 0.0 {
-        true => percent(1.0 - idle / all),
-        false => UNKNOWN.to_owned(),
-    };
+    let used = (all > 0.0).then(|| 1.0 - idle / all);
     let mut throttled = Ranking::default();
+    let mut limited = 0.0;
     for (resource, point) in view.points("observer.cgroup.cpu.throttled.time") {
         throttled.add(who(resource, point), number(point));
+        limited += number(point);
     }
-    let throttled = throttled.text(|time| percent(time / interval.seconds));
-    let by = joined([
-        ("", waiting(view, "cpu", interval)),
-        ("throttled: ", throttled),
-    ]);
-    let waited = share(pressure(view, "cpu", "some"), interval);
-    ["cpu".to_owned(), used, waited, "–".to_owned(), by]
+    let waited = pressure(view, "cpu", "some");
+    // Each thread's waiting is known to the kernel half; where it isn't observed, that of
+    // whole cgroups is.
+    let waiting_threads = times(view, "observer.cpu.run_queue.duration", |_| true, interval);
+    let waiting = match waiting_threads.is_empty() {
+        true => waiting(view, "cpu", interval),
+        false => waiting_threads,
+    };
+    Row {
+        name: "cpu".to_owned(),
+        used: used.map_or_else(|| UNKNOWN.to_owned(), percent),
+        waited: share(waited, interval),
+        errors: "–".to_owned(),
+        is_saturated: is_much(used.unwrap_or(0.0), waited, interval) || limited > 0.0,
+        by: joined([
+            (
+                "core time: ",
+                times(view, "observer.cpu.time", |_| true, interval),
+            ),
+            ("waiting: ", waiting),
+            (
+                "throttled: ",
+                throttled.text(|time| percent(time / interval.seconds)),
+            ),
+        ]),
+    }
 }
 
 fn memory(view: &View<'_>, interval: &Interval<'_>) -> Row {
@@ -132,27 +196,33 @@ fn memory(view: &View<'_>, interval: &Interval<'_>) -> Row {
     let used = view.sum("system.memory.usage", |_, p| {
         attribute(p, "system.memory.state") == "used"
     });
-    let used = match limit > 0.0 {
-        true => percent(used / limit),
-        false => UNKNOWN.to_owned(),
-    };
+    let used = (limit > 0.0).then(|| used / limit);
     let killed = view.sum("observer.memory.oom_kills", |_, _| true);
-    let errors = match killed > 0.0 {
-        true => format!("{} killed", count(killed)),
-        false => "0".to_owned(),
-    };
-    let mut victims = Ranking::default();
+    let (mut victims, mut holders) = (Ranking::default(), Ranking::default());
     for (resource, point) in view.points("observer.cgroup.memory.events") {
         if attribute(point, "observer.cgroup.memory.event.type") == "oom_kill" {
             victims.add(who(resource, point), number(point));
         }
     }
-    let by = joined([
-        ("killed: ", victims.text(count)),
-        ("", waiting(view, "memory", interval)),
-    ]);
-    let waited = share(pressure(view, "memory", "some"), interval);
-    ["memory".to_owned(), used, waited, errors, by]
+    for (resource, point) in view.points("container.memory.working_set") {
+        holders.add(who(resource, point), number(point));
+    }
+    let waited = pressure(view, "memory", "some");
+    Row {
+        name: "memory".to_owned(),
+        used: used.map_or_else(|| UNKNOWN.to_owned(), percent),
+        waited: share(waited, interval),
+        errors: match killed > 0.0 {
+            true => format!("{} killed", count(killed)),
+            false => "0".to_owned(),
+        },
+        is_saturated: is_much(used.unwrap_or(0.0), waited, interval) || killed > 0.0,
+        by: joined([
+            ("kills: ", victims.text(count)),
+            ("waiting: ", waiting(view, "memory", interval)),
+            ("held: ", holders.text(bytes)),
+        ]),
+    }
 }
 
 /// I/O as a whole, which has the waiting, and the busiest disks.
@@ -177,21 +247,33 @@ fn disks(view: &View<'_>, interval: &Interval<'_>) -> Vec<Row> {
         }
     };
     let most = busy.first().map_or(0.0, |(_, (time, _))| *time);
-    let all = [
-        "disks".to_owned(),
-        percent(most / interval.seconds),
-        share(pressure(view, "io", "some"), interval),
-        failures(None),
-        waiting(view, "io", interval),
-    ];
-    let each = busy.into_iter().take(DISKS).map(|(device, (time, queue))| {
-        [
-            format!("  {device}"),
-            percent(time / interval.seconds),
-            format!("queue {}", count(queue / interval.seconds)),
-            failures(Some(device)),
-            String::new(),
-        ]
+    let waited = pressure(view, "io", "some");
+    let in_device = |p: &MetricPoint| attribute(p, "observer.disk.operation.part") == "device";
+    let worked = times(
+        view,
+        "observer.disk.operation.duration",
+        in_device,
+        interval,
+    );
+    let all = Row {
+        name: "disks".to_owned(),
+        used: percent(most / interval.seconds),
+        waited: share(waited, interval),
+        errors: failures(None),
+        is_saturated: is_much(most / interval.seconds, waited, interval),
+        by: joined([
+            ("device time: ", worked),
+            ("waiting: ", waiting(view, "io", interval)),
+        ]),
+    };
+    let each = busy.into_iter().take(DISKS);
+    let each = each.map(|(device, (time, queue))| Row {
+        name: format!("  {device}"),
+        used: percent(time / interval.seconds),
+        waited: format!("queue {}", count(queue / interval.seconds)),
+        errors: failures(Some(device)),
+        is_saturated: false,
+        by: String::new(),
     });
     [all].into_iter().chain(each).collect()
 }
@@ -206,20 +288,23 @@ fn network(view: &View<'_>, interval: &Interval<'_>) -> Row {
     for (resource, point) in view.points("observer.tcp.retransmits") {
         resent.add(label(resource), number(point));
     }
-    let sent_again = view.sum("observer.tcp.retransmits", |_, _| true);
+    let again = view.sum("observer.tcp.retransmits", |_, _| true);
     for name in ["observer.tcp.connections.failed", "observer.tcp.resets"] {
         failed += view.sum(name, |_, _| true);
     }
-    let waited = match is_observed || sent_again > 0.0 {
-        true => format!("resent {}/s", count(sent_again / interval.seconds)),
+    let or_unknown = |known: bool, text: String| match known || is_observed {
+        true => text,
         false => UNKNOWN.to_owned(),
     };
-    let errors = match is_observed || failed > 0.0 {
-        true => count(failed),
-        false => UNKNOWN.to_owned(),
-    };
-    let by = resent.text(|n| format!("{}/s", count(n / interval.seconds)));
-    ["network".to_owned(), UNKNOWN.to_owned(), waited, errors, by]
+    let rate = |n: f64| format!("{}/s", count(n / interval.seconds));
+    Row {
+        name: "network".to_owned(),
+        used: UNKNOWN.to_owned(),
+        waited: or_unknown(again > 0.0, format!("resent {}", rate(again))),
+        errors: or_unknown(failed > 0.0, count(failed)),
+        is_saturated: again > 0.0,
+        by: joined([("resent: ", resent.text(rate))]),
+    }
 }
 
 /// What is nearly used up, or will be soon; the nearest to its end first.
