@@ -13,6 +13,8 @@ use observer_common::workload::WorkloadId;
 use observer_signals::attribute::SharedResource;
 use observer_signals::{Attribute, MetricBuilder, PointValue, Resource, WallClock};
 use observer_testkit::cgroup::Cgroup;
+use observer_testkit::collector::{Collector, text};
+use observer_testkit::daemon;
 use observer_testkit::kernel::{Fixture, comm};
 use observer_testkit::loopdev::LoopDevice;
 use observer_testkit::workload::{self, Running};
@@ -619,5 +621,56 @@ fn figures_of_the_host() -> Result<()> {
             "{said:?}"
         );
     }
+    Ok(())
+}
+
+/// Checks the way to who reads it: a unit whose process the kernel kills for want of memory
+/// is named by the collector's metrics and by the summary, with the limit that it reached.
+#[test]
+fn the_daemon_names_who_was_killed() -> Result<()> {
+    let collector = Collector::start()?;
+    let endpoint = collector.endpoint();
+    let observer = daemon::start_with(
+        &["--interval", "1s", "--summary"],
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)],
+    )?;
+    let unit = unique("killed");
+    let group = Group::create(&format!("{unit}.service"))?;
+    let limit = group.file("memory", "memory.limit_in_bytes", "memory.max");
+    fs::write(limit, (48 << 20).to_string())?;
+    let killed = || {
+        collector.total(
+            "observer.cgroup.memory.events",
+            |resource| text(resource, "service.name") == Some(&unit),
+            |point| {
+                text(point, "observer.cgroup.memory.event.type") == Some("oom_kill")
+                    && text(point, "observer.cgroup.path") == Some(&group.path)
+            },
+        )
+    };
+    let leak = start(&group, "obs-killed", &["sleep=1:1000", "keep=1000:100"])?;
+    let begin = Instant::now();
+    while killed()? == 0.0 {
+        ensure!(begin.elapsed() < PATIENCE, "nobody was killed");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let by_kernel = group.line(
+        "memory",
+        ("memory.oom_control", "oom_kill"),
+        ("memory.events", "oom_kill"),
+    )?;
+    assert_eq!(killed()?, by_kernel);
+    assert!(leak.wait().is_err(), "it was killed");
+    let reached = collector.total(
+        "observer.limit.utilization",
+        |resource| text(resource, "service.name") == Some(&unit),
+        |point| text(point, "observer.limit.name") == Some("memory"),
+    )?;
+    ensure!(reached > 0.5 && reached <= 1.01, "{reached} of its limit");
+    let printed = observer.end()?;
+    ensure!(
+        printed.contains(&format!("memory by kills: {unit}")),
+        "{printed}"
+    );
     Ok(())
 }
