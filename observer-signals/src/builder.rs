@@ -1,10 +1,11 @@
 //! Gathers points by workload and metric.
 
 use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use observer_common::workload::WorkloadId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use crate::attribute::{SharedAttributes, SharedResource};
 use crate::metric::ResourceMetrics;
@@ -77,6 +78,7 @@ impl MetricBuilder {
         mut resource: impl FnMut(WorkloadId) -> SharedResource,
     ) -> Vec<ResourceMetrics> {
         let mut groups: FxHashMap<*const Resource, (SharedResource, Group)> = FxHashMap::default();
+        let mut shared: FxHashSet<*const Resource> = FxHashSet::default();
         if !self.host.is_empty() {
             groups.insert(Arc::as_ptr(&host), (host, self.host));
         }
@@ -94,17 +96,23 @@ impl MetricBuilder {
                     first.insert((resource, metrics));
                     continue;
                 }
-                Entry::Occupied(shared) => shared.into_mut(),
+                Entry::Occupied(known) => known.into_mut(),
             };
             for Metric { def, points } in metrics {
-                if let Some(sum) = metric(group, def) {
-                    points.into_iter().for_each(|point| add(sum, point));
+                if let Some(all) = metric(group, def) {
+                    all.extend(points);
                 }
             }
+            shared.insert(Arc::as_ptr(&resource));
         }
         let mut out: Vec<ResourceMetrics> = groups
             .into_values()
             .map(|(resource, mut metrics)| {
+                if shared.contains(&Arc::as_ptr(&resource)) {
+                    for metric in &mut metrics {
+                        metric.points = added_up(std::mem::take(&mut metric.points));
+                    }
+                }
                 metrics.sort_unstable_by_key(|metric| metric.def.name);
                 ResourceMetrics { resource, metrics }
             })
@@ -115,12 +123,31 @@ impl MetricBuilder {
     }
 }
 
-/// Adds a point to the one with the same attributes, if there is one.
-fn add(points: &mut Vec<MetricPoint>, point: MetricPoint) {
-    let Some(same) = points.iter_mut().find(|p| p.attributes == point.attributes) else {
-        points.push(point);
-        return;
-    };
+/// The points in their order, those of the same attributes as one. There may be thousands.
+fn added_up(points: Vec<MetricPoint>) -> Vec<MetricPoint> {
+    let mut sums: Vec<MetricPoint> = Vec::with_capacity(points.len());
+    let mut places: FxHashMap<u64, Vec<usize>> = FxHashMap::default();
+    for point in points {
+        let mut hasher = FxHasher::default();
+        point.attributes.hash(&mut hasher);
+        let alike = places.entry(hasher.finish()).or_default();
+        let is_same = |at: &&usize| {
+            let sum = sums.get(**at);
+            sum.is_some_and(|sum| sum.attributes == point.attributes)
+        };
+        match alike.iter().find(is_same).and_then(|at| sums.get_mut(*at)) {
+            Some(sum) => add(sum, point),
+            None => {
+                alike.push(sums.len());
+                sums.push(point);
+            }
+        }
+    }
+    sums
+}
+
+/// Adds a point to one with the same attributes.
+fn add(same: &mut MetricPoint, point: MetricPoint) {
     same.start = same.start.min(point.start);
     same.exemplars.extend(point.exemplars);
     match (&mut same.value, point.value) {
@@ -199,5 +226,29 @@ mod tests {
                 PointValue::Double(wanted)
             );
         }
+    }
+
+    // Checks that of workloads of one resource points with the same attributes are one, and
+    // others stay apart, in their order.
+    #[test]
+    fn the_same_attributes_are_one_point() {
+        let one: SharedResource = Arc::new(Resource::default());
+        let mut out = MetricBuilder::default();
+        for id in 1..=4_i64 {
+            let name = if id % 2 == 0 { "even" } else { "odd" };
+            let attributes = [crate::Attribute::new("name", name)];
+            let workload = WorkloadId(id as u32);
+            out.workload(
+                workload,
+                &SECONDS,
+                attributes,
+                id as u64,
+                PointValue::Int(id),
+            );
+        }
+        let groups = out.finish(Arc::new(Resource::default()), |_| Arc::clone(&one));
+        let points = groups[0].metrics[0].points.iter();
+        let found: Vec<_> = points.map(|it| (it.start, it.value.clone())).collect();
+        assert_eq!(found, [(1, PointValue::Int(4)), (2, PointValue::Int(6))]);
     }
 }
