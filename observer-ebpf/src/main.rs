@@ -35,6 +35,7 @@ mod tcp;
 mod thread;
 mod tunables;
 mod unwind;
+mod user;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

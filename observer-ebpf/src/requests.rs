@@ -24,7 +24,6 @@ mod socket;
 mod tail;
 mod tasks;
 mod tls;
-mod user;
 
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};

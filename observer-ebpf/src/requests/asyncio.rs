@@ -8,8 +8,8 @@ use observer_common::requests::dictionary::{
 };
 use observer_common::requests::{ASYNCIO_LOOPS as MOST, AsyncioLoop, LOOPS};
 
-use super::user::user;
 use crate::slot::slot;
+use crate::user::user;
 
 /// From a thread to its loop.
 #[btf_map]

@@ -13,10 +13,10 @@ use observer_common::offsets::MISSING;
 use observer_common::requests::{GO_OBJECTS as MOST, GoObject};
 
 use super::caller::{caller, registers};
-use super::user::user;
 use crate::kernel::{offset, read};
 use crate::preemption::undisturbed_in_user_function;
 use crate::slot::slot;
+use crate::user::user;
 
 /// Processes of which a function was seen.
 #[btf_map]

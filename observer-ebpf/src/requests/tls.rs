@@ -10,7 +10,6 @@
 
 mod session;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
 use observer_common::loss::Loss;
@@ -30,6 +29,7 @@ use super::{clock, serve};
 use crate::kernel::{current, now, read};
 use crate::loss::lost;
 use crate::preemption::{undisturbed, undisturbed_in_user_function};
+use crate::user::user;
 
 /// How a function of the library says how much it read or wrote.
 enum Length {
@@ -173,9 +173,7 @@ fn length(call: &TlsCall, result: i32) -> u32 {
     if call.length == 0 {
         return result as u32;
     }
-    let mut length = 0u64;
-    // SAFETY: the destination is a local word.
-    unsafe { bpf_probe_read_user((&raw mut length).cast(), 8, call.length as *const _) };
+    let length = user(call.length).unwrap_or(0);
     if length > i32::MAX as u64 {
         0
     } else {

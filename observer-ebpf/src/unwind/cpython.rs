@@ -15,10 +15,10 @@ use observer_common::cpython::{
 use observer_common::offsets::MISSING;
 use observer_common::unwind::{ASK_SHIFT, Outcome};
 
-use super::memory::read_user;
 use super::processes::ask_for_code;
 use crate::kernel::{current, now, offset, read};
 use crate::scratch::{FRAME_WORDS, FRAMES, PythonWalk, Scratch, scratch_of};
+use crate::user::user;
 
 /// By [`observer_common::unwind::Process::cpython`]; mapped by the daemon.
 #[btf_map]
@@ -128,7 +128,7 @@ extern "C" fn cpython_thread(context: u32) -> u32 {
         }
     }
     let walk = &mut scratch.walk.python;
-    walk.interpreter = read_user(layout.interpreters).unwrap_or(0);
+    walk.interpreter = user(layout.interpreters).unwrap_or(0);
     walk.state = 0;
     walk.thread = inner;
     let list = layout.list;
@@ -191,7 +191,7 @@ extern "C" fn cpython_search(context: u32) -> u32 {
 /// A word of a structure of the process.
 #[inline(always)]
 fn field(address: u64, offset: u32) -> Option<u64> {
-    read_user(address.wrapping_add(offset as u64))
+    user(address.wrapping_add(offset as u64))
 }
 
 /// The innermost frame of a thread's state.

@@ -1,13 +1,13 @@
 //! What a step reads: the registers and the memory of a process.
 
 use aya_ebpf::btf_maps::Array;
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::btf_map;
 use observer_common::offsets::MISSING;
 use observer_common::unwind::Machine;
 
 use crate::kernel::{config, has_link_register, offset, read, registers, setting};
 use crate::scratch::REGISTERS;
+use crate::user::user;
 
 /// A process, usually the current one.
 pub struct Memory<'a> {
@@ -25,7 +25,7 @@ impl Machine for Memory<'_> {
         if self.is_copied {
             read_copy(address)
         } else {
-            read_user(address)
+            user(address)
         }
     }
 
@@ -54,16 +54,6 @@ impl Machine for Memory<'_> {
             word
         }
     }
-}
-
-/// A word of the current process's memory.
-#[inline(always)]
-pub fn read_user(address: u64) -> Option<u64> {
-    let mut value = 0_u64;
-    // SAFETY: writes eight bytes to the stack; the helper checks the address.
-    let failed =
-        unsafe { bpf_probe_read_user((&raw mut value).cast(), 8, address as *const _) } != 0;
-    if failed { None } else { Some(value) }
 }
 
 /// Bytes of a page, as stacks are copied.

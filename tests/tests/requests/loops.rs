@@ -230,25 +230,29 @@ fn goroutines(scene: &Scene, daemon: &Daemon, port: u16, behind: u16) -> Result<
 #[test]
 fn go_servers() -> Result<()> {
     let Some(_turn) = turn() else { return Ok(()) };
-    for stripped in [false, true] {
-        let (_folder, built) = go(stripped)?;
-        let start = |sockets: usize| {
-            let built = built.clone();
-            move |scene: &mut Scene, behind: u16| {
-                let mut server = Command::new(built);
-                server.args([behind.to_string(), sockets.to_string()]);
-                scene.start_with_port(&mut server)
-            }
-        };
-        for (way, sockets) in [("now", 100), ("later", 100), ("now", 3), ("later", 3)] {
-            let found = joined_when(start(sockets), way, 50, goroutines)?;
-            ensure!(found.share() >= 0.99, "{found:?}");
+    let (_folder, built) = go(false)?;
+    let (_other_folder, stripped) = go(true)?;
+    let start = |built: &Path, sockets: usize| {
+        let built = built.to_owned();
+        move |scene: &mut Scene, behind: u16| {
+            let mut server = Command::new(built);
+            server.args([behind.to_string(), sockets.to_string()]);
+            scene.start_with_port(&mut server)
         }
-        let few = joined_when(start(100), "now", 1, goroutines)?;
-        ensure!(few.right == REQUESTS, "{few:?}");
-        let apart = joined_when(start(100), "apart", 50, goroutines)?;
-        ensure!(apart.ambiguous + apart.unknown > REQUESTS / 2, "{apart:?}");
+    };
+    for (built, way, sockets) in [
+        (&built, "now", 100),
+        (&built, "now", 3),
+        (&built, "later", 3),
+        (&stripped, "later", 100),
+    ] {
+        let found = joined_when(start(built, sockets), way, 50, goroutines)?;
+        ensure!(found.share() >= 0.99, "{found:?}");
     }
+    let few = joined_when(start(&built, 100), "now", 1, goroutines)?;
+    ensure!(few.right == REQUESTS, "{few:?}");
+    let apart = joined_when(start(&built, 100), "apart", 50, goroutines)?;
+    ensure!(apart.ambiguous + apart.unknown > REQUESTS / 2, "{apart:?}");
     Ok(())
 }
 
