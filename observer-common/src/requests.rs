@@ -19,7 +19,7 @@ mod state;
 
 pub use asyncio::{ASYNCIO_LOOPS, AsyncioLoop, LOOPS, dictionary};
 pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait};
-pub use go::{GO_OBJECTS, GoObject};
+pub use go::{GO_OBJECTS, GO_WRITING, GoObject, GoWrite};
 pub use protocol::{Beginning, Protocol, REDIS_SELECT, REDIS_START, SNIFFED, Sniffed};
 pub use proxy::{PROXY_HEADER, begins_proxied, proxy_header};
 pub use share::{beginning, chosen, mixed, request};

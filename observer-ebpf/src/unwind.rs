@@ -25,7 +25,8 @@ pub use cpython::cpython_ask;
 use cpython::cpython_frames;
 use memory::Memory;
 pub use memory::{STACK_PAGE, STACK_PAGES, stack_copy, user_stack_pointer};
-use processes::{ask, process};
+use processes::ask;
+pub use processes::process;
 use tables::{find_mapping, find_rule};
 
 /// Bytes of x86_64's `struct pt_regs` (arch/x86/include/asm/ptrace.h), which lies at the

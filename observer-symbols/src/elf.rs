@@ -154,7 +154,9 @@ impl ElfInfo {
     pub fn offset(&self, address: u64) -> Option<u64> {
         let holds = |s: &&Segment| address.wrapping_sub(s.address) < s.length;
         let segment = self.segments.iter().filter(|s| s.executable).find(holds)?;
-        segment.offset.checked_add(address - segment.address)
+        segment
+            .offset
+            .checked_add(address.wrapping_sub(segment.address))
     }
 }
 

@@ -1,5 +1,5 @@
 // A server of net/http that asks another one for each request: loop PORT SOCKETS prints
-// its port. It asks over kept connections, SOCKETS at most.
+// its port. It asks over kept connections, SOCKETS at most; 0: over new ones.
 // /now/ID asks for /now/ID before it does anything else, /later/ID after 5 to 20 ms,
 // /apart/ID in a goroutine of its own.
 package main
@@ -19,7 +19,8 @@ import (
 func main() {
 	sockets, _ := strconv.Atoi(os.Args[2])
 	client := http.Client{Transport: &http.Transport{
-		MaxConnsPerHost: sockets, MaxIdleConnsPerHost: sockets}}
+		MaxConnsPerHost: sockets, MaxIdleConnsPerHost: sockets,
+		DisableKeepAlives: sockets == 0}}
 	ask := func(path string) {
 		answer, err := client.Get("http://127.0.0.1:" + os.Args[1] + path)
 		if err != nil {

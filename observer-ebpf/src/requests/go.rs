@@ -10,10 +10,10 @@ use aya_ebpf::btf_maps::{Array, LruHashMap};
 use aya_ebpf::macros::{btf_map, uprobe};
 use aya_ebpf::programs::ProbeContext;
 use observer_common::offsets::MISSING;
-use observer_common::requests::{GO_OBJECTS as MOST, GoObject};
+use observer_common::requests::{GO_OBJECTS as MOST, GO_WRITING, GoObject, GoWrite};
 
 use super::caller::{caller, registers};
-use crate::kernel::{offset, read};
+use crate::kernel::{now, offset, read};
 use crate::preemption::undisturbed_in_user_function;
 use crate::slot::slot;
 use crate::user::user;
@@ -26,9 +26,10 @@ static GO_PROCESSES: LruHashMap<u32, u32, { MOST as usize }> = LruHashMap::new()
 #[btf_map]
 static GO_REQUESTS: LruHashMap<GoObject, u64, { MOST as usize }> = LruHashMap::new();
 
-/// From a goroutine that writes requests to that for which it wrote last.
+/// From a goroutine that writes a request to that for which it does, until it sends the
+/// first of it.
 #[btf_map]
-static GO_WRITERS: LruHashMap<GoObject, u64, { MOST as usize }> = LruHashMap::new();
+static GO_WRITERS: LruHashMap<GoObject, GoWrite, { MOST as usize }> = LruHashMap::new();
 
 /// 1 = there is a process in [`GO_PROCESSES`].
 #[btf_map]
@@ -53,7 +54,11 @@ fn seen() -> Option<(u32, u64)> {
 #[uprobe]
 pub fn go_serve(_ctx: ProbeContext) -> u32 {
     undisturbed_in_user_function(|| {
-        let _ = seen();
+        if let Some((tgid, address)) = seen() {
+            // Whoever had this `g` before.
+            let tgid = tgid.into();
+            let _ = GO_WRITERS.remove(&GoObject { address, tgid });
+        }
         0
     })
 }
@@ -91,7 +96,8 @@ pub fn go_write(_ctx: ProbeContext) -> u32 {
             // SAFETY: copied at once.
             match unsafe { GO_REQUESTS.get(&request) } {
                 Some(&goroutine) => {
-                    let _ = GO_WRITERS.insert(&writer, &goroutine, 0);
+                    let began = now();
+                    let _ = GO_WRITERS.insert(&writer, &GoWrite { goroutine, began }, 0);
                 }
                 None => {
                     let _ = GO_WRITERS.remove(&writer);
@@ -140,6 +146,13 @@ fn sending() -> Option<u64> {
         tgid: tgid.into(),
     };
     // SAFETY: copied at once.
-    let whose = unsafe { GO_WRITERS.get(&writer) };
-    Some(whose.copied().unwrap_or(address))
+    let Some(&write) = (unsafe { GO_WRITERS.get(&writer) }) else {
+        return Some(address);
+    };
+    // What it sends next is more of the request, or it is another goroutine by then.
+    let _ = GO_WRITERS.remove(&writer);
+    if now().saturating_sub(write.began) > GO_WRITING {
+        return None;
+    }
+    Some(write.goroutine)
 }

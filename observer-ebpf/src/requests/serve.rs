@@ -13,6 +13,7 @@ use super::{connection, record};
 use crate::kernel::{current, now, offset, read, registers, setting, syscall_class};
 use crate::slot::slot;
 use crate::thread::{current_thread, is_compat};
+use crate::unwind::process;
 
 /// Notes what a piece says of that; returns the request and how it is known.
 #[inline(always)]
@@ -285,6 +286,8 @@ pub unsafe fn hand_over(task: *const u8, state: &mut ThreadState) {
         || wait_of(slot.syscall) != Wait::Lock as u8
         || slot.tgid != read!(task, task_tgid, u32)
         || slot.task == task as u64
+        // Whoever lets go of the interpreter's lock wakes whoever wants it.
+        || process(slot.tgid).cpython != 0
     {
         return;
     }

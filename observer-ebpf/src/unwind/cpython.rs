@@ -121,9 +121,15 @@ extern "C" fn cpython_thread(context: u32) -> u32 {
         if known.state == 0 && known.missed == time {
             return Outcome::Complete as u32;
         }
-        // It may be freed, and be anything else by now.
-        if known.state != 0 && field(known.state, layout.native_thread_id) == Some(inner) {
-            scratch.walk.python.frame = innermost(layout, known.state).unwrap_or(0);
+        // It may be freed, and be anything else by now; or the thread runs another interpreter,
+        // for which it has another state.
+        if known.state != 0
+            && field(known.state, layout.native_thread_id) == Some(inner)
+            && let Some(frame) = innermost(layout, known.state)
+            && frame != 0
+            && is_only(layout)
+        {
+            scratch.walk.python.frame = frame;
             return CONTINUE;
         }
     }
@@ -186,6 +192,13 @@ extern "C" fn cpython_search(context: u32) -> u32 {
     }
     walk.state = field(walk.state, layout.thread_next).unwrap_or(0);
     CONTINUE
+}
+
+/// Whether the process has one interpreter.
+#[inline(always)]
+fn is_only(layout: &Layout) -> bool {
+    let newest = user(layout.interpreters).unwrap_or(0);
+    field(newest, layout.interpreter_next) == Some(0)
 }
 
 /// A word of a structure of the process.

@@ -100,15 +100,29 @@ fn times(
     keep: impl Fn(&MetricPoint) -> bool,
     interval: &Interval<'_>,
 ) -> String {
-    let mut ranking = Ranking::default();
+    let (ranking, _) = ranked(view, name, keep);
+    ranking.text(|time| percent(time / interval.seconds))
+}
+
+/// The same as parts of all: a device works on several things at once, so that their times
+/// add up to more than the interval.
+fn parts(view: &View<'_>, name: &str, keep: impl Fn(&MetricPoint) -> bool) -> String {
+    let (ranking, all) = ranked(view, name, keep);
+    ranking.text(|time| percent(time / all))
+}
+
+/// Seconds by service, and of all.
+fn ranked(view: &View<'_>, name: &str, keep: impl Fn(&MetricPoint) -> bool) -> (Ranking, f64) {
+    let (mut ranking, mut all) = (Ranking::default(), 0.0);
     for (resource, point) in view.points(name).filter(|(_, p)| keep(p)) {
         let time = match &point.value {
             PointValue::Histogram(histogram) => histogram.sum,
             _ => number(point),
         };
         ranking.add(label(resource), time);
+        all += time;
     }
-    ranking.text(|time| percent(time / interval.seconds))
+    (ranking, all)
 }
 
 /// Seconds of the host's pressure; `None` where the kernel doesn't tell.
@@ -144,9 +158,10 @@ fn joined(parts: impl IntoIterator<Item = (&'static str, String)>) -> String {
 }
 
 fn share(time: Option<f64>, interval: &Interval<'_>) -> String {
+    // Read a moment before the interval's end, or after its beginning.
     time.map_or_else(
         || UNKNOWN.to_owned(),
-        |time| percent(time / interval.seconds),
+        |time| percent((time / interval.seconds).min(1.0)),
     )
 }
 
@@ -249,12 +264,7 @@ fn disks(view: &View<'_>, interval: &Interval<'_>) -> Vec<Row> {
     let most = busy.first().map_or(0.0, |(_, (time, _))| *time);
     let waited = pressure(view, "io", "some");
     let in_device = |p: &MetricPoint| attribute(p, "observer.disk.operation.part") == "device";
-    let worked = times(
-        view,
-        "observer.disk.operation.duration",
-        in_device,
-        interval,
-    );
+    let worked = parts(view, "observer.disk.operation.duration", in_device);
     let all = Row {
         name: "disks".to_owned(),
         used: percent(most / interval.seconds),
@@ -262,7 +272,7 @@ fn disks(view: &View<'_>, interval: &Interval<'_>) -> Vec<Row> {
         errors: failures(None),
         is_saturated: is_much(most / interval.seconds, waited, interval),
         by: joined([
-            ("device time: ", worked),
+            ("of its device time: ", worked),
             ("waiting: ", waiting(view, "io", interval)),
         ]),
     };

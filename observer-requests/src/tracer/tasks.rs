@@ -37,8 +37,9 @@ struct Task {
 #[derive(Debug, Default)]
 pub struct Tasks {
     tasks: FxHashMap<Name, Task>,
-    /// Processes that have a task that answers several requests at the same time.
-    mixed: FxHashSet<u32>,
+    /// Processes that have a task that answers several requests at the same time, and when
+    /// that was seen last.
+    mixed: FxHashMap<u32, u64>,
     unsure: FxHashSet<u32>,
     swept: u64,
 }
@@ -48,6 +49,8 @@ const MOST: usize = 65_536;
 const MOST_PROCESSES: usize = 4096;
 /// A task that did nothing for so long (ns) is forgotten: its address may be another's.
 const IDLE: u64 = 10_000_000_000;
+/// So long (ns) nothing is believed of a process after its tasks were seen to mix requests.
+const MIXED: u64 = 60_000_000_000;
 /// Time between two searches for such (ns).
 const SWEEP: u64 = 1_000_000_000;
 
@@ -86,9 +89,20 @@ impl Tasks {
         self.swept = now;
         self.tasks
             .retain(|_, task| now.saturating_sub(task.last) < IDLE);
-        if self.mixed.len() > MOST_PROCESSES {
-            self.mixed.clear();
+        self.mixed
+            .retain(|_, seen| now.saturating_sub(*seen) < MIXED);
+    }
+
+    /// A task of a process answers several requests at the same time.
+    fn mixes(&mut self, tgid: u32, at: u64) {
+        if self.mixed.len() < MOST_PROCESSES {
+            self.mixed.insert(tgid, at);
         }
+    }
+
+    /// Whether tasks of a process tell for which request they call.
+    fn tell(&self, tgid: u32) -> bool {
+        !self.mixed.contains_key(&tgid)
     }
 }
 
@@ -124,7 +138,7 @@ impl Tracer {
 
     /// Lets a task's call wait for what the task answers; the group that it waits in.
     pub(super) fn hold_task(&mut self, key: Key, piece: &Piece) -> Key {
-        if !self.pending.has_room() || self.tasks.mixed.contains(&piece.tgid) {
+        if !self.pending.has_room() || !self.tasks.tell(piece.tgid) {
             return Key::NONE;
         }
         let Some(task) = self.tasks.get((piece.tgid, piece.task), piece.began) else {
@@ -153,12 +167,12 @@ impl Tracer {
         let connection = task.connection.replace(slot);
         // The one before isn't over, and waits on another connection.
         if before != request && connection != Some(slot) && self.exchanges.get(before).is_some() {
-            self.tasks.mixed.insert(piece.tgid);
+            self.tasks.mixes(piece.tgid, piece.ended);
         }
         if group == Key::NONE {
             return;
         }
-        let sure = !self.tasks.mixed.contains(&piece.tgid);
+        let sure = self.tasks.tell(piece.tgid);
         self.resolve(group, made_for.filter(|_| sure), out);
     }
 }

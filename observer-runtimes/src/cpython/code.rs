@@ -10,8 +10,9 @@ const TYPE: u64 = 8;
 const TYPE_NAME: u64 = 24;
 /// `PyVarObject.ob_size`.
 const SIZE: u64 = 16;
-/// Longest table of lines that is read, in bytes.
-const MAX_TABLE: usize = 256 * 1024;
+/// Longest table of lines that is read, in bytes: some thousand lines of one function. Of
+/// those with more only the first line is known.
+const MAX_TABLE: usize = 32 * 1024;
 
 /// A function as its author wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,10 @@ impl Code {
             name: objects.string(identity.qualified_name)?,
             file: objects.string(identity.file)?,
             first_line: identity.first_line,
-            lines: objects.bytes(identity.line_table, MAX_TABLE)?,
+            lines: match objects.bytes(identity.line_table, MAX_TABLE) {
+                Err(Unread::TooLong(_)) => Vec::new(),
+                lines => lines?,
+            },
             identity,
         };
         // What was freed meanwhile may have been another's text.
@@ -78,6 +82,11 @@ impl Code {
             true => Ok(code),
             false => Err(Unread::Misfit("a code object")),
         }
+    }
+
+    /// Memory that it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.file.len() + self.lines.len()
     }
 
     /// The line of an instruction, by its number in units of two bytes; `None` if the table

@@ -18,6 +18,7 @@ pub(crate) mod perf;
 pub(crate) mod preemption;
 pub mod programs;
 pub(crate) mod release;
+pub(crate) mod removal;
 pub mod ring;
 pub mod shares;
 pub mod stats;

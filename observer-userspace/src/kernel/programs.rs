@@ -3,13 +3,14 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::Result;
-use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
+use aya::maps::{HashMap as BpfHashMap, MapData};
 use observer_common::names::{maps, programs};
 use observer_common::workload::{Entry, GIVEN, Given, ProgramId, WorkloadId, WorkloadKey};
 
 use super::Kernel;
 use super::iter::{self, Iterator};
 use super::object::Bytes;
+use super::removal::was_there;
 use super::workload_ids::{Listed, WorkloadIds};
 
 /// Of more processes at once, all threads of the host are looked at.
@@ -57,10 +58,7 @@ impl Teller {
             let told = self.tell_some(some);
             // Whatever came of it, who has such an id next isn't told so.
             for (process, _) in some {
-                match self.programs.remove(process) {
-                    Ok(()) | Err(MapError::KeyNotFound) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                was_there(self.programs.remove(process))?;
             }
             self.ids.changed();
             told?;

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use aya::maps::{HashMap as BpfHashMap, MapError};
+use aya::maps::HashMap as BpfHashMap;
 use observer_common::names::maps;
 use observer_common::workload::{Entry, WorkloadId, WorkloadKey, ids};
 
 use super::Kernel;
 use super::mapped::Mapped;
 use super::object::{Bytes, array_fd};
+use super::removal::was_there;
 
 /// The words by which ids are given, see [`ids`].
 #[derive(Debug)]
@@ -154,12 +155,9 @@ impl Kernel {
         let mut map: BpfHashMap<_, Bytes<WorkloadKey>, Bytes<Entry>> =
             BpfHashMap::try_from(self.map_mut(maps::WORKLOADS)?)?;
         for one in gone {
-            match map.remove(&Bytes(one.key)) {
-                Ok(()) => ids.retired(one.tenant),
-                Err(MapError::KeyNotFound) => {}
-                Err(error) => {
-                    return Err(error).context("cannot take workloads out of the table");
-                }
+            let removed = was_there(map.remove(&Bytes(one.key)));
+            if removed.context("cannot take workloads out of the table")? {
+                ids.retired(one.tenant);
             }
         }
         Ok(())

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::cpython::{Merged, Native, PythonNames, merge};
 use super::kernel_names::KernelNames;
 use super::locations::Location;
-use super::module::Lines;
+use super::module::{Lines, NamedLine};
 use super::raw::{RawProfile, RawSample, Wait};
-use super::wait_reasons::{explain, is_switch};
+use super::wait_reasons::{DEPTH, explain, is_switch};
 use observer_common::unwind::Outcome;
 use observer_runtimes::cpython::Place;
 use observer_signals::Profile;
@@ -68,7 +68,9 @@ pub(super) fn build(
         let user = user_frames(&mut interner, sample, locations, names);
         let wait = sample.wait.map(|wait| {
             let mapping = interner.mapping(kernel.clone());
-            put_reason(&mut interner, mapping, wait, &mut frames, &user)
+            let near = near_the_wait(&mut interner, sample, locations, names);
+            let near = near.as_ref().unwrap_or(&user);
+            put_reason(&mut interner, mapping, wait, &mut frames, near)
         });
         frames.extend(user);
         share.all += frames.len() as u64 * sample.value;
@@ -181,6 +183,22 @@ fn put_reason(
     waited
 }
 
+/// Of a stack whose native frames are left out in part, the youngest of these: an
+/// interpreter's own functions say what it waits for.
+fn near_the_wait(
+    interner: &mut Interner,
+    sample: &RawSample,
+    locations: &[Location],
+    names: &Names<'_>,
+) -> Option<Vec<Frame>> {
+    let is_merged = !sample.stack.python.is_empty() && !names.interpreter_frames;
+    let near = locations.iter().take(DEPTH);
+    is_merged.then(|| {
+        near.map(|location| user_frame(interner, location, names.jit))
+            .collect()
+    })
+}
+
 /// The user half of a sample's stack, Python's frames among the native ones.
 fn user_frames(
     interner: &mut Interner,
@@ -205,23 +223,50 @@ fn user_frames(
             | Outcome::CPythonTruncated
     );
     let merged = merge(&natives, python, is_complete, names.interpreter_frames);
-    let frames = merged.into_iter().filter_map(|frame| match frame {
+    let is_cut = sample.outcome == Outcome::CPythonTruncated;
+    let frames = merged.into_iter().flat_map(|frame| match frame {
         Merged::Native(number) => {
-            let location = locations.get(number)?;
-            Some(user_frame(interner, location, names.jit))
+            let location = locations.get(number);
+            let frame = location.map(|location| user_frame(interner, location, names.jit));
+            [frame, None]
         }
         Merged::Python(number) => {
-            let frame = python.get(number)?;
-            let lines = names.python.get(&(sample.pid, *frame));
-            Some(Frame {
-                kind: FrameKind::CPython,
-                mapping: 0,
-                address: frame.code,
-                lines: intern_lines(interner, lines),
-            })
+            let frame = python.get(number).and_then(|frame| {
+                let lines = names.python.get(&(sample.pid, *frame));
+                let is_own = lines.is_some_and(|lines| lines.iter().any(is_interpreters));
+                let shown = names.interpreter_frames || !is_own;
+                shown.then(|| python_frame(frame.code, intern_lines(interner, lines)))
+            });
+            let is_last = number + 1 == python.len();
+            [frame, (is_cut && is_last).then(|| missing(interner))]
         }
     });
-    frames.collect()
+    frames.flatten().collect()
+}
+
+/// Whether a function is none of the program's: what CPython 3.13 puts between a class and
+/// its `__init__` (`_Py_InitCleanup`, Python/specialize.c), whose file is no file.
+fn is_interpreters(line: &NamedLine) -> bool {
+    &*line.name == "__init__" && line.file.as_deref() == Some("__init__")
+}
+
+fn python_frame(address: u64, lines: Vec<Line>) -> Frame {
+    Frame {
+        kind: FrameKind::CPython,
+        mapping: 0,
+        address,
+        lines,
+    }
+}
+
+/// What stands for Python's frames beyond those that are walked.
+fn missing(interner: &mut Interner) -> Frame {
+    let function = Function {
+        name: interner.string("[more frames]"),
+        ..Function::default()
+    };
+    let function = interner.function(function);
+    python_frame(0, vec![Line { function, line: 0 }])
 }
 
 /// What a native frame is to the interpreter.

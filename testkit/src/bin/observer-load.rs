@@ -26,6 +26,9 @@ struct Arguments {
     /// Requests sent at once, before their answers are read.
     #[arg(long, default_value_t = 1)]
     pipeline: usize,
+    /// Connect anew for each request, or each `pipeline` of them.
+    #[arg(long)]
+    reconnect: bool,
     /// Requests per second of all connections, sent when they are due whether
     /// or not the server keeps up; latency counts from when they were due.
     #[arg(long)]
@@ -84,8 +87,7 @@ fn main() -> Result<()> {
 }
 
 fn run(arguments: &Arguments, index: usize, begin: Instant) -> Result<Done> {
-    let stream = TcpStream::connect(arguments.address)?;
-    stream.set_nodelay(true)?;
+    let stream = connect(arguments)?;
     let mut done = Done {
         port: stream.local_addr()?.port(),
         statuses: BTreeMap::new(),
@@ -95,6 +97,11 @@ fn run(arguments: &Arguments, index: usize, begin: Instant) -> Result<Done> {
     let mut reader = BufReader::new(stream);
     let mut number = index;
     while number < arguments.requests {
+        if arguments.reconnect {
+            let stream = connect(arguments)?;
+            writer = stream.try_clone()?;
+            reader = BufReader::new(stream);
+        }
         let mut batch = String::new();
         let mut asked = 0;
         let mut since = None;
@@ -120,6 +127,12 @@ fn run(arguments: &Arguments, index: usize, begin: Instant) -> Result<Done> {
         }
     }
     Ok(done)
+}
+
+fn connect(arguments: &Arguments) -> Result<TcpStream> {
+    let stream = TcpStream::connect(arguments.address)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Reads an answer to its end; its status.

@@ -83,6 +83,9 @@ fn joined_when(
         "--path",
         &path,
     ];
+    // Who serves ends after each request, and another one begins in its place.
+    let anew = (way == "anew").then_some("--reconnect");
+    let arguments: Vec<&str> = arguments.into_iter().chain(anew).collect();
     scene.load(port, &arguments)?;
     let seen = daemon.finish()?;
     nothing_lost(&seen)?;
@@ -245,8 +248,11 @@ fn go_servers() -> Result<()> {
         (&built, "now", 3),
         (&built, "later", 3),
         (&stripped, "later", 100),
+        (&built, "anew", 0),
+        (&built, "anew", 2),
     ] {
-        let found = joined_when(start(built, sockets), way, 50, goroutines)?;
+        let at_a_time = if way == "anew" { 6 } else { 50 };
+        let found = joined_when(start(built, sockets), way, at_a_time, goroutines)?;
         ensure!(found.share() >= 0.99, "{found:?}");
     }
     let few = joined_when(start(&built, 100), "now", 1, goroutines)?;

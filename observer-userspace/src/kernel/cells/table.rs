@@ -5,13 +5,14 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
 use anyhow::{Context, Result};
-use aya::maps::{HashMap as BpfHashMap, MapError, Stack};
+use aya::maps::{HashMap as BpfHashMap, Stack};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use observer_common::plain::Plain;
 use observer_common::tally::{CounterCell, HistogramCell, Key, RESERVED_CELLS};
 
 use crate::kernel::Kernel;
 use crate::kernel::object::{Bytes, array_fd};
+use crate::kernel::removal::was_there;
 
 /// Behind the highest cell that was ever seen in use, this many unused ones in a
 /// row are the end. (Two contexts that race for a cell leave a hole.)
@@ -130,13 +131,8 @@ impl<T: Cell> Table<T> {
         let mut map: BpfHashMap<_, Bytes<Key>, u32> =
             BpfHashMap::try_from(kernel.map_mut(self.names.index)?)?;
         for (index, key) in taken {
-            match map.remove(&Bytes(key)) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot change the map {}", self.names.index));
-                }
-            }
+            was_there(map.remove(&Bytes(key)))
+                .with_context(|| format!("cannot change the map {}", self.names.index))?;
             // After that, so that who still finds it by the index sees whose it is.
             // SAFETY: within the mapping; the kernel half writes a series only into
             // a cell that it took from the free ones.

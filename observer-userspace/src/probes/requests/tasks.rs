@@ -16,16 +16,19 @@ use anyhow::{Context, Result, bail};
 use aya::maps::{Array, Map, MapData};
 use observer_common::names::maps;
 use observer_common::requests::{ASYNCIO_LOOPS, AsyncioLoop, LOOPS};
+use observer_common::workload::has_share;
 use observer_runtimes::Unread;
 use observer_runtimes::cpython::{Asyncio, Runtime};
 
 use self::find::Finder;
 use self::looks::Looks;
-use crate::foreign::{self, Foreign, ProcessMemory, Subject, process};
+use crate::foreign::{self, Foreign, ProcessMemory, Subject, Tenant, process};
 use crate::kernel::{Kernel, batch};
 
 /// Processes that wait to be looked at; what finds no room asks again.
 const QUEUE: usize = 256;
+/// Loops of one process that are followed.
+const LOOPS_OF_PROCESS: usize = 64;
 /// Processes that something was said of.
 const SAID: usize = 1024;
 /// How often threads that have ended are forgotten.
@@ -113,7 +116,7 @@ impl Worker {
             return;
         };
         let read = foreign::ask(Subject::Process(tgid), foreign::A_WHILE, move |foreign| {
-            let memory = ProcessMemory { foreign, pid: tgid };
+            let memory = ProcessMemory::of(foreign, tgid);
             let runtime = Runtime::read(&memory, &symbols, bias)?;
             let asyncio = runtime.asyncio(&memory)?;
             let found = asyncio.map(|asyncio| loops(tgid, &asyncio, &threads(foreign, tgid)));
@@ -145,6 +148,18 @@ impl Worker {
 
     /// Tells the kernel half.
     fn tell(&mut self, found: &[(u32, AsyncioLoop)]) -> Result<()> {
+        let Some((_, AsyncioLoop { tgid, .. })) = found.first() else {
+            return Ok(());
+        };
+        let tenant = Tenant::of(*tgid);
+        let theirs = |known: &&AsyncioLoop| Tenant::of(known.tgid) == tenant;
+        let held = self.known.values().filter(theirs).count() as u64;
+        let limit = u64::from(ASYNCIO_LOOPS);
+        let free = limit - (self.known.len() as u64).min(limit);
+        if !has_share(held, free, limit) {
+            foreign::refused("event_loops", tenant);
+            bail!("too many event loops of its user or container are followed already");
+        }
         for (tid, event_loop) in found {
             if self.known.get(tid) == Some(event_loop) {
                 continue;
@@ -187,7 +202,7 @@ fn threads(foreign: &Foreign, tgid: u32) -> HashMap<u32, u32> {
 
 /// What the kernel half is to know, by thread.
 fn loops(tgid: u32, found: &Asyncio, threads: &HashMap<u32, u32>) -> Vec<(u32, AsyncioLoop)> {
-    let running = found.loops.iter();
+    let running = found.loops.iter().take(LOOPS_OF_PROCESS);
     let known = running.filter_map(|running| {
         let tid = threads.get(&running.native_thread_id)?;
         let event_loop = AsyncioLoop {

@@ -14,9 +14,11 @@ use crate::stacks::module::{Lines, NamedLine};
 use crate::stacks::raw::RawSample;
 use crate::stacks::sideband::Event;
 
-/// Code objects that are kept of one process, and of all.
+/// Code objects that are kept of one process.
 const MAX_OF_PROCESS: usize = 32 * 1024;
-const MAX_CODES: usize = 256 * 1024;
+/// Bytes that they take, and those of all processes.
+const MAX_BYTES_OF_PROCESS: usize = 16 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 /// Code objects that are read at once of a process.
 const MAX_AT_ONCE: usize = 4096;
 /// What can't be read of one process until nothing more of it is: who makes frames up has no
@@ -34,6 +36,8 @@ type Key = (u64, u64);
 struct Process {
     runtime: Runtime,
     codes: HashMap<Key, Arc<Code>>,
+    /// That they take.
+    bytes: usize,
     tenant: Tenant,
     failed: usize,
     ended: bool,
@@ -68,6 +72,7 @@ impl Codes {
         let process = self.processes.entry(pid).or_insert_with(|| Process {
             runtime: *runtime,
             codes: HashMap::new(),
+            bytes: 0,
             tenant: Tenant::of(pid),
             failed: 0,
             ended: false,
@@ -82,6 +87,7 @@ impl Codes {
         if process.runtime != *runtime {
             process.runtime = *runtime;
             process.codes.clear();
+            process.bytes = 0;
         }
         codes.sort_unstable();
         codes.dedup();
@@ -92,17 +98,20 @@ impl Codes {
         }
         let runtime = *runtime;
         let read = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
-            let memory = ProcessMemory { foreign, pid };
+            let memory = ProcessMemory::of(foreign, pid);
             let objects = runtime.objects(&memory);
             let read = codes.into_iter().map(|at| (at, Code::read(&objects, at)));
             read.collect::<Vec<_>>()
         });
         for (at, code) in read.unwrap_or_default() {
             match code {
-                Ok(code) => {
+                Ok(code) if process.bytes + code.bytes() <= MAX_BYTES_OF_PROCESS => {
+                    process.bytes += code.bytes();
                     let key = (at, identity_of(&code));
-                    process.codes.insert(key, Arc::new(code));
+                    let before = process.codes.insert(key, Arc::new(code));
+                    process.bytes -= before.map_or(0, |code| code.bytes());
                 }
+                Ok(_) => process.failed += 1,
                 Err(error) => {
                     process.failed += 1;
                     tracing::trace!("code of process {pid} at {at:#x}: {error}");
@@ -113,14 +122,13 @@ impl Codes {
 
     /// Whether more code of a tenant's processes is kept; else says so.
     fn admits(&self, tenant: Tenant) -> bool {
-        let codes = |of: Option<Tenant>| {
+        let bytes = |of: Option<Tenant>| {
             let processes = self.processes.values();
             let theirs = processes.filter(|p| of.is_none_or(|of| of == p.tenant));
-            theirs.map(|p| p.codes.len() as u64).sum::<u64>()
+            theirs.map(|p| p.bytes as u64).sum::<u64>()
         };
-        let limit = MAX_CODES as u64;
-        let free = limit.saturating_sub(codes(None));
-        if has_share(codes(Some(tenant)), free, limit) {
+        let free = MAX_BYTES.saturating_sub(bytes(None));
+        if has_share(bytes(Some(tenant)), free, MAX_BYTES) {
             return true;
         }
         if foreign::refused("cpython_code", tenant.to_string()) {

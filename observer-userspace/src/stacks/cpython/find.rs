@@ -30,7 +30,7 @@ pub(in crate::stacks) fn runtime(
     bias: u64,
 ) -> Result<Runtime, Unread> {
     let runtime = foreign::ask(Subject::Process(pid), foreign::A_WHILE, move |foreign| {
-        Runtime::read(&ProcessMemory { foreign, pid }, &symbols, bias)
+        Runtime::read(&ProcessMemory::of(foreign, pid), &symbols, bias)
     });
     runtime.unwrap_or(Err(Unread::NotThere(
         symbols.runtime.address.wrapping_add(bias),

@@ -19,6 +19,7 @@ use super::raw::Wait;
 use crate::kernel::syscalls;
 use kernel_functions::FUNCTIONS;
 use observer_signals::wait::{Reason, ThreadState, Waited};
+pub(super) use user_functions::DEPTH;
 
 /// Functions under which everything is a page fault, also reading a disk.
 const FAULTS: &[&str] = &[

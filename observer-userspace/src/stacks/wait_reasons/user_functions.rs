@@ -9,7 +9,7 @@
 use observer_signals::wait::Reason;
 
 /// How many functions, from the wait on, are looked at: the library's own.
-pub(super) const DEPTH: usize = 12;
+pub(in crate::stacks) const DEPTH: usize = 12;
 
 /// Parts of names, in this order: the first that is found in one counts. Versions
 /// (`@GLIBC_2.34`), hashes and type parameters stand around them.
