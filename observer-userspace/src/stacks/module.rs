@@ -119,12 +119,15 @@ impl Module {
         found
     }
 
-    /// Where CPython is in it, which `find` finds if nobody has looked yet.
-    pub(super) fn cpython(
-        &self,
-        find: impl FnOnce() -> Option<RuntimeSymbols>,
-    ) -> Option<RuntimeSymbols> {
-        *self.cpython.get_or_init(find)
+    /// Where CPython is in it; `None` if nobody has looked yet.
+    pub(super) fn cpython(&self) -> Option<Option<RuntimeSymbols>> {
+        self.cpython.get().copied()
+    }
+
+    /// Keeps where CPython is in it.
+    pub(super) fn set_cpython(&self, found: Option<RuntimeSymbols>) {
+        // Files don't change: who looked before found the same.
+        let _ = self.cpython.set(found);
     }
 
     /// The address, in the file's own address space, of what is at `offset`.

@@ -274,7 +274,7 @@ fn native(location: &Location) -> Native {
     let Location::File { module, offset, .. } = location else {
         return Native::Other;
     };
-    let Some(symbols) = module.cpython(|| None) else {
+    let Some(symbols) = module.cpython().flatten() else {
         return Native::Other;
     };
     let holds = |place: Place| {

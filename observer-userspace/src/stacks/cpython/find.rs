@@ -1,23 +1,20 @@
 //! Which files and processes have a CPython.
 
+use std::fs::File;
 use std::rc::Rc;
 
 use observer_common::cpython::{CODE_BEGIN, CODE_WORDS, FRAME_WORDS, Layout, NONE};
 use observer_runtimes::Unread;
 use observer_runtimes::cpython::{Runtime, RuntimeSymbols, Version};
 
-use crate::foreign::{self, ProcessMemory, Subject};
-use crate::stacks::module::Module;
+use crate::foreign::{self, FileId, ProcessMemory, Subject};
 
-/// Where the interpreter lies in a file, if it has one. Looked for once.
-pub(in crate::stacks) fn symbols(module: &Module) -> Option<RuntimeSymbols> {
-    module.cpython(|| {
-        let file = module.file()?;
-        let found = foreign::ask(module.id.subject(), foreign::A_WHILE, move |_| {
-            RuntimeSymbols::find(&file)
-        });
-        found.ok()?.ok().flatten()
-    })
+/// Where the interpreter lies in a file, if it has one.
+pub(super) fn symbols(id: FileId, file: File) -> Option<RuntimeSymbols> {
+    let found = foreign::ask(id.subject(), foreign::A_WHILE, move |_| {
+        RuntimeSymbols::find(&file)
+    });
+    found.ok()?.ok().flatten()
 }
 
 /// The interpreter of process `pid`, whose file lies `bias` bytes above its own addresses.

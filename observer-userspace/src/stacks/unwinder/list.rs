@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use observer_common::unwind::{Mapping, TABLE_ABSENT, TABLE_EMPTY};
+use observer_common::unwind::{Mapping, Process as KernelProcess, TABLE_ABSENT, TABLE_EMPTY};
 
 use super::states::State;
 use observer_runtimes::cpython::Runtime;
@@ -28,6 +28,17 @@ pub(super) struct List {
 }
 
 impl List {
+    /// What the kernel half gets to know of a process that has it.
+    pub(super) fn known(&self) -> KernelProcess {
+        KernelProcess {
+            first: self.first,
+            count: self.maps.len() as u32,
+            list: self.number,
+            asked: 0,
+            cpython: self.cpython.map_or(0, |(number, _)| number),
+        }
+    }
+
     /// The entry of `map` as the kernel half wants it; `start` is the address in
     /// memory of the file's own address 0.
     pub(super) fn entry(&self, map: &Map, state: State, start: u64) -> Mapping {

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use observer_common::cpython::ASK_CODE;
-use observer_common::unwind::{MAPPINGS, Outcome, Process as KernelProcess, Request, TABLE_NONE};
+use observer_common::unwind::{MAPPINGS, Outcome, Request, TABLE_NONE};
 
 use super::cpython::Codes;
 use super::images::Map;
@@ -76,7 +76,7 @@ impl Unwinder {
         Ok(Self {
             maps,
             entries: RangeAllocator::new(MAPPINGS),
-            interpreters: Interpreters::new(),
+            interpreters: Interpreters::start(wake.try_clone()?)?,
             lists: HashMap::new(),
             published: HashMap::new(),
             shares: Shares::new(),
@@ -187,7 +187,9 @@ impl Unwinder {
                 Opened::read(foreign, open_regular(foreign, &handle)?)
             });
             if let Some(opened) = opened.ok().flatten() {
-                self.states.of(&Module::new(opened), Tenant::Host);
+                let module = Rc::new(Module::new(opened));
+                self.states.of(&module, Tenant::Host);
+                self.interpreters.search.order(&module);
             }
         }
         // Our own libraries are those that most programs use.
@@ -209,13 +211,14 @@ impl Unwinder {
         self.interpreters.unsupported
     }
 
-    /// Whether tables are still being built.
+    /// Whether files are still being looked into.
     pub(super) fn is_building(&self) -> bool {
-        self.states.is_building()
+        self.states.is_building() || self.interpreters.search.is_busy()
     }
 
-    /// Takes in what became of tables.
+    /// Takes in what became of tables, and where interpreters are.
     pub(super) fn hear(&mut self) {
+        self.hear_of_interpreters();
         while let Some((files, state)) = self.states.hear() {
             for list in self.lists.values() {
                 let mapped = list.maps.iter().zip(&list.files);
@@ -286,14 +289,7 @@ impl Unwinder {
             self.stats.no_room.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let known = KernelProcess {
-            first: list.first,
-            count: list.maps.len() as u32,
-            list: list.number,
-            asked: 0,
-            cpython: list.cpython.map_or(0, |(number, _)| number),
-        };
-        if let Err(error) = self.maps.insert(pid, known) {
+        if let Err(error) = self.maps.insert(pid, list.known()) {
             tracing::debug!("{error:#}");
             self.stats.no_room.fetch_add(1, Ordering::Relaxed);
         }
@@ -384,7 +380,7 @@ impl Unwinder {
             if let Some((module, bias)) = place.filter(|_| list.cpython.is_none()) {
                 let of = (pid, list.number, &map.file.path);
                 let layouts = &mut self.maps.cpython;
-                list.cpython = self.interpreters.find(layouts, of, module, bias);
+                list.cpython = self.interpreters.of(layouts, of, module, bias);
             }
             list.files.push(file);
             let mut mapping = list.entry(map, state, start);
