@@ -22,7 +22,7 @@ pub use clock::{COMPONENTS, Component, SENDS, SYSCALLS, Shape, ThreadClock, Wait
 pub use go::{GO_OBJECTS, GO_WRITING, GoObject, GoWrite};
 pub use protocol::{Beginning, Protocol, REDIS_SELECT, REDIS_START, SNIFFED, Sniffed};
 pub use proxy::{PROXY_HEADER, begins_proxied, proxy_header};
-pub use share::{beginning, chosen, mixed, request};
+pub use share::{beginning, chosen, mixed, request, unfollowed};
 pub use sniff::sniff;
 pub use state::{
     Connection, SESSIONS, Serving, Session, SessionKey, TlsCall, TlsSocket, protocol_state,

@@ -90,6 +90,13 @@ pub const fn has_share(charged: u64, size: u64) -> bool {
     charged < size / 4
 }
 
+/// May such a tenant begin something of which more records will come? Only in the first half
+/// of its share, so that these find room.
+#[inline(always)]
+pub const fn may_begin(charged: u64, size: u64) -> bool {
+    has_share(2 * charged, size)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

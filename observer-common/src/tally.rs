@@ -64,9 +64,9 @@ pub enum Kind {
     TcpClosed = 40,
     /// Counter: payload bytes; label with the direction.
     TcpBytes = 41,
-    /// Counter: exchanges that weren't followed to save costs; the label is
-    /// the [`crate::requests::Protocol`] and, from bit 8 on, the
-    /// [`crate::requests::role`].
+    /// Counter: exchanges that weren't followed; the label is the
+    /// [`crate::requests::Protocol`], from bit 8 on the [`crate::requests::role`], and from
+    /// bit 16 on why ([`crate::requests::unfollowed`]).
     RequestUnfollowed = 64,
 }
 

@@ -16,6 +16,7 @@ mod look;
 mod more;
 mod recognise;
 mod record;
+mod ring;
 mod room;
 mod serve;
 mod share;

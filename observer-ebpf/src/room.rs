@@ -6,7 +6,7 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
-use observer_common::ring::{RINGS, SharedRing, has_share, is_charged, shares};
+use observer_common::ring::{RINGS, SharedRing, has_share, is_charged, may_begin, shares};
 use observer_common::workload::WorkloadId;
 
 use crate::atomic::fetch_add;
@@ -60,6 +60,32 @@ pub extern "C" fn room_for(ring: u32, workload: u32, waiting: u64, bytes: u64) -
             return 1;
         }
         fetch_add(words.add(shares::REFUSED as usize + tenant), 1);
+    }
+    0
+}
+
+/// Whether a workload may begin something in a ring that is half full, of which more records
+/// will come: its tenant has used at most half of its share. Nothing is charged.
+///
+/// Global to the verifier, which therefore checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn room_to_begin(ring: u32, workload: u32) -> u32 {
+    let Some(words) = RING_SHARES.get_ptr_mut(ring) else {
+        return 0;
+    };
+    let words = words.cast::<u64>();
+    let Some(tenant) = owner_of(WorkloadId(workload)) else {
+        return 0;
+    };
+    // SAFETY: all are within the map's value; read and added to at once.
+    unsafe {
+        let size = words.add(shares::SIZE as usize).read_volatile();
+        let charged = words.add(shares::BYTES as usize + tenant as usize);
+        if may_begin(charged.read_volatile(), size) {
+            return 1;
+        }
+        fetch_add(words.add(shares::REFUSED as usize + tenant as usize), 1);
     }
     0
 }

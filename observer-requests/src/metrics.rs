@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-pub use definitions::{METRICS, UNFOLLOWED, WHAT, WHICH, WHOSE};
+pub use definitions::{METRICS, UNFOLLOWED, WHAT, WHICH, WHOSE, WHY};
 
 use super::finished::{Finished, Role};
 use super::redact::Redactor;

@@ -22,6 +22,15 @@ pub mod request {
     }
 }
 
+/// Why an exchange isn't followed: bits 16 and up of the label by which it is counted
+/// ([`crate::tally::Kind::RequestUnfollowed`]).
+pub mod unfollowed {
+    /// Only a share is ([`crate::tunables::Tunables::request_share`]).
+    pub const SHARE: u32 = 0;
+    /// The ring had no room: the daemon was late, or too little of the ring is the tenant's.
+    pub const NO_ROOM: u32 = 1;
+}
+
 /// What a piece of `length` bytes begins, by its first eight (in order, zeroes
 /// behind its end); `None` if they can't be read. `pieces` of the connection
 /// were followed before.

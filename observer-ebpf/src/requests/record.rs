@@ -1,17 +1,18 @@
 //! The records of connections, and their ring.
 
-use aya_ebpf::btf_maps::{PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::requests::{
-    CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, Protocol, REQUEST_RING_BYTES, Tag,
-    ThreadClock, TlsSocket, direction, flag,
+    CAPTURE_MAX, Closed, Connection, Executed, Opened, Piece, Protocol, Tag, ThreadClock,
+    TlsSocket, direction, flag,
 };
 use observer_common::slot::{Slot, ThreadState};
 use observer_common::workload::WorkloadId;
 
+use super::ring::ring;
 use super::room::{fills, has_room};
 use super::tasks;
 use crate::atomic::compare_and_swap;
@@ -56,9 +57,6 @@ const TLS_SCRATCHES: [u32; 2] = [2, 3];
 
 #[btf_map]
 static REQUEST_SCRATCH: PerCpuArray<Scratch, SCRATCHES> = PerCpuArray::new();
-
-#[btf_map]
-static REQUEST_RING: RingBuf<Piece, { REQUEST_RING_BYTES as usize }> = RingBuf::new();
 
 /// Numbers given by this CPU.
 #[btf_map]
@@ -130,7 +128,7 @@ pub fn number() -> u64 {
 /// any; false if there is none.
 #[inline(always)]
 unsafe fn send(whose: Option<WorkloadId>, from: *const u8, bytes: u64) -> bool {
-    let ring = (&raw const REQUEST_RING).cast_mut().cast();
+    let ring = ring();
     let flags = if fills(ring, bytes) {
         FORCE_WAKEUP
     } else {
@@ -302,7 +300,7 @@ pub fn executed(record: &Executed, now: u64) {
     // SAFETY: this CPU's map value.
     let wake = unsafe { now.saturating_sub(*woken) > EXECUTED_PAUSE };
     let flags = if wake { FORCE_WAKEUP } else { NO_WAKEUP };
-    let ring = (&raw const REQUEST_RING).cast_mut().cast();
+    let ring = ring();
     let bytes = size_of::<Executed>() as u64;
     // SAFETY: the ring is a map; an initialized record; this CPU's map value.
     unsafe {

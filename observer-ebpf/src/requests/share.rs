@@ -10,7 +10,7 @@ use aya_ebpf::macros::btf_map;
 use observer_common::offsets::MISSING;
 use observer_common::requests::{
     Connection, Protocol, REDIS_SELECT, REDIS_START, beginning, chosen, direction, flag, mixed,
-    protocol_state, request, role,
+    protocol_state, request, role, unfollowed,
 };
 use observer_common::slot::Slot;
 use observer_common::tally::Kind as Tally;
@@ -19,6 +19,7 @@ use observer_common::workload::WorkloadId;
 
 use super::capture::{self, Source};
 use super::connection::turned;
+use super::room::requests_room;
 use super::socket::{Kind, Socket, peek};
 use crate::kernel::offset;
 use crate::tally;
@@ -104,12 +105,12 @@ pub fn follows(
     next: &Next,
     seed: impl FnOnce(&Connection) -> u64,
 ) -> bool {
-    let share = tunables().request_share;
+    let asks = asks(connection, next.way);
+    let (share, why) = share(connection, slot, asks && next.turn);
     let was = connection.flags & flag::UNFOLLOWED != 0;
     if share == 0 && !was {
         return true;
     }
-    let asks = asks(connection, next.way);
     if asks && (next.turn || overlaps(connection)) {
         let begins = begins(connection, source, next.length);
         if next.turn && begins & EXCHANGE != 0 {
@@ -129,7 +130,8 @@ pub fn follows(
         let counted = begins & COUNTED != 0
             && (next.turn || next.datagram || !Protocol::parts(connection.protocol));
         if connection.flags & flag::UNFOLLOWED != 0 && counted {
-            let label = u32::from(connection.protocol) | u32::from(connection.role) << 8;
+            let label =
+                u32::from(connection.protocol) | u32::from(connection.role) << 8 | why << 16;
             requests_unfollowed(slot.workload.0, label);
         }
     }
@@ -140,6 +142,23 @@ pub fn follows(
         serves(connection, slot, next.way);
     }
     false
+}
+
+/// Of 2ⁿ exchanges one is followed, and why only that: what the daemon wants; none that
+/// begins while there is no room for it, but for those that are told by what went before.
+#[inline(always)]
+fn share(connection: &Connection, slot: &Slot, begins: bool) -> (u32, u32) {
+    if begins
+        && !Protocol::whole_connections(connection.protocol)
+        && requests_room(slot.workload.0) == 0
+    {
+        return (Tunables::NO_REQUESTS, unfollowed::NO_ROOM);
+    }
+    match tunables().request_share {
+        // What isn't followed found no room when it began.
+        0 => (0, unfollowed::NO_ROOM),
+        share => (share, unfollowed::SHARE),
+    }
 }
 
 /// Whether an exchange that begins is followed.

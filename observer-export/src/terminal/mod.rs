@@ -19,6 +19,7 @@ mod table;
 mod tcp;
 #[cfg(test)]
 mod testing;
+mod unfollowed;
 mod view;
 
 use observer_signals::hottest::SelfTimes;
@@ -29,6 +30,7 @@ pub use offcpu::{WaitTimes, Waits};
 pub use own::{Lost, OwnCost};
 pub use services::colour;
 pub use shown::Shown;
+use unfollowed::Unfollowed;
 use view::View;
 pub use view::label;
 
@@ -68,6 +70,7 @@ const ROWS: usize = 8;
 /// The summary as text, ending in a newline.
 pub fn render(interval: &Interval<'_>) -> Shown {
     let view = View::new(interval.metrics);
+    let unfollowed = Unfollowed::of(&view);
     let title = format!(
         "observer · {} · {} · last {} · {} workloads",
         interval.host,
@@ -80,7 +83,7 @@ pub fn render(interval: &Interval<'_>) -> Shown {
     out.end_line();
     for section in [
         pressure::section(&view, interval),
-        services::section(&view, interval),
+        services::section(&view, &unfollowed, interval),
         cpu::section(&view, interval),
         offcpu::section(interval),
         syscalls::section(&view, interval),
@@ -100,7 +103,7 @@ pub fn render(interval: &Interval<'_>) -> Shown {
         );
         out.end_line();
     }
-    out.push(own::line(interval));
+    out.push(own::line(interval, &unfollowed));
     out
 }
 

@@ -1,6 +1,7 @@
 //! What Observer itself cost, in one line, and what it lost, in a sentence each.
 
 use super::format::{bytes, count, percent, wrapped};
+use super::unfollowed::Unfollowed;
 use super::{Interval, Shown};
 use observer_signals::BudgetStatus;
 
@@ -36,9 +37,9 @@ pub struct Lost {
 const SENTENCES: usize = 4;
 
 /// Cost in one line, then what isn't right: losses, blindness, the governor.
-pub fn line(interval: &Interval<'_>) -> Shown {
+pub fn line(interval: &Interval<'_>, unfollowed: &Unfollowed) -> Shown {
     let own = &interval.own;
-    let lost = if own.lost.is_empty() {
+    let lost = if own.lost.is_empty() && unfollowed.no_room() == 0.0 {
         "nothing lost"
     } else {
         "not all is seen:"
@@ -52,6 +53,7 @@ pub fn line(interval: &Interval<'_>) -> Shown {
     let blind = own.blind.iter().map(|text| format!("BLIND: {text}"));
     let governed = own.governed.as_ref().map(governed);
     let lines = [first].into_iter().chain(losses(&own.lost));
+    let lines = lines.chain(unfollowed.line());
     let mut out = Shown::default();
     for line in lines.chain(blind).chain(governed) {
         out.push(wrapped(line, interval.width));
@@ -119,7 +121,7 @@ mod tests {
                 },
                 ..Interval::default()
             };
-            line(&interval).as_str().to_owned()
+            line(&interval, &Unfollowed::default()).as_str().to_owned()
         };
         let none = text(&[]);
         assert!(

@@ -8,6 +8,7 @@ use observer_common::requests::Protocol;
 use super::format::{count, paint, percent, quantile};
 use super::shown::{cut, visible};
 use super::table::table;
+use super::unfollowed::{Unfollowed, protocol};
 use super::view::{View, attribute, label, number};
 use super::{Interval, ROWS, Shown};
 use observer_signals::{Histogram, MetricPoint, PointValue};
@@ -51,6 +52,12 @@ const BAR: usize = 16;
 struct Row {
     duration: Histogram,
     errors: u64,
+    /// Requests that were only counted; see [`Unfollowed`].
+    more: f64,
+    /// Is [`Self::more`] an estimate?
+    estimated: bool,
+    /// Of which protocol; empty if of several.
+    protocol: &'static str,
     /// Seconds by component, or by operation.
     parts: BTreeMap<String, f64>,
     /// What its times are told of by; see [`time_key`].
@@ -58,6 +65,10 @@ struct Row {
 }
 
 impl Row {
+    fn requests(&self) -> f64 {
+        self.duration.count() as f64 + self.more
+    }
+
     fn add(&mut self, point: &MetricPoint) {
         if let PointValue::Histogram(histogram) = &point.value {
             self.duration.merge(histogram);
@@ -80,11 +91,14 @@ impl Row {
     }
 
     fn line(&self, name: &str, parts: Vec<Shown>, interval: &Interval<'_>) -> Line {
-        let requests = self.duration.count() as f64;
+        let followed = self.duration.count() as f64;
+        let about = if self.estimated { "~" } else { "" };
+        let rate = count(self.requests() / interval.seconds);
+        let errors = (followed > 0.0).then(|| percent(self.errors as f64 / followed));
         let mut cells = vec![
             cut(name, if interval.width < WIDE { 20 } else { 28 }),
-            count(requests / interval.seconds),
-            percent(self.errors as f64 / requests.max(1.0)),
+            format!("{about}{rate}"),
+            errors.unwrap_or_else(|| "–".into()),
         ];
         cells.extend((interval.width >= MEAN).then(|| quantile(self.duration.mean())));
         cells.extend([0.5, 0.99].map(|q| quantile(self.duration.quantile(q))));
@@ -126,9 +140,46 @@ struct Service {
     calls: BTreeMap<String, Row>,
 }
 
+impl Service {
+    /// Adds what was only counted of it: exact where it is of one row, otherwise shared out as
+    /// the others are.
+    fn add(&mut self, unfollowed: &Unfollowed, name: &str) {
+        let asked = unfollowed.of_service(name, true);
+        // Not `sum`: that of nothing is -0.
+        self.all.more = asked.values().fold(0.0, |sum, more| sum + more);
+        for (protocol, more) in asked {
+            share_out(&mut self.operations, protocol, more);
+        }
+        for (protocol, more) in unfollowed.of_service(name, false) {
+            if !self.calls.values().any(|row| row.protocol == protocol) {
+                let row = self.calls.entry(protocol.to_owned()).or_default();
+                row.more = more;
+                continue;
+            }
+            share_out(&mut self.calls, protocol, more);
+        }
+    }
+}
+
+/// Gives each row of a protocol its share of the requests that were only counted.
+fn share_out(rows: &mut BTreeMap<String, Row>, protocol: &str, more: f64) {
+    let of_it = rows.values_mut().filter(|row| row.protocol == protocol);
+    let mut rows: Vec<&mut Row> = of_it.collect();
+    let followed: u64 = rows.iter().map(|row| row.duration.count()).sum();
+    let estimated = rows.len() > 1;
+    for row in &mut rows {
+        row.more = more * row.duration.count() as f64 / followed.max(1) as f64;
+        row.estimated = estimated;
+    }
+}
+
 /// The section; `None` without requests.
-pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
-    let mut services: Vec<_> = gather(view).into_iter().collect();
+pub fn section(view: &View<'_>, unfollowed: &Unfollowed, interval: &Interval<'_>) -> Option<Shown> {
+    let mut services = gather(view, unfollowed);
+    for (name, service) in &mut services {
+        service.add(unfollowed, name);
+    }
+    let mut services: Vec<_> = services.into_iter().collect();
     if services.is_empty() {
         return None;
     }
@@ -145,7 +196,7 @@ pub fn section(view: &View<'_>, interval: &Interval<'_>) -> Option<Shown> {
     let headings = headings(interval);
     let mut lines = Vec::new();
     for (name, service) in services.iter().take(ROWS) {
-        if service.all.duration.count() > 0 {
+        if service.all.requests() > 0.0 {
             let parts = components(&service.all, interval);
             lines.push(service.all.line(name, parts, interval));
             // One alone would only repeat the line above.
@@ -190,8 +241,11 @@ fn room(headings: &[&str], lines: &[Line], interval: &Interval<'_>) -> usize {
     interval.width.saturating_sub(used.sum())
 }
 
-fn gather(view: &View<'_>) -> BTreeMap<String, Service> {
+fn gather(view: &View<'_>, unfollowed: &Unfollowed) -> BTreeMap<String, Service> {
     let mut services: BTreeMap<String, Service> = BTreeMap::new();
+    for name in unfollowed.services() {
+        services.entry(name.to_owned()).or_default();
+    }
     let has_any = |point: &MetricPoint| number(point) > 0.0;
     for name in SERVED {
         for (resource, point) in view.points(name).filter(|(_, p)| has_any(p)) {
@@ -199,6 +253,7 @@ fn gather(view: &View<'_>) -> BTreeMap<String, Service> {
             service.all.add(point);
             let row = service.operations.entry(operation(point)).or_default();
             row.time_key = time_key(point);
+            row.protocol = protocol(name, point);
             row.add(point);
         }
     }
@@ -220,6 +275,7 @@ fn gather(view: &View<'_>) -> BTreeMap<String, Service> {
         for (resource, point) in view.points(name).filter(|(_, p)| has_any(p)) {
             let service = services.entry(label(resource)).or_default();
             let row = service.calls.entry(other(point, otherwise)).or_default();
+            row.protocol = protocol(name, point);
             row.add(point);
             *row.parts.entry(operation(point)).or_default() += match &point.value {
                 PointValue::Histogram(h) => h.sum,
@@ -233,7 +289,11 @@ fn gather(view: &View<'_>) -> BTreeMap<String, Service> {
 /// The ones that took most time.
 fn busiest(rows: &BTreeMap<String, Row>) -> Vec<(&String, &Row)> {
     let mut rows: Vec<_> = rows.iter().collect();
-    rows.sort_by(|a, b| b.1.duration.sum.total_cmp(&a.1.duration.sum));
+    let key = |row: &Row| (row.duration.sum, row.more);
+    rows.sort_by(|(_, a), (_, b)| {
+        let order = key(b).partial_cmp(&key(a));
+        order.unwrap_or(std::cmp::Ordering::Equal)
+    });
     rows.truncate(DETAILS);
     rows
 }

@@ -136,7 +136,8 @@ fn render(width: usize, colours: bool) -> String {
         width,
         colours,
     };
-    let shown = section(&View::new(&metrics), &interval).expect("a section");
+    let view = View::new(&metrics);
+    let shown = section(&view, &Unfollowed::of(&view), &interval).expect("a section");
     shown.as_str().to_owned()
 }
 
@@ -201,4 +202,74 @@ fn colours() {
         .collect();
     assert_eq!(bars, [BAR; 3]);
     assert!(wide.lines().all(|line| visible(line) <= 120));
+}
+
+static UNFOLLOWED: MetricDef = def("observer.request.unfollowed");
+
+/// Checks that requests that were only counted are in the rates: exactly where all of a
+/// protocol are in one row, estimated by the others' shares where not, and that it is said.
+#[test]
+fn counted_requests_are_in_the_rates() {
+    let counted = |protocol, role, reason, n| MetricPoint {
+        attributes: vec![
+            Attribute::new("network.protocol.name", protocol),
+            Attribute::new("network.connection.role", role),
+            Attribute::new("observer.request.unfollowed.reason", reason),
+        ]
+        .into(),
+        start: 0,
+        value: PointValue::Int(n),
+        exemplars: Vec::new(),
+    };
+    let mut metrics = shop();
+    let frontend = Arc::clone(&metrics[1].resource);
+    let points = vec![
+        counted("http", "server", "share", 12_000),
+        counted("redis", "client", "no_room", 6_000),
+    ];
+    metrics.push(ResourceMetrics {
+        resource: frontend,
+        metrics: vec![Metric {
+            def: &UNFOLLOWED,
+            points,
+        }],
+    });
+    metrics.push(service(
+        "unseen",
+        vec![(
+            &UNFOLLOWED,
+            vec![
+                counted("http", "server", "no_room", 700),
+                counted("mysql", "client", "share", 500),
+            ],
+        )],
+    ));
+    let interval = Interval {
+        seconds: 10.0,
+        width: 100,
+        metrics: &metrics,
+        ..Interval::default()
+    };
+    let text = super::super::render(&interval).as_str().to_owned();
+    let rate = |name: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{name}: {text}"));
+        let rest = line.trim_start().trim_start_matches(name);
+        let rest = rest.split_once(' ').unwrap_or_default().1;
+        rest.split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    // 1,000 and 5,000 of 6,000 were followed.
+    assert_eq!(rate("shop-frontend"), "1.8k", "{text}");
+    assert_eq!(rate("GET /users/{id}"), "~300", "{text}");
+    assert_eq!(rate("→ redis"), "1k", "{text}");
+    assert_eq!(rate("→ mysql"), "50", "{text}");
+    assert_eq!(rate("unseen"), "70", "{text}");
+    let said = "either end: 12.5k to save costs, 6.7k since";
+    assert!(text.contains(said), "{text}");
+    assert!(!text.contains("nothing lost"), "{text}");
 }

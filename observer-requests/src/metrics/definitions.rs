@@ -213,13 +213,18 @@ pub const WHICH: Label = (
 );
 /// See [`WHAT`].
 pub const WHOSE: Label = ("network.connection.role", "`client` or `server`");
+/// See [`WHAT`].
+pub const WHY: Label = (
+    "observer.request.unfollowed.reason",
+    "`share`: to save costs (the governor, or `--requests-share`); `no_room`: the daemon was late, or had to share its time with too many others",
+);
 /// Exchanges that weren't followed.
 pub static UNFOLLOWED: MetricDef = MetricDef {
     name: "observer.request.unfollowed",
     unit: "{request}",
     instrument: Instrument::Counter,
-    description: "Requests that were only counted, to save costs, and are in no other metric. Those that were sent together without waiting for answers are one.",
-    attributes: &[WHAT, WHICH, WHOSE],
+    description: "Requests that were only counted, and are in no other metric. Those that were sent together without waiting for answers are one.",
+    attributes: &[WHAT, WHICH, WHOSE, WHY],
 };
 
 /// All of them.

@@ -17,6 +17,7 @@ mod memcached;
 mod odd;
 mod proxied;
 mod share;
+mod stopped;
 mod time;
 mod tls;
 mod tree;

@@ -1,10 +1,10 @@
 //! Exchanges that the kernel half counted instead of following them.
 
-use observer_common::requests::{Protocol, role};
+use observer_common::requests::{Protocol, role, unfollowed};
 use observer_common::tally::Kind;
 
 use crate::probes::{MetricBuilder, Tick};
-use observer_requests::metrics::{UNFOLLOWED, WHAT, WHICH, WHOSE};
+use observer_requests::metrics::{UNFOLLOWED, WHAT, WHICH, WHOSE, WHY};
 use observer_signals::{Attribute, PointValue};
 
 /// Adds the points of this tick.
@@ -13,7 +13,7 @@ pub fn collect(tick: &Tick<'_>, out: &mut MetricBuilder) {
         if series.kind != Kind::RequestUnfollowed as u8 {
             continue;
         }
-        let mut attributes = Vec::with_capacity(3);
+        let mut attributes = Vec::with_capacity(4);
         let whose = (series.label >> 8) as u8;
         if whose == role::SERVER || whose == role::CLIENT {
             let whose = if whose == role::SERVER {
@@ -29,6 +29,11 @@ pub fn collect(tick: &Tick<'_>, out: &mut MetricBuilder) {
                 attributes.push(Attribute::new(WHICH.0, version));
             }
         }
+        let why = match (series.label >> 16) as u32 {
+            unfollowed::NO_ROOM => "no_room",
+            _ => "share",
+        };
+        attributes.push(Attribute::new(WHY.0, why));
         let value = PointValue::Int(i64::try_from(tally.value).unwrap_or(i64::MAX));
         let start = tick.clock.wall(tally.since);
         out.workload(series.workload, &UNFOLLOWED, attributes, start, value);
