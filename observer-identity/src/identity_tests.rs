@@ -274,6 +274,45 @@ fn workers_are_one_and_applets_many() {
     assert_eq!(worker_pool("kthreadd"), "kthreadd");
 }
 
+/// Checks that a program found by a link has the link's name, if both the kernel and who
+/// executed it say so; and that versions, titles and names of its own are none.
+#[test]
+fn links_name_programs() {
+    let name = |comm, executable, cmdline: &'static [u8]| {
+        let facts = Facts {
+            comm,
+            executable: Some(executable),
+            cmdline,
+            ..Facts::default()
+        };
+        named(&facts, "/").0
+    };
+    let redis = "/usr/bin/redis-check-rdb";
+    assert_eq!(
+        name("redis-server", redis, b"/usr/bin/redis-server\0*:6379\0"),
+        "redis-server"
+    );
+    assert_eq!(
+        name("redis-server", redis, b"redis-server 127.0.0.1:6379\0"),
+        "redis-server"
+    );
+    let long = b"/opt/the-name-of-the-link\0";
+    assert_eq!(
+        name("the-name-of-the", "/opt/release-17/main", long),
+        "the-name-of-the-link"
+    );
+    // It was told another name than the kernel, or gave itself one.
+    assert_eq!(
+        name("redis-check-rdb", redis, b"redis-server\0"),
+        "redis-check-rdb"
+    );
+    assert_eq!(
+        name("io_worker", redis, b"redis-server\0"),
+        "redis-check-rdb"
+    );
+    assert_eq!(name("perl", "/usr/bin/perl5.36", b"perl\0-v\0"), "perl5.36");
+}
+
 /// Checks that a program that runs from memory is called by its own name, not by that of
 /// a file that nobody sees.
 #[test]

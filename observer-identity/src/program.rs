@@ -49,7 +49,8 @@ pub struct Program {
     pub command_args: Vec<String>,
     pub(crate) hints: Hints,
     pub(crate) ran: Option<Candidate>,
-    /// The name under which an executable of many programs was called.
+    /// The name under which an executable of many programs was called, or the link by which
+    /// it was found (Debian's `redis-server` is one to `redis-check-rdb`).
     pub(crate) applet: Option<String>,
 }
 
@@ -69,6 +70,7 @@ impl Program {
             .map(|first| base_name(first).trim_start_matches('-'));
         let is_many = executable.is_some_and(|it| MANY.contains(&it));
         let applet = called.filter(|called| is_many && !called.is_empty());
+        let applet = applet.or_else(|| link(called?, facts.comm, executable?));
         // Who can't be looked at is what its name says.
         let runs = applet.or(executable).unwrap_or(facts.comm);
         let language = Language::of(runs).filter(|_| !facts.is_kernel_thread);
@@ -91,6 +93,17 @@ impl Program {
             ran,
         }
     }
+}
+
+/// The link by which an executable was found, if it was: the kernel names a process by the
+/// path that it is told to execute (fs/exec.c, `begin_new_exec`), cut to 15 bytes, and who
+/// executes it by its first argument, behind which the program may have written more.
+fn link<'a>(called: &'a str, comm: &str, executable: &str) -> Option<&'a str> {
+    let called = called.split(' ').next()?;
+    let cut = |name: &str| name.bytes().take(15).eq(comm.bytes());
+    // Of the versions of one program (`python3`, which is `python3.11`) the file says more.
+    let other = !executable.starts_with(called) && !called.starts_with(executable);
+    (!called.is_empty() && cut(called) && !cut(executable) && other).then_some(called)
 }
 
 /// Whether a program's file is one of memfd_create(2), which the kernel shows as

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use anyhow::{Context, Result, ensure};
 use observer_testkit::cgroup::Cgroup;
 use observer_testkit::collector::{Collector, text};
+use observer_testkit::in_time;
 use observer_testkit::runtimes::{Asked, Reply, Server};
 use observer_testkit::{observer_bin, workload};
 use observer_userspace::identity::hierarchy::Hierarchies;
@@ -137,9 +138,14 @@ fn pods_have_names() -> Result<()> {
     let _after = run(&after, "pods-b")?;
     for program in [&before, &after] {
         let found = resource(&collector, program, &daemon)?;
+        // A program whose names come too late is told of without them.
+        in_time!(
+            text(&found, "observer.service.name.source") == Some("container"),
+            "{program}: {found:#?}\n{}",
+            daemon.printed()?
+        );
         for (key, value) in [
             ("service.name", "shop"),
-            ("observer.service.name.source", "container"),
             ("service.version", "1.4.2"),
             ("container.id", ID),
             ("container.runtime.name", "cri-o"),

@@ -78,8 +78,8 @@ fn each_request_is_counted() -> Result<()> {
     let cases = [
         ("nginx", "server", "http", serves, OF_HTTP, 0),
         ("ab", "client", "http", asks, OF_HTTP, 0),
-        ("redis-check-rdb", "server", "redis", server, OF_REDIS, 1),
-        ("redis-benchmark", "client", "redis", client, OF_REDIS, 1),
+        ("redis-server", "server", "redis", server, OF_REDIS, 2),
+        ("redis-benchmark", "client", "redis", client, OF_REDIS, 2),
         ("postgres", "server", "postgresql", server, OF_POSTGRES, 4),
         ("pgbench", "client", "postgresql", client, OF_POSTGRES, 4),
     ];
