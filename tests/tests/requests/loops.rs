@@ -14,7 +14,7 @@ use observer_testkit::requests::{Attributed, Daemon, Scene, Seen, free_port, kin
 use crate::{nothing_lost, turn};
 
 /// Requests of each case.
-const REQUESTS: usize = 1000;
+const REQUESTS: usize = 500;
 
 /// What became of the calls.
 #[derive(Debug, Default)]
