@@ -17,6 +17,7 @@ pub mod new_file;
 pub mod otlp;
 pub mod pprof;
 pub mod profile_file;
+pub mod prometheus;
 pub mod self_stats;
 pub mod terminal;
 pub mod trace_lines;
