@@ -66,7 +66,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore> {
     Ok(store)
 }
 
-fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>> {
     let reading = || format!("reading the {what} {}", path.display());
     let list = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)

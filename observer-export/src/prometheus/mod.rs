@@ -15,7 +15,10 @@
 //!   a name that nobody asks for. The protobuf exposition has the time in its own field.
 //! - A bucket without an exemplar has none, instead of a lower bucket's.
 
+pub mod answers;
 pub mod families;
+pub mod guard;
+pub mod health;
 mod histogram;
 mod labels;
 mod names;
@@ -25,8 +28,10 @@ pub mod pages;
 mod protobuf;
 #[cfg(test)]
 mod samples;
+pub mod server;
 pub mod targets;
 mod text;
+pub mod tls;
 
 use std::sync::Arc;
 
