@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod agreement;
+pub mod degraded;
 pub mod delta;
 pub mod flamegraph;
 pub mod folded;

@@ -74,6 +74,17 @@ pub struct SetAside {
     pub comm: String,
 }
 
+/// A program that isn't attached, though a chosen family has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// The probe family.
+    pub probe: String,
+    /// The program's name in the kernel object.
+    pub program: &'static str,
+    /// What isn't seen for that.
+    pub lost_without: &'static str,
+}
+
 /// Whether a family sees what the kernel counts itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seeing {
@@ -116,6 +127,8 @@ pub struct SelfStats {
     pub maps: Vec<Fill>,
     /// Losses by probe and cause.
     pub losses: Vec<ProbeLoss>,
+    /// Programs of chosen families that aren't attached.
+    pub missing: Vec<Missing>,
     /// Of the families that were compared, whether they see.
     pub seeing: Vec<Seeing>,
     /// Who found no room in what all share.

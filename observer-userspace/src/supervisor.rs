@@ -1,5 +1,5 @@
 //! The service manager that started the daemon: told when it is ready, that it is
-//! alive, and when it ends (`sd_notify(3)`, a datagram each).
+//! alive, how things stand, and when it ends (`sd_notify(3)`, a datagram each).
 //!
 //! With `WatchdogSec=` systemd restarts a daemon that says nothing for that long, so
 //! a loop that hangs isn't mistaken for a host on which nothing happens.
@@ -11,10 +11,14 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use observer_signals::outside::shortened;
 
 /// Of the watchdog's time so much may pass between two signs of life, as
 /// `sd_watchdog_enabled(3)` advises.
 const WATCHDOG_SHARE: u32 = 2;
+
+/// Bytes of a status.
+const STATUS_BYTES: usize = 512;
 
 /// The service manager's socket, if one started us and wants to be told.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct Supervisor {
     period: Option<Duration>,
     /// When it had the last one.
     told: Option<Instant>,
+    /// The status that it was told last.
+    status: String,
 }
 
 #[derive(Debug)]
@@ -58,6 +64,7 @@ impl Supervisor {
             manager: Some(Manager { socket, address }),
             period: watchdog_period(variable),
             told: None,
+            status: String::new(),
         })
     }
 
@@ -75,6 +82,20 @@ impl Supervisor {
         if self.told.is_none_or(|told| told.elapsed() >= period) {
             self.told = Some(Instant::now());
             self.tell("WATCHDOG=1");
+        }
+    }
+
+    /// How things stand, for people (`systemctl status`); told when it changes.
+    pub(crate) fn status(&mut self, text: &str) {
+        if self.manager.is_none() {
+            return;
+        }
+        // A line of its own in the message, whatever names are in it.
+        let line = text.replace(|c: char| c.is_control(), " ");
+        let message = format!("STATUS={}", shortened(&line, STATUS_BYTES));
+        if self.status != message {
+            self.tell(&message);
+            self.status = message;
         }
     }
 
@@ -155,8 +176,16 @@ mod tests {
             supervisor.told = Instant::now().checked_sub(Duration::from_secs(1801));
             supervisor.alive();
             supervisor.alive();
+            supervisor.status("a\nb");
+            supervisor.status("a\nb");
             supervisor.stopping();
-            let expected = ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"];
+            let expected = [
+                "READY=1",
+                "WATCHDOG=1",
+                "WATCHDOG=1",
+                "STATUS=a b",
+                "STOPPING=1",
+            ];
             assert_eq!(received(&socket), expected, "{address}");
         }
     }

@@ -1,8 +1,8 @@
 //! A snapshot by metric family: expositions have all series of a name together, batches
 //! all of a resource.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use observer_signals::metric::Metric;
 use observer_signals::{Instrument, MetricDef, MetricPoint, UnixNanos};
@@ -73,10 +73,14 @@ impl<'a> Families<'a> {
             infos: Vec::new(),
             time: snapshot.batch.time,
         };
+        let mut told = HashSet::new();
         let mut known: Vec<(&'static MetricDef, FamilyName)> = Vec::new();
         for (group, target) in snapshot.resources().zip(targets) {
             let attributes = &group.resource.attributes;
-            families.infos.push(labels::of_info(target, attributes));
+            // The daemon's figures and the host's may be of one resource, in two groups.
+            if told.insert(target) {
+                families.infos.push(labels::of_info(target, attributes));
+            }
             for metric in group.metrics.iter().filter(|m| !m.points.is_empty()) {
                 let found = known
                     .iter()

@@ -24,6 +24,7 @@ mod labels;
 mod names;
 pub mod negotiation;
 mod number;
+pub mod own;
 pub mod pages;
 mod protobuf;
 #[cfg(test)]

@@ -75,10 +75,18 @@ fn made(resource: &Resource) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
+/// A number that resources of the same attributes have in common, and few others, in
+/// whatever order those are.
+fn key(resource: &Resource) -> u64 {
+    let mut attributes = resource.attributes.clone();
+    attributes.sort_by(|a, b| a.key.cmp(&b.key));
+    Resource { attributes }.digest()
+}
+
 /// Who is called what, for as long as they are there.
 #[derive(Debug, Default)]
 pub struct Targets {
-    /// By the resource's digest.
+    /// By the resource's [`key`].
     known: HashMap<u64, Target>,
 }
 
@@ -87,7 +95,7 @@ impl Targets {
     pub(super) fn of(&mut self, snapshot: &Snapshot) -> Vec<Target> {
         let resources: Vec<(u64, &SharedResource)> = snapshot
             .resources()
-            .map(|group| (group.resource.digest(), &group.resource))
+            .map(|group| (key(&group.resource), &group.resource))
             .collect();
         let now: std::collections::HashSet<u64> = resources.iter().map(|(id, _)| *id).collect();
         self.known.retain(|id, _| now.contains(id));
@@ -165,6 +173,14 @@ mod tests {
             ("k8s.namespace.name", "s"),
         ];
         assert_eq!(name(&pod), "a s.p");
+    }
+
+    /// Checks that resources of the same attributes are one, in whatever order.
+    #[test]
+    fn order_tells_nobody_apart() {
+        let (a, b) = (("service.name", "a"), ("service.version", "2"));
+        let both = Targets::default().of(&snapshot(&[resource(&[a, b]), resource(&[b, a])]));
+        assert_eq!(both.first(), both.get(1));
     }
 
     /// Checks that two resources never have one target, and that whoever was there first

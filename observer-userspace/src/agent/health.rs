@@ -22,7 +22,7 @@ use crate::probes::losses::{
 use crate::stacks::UnwindStats;
 use crate::stacks::costly;
 use observer_export::self_stats::{
-    Fill, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
+    Fill, Missing, ProbeLoss, ProcessUsage, ProgramStats, SelfStats, Unwinding,
 };
 use observer_signals::outside::cut_texts;
 
@@ -141,6 +141,7 @@ impl Agent {
             rings: self.rings.fills(),
             maps: self.fills(tallies),
             losses,
+            missing: self.missing(),
             seeing: self.self_check.families(),
             refused: foreign::refusals(),
             set_aside: foreign::set_aside(),
@@ -152,6 +153,17 @@ impl Agent {
             governing: self.budget.as_ref().map(Budget::status),
             ..cost
         }
+    }
+
+    /// Programs that could not be attached.
+    fn missing(&self) -> Vec<Missing> {
+        let failed = self.kernel.states().iter().filter(|s| s.failure.is_some());
+        let missing = failed.map(|state| Missing {
+            probe: state.family.to_string(),
+            program: state.program.name,
+            lost_without: state.program.lost_without,
+        });
+        missing.collect()
     }
 
     /// How full the tables are that all families share.

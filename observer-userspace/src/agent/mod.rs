@@ -19,6 +19,7 @@ pub mod options;
 mod over;
 mod profiler;
 mod programs;
+mod reporter;
 mod retire;
 mod rings;
 mod sight;
@@ -27,6 +28,7 @@ mod watch;
 mod workloads;
 
 use observer_common::workload::WorkloadId;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -40,7 +42,6 @@ use crate::kernel::{Kernel, clock};
 use crate::memory;
 use crate::probes::{MetricBuilder, Probe, SpanCollector, Tick};
 use crate::sinks::{Cadence, Recipients, Sinks};
-use crate::supervisor::Supervisor;
 use observer_signals::RequestLink;
 use observer_signals::metric::MetricBatch;
 use observer_signals::profile::Profile;
@@ -50,6 +51,7 @@ use budget::{Budget, due};
 use health::Health;
 use limiter::SpanLimiter;
 use profiler::Profiler;
+use reporter::Reporter;
 use retire::Retirement;
 use rings::Rings;
 use sight::SelfCheck;
@@ -83,9 +85,6 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// What is left of that for exporting, however long the rest took.
 const LAST_EXPORT_MINIMUM: Duration = Duration::from_millis(500);
 
-/// From so many points on a tick's figures are some megabytes.
-const MANY_POINTS: usize = 10_000;
-
 /// The running daemon.
 pub struct Agent {
     kernel: Kernel,
@@ -117,6 +116,7 @@ pub struct Agent {
     stall_limit: Option<Duration>,
     /// How long an interval is.
     interval: Duration,
+    reporter: Reporter,
 }
 
 impl Agent {
@@ -154,11 +154,11 @@ impl Agent {
         let mut drains = interval_at(start + DRAIN_PERIOD, DRAIN_PERIOD);
         drains.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end = std::pin::pin!(end);
-        let mut supervisor = Supervisor::of_environment();
-        supervisor.ready();
+        self.reporter.begin(&self.families);
         let watch = Watch::start(self.interval, self.stall_limit);
+        self.sinks.watched(&watch.standing());
         loop {
-            supervisor.alive();
+            self.reporter.alive();
             watch.begins(Doing::Waiting);
             tokio::select! {
                 biased;
@@ -203,7 +203,7 @@ impl Agent {
                 () = tokio::task::yield_now(), if self.behind => self.drain_some(),
             }
         }
-        supervisor.stopping();
+        self.reporter.stopping();
         watch.ends_within(END_LIMIT);
         Ok(self.end().await)
     }
@@ -377,8 +377,10 @@ impl Agent {
         self.retirement.counted(&tallies, &self.workloads);
         self.end_series(&mut batch);
         let own = self.own_stats(&tallies);
+        let batch = Arc::new(batch);
         self.sinks.metrics(&batch, &own, to);
-        give_back(batch);
+        self.reporter.tick(&self.families, &own);
+        memory::give_back_batch(batch);
         tracing::debug!(took = ?began.elapsed(), cells = tallies.histogram_cells, "tick");
     }
 }
@@ -386,15 +388,4 @@ impl Agent {
 /// What the families know of a request.
 fn request_link(probes: &[Box<dyn Probe>], request: u64) -> Option<RequestLink> {
     probes.iter().find_map(|probe| probe.request_link(request))
-}
-
-/// Frees a batch, and gives what it had back to the system if that was much: where names
-/// come and go by the hundreds, a batch is as large as all that is kept between two.
-fn give_back(batch: MetricBatch) {
-    let metrics = batch.resources.iter().flat_map(|of| &of.metrics);
-    let points: usize = metrics.map(|metric| metric.points.len()).sum();
-    drop(batch);
-    if points >= MANY_POINTS {
-        memory::give_back();
-    }
 }

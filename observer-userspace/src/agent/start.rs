@@ -10,6 +10,7 @@ use super::health::Health;
 use super::limiter::SpanLimiter;
 use super::options::load_options;
 use super::profiler::Profiler;
+use super::reporter::Reporter;
 use super::retire::Retirement;
 use super::rings::Rings;
 use super::sight::SelfCheck;
@@ -105,6 +106,7 @@ impl Agent {
             behind: false,
             stall_limit: config.stall_limit,
             interval: config.interval,
+            reporter: Reporter::of_environment(),
             kernel,
         })
     }

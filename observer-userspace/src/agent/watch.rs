@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::logging;
+use crate::sinks::Standing;
 
 /// Less than this is no standstill, however short intervals are.
 const LEAST: Duration = Duration::from_secs(2);
@@ -69,12 +70,28 @@ enum Verdict {
 #[derive(Debug)]
 struct Shared {
     begin: Instant,
+    /// A standstill of so long is one.
+    say: Duration,
     /// Milliseconds from the beginning to when the loop began what it is doing.
     stamp: AtomicU64,
     doing: AtomicU8,
     /// By when the daemon must have ended, if it is to.
     end: Mutex<Option<Instant>>,
     told: Condvar,
+}
+
+impl Shared {
+    /// For how long the loop has been at what it is doing.
+    fn stands(&self) -> Duration {
+        let stamp = Duration::from_millis(self.stamp.load(Ordering::Relaxed));
+        self.begin.elapsed().saturating_sub(stamp)
+    }
+
+    fn doing(&self) -> &'static str {
+        let doing = self.doing.load(Ordering::Relaxed);
+        let doing = ALL.iter().find(|(known, _)| *known as u8 == doing);
+        doing.map_or("", |(_, text)| text)
+    }
 }
 
 /// The loop's side of it.
@@ -85,15 +102,16 @@ impl Watch {
     /// Starts the thread: a standstill of `interval` is said, one of `exit` ends the
     /// daemon.
     pub(super) fn start(interval: Duration, exit: Option<Duration>) -> Self {
+        let say = interval.max(LEAST);
         let shared = Arc::new(Shared {
             begin: Instant::now(),
+            say,
             stamp: AtomicU64::new(0),
             doing: AtomicU8::new(Doing::Waiting as u8),
             end: Mutex::new(None),
             told: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
-        let say = interval.max(LEAST);
         let spawned = std::thread::Builder::new()
             .name("observer-watch".into())
             .spawn(move || watch(&theirs, Limits { say, exit }));
@@ -108,6 +126,15 @@ impl Watch {
         let passed = self.0.begin.elapsed().as_millis();
         self.0.stamp.store(passed as u64, Ordering::Relaxed);
         self.0.doing.store(doing as u8, Ordering::Relaxed);
+    }
+
+    /// Says from any thread why the loop stands, if it does.
+    pub(super) fn standing(&self) -> Standing {
+        let shared = Arc::clone(&self.0);
+        Arc::new(move || {
+            let stands = shared.stands();
+            (stands > shared.say).then(|| standing(shared.doing(), stands))
+        })
     }
 
     /// The daemon is to end within this time, whatever stands then.
@@ -131,11 +158,7 @@ fn watch(shared: &Shared, limits: Limits) {
             .told
             .wait_timeout(end, left.max(Duration::from_millis(1)));
         (end, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        let stamp = Duration::from_millis(shared.stamp.load(Ordering::Relaxed));
-        let stands = shared.begin.elapsed().saturating_sub(stamp);
-        let doing = shared.doing.load(Ordering::Relaxed);
-        let doing = ALL.iter().find(|(known, _)| *known as u8 == doing);
-        let doing = doing.map_or("", |(_, text)| text);
+        let (stands, doing) = (shared.stands(), shared.doing());
         if end.is_some_and(|end| Instant::now() >= end) {
             tracing::error!(
                 "the daemon didn't end in time and is ended ({})",

@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::*;
 
 /// Keys of `docs/observer.toml` whose values are examples, and not the defaults.
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 14] = [
     "btf",
     "containers.kubelet",
     "containers.sockets",
@@ -15,6 +15,7 @@ const EXAMPLES: [&str; 13] = [
     "filter.cgroup",
     "filter.comm",
     "filter.pid",
+    "prometheus.address",
     "requests.query-keys",
     "requests.redact",
     "requests.routes",

@@ -5,6 +5,7 @@
 
 mod containers;
 mod otlp;
+mod prometheus;
 mod record;
 mod requests;
 
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use containers::ContainerLayer;
 pub use otlp::OtlpLayer;
+pub use prometheus::PrometheusLayer;
 pub use record::RecordLayer;
 pub use requests::RequestLayer;
 
@@ -72,6 +74,9 @@ layered! {
         /// `[otlp]`
         #[command(flatten)]
         pub otlp: OtlpLayer,
+        /// `[prometheus]`
+        #[command(flatten)]
+        pub prometheus: PrometheusLayer,
         /// `[sinks]`
         #[command(flatten)]
         pub sinks: SinkLayer,

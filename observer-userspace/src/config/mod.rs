@@ -5,6 +5,7 @@
 //! OpenTelemetry specification says about `OTEL_EXPORTER_OTLP_*` belongs to
 //! the exporter, which therefore gets both layers ([`Otlp`]).
 
+pub(crate) mod address;
 pub(crate) mod containers;
 #[cfg(test)]
 mod documented;
@@ -12,6 +13,7 @@ pub(crate) mod file;
 pub(crate) mod layer;
 mod layered;
 mod otlp;
+mod prometheus;
 mod requests;
 pub(crate) mod suggest;
 mod tables;
@@ -25,6 +27,7 @@ use observer_common::family::Family;
 
 use layer::{FilterLayer, Layer, LogLayer, OtlpLayer, RecordLayer};
 use layered::Layered as _;
+pub use prometheus::Prometheus;
 pub use requests::Requests;
 pub use tables::Tables;
 use units::{Budget, Period};
@@ -71,6 +74,8 @@ pub struct Config {
     pub containers: observer_containers::Settings,
     /// Where to send OTLP.
     pub otlp: Otlp,
+    /// Where Prometheus may scrape; `None`: nowhere.
+    pub prometheus: Option<Prometheus>,
     /// Ways out beside OTLP.
     pub sinks: Sinks,
     /// Which spans to make.
@@ -238,6 +243,7 @@ impl Config {
             filter: all.filter.into(),
             containers: containers::resolve(all.containers, node)?,
             otlp,
+            prometheus: prometheus::resolve(all.prometheus)?,
             sinks: Sinks {
                 summary: all.sinks.summary,
                 idle: all.sinks.idle.unwrap_or(false),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::cadence::{Cadence, Due};
-use super::{Shutdown, Sink, Wants};
+use super::{Shutdown, Sink, Standing, Wants};
 use observer_export::self_stats::SelfStats;
 use observer_signals::metric::{MetricBatch, ResourceMetrics};
 use observer_signals::{Profile, Span};
@@ -96,6 +96,13 @@ impl Sinks {
         }
     }
 
+    /// The loop begins; this says whether it goes on.
+    pub fn watched(&mut self, standing: &Standing) {
+        for member in &mut self.members {
+            member.sink.watched(standing);
+        }
+    }
+
     /// When the next batch of metrics is due.
     pub fn metrics_due(&self) -> Instant {
         let dues = self.members.iter().filter_map(|member| member.due);
@@ -118,7 +125,7 @@ impl Sinks {
     }
 
     /// Hands on a batch of metrics with the daemon's own figures.
-    pub fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats, to: Recipients) {
+    pub fn metrics(&mut self, batch: &Arc<MetricBatch>, own: &SelfStats, to: Recipients) {
         if let (Some(idle), Recipients::Due(now)) = (&mut self.idle, to) {
             idle.is_due(now);
         }

@@ -9,10 +9,12 @@ mod cadence;
 mod fanout;
 pub(crate) mod otlp;
 mod printer;
+mod prometheus;
 mod summary;
 pub(crate) mod traces;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -39,6 +41,9 @@ pub struct Wants {
     pub profiles: Option<Cadence>,
 }
 
+/// Says why the daemon's loop stands, if it does.
+pub type Standing = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// What [`Sink::shutdown`] returns: resolves to what kept all that it took from getting
 /// anywhere, if nothing did.
 pub type Shutdown = Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -60,13 +65,16 @@ pub trait Sink {
     /// daemon's figures so far.
     fn begin(&mut self, _before: &MetricBatch, _own: &SelfStats) {}
 
+    /// The loop begins; this says, from any thread, whether it goes on.
+    fn watched(&mut self, _standing: &Standing) {}
+
     /// Takes a batch of metrics and the daemon's own figures, all of them since
     /// the start, but for exemplars: those are of the time since the batch
-    /// before.
+    /// before. A sink may keep the batch for as long as it takes for another to come.
     ///
     /// # Errors
     /// The batch, or what went before it, can't be handed on.
-    fn metrics(&mut self, _batch: &MetricBatch, _own: &SelfStats) -> Result<()> {
+    fn metrics(&mut self, _batch: &Arc<MetricBatch>, _own: &SelfStats) -> Result<()> {
         Ok(())
     }
 
@@ -107,7 +115,11 @@ pub trait Sink {
 /// A setting is wrong, or one of them can't be set up.
 pub fn configured(config: &Config, host: &Host) -> Result<Sinks> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    if let Some(otlp) = otlp::configured(config, host)? {
+    let otlp = otlp::configured(config, host)?;
+    if let Some(prometheus) = prometheus::configured(config, host, otlp.as_ref())? {
+        sinks.push(Box::new(prometheus));
+    }
+    if let Some(otlp) = otlp {
         sinks.push(Box::new(otlp));
     }
     let others = !sinks.is_empty();
@@ -124,10 +136,10 @@ pub fn configured(config: &Config, host: &Host) -> Result<Sinks> {
 /// The first setting that can't be, by the name under which it was given; or
 /// nothing would leave.
 pub fn check(config: &Config) -> Result<()> {
-    let otlp = otlp::settings(config)?.is_enabled();
+    let others = otlp::settings(config)?.is_enabled() || config.prometheus.is_some();
     ensure!(
-        otlp || prints_summary(config, otlp),
-        "nothing that is observed would leave: set --otlp-endpoint, or leave out --summary=false"
+        others || prints_summary(config, others),
+        "nothing that is observed would leave: set --otlp-endpoint or --prometheus, or leave out --summary=false"
     );
     Ok(())
 }

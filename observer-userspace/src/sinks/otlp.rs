@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::identity::Host;
 use observer_export::otlp::telemetry::Telemetry;
 use observer_export::otlp::variables::{Layer, Layers};
-use observer_export::otlp::{Exporter, OtlpSettings, Signal};
+use observer_export::otlp::{ExportStats, Exporter, OtlpSettings, Signal};
 use observer_export::self_stats::SelfStats;
 use observer_signals::metric::{MetricBatch, ResourceMetrics};
 use observer_signals::{Profile, Span, UnixNanos};
@@ -78,6 +78,13 @@ pub(super) fn configured(config: &Config, host: &Host) -> Result<Option<Otlp>> {
     }))
 }
 
+impl Otlp {
+    /// What the exporter did and does, for whoever asks.
+    pub(super) fn stats(&self) -> impl Fn() -> ExportStats + Send + Sync + 'static {
+        self.exporter.stats_reader()
+    }
+}
+
 impl Sink for Otlp {
     fn name(&self) -> &'static str {
         "otlp"
@@ -87,7 +94,7 @@ impl Sink for Otlp {
         self.wants
     }
 
-    fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats) -> Result<()> {
+    fn metrics(&mut self, batch: &Arc<MetricBatch>, own: &SelfStats) -> Result<()> {
         if self.telemetry.is_some() {
             *self.own.lock().unwrap_or_else(PoisonError::into_inner) = own.clone();
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -105,7 +106,7 @@ impl Sink for Summary {
         Ok(())
     }
 
-    fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats) -> Result<()> {
+    fn metrics(&mut self, batch: &Arc<MetricBatch>, own: &SelfStats) -> Result<()> {
         let now = Instant::now();
         let seconds = now - std::mem::replace(&mut self.since, now);
         let is_terminal = io::stdout().is_terminal();

@@ -46,7 +46,7 @@ impl Sink for Fake {
         let _ = self.note("begin", own.usage.rss_bytes);
     }
 
-    fn metrics(&mut self, batch: &MetricBatch, own: &SelfStats) -> Result<()> {
+    fn metrics(&mut self, batch: &Arc<MetricBatch>, own: &SelfStats) -> Result<()> {
         assert_eq!(
             own.usage.rss_bytes, batch.time,
             "figures come with their batch"
@@ -114,7 +114,7 @@ fn own(figure: u64) -> SelfStats {
 }
 
 fn batch(time: u64) -> MetricBatch {
-    let resource = std::sync::Arc::new(Resource {
+    let resource = Arc::new(Resource {
         attributes: vec![Attribute::new("service.name", "a")],
     });
     MetricBatch {
@@ -137,7 +137,7 @@ fn span() -> Span {
         end: 2,
         attributes: Vec::new(),
         status: SpanStatus::Unset,
-        resource: std::sync::Arc::default(),
+        resource: Arc::default(),
         events: Vec::new(),
         dropped_events: 0,
     }
@@ -153,7 +153,7 @@ fn pass(sinks: &mut Sinks, start: Instant, until: u64) -> Vec<u64> {
             return made;
         }
         made.push(second);
-        sinks.metrics(&batch(second), &own(second), Recipients::Due(due));
+        sinks.metrics(&Arc::new(batch(second)), &own(second), Recipients::Due(due));
     }
 }
 
@@ -178,7 +178,7 @@ fn each_at_its_own_cadence() {
     sinks.begin(start, &batch(0), &own(7));
     let made = pass(&mut sinks, start, 30);
     assert_eq!(made, [4, 10, 12, 20, 28, 30]);
-    sinks.metrics(&batch(31), &own(31), Recipients::All);
+    sinks.metrics(&Arc::new(batch(31)), &own(31), Recipients::All);
     let got = |name| {
         let log = log.borrow();
         let mine = log.iter().filter(|(who, ..)| *who == name);
