@@ -177,10 +177,8 @@ impl Told {
                     self.values.entry(key).or_default().insert(value);
                 }
             }
-            Some(Data::ExponentialHistogram(histogram)) => {
-                if name == "observer.syscall.duration" {
-                    self.histograms.extend(histogram.data_points);
-                }
+            Some(Data::ExponentialHistogram(histogram)) if name == "observer.syscall.duration" => {
+                self.histograms.extend(histogram.data_points);
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::*;
 use observer_signals::attribute::{Attribute, Resource};
 use observer_signals::metric::ResourceMetrics;
-use observer_signals::{SpanKind, SpanStatus};
+use observer_signals::{MetricDef, SpanKind, SpanStatus};
 
 /// What sinks got, in order: who, what, and which.
 type Log = Rc<RefCell<Vec<(&'static str, &'static str, u64)>>>;
@@ -291,4 +291,19 @@ async fn ends_within_the_limit() {
         log.borrow()[..],
         [("slow", "end", 100), ("slow too", "end", 100)]
     );
+}
+
+/// Checks that no two metrics have one name to Prometheus.
+#[test]
+fn prometheus_names_are_unique() {
+    let probes = crate::probes::all();
+    let of_families = probes
+        .iter()
+        .flat_map(|probe| probe.metrics().iter().copied());
+    let own = observer_export::otlp::self_metrics::metrics();
+    let all: Vec<&'static MetricDef> = of_families.chain(own).collect();
+    let names = observer_export::prometheus::families::names_of(&all);
+    let names = names.unwrap_or_else(|name| panic!("two metrics are called {name}"));
+    assert!(names.len() > 90, "{names:?}");
+    assert!(names.contains(&"observer_syscall_duration_seconds".to_owned()));
 }
