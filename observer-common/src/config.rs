@@ -70,8 +70,8 @@ pub struct Config {
     /// 1 = threads can be preempted in programs on tracepoints, until these keep the
     /// CPU by themselves: a program may not be run where another thread is in it.
     pub preemptible: u32,
-    /// There is no hole.
-    pub padding: u32,
+    /// Number of the network namespace whose interfaces are told apart; 0 = none.
+    pub network_namespace: u32,
     /// By number of a syscall: [`crate::requests::Wait`] in the low bits,
     /// [`crate::requests::SENDS`], and [`crate::requests::Shape`] in the high
     /// half of the byte.

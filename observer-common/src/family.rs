@@ -29,6 +29,7 @@ families! {
     Sched = "sched", "Run queue, context switches, CPU time.";
     OffCpu = "offcpu", "Stacks off CPU.";
     Requests = "requests", "Requests on connections.";
+    Net = "net", "Packets, datagrams and drops.";
     Pressure = "pressure", "How full and how awaited CPU, memory, disks and limits are.";
 }
 

@@ -15,6 +15,7 @@ pub mod family;
 pub mod histogram;
 pub mod loss;
 pub mod names;
+pub mod net;
 pub mod offcpu;
 pub mod offsets;
 pub mod plain;

@@ -36,6 +36,7 @@ macro_rules! losses {
 
 const BLOCK: Part = Part::Family(Family::Block);
 const CPU: Part = Part::Family(Family::Cpu);
+const NET: Part = Part::Family(Family::Net);
 const REQUESTS: Part = Part::Family(Family::Requests);
 const SCHED: Part = Part::Family(Family::Sched);
 const SYSCALLS: Part = Part::Family(Family::Syscalls);
@@ -58,6 +59,7 @@ losses! {
     BlockEndMissed = BLOCK, "block_end_missed", "The kernel did not run the probe at the end of a block request: it was counted when the request was used again, without its duration.";
     BlockRingFull = BLOCK, "block_ring_full", "A slow block operation was not reported one by one.";
     TcpStateFailed = TCP, "tcp_state_failed", "The kernel had no memory for a socket's state: a connection is not counted.";
+    NetStateFailed = NET, "net_state_failed", "The kernel had no memory for whose a socket is: what it drops is counted as the host's.";
     RequestStateFailed = REQUESTS, "request_state_failed", "The kernel had no memory for a connection's state: its requests are not seen.";
     RequestRingFull = REQUESTS, "request_ring_full", "A piece of a connection was dropped: requests in it may be missing, or be reported without their answer.";
     RequestUnread = REQUESTS, "request_unread", "The bytes of a message could not be read from the process: its request is not known.";

@@ -78,6 +78,10 @@ pub mod programs {
         IDENTITY_RENAME = "identity_rename";
         IDENTITY_SWEEP = "identity_sweep";
         IDENTITY_THREADS = "identity_threads";
+        NET_DROP = "net_drop";
+        NET_HOLDERS = "net_holders";
+        NET_RECEIVED = "net_received";
+        NET_SENT = "net_sent";
         OFFCPU_ENTER = "offcpu_enter";
         OFFCPU_ENTER2 = "offcpu_enter2";
         OFFCPU_EXIT = "offcpu_exit";

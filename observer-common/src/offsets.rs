@@ -76,6 +76,8 @@ impl Offsets {
             "queue_disk" if self.request_disk != MISSING => true,
             // On arm64 the processor's mode tells it.
             "task_thread_status" if self.has_link_register() => true,
+            // No kernel without them tells the drops by them.
+            "skb_not_dropped" | "skb_consumed" => true,
             // Nobody misses it where calls leave the return address on the stack.
             "pt_regs_lr" => true,
             _ => self.get(name).is_some_and(|offset| offset != MISSING),
@@ -225,4 +227,20 @@ offsets! {
     socket_sk: "socket" . "sk", 8;
     socket_file: "socket" . "file", 8;
     file_flags: "file" . "f_flags", 4;
+    skb_sk: "sk_buff" . "sk", 8;
+    skb_dev: "sk_buff" . "dev", 8;
+    skb_iif: "sk_buff" . "skb_iif", 4;
+    skb_protocol: "sk_buff" . "protocol", 2;
+    skb_head: "sk_buff" . "head", 8;
+    skb_end: "sk_buff" . "end", 4;
+    skb_gso_segs: "skb_shared_info" . "gso_segs", 2;
+    device_index: "net_device" . "ifindex", 4;
+    device_net: "net_device" . "nd_net.net", 8;
+    kfree_skb_arguments: "arguments kfree_skb" . "", 0;
+    // Whether there are reasons at all, since 5.17.
+    skb_reasons: "enum skb_drop_reason" . "SKB_DROP_REASON_NOT_SPECIFIED", 0;
+    // Since 5.18.
+    skb_not_dropped: "enum skb_drop_reason" . "SKB_NOT_DROPPED_YET", 0;
+    // Since 6.3: before, what is consumed isn't shown at the same place.
+    skb_consumed: "enum skb_drop_reason" . "SKB_CONSUMED", 0;
 }

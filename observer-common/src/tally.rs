@@ -68,6 +68,13 @@ pub enum Kind {
     /// [`crate::requests::Protocol`], from bit 8 on the [`crate::requests::role`], and from
     /// bit 16 on why ([`crate::requests::unfollowed`]).
     RequestUnfollowed = 64,
+    /// Counter: packets that the kernel dropped; the label is [`crate::net::Drop`].
+    NetDrops = 80,
+    /// Counter: datagrams that programs sent and received; the label is
+    /// [`crate::net::Datagram`].
+    NetDatagrams = 81,
+    /// Counter: their bytes, without headers; label as above.
+    NetBytes = 82,
 }
 
 /// Which series on which CPU a cell belongs to.

@@ -1,8 +1,9 @@
 //! Reading the running kernel: settings, offsets, fields.
 
+use core::mem::MaybeUninit;
 use core::ptr::{addr_of, read_volatile};
 
-use aya_ebpf::helpers::generated::bpf_task_pt_regs;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_task_pt_regs};
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use observer_common::config::Config;
 use observer_common::offsets::{MISSING, Offsets};
@@ -81,6 +82,22 @@ pub(crate) use {diagnostic, offset, read, setting};
 pub unsafe fn read_at<T: Copy>(pointer: *const u8, offset: u32) -> T {
     // SAFETY: the verifier checks the access.
     unsafe { read_volatile(pointer.add(offset as usize).cast::<T>()) }
+}
+
+/// Bytes at an address of the kernel; zeroes if there are none.
+#[inline(always)]
+pub fn peek<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the destination is a local of that size; callers read integers,
+    // for which zeroes and whatever is read are values.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
 }
 
 /// What is known of a system call: where it has its bytes

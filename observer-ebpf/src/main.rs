@@ -18,6 +18,7 @@ mod hooks;
 mod identity;
 mod kernel;
 mod loss;
+mod net;
 mod offcpu;
 mod preemption;
 mod requests;

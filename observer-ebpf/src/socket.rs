@@ -1,7 +1,10 @@
 //! A socket: what is kept with it and lives as long, and its TCP side.
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
-use aya_ebpf::helpers::generated::{bpf_sk_storage_get, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_sock_from_file};
+
+use crate::kernel::read;
+use crate::sequence::Meta;
 
 /// Socket storage. aya-ebpf's own knows neither `FLAGS` (`BPF_F_CLONE`) nor raw
 /// sockets; the layout is the same.
@@ -74,4 +77,28 @@ pub unsafe fn tcp_socket(sk: *const u8) -> *const u8 {
     unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
         .cast_const()
         .cast()
+}
+
+/// `struct bpf_iter__task_file` of kernel/bpf/task_iter.c.
+#[repr(C)]
+pub struct TaskFile {
+    pub meta: *const Meta,
+    pub task: *const u8,
+    pub fd: u32,
+    pub file: *const u8,
+}
+
+/// The socket that a file is; null if it is none.
+///
+/// # Safety
+///
+/// `file` must be a file that the verifier trusts, and not null.
+#[inline(always)]
+pub unsafe fn of_file(file: *const u8) -> *const u8 {
+    // SAFETY: the caller's promise.
+    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }.cast();
+    if socket.is_null() {
+        return core::ptr::null();
+    }
+    read!(socket, socket_sk, *const u8)
 }

@@ -10,6 +10,7 @@ pub mod chain;
 pub mod collector;
 pub mod cpus;
 pub mod daemon;
+pub mod datagrams;
 pub mod diskstats;
 pub mod empty_program;
 pub mod forked;

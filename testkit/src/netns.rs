@@ -69,6 +69,36 @@ impl Pair {
         ))
     }
 
+    /// Tells both sides where the other is: while they ask, only a few packets may wait.
+    pub fn acquaint(&self) -> Result<()> {
+        for (namespace, device, other) in [(&self.left, "va", 2), (&self.right, "vb", 1)] {
+            for network in ["10.77.0.", "fd77::"] {
+                ip(&format!(
+                    "-n {namespace} neigh replace {network}{other} lladdr 02:00:00:00:77:0{other} dev {device}"
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the right side's packet filter drop UDP datagrams to a port.
+    pub fn refuse(&self, port: u16) -> Result<()> {
+        let filter = packages::program("iptables", "iptables")?;
+        let output = packages::program("ip", "iproute2")?
+            .args(["netns", "exec", &self.right])
+            .arg(filter.get_program())
+            .args(["-A", "INPUT", "-p", "udp", "-j", "DROP", "--dport"])
+            .arg(port.to_string())
+            .output()
+            .context("cannot run ip")?;
+        ensure!(
+            output.status.success(),
+            "iptables: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
     fn narrow(&self, how: &str) -> Result<()> {
         let namespace = &self.left;
         run(

@@ -85,6 +85,7 @@ fn what_is_taken_away_is_named() -> Result<()> {
     let mut types = Types::of_this_kernel()?;
     types.hide("on_cpu")?;
     types.hide("btf_trace_tcp_send_reset")?;
+    types.hide("btf_trace_kfree_skb")?;
     types.hide("__RQF_IO_STAT")?;
     types.resize("tcp_sock", "total_retrans", 2)?;
     types.write(&path)?;
@@ -108,6 +109,7 @@ fn what_is_taken_away_is_named() -> Result<()> {
             "task_struct.on_cpu",
         ),
         ("tcp: tcp_reset_out", "no_hook", "tracepoint tcp_send_reset"),
+        ("net: net_drop", "no_hook", "tracepoint kfree_skb"),
         ("block: block_complete", "no_field", flag),
         ("block: block_done", "no_field", flag),
         ("block: block_issue", "no_field", flag),

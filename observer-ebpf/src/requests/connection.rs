@@ -4,8 +4,8 @@ use observer_common::offsets::MISSING;
 use observer_common::requests::{Closed, Connection, Opened, Tag, flag, transport};
 
 use super::record;
-use super::socket::{AF_INET, Kind, Socket, Trusted, field, peek};
-use crate::kernel::{now, offset};
+use super::socket::{AF_INET, Kind, Socket, Trusted, field};
+use crate::kernel::{now, offset, peek};
 
 /// `::ffff:0:0/96`, the second half of the address but for the IPv4 part.
 const MAPPED: u32 = u32::from_be_bytes([0, 0, 0xff, 0xff]).to_be();

@@ -20,8 +20,8 @@ use observer_common::workload::WorkloadId;
 use super::capture::{self, Source};
 use super::connection::turned;
 use super::room::requests_room;
-use super::socket::{Kind, Socket, peek};
-use crate::kernel::offset;
+use super::socket::{Kind, Socket};
+use crate::kernel::{offset, peek};
 use crate::tally;
 use crate::tunables::tunables;
 

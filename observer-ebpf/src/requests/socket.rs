@@ -1,16 +1,14 @@
 //! A socket: as tracepoints hand it over, or as it is found from a descriptor
 //! where the kernel has none that do (before 6.3).
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::btf_maps::LruHashMap;
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_unix_sock};
+use aya_ebpf::helpers::generated::bpf_skc_to_unix_sock;
 use aya_ebpf::macros::btf_map;
 use observer_common::loss::Loss;
 use observer_common::offsets::MISSING;
 use observer_common::requests::{Connection, direction};
 
-use crate::kernel::{current, offset, read, read_at, setting};
+use crate::kernel::{current, offset, peek, read, read_at, setting};
 use crate::loss::lost;
 use crate::socket::{PLAIN, SocketStorage, tcp_socket};
 
@@ -187,22 +185,6 @@ pub struct Found(u64);
 /// `S_IFMT` and `S_IFSOCK` of include/uapi/linux/stat.h.
 const FORMAT: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
-
-/// Bytes at an address of the kernel; zeroes if there are none.
-#[inline(always)]
-pub fn peek<T: Copy>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::zeroed();
-    // SAFETY: the destination is a local of that size; callers read integers,
-    // for which zeroes and whatever is read are values.
-    unsafe {
-        bpf_probe_read_kernel(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            address as *const _,
-        );
-        value.assume_init()
-    }
-}
 
 impl Found {
     /// The socket behind a descriptor of the current task.

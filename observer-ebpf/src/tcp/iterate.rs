@@ -1,7 +1,6 @@
 //! Iterators: who holds which socket, and how far all sockets have come.
 
 use aya_ebpf::btf_maps::HashMap;
-use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use aya_ebpf::macros::btf_map;
 use observer_common::tcp::{
     Connection, Counted, Holder, LISTENERS, Place, Role, UNOWNED, owner, phase, state,
@@ -13,20 +12,11 @@ use super::socket::{connection, family};
 use crate::identity::identify;
 use crate::kernel::{now, read, setting};
 use crate::sequence::{self, Meta};
-use crate::socket::tcp_socket;
+use crate::socket::{TaskFile, of_file, tcp_socket};
 use crate::thread::thread;
 
 #[btf_map]
 static TCP_LISTENERS: HashMap<Place, Holder, LISTENERS> = HashMap::new();
-
-/// `struct bpf_iter__task_file` of kernel/bpf/task_iter.c.
-#[repr(C)]
-pub struct TaskFile {
-    meta: *const Meta,
-    task: *const u8,
-    fd: u32,
-    file: *const u8,
-}
 
 /// `struct bpf_iter__bpf_sk_storage_map` of net/core/bpf_sk_storage.c.
 #[repr(C)]
@@ -70,11 +60,7 @@ unsafe fn open_file(
     create: bool,
 ) -> Option<(*const u8, u8, &'static mut Connection)> {
     // SAFETY: the caller's promise.
-    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }.cast();
-    if socket.is_null() {
-        return None;
-    }
-    let sk = read!(socket, socket_sk, *const u8);
+    let sk = unsafe { of_file(file) };
     if sk.is_null() {
         return None;
     }

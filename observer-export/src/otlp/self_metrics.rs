@@ -324,7 +324,7 @@ pub static CATALOGUE: &[SelfMetric] = &[
             attributes: &[
                 (
                     "observer.governor.step",
-                    "what it is about: `stack_samples`, `off_cpu`, `spans`, `requests`, `syscall_duration`, `run_queue`",
+                    "what it is about: `stack_samples`, `off_cpu`, `spans`, `requests`, `syscall_duration`, `run_queue`, `datagrams`",
                 ),
                 (
                     "observer.governor.direction",

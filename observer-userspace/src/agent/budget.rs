@@ -67,6 +67,10 @@ pub(super) fn start(
             .filter(|program| kernel.is_attached(program))
             .collect(),
         run_queue: kernel.is_attached(probes::sched::WAKEUP) && has(probes::sched::SPEC.family),
+        datagrams: probes::net::DATAGRAMS
+            .into_iter()
+            .filter(|program| kernel.is_attached(program))
+            .collect(),
     });
     let described = levers.iter().map(|lever| lever.lever()).collect();
     Some(Budget {

@@ -36,7 +36,7 @@ layered! {
         #[arg(long, value_name = "DURATION")]
         pub duration: Option<Period>,
         /// What to observe, separated by commas [default: all of
-        /// syscalls,tcp,block,cpu,sched,offcpu,requests,pressure]
+        /// syscalls,tcp,block,cpu,sched,offcpu,requests,net,pressure]
         #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1)]
         pub probes: Option<Vec<ChosenFamily>>,
         /// Stack samples per second and CPU [default: 49]

@@ -108,7 +108,7 @@ impl Tcp {
 }
 
 /// A figure of these files: names are on one line, numbers on the next.
-fn column(text: &str, group: &str, name: &str) -> Option<u64> {
+pub(crate) fn column(text: &str, group: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
     let (names, numbers) = (lines.next()?, lines.next()?);
     let mut columns = names

@@ -27,6 +27,13 @@ pub const LOST_WITHOUT_PIDS: &str = "executables, service names, user symbols an
 /// What mends that.
 pub const REMEDY_OF_PIDS: &str = "start it in the host's PID namespace (containers: --pid=host)";
 
+/// The number of this process's network namespace; `None` where procfs doesn't show it.
+pub fn own_network() -> Option<u32> {
+    let own = own("net")?;
+    let number = own.strip_prefix("net:[")?.strip_suffix(']')?;
+    number.parse().ok()
+}
+
 /// This process's namespace of a kind, like `pid:[4026531836]`; `None` where
 /// procfs doesn't show it.
 pub fn own(kind: &str) -> Option<String> {

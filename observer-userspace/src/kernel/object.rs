@@ -56,6 +56,8 @@ pub struct Kernel {
     preemption: Preemption,
     /// See [`Kernel::block_operations`].
     block_operations: Vec<(String, u32)>,
+    /// See [`Kernel::drop_reasons`].
+    drop_reasons: Vec<(String, u32)>,
     states: Vec<ProbeState>,
     /// Of programs on tracepoints that are attached.
     links: HashMap<&'static str, BtfTracePointLinkId>,
@@ -105,6 +107,12 @@ impl Kernel {
     /// The offsets that were found.
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
+    }
+
+    /// This kernel's reasons to drop a packet: `SKB_DROP_REASON_*` with its number. None
+    /// where it has none (before 5.17).
+    pub fn drop_reasons(&self) -> &[(String, u32)] {
+        &self.drop_reasons
     }
 
     /// This kernel's block operations: `REQ_OP_*` with its number. Those of

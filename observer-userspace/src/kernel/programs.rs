@@ -23,7 +23,7 @@ pub struct Teller {
     /// The program, where the kernel can aim it at one process (6.1).
     one: Option<OwnedFd>,
     /// Has sockets follow their process; of one, and of all. None without the family.
-    sockets: Option<(OwnedFd, Iterator)>,
+    sockets: Vec<(OwnedFd, Iterator)>,
     ids: WorkloadIds,
 }
 
@@ -76,14 +76,15 @@ impl Teller {
 
     /// Has the sockets of processes follow them.
     fn move_sockets(&self, given: &[(u32, Given)]) -> Result<()> {
-        let Some((one, all)) = &self.sockets else {
-            return Ok(());
-        };
-        if self.one.is_none() || given.len() > FEW {
-            return all.run(|_| {});
+        for (one, all) in &self.sockets {
+            if self.one.is_none() || given.len() > FEW {
+                all.run(|_| {})?;
+                continue;
+            }
+            let mut processes = given.iter().map(|(process, _)| *process);
+            processes.try_for_each(|process| iter::run_on_process(one, process))?;
         }
-        let mut processes = given.iter().map(|(process, _)| *process);
-        processes.try_for_each(|process| iter::run_on_process(one, process))
+        Ok(())
     }
 
     fn run(&mut self, given: &[(u32, Given)]) -> Result<()> {
@@ -107,11 +108,15 @@ impl Teller {
     }
 }
 
-/// The program by which sockets follow their processes, if it is there.
-fn sockets(kernel: &mut Kernel) -> Option<(OwnedFd, Iterator)> {
-    let one = iter::program(kernel, programs::TCP_MOVED).ok()?;
-    let all = Iterator::new(kernel, programs::TCP_MOVED, None).ok()?;
-    Some((one, all))
+/// The programs by which sockets follow their processes: those that are there.
+fn sockets(kernel: &mut Kernel) -> Vec<(OwnedFd, Iterator)> {
+    let mut of = |name| {
+        let one = iter::program(kernel, name).ok()?;
+        let all = Iterator::new(kernel, name, None).ok()?;
+        Some((one, all))
+    };
+    let all = [programs::TCP_MOVED, programs::NET_HOLDERS];
+    all.into_iter().filter_map(&mut of).collect()
 }
 
 impl Kernel {

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod cpu;
 pub mod losses;
+pub mod net;
 pub mod offcpu;
 pub mod plan;
 pub mod pressure;
@@ -160,6 +161,7 @@ pub fn all() -> Vec<Box<dyn Probe>> {
         Box::new(block::Block::default()),
         Box::<tcp::Tcp>::default(),
         Box::<requests::Requests>::default(),
+        Box::<net::Net>::default(),
         Box::<pressure::Pressure>::default(),
     ]
 }

@@ -7,7 +7,7 @@
 use anyhow::{Result, bail};
 use observer_common::family::{Family, Part};
 
-use super::{block, cpu, offcpu, pressure, requests, sched, syscalls, tcp};
+use super::{block, cpu, net, offcpu, pressure, requests, sched, syscalls, tcp};
 use crate::kernel::{Kernel, ProbeSpec, ProgramSpec};
 
 /// What programs are attached for.
@@ -40,6 +40,7 @@ pub fn spec(family: Family) -> &'static ProbeSpec {
         Family::Block => &block::SPEC,
         Family::Tcp => &tcp::SPEC,
         Family::Requests => &requests::SPEC,
+        Family::Net => &net::SPEC,
         Family::Pressure => &pressure::SPEC,
     }
 }
@@ -56,7 +57,8 @@ fn rank(family: Family) -> u8 {
         // It would leave connections alone whose bytes it can't find because
         // syscalls aren't seen yet.
         Family::Requests => 6,
-        Family::Pressure => 7,
+        Family::Net => 7,
+        Family::Pressure => 8,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Does TCP on command: `observer-peer NAME [NETNS]` reads commands, one per
+//! Does TCP and UDP on command: `observer-peer NAME [NETNS]` reads commands, one per
 //! line, and answers each with `ok ANSWER`:
 //!
 //! - `serve ADDRESS`: listens; reads each connection to its end, then answers
@@ -22,6 +22,7 @@
 //! - `fail ADDRESS MS`: a connect that fails, within a time. Answers with errno.
 //! - `syn PORT`: a SYN from 10.77.0.9 to 10.77.0.2, made by hand.
 //! - `mib TABLE NAME`: a counter of /proc/net/snmp or netstat, e.g. `Tcp RetransSegs`.
+//! - `udp…`: those of [`observer_testkit::datagrams`].
 //! - `states`: /proc/net/tcp and tcp6, as `STATE=COUNT …` with hex states.
 
 use std::collections::BTreeMap;
@@ -37,11 +38,13 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage};
 use nix::unistd::{ForkResult, fork};
+use observer_testkit::datagrams::Datagrams;
 
 #[derive(Default)]
 struct Peer {
     listeners: Vec<TcpListener>,
     held: Vec<TcpStream>,
+    datagrams: Datagrams,
 }
 
 fn main() -> Result<()> {
@@ -146,7 +149,10 @@ impl Peer {
             ["syn", port] => syn(port.parse()?)?,
             ["mib", table, name] => mib(table, name)?.to_string(),
             ["states"] => states()?,
-            _ => bail!("no such command: {words:?}"),
+            _ => match self.datagrams.obey(words)? {
+                Some(answer) => answer,
+                None => bail!("no such command: {words:?}"),
+            },
         })
     }
 }

@@ -42,6 +42,8 @@ const EXPECTATIONS: &str = "expectations";
 
 const SOCKETS: &str = "sockets have no tracepoints (`sock_send_length` came with Linux 6.3): they \
                        are found by descriptor";
+const DATAGRAMS: &str = "sockets have no tracepoints (`sock_send_length` came with Linux 6.3): \
+                         datagrams aren't counted by workload";
 const PREEMPTED: &str = "programs on tracepoints can lose the CPU inside, and then the kernel leaves \
                          out others of them (`program_missed`)";
 const SLOW: &str = "a debug build on an emulated processor is too slow for some stacks";
@@ -59,6 +61,18 @@ const TABLE: &[Expected] = &[
         before: Series(6, 3),
         what: What::Program("requests_received"),
         why: SOCKETS,
+    },
+    Expected {
+        from: FIRST,
+        before: Series(6, 3),
+        what: What::Program("net_sent"),
+        why: DATAGRAMS,
+    },
+    Expected {
+        from: FIRST,
+        before: Series(6, 3),
+        what: What::Program("net_received"),
+        why: DATAGRAMS,
     },
     Expected {
         from: FIRST,

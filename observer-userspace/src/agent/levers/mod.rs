@@ -59,6 +59,8 @@ pub(super) struct Attached {
     pub(super) syscalls: Vec<&'static str>,
     /// Whether run-queue latency is measured.
     pub(super) run_queue: bool,
+    /// The programs that count datagrams, in the order in which they are attached.
+    pub(super) datagrams: Vec<&'static str>,
 }
 
 /// The levers for what is attached, the first to be lowered first.
@@ -92,6 +94,14 @@ pub(super) fn all(attached: Attached) -> Vec<Box<dyn Adjust>> {
             name: "run_queue",
             subject: "run-queue latency",
             programs: vec![probes::sched::WAKEUP],
+        }));
+    }
+    // Last, as it is the one count that is given up: it is for each call on a socket.
+    if !attached.datagrams.is_empty() {
+        levers.push(Box::new(programs::Programs {
+            name: "datagrams",
+            subject: "datagrams by service",
+            programs: attached.datagrams,
         }));
     }
     levers

@@ -17,6 +17,7 @@ fn everything() -> Attached {
         requests: Some(0),
         syscalls: vec!["enter"],
         run_queue: true,
+        datagrams: vec!["sent"],
     }
 }
 
@@ -53,6 +54,7 @@ fn steps_are_in_order() {
         ("off_cpu", "none"),
         ("requests", "none"),
         ("run_queue", "off"),
+        ("datagrams", "off"),
     ];
     assert_eq!(steps(&ladder), owned(&expected));
     assert_eq!(ladder.slow_steps(), 4);
@@ -71,6 +73,7 @@ fn what_others_need_goes_last() {
             requests: has(3).then_some(0),
             syscalls: has(4).then_some("enter").into_iter().collect(),
             run_queue: has(5),
+            ..Attached::default()
         }));
         for taken in 0..=ladder.step_count() {
             // Whether there is such a lever and something is done of it.

@@ -91,6 +91,7 @@ impl Kernel {
             .iter()
             .flat_map(|name| types.enumerators(name))
             .collect();
+        let drop_reasons = types.enumerators("skb_drop_reason");
         let btf = types.hooks()?;
         drop(types);
         memory::give_back();
@@ -107,6 +108,7 @@ impl Kernel {
             misfits,
             own_tgid,
             block_operations,
+            drop_reasons,
             states: Vec::new(),
             links: HashMap::new(),
         };

@@ -23,7 +23,7 @@ const fn of(family: Family, fields: &'static [&'static str], lost: &'static str)
 }
 
 /// All of them.
-pub const OPTIONAL: [Optional; 14] = [
+pub const OPTIONAL: [Optional; 16] = [
     of(
         Family::Syscalls,
         &["task_thread_status"],
@@ -94,6 +94,16 @@ pub const OPTIONAL: [Optional; 14] = [
         &["task_major_faults"],
         "how much of a request's time its thread waited for memory from a disk",
     ),
+    of(
+        Family::Net,
+        &["skb_reasons"],
+        "for which reasons the kernel drops packets (Linux 5.17 and newer tell them)",
+    ),
+    of(
+        Family::Net,
+        &["skb_gso_segs"],
+        "how many packets on the wire were dropped of those that GRO and GSO had put together: such are counted as one",
+    ),
 ];
 
 impl Optional {
@@ -113,7 +123,7 @@ mod tests {
     /// cgroups of the first version, of who dirtied a page; the older place
     /// of a disk; what a kernel's names tell; how many
     /// arguments an event has where it is one; and what only one kind of machine has.
-    const ELSEWHERE: [&str; 17] = [
+    const ELSEWHERE: [&str; 20] = [
         "pt_regs_lr",
         "pt_regs_cx",
         "pt_regs_first",
@@ -131,6 +141,9 @@ mod tests {
         "request_disk",
         "rqf_started",
         "block_start_arguments",
+        "kfree_skb_arguments",
+        "skb_not_dropped",
+        "skb_consumed",
     ];
 
     /// Checks that whatever is looked up is needed by a program, or that somebody

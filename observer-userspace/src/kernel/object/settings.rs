@@ -85,7 +85,7 @@ impl Settings {
             request_ring_shift: requests.ring_bytes.max(4096).ilog2() - 2,
             by_descriptor: by_descriptor.into(),
             preemptible: preemption.tracepoints.into(),
-            padding: 0,
+            network_namespace: crate::kernel::namespaces::own_network().unwrap_or(0),
             syscalls: syscalls::classes(),
             link_period: options.link_period,
             dwarf_registers: machine::dwarf_registers(),
