@@ -8,6 +8,7 @@
 mod cpu;
 mod disk;
 pub(super) mod format;
+mod network;
 mod offcpu;
 mod own;
 mod pressure;

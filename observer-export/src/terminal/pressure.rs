@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::format::{bytes, count, percent, seconds, wrapped};
+use super::network::Network;
 use super::ranking::Ranking;
 use super::table::table;
 use super::view::{View, attribute, label, number};
@@ -288,32 +289,16 @@ fn disks(view: &View<'_>, interval: &Interval<'_>) -> Vec<Row> {
     [all].into_iter().chain(each).collect()
 }
 
-/// Of the network's use nothing is known without its interfaces' speed; what waits is what
-/// was sent again.
 fn network(view: &View<'_>, interval: &Interval<'_>) -> Row {
-    let is_observed = ["observer.tcp.connections", "observer.tcp.io"]
-        .iter()
-        .any(|name| view.points(name).next().is_some());
-    let (mut resent, mut failed) = (Ranking::default(), 0.0);
-    for (resource, point) in view.points("observer.tcp.retransmits") {
-        resent.add(label(resource), number(point));
-    }
-    let again = view.sum("observer.tcp.retransmits", |_, _| true);
-    for name in ["observer.tcp.connections.failed", "observer.tcp.resets"] {
-        failed += view.sum(name, |_, _| true);
-    }
-    let or_unknown = |known: bool, text: String| match known || is_observed {
-        true => text,
-        false => UNKNOWN.to_owned(),
-    };
-    let rate = |n: f64| format!("{}/s", count(n / interval.seconds));
+    let network = Network::of(view, interval);
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
     Row {
         name: "network".to_owned(),
-        used: UNKNOWN.to_owned(),
-        waited: or_unknown(again > 0.0, format!("resent {}", rate(again))),
-        errors: or_unknown(failed > 0.0, count(failed)),
-        is_saturated: again > 0.0,
-        by: joined([("resent: ", resent.text(rate))]),
+        used: or_unknown(network.used),
+        waited: or_unknown(network.waited),
+        errors: or_unknown(network.errors),
+        is_saturated: network.is_saturated,
+        by: joined(network.by),
     }
 }
 

@@ -119,6 +119,38 @@ fn what_is_saturated_and_by_whom() {
     }
 }
 
+/// Checks the network's row with what the family `net` says, on terminals of all widths.
+#[test]
+fn the_network_has_its_row() {
+    static IO: MetricDef = definition("system.network.io");
+    static SPEED: MetricDef = definition("observer.net.interface.speed");
+    static DROPS: MetricDef = definition("observer.net.drops");
+    let eth0 = [("network.interface.name", "eth0")];
+    let full = [("observer.net.drop.reason", "SOCKET_RCVBUFF")];
+    let mut host = host();
+    let of_net = service(
+        "observer",
+        [
+            (&IO, vec![double(&eth0, 1e9)]),
+            (&SPEED, vec![double(&eth0, 1e9)]),
+        ],
+    );
+    host.metrics.extend(of_net.metrics);
+    let metrics = [
+        host,
+        alone("dns", vec![(&DROPS, vec![double(&full, 70.0)])]),
+    ];
+    for width in [80, 100, 120, 200] {
+        let words = words(section, &metrics, width);
+        for expected in [
+            "network 80 % full queues 0/s 70 dropped",
+            "network by dropped: dns SOCKET_RCVBUFF 7/s",
+        ] {
+            assert!(words.contains(expected), "{width}: {expected}: {words}");
+        }
+    }
+}
+
 /// Checks that without the family there is no section, and that without pressure it is said
 /// not to be known.
 #[test]
