@@ -67,10 +67,10 @@ metrics! {
         (REASON, "The kernel's own reason, its `SKB_DROP_REASON_` left out: `NO_SOCKET`, `SOCKET_RCVBUFF`, `NETFILTER_DROP`, …; `SUBSYSTEM_n_m` is reason m of a module's own; `untold` before Linux 5.17"),
         (INTERFACE, "Of packets without an owner: the interface that they came by or were to leave by, if it is in Observer's network namespace and one of the first 1023"),
         (DIRECTION, "`receive`: it had come in by an interface; `transmit`: it hadn't"),
-    ], "Packets that the kernel dropped (tracepoint `kfree_skb`), counted as packets on the wire: of what GRO or GSO has put together each. A packet is its socket's owner's if it has a socket, else the host's. What the kernel has consumed is no drop, nor are messages of Unix domain sockets and netlink.");
+    ], "Packets that the kernel dropped (tracepoint `kfree_skb`), counted as packets on the wire: of what GRO or GSO has put together each. A packet is its socket's owner's if it has a socket, else the host's; so are the first ones of a socket by which nothing was sent or received yet, until its owner is found at the interval's end. Before Linux 6.11 the kernel doesn't tell for which socket a packet came in: such are the host's, too. What the kernel has consumed is no drop, nor are messages of Unix domain sockets and netlink.");
     /// Datagrams.
     DATAGRAMS = ("observer.net.datagrams", "{datagram}", Counter, PER_DATAGRAM,
-        "Datagrams that programs sent and received, one for each successful call, or message of `sendmmsg` and `recvmmsg`. One that is cut by segmentation offload (`UDP_SEGMENT`) or put together (`UDP_GRO`, `MSG_MORE`) counts per call, and not per packet on the wire. Those that the kernel sends of its own (VXLAN, WireGuard) are nobody's and aren't in it.");
+        "Datagrams that programs sent and received, one for each successful call, or message of `sendmmsg` and `recvmmsg`. One that is cut by segmentation offload (`UDP_SEGMENT`) or put together (`UDP_GRO`, `MSG_MORE`) counts per call, and not per packet on the wire. Those that the kernel sends of its own (VXLAN, WireGuard) are nobody's and aren't in it. Linux 6.3 and newer.");
     /// Their bytes.
     DATAGRAM_IO = ("observer.net.datagram.io", "By", Counter, PER_DATAGRAM,
         "Bytes of `observer.net.datagrams`, without headers.");
