@@ -12,6 +12,7 @@ use super::view::{View, attribute, label, number};
 
 const INTERFACE: &str = "network.interface.name";
 const DROPS: &str = "observer.net.drops";
+const REASON: &str = "observer.net.drop.reason";
 /// Not a way out of the host.
 const LOOPBACK: &str = "lo";
 /// From this share of an interface's speed on the network is called saturated.
@@ -54,7 +55,7 @@ impl Network {
             waited.push(format!("full queues {}", rate(full)));
         }
         let failed = sum("observer.tcp.connections.failed") + sum("observer.tcp.resets");
-        let dropped = sum(DROPS);
+        let dropped = view.sum(DROPS, |_, point| is_trouble(point));
         let broken = sum("system.network.errors");
         let mut errors = Vec::new();
         if is_tcp || failed > 0.0 {
@@ -72,7 +73,7 @@ impl Network {
             resent.add(label(resource), number(point));
         }
         let mut drops = Ranking::default();
-        for (resource, point) in view.points(DROPS) {
+        for (resource, point) in view.points(DROPS).filter(|(_, p)| is_trouble(p)) {
             drops.add(whose(resource, point), number(point));
         }
         Self {
@@ -88,9 +89,16 @@ impl Network {
     }
 }
 
+/// Whether anybody misses what was dropped: not what a socket still held when its program
+/// closed it, nor what came twice (include/net/dropreason-core.h).
+fn is_trouble(point: &MetricPoint) -> bool {
+    let harmless = ["QUEUE_PURGE", "TCP_OLD_DATA"];
+    !harmless.contains(&attribute(point, REASON))
+}
+
 /// Whose a dropped packet is, and why it was dropped.
 fn whose(resource: &Resource, point: &MetricPoint) -> String {
-    let reason = attribute(point, "observer.net.drop.reason");
+    let reason = attribute(point, REASON);
     let interface = attribute(point, INTERFACE);
     // Workloads say whence they have their name; the host doesn't.
     let is_hosts = resource.get_str("observer.service.name.source").is_none();
@@ -156,15 +164,13 @@ mod tests {
             of(&[(INTERFACE, "eth0")], 125_000_000),
             of(&[(INTERFACE, "lo")], 900_000_000_000),
         ];
-        let drop = [
-            (INTERFACE, "eth0"),
-            ("observer.net.drop.reason", "NO_SOCKET"),
-        ];
+        let drop = [(INTERFACE, "eth0"), (REASON, "NO_SOCKET")];
+        let closed = [(INTERFACE, "eth0"), (REASON, "QUEUE_PURGE")];
         let accept = of(&[("observer.net.queue.type", "accept")], 20);
         let listen = of(&[("observer.net.queue.type", "listen")], 30);
         let mut metrics = vec![
             (&IO, io),
-            (&DROPPED, vec![of(&drop, 50)]),
+            (&DROPPED, vec![of(&drop, 50), of(&closed, 70)]),
             (&OVERFLOWS, vec![accept, listen]),
         ];
         let host = [service("observer", metrics.clone())];
