@@ -273,7 +273,7 @@ fn disks(view: &View<'_>, interval: &Interval<'_>) -> Vec<Row> {
         errors: failures(None),
         is_saturated: is_much(most / interval.seconds, waited, interval),
         by: joined([
-            ("of its device time: ", worked),
+            ("device time: ", worked),
             ("waiting: ", waiting(view, "io", interval)),
         ]),
     };
